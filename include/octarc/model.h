@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model.h - a model as plain values: hyper-parameters, tensors, and a layer as fused operations.
+ *
+ * models/arch/ makes these from a GGUF file; daemon/placement decides from them who holds what;
+ * daemon/engine compiles them, with a plan, into one program per card.  Nothing here touches a
+ * card or a file.
+ *
+ * Shapes are written [rows, cols]: cols is the summed dimension (ggml's ne[0]), rows the outputs
+ * (ne[1]).  Sizes are bytes where the name says so, else elements. */
+#ifndef OCTARC_MODEL_H
+#define OCTARC_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CARDS_MAX    8  /* cards of one engine */
+#define LANES        8  /* fixed eighths of a summed dimension; docs/numerics.md */
+#define ATOM         32 /* values of the summed dimension that share one activation scale */
+#define LAYERS_MAX   512
+#define MODEL_NAME_MAX 128
+
+/* Numbers of the GGUF format. */
+enum tensor_type {
+    TENSOR_F32 = 0,
+    TENSOR_F16 = 1,
+    TENSOR_Q4_0 = 2,
+    TENSOR_Q4_1 = 3,
+    TENSOR_Q5_0 = 6,
+    TENSOR_Q5_1 = 7,
+    TENSOR_Q8_0 = 8,
+    TENSOR_Q2_K = 10,
+    TENSOR_Q3_K = 11,
+    TENSOR_Q4_K = 12,
+    TENSOR_Q5_K = 13,
+    TENSOR_Q6_K = 14,
+    TENSOR_IQ4_NL = 20,
+    TENSOR_IQ4_XS = 23,
+    TENSOR_BF16 = 30,
+    TENSOR_MXFP4 = 39,
+};
+
+/* What a tensor is for; decides how it may be cut. */
+enum tensor_role {
+    ROLE_TOKEN_EMBD,  /* [n_vocab, n_embd]; also the output matrix of a tied model */
+    ROLE_OUTPUT,      /* [n_vocab, n_embd]; absent in a tied model */
+    ROLE_OUTPUT_NORM, /* [1, n_embd] */
+    ROLE_ATTN_NORM,   /* [1, n_embd] */
+    ROLE_ATTN_Q,      /* [n_heads * head_dim, n_embd] */
+    ROLE_ATTN_K,      /* [n_kv_heads * head_dim, n_embd] */
+    ROLE_ATTN_V,      /* [n_kv_heads * head_dim, n_embd] */
+    ROLE_ATTN_OUT,    /* [n_embd, n_heads * head_dim] */
+    ROLE_FFN_NORM,    /* [1, n_embd] */
+    ROLE_FFN_GATE,    /* [n_ff, n_embd] */
+    ROLE_FFN_UP,      /* [n_ff, n_embd] */
+    ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
+    ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
+    ROLE_COUNT
+};
+
+/* How a role is cut when a layer is shared by several cards (tensor split). */
+enum tensor_cut {
+    CUT_COPY,       /* small: every card of the layer holds all of it (home: the first of them) */
+    CUT_VOCAB_ROWS, /* rows, in runs of whole 16-row tiles */
+    CUT_HEAD_ROWS,  /* rows, with the query heads of the card's attention lanes */
+    CUT_KV_ROWS,    /* rows, with the KV heads the card owns */
+    CUT_HEAD_LANES, /* columns, by attention lanes */
+    CUT_FFN_ROWS,   /* rows, with the atoms of the card's FFN lanes */
+    CUT_FFN_LANES,  /* columns, by FFN lanes */
+};
+
+struct model_tensor {
+    char name[64];
+    enum tensor_role role;
+    enum tensor_cut cut;
+    uint32_t type;        /* enum tensor_type */
+    int32_t layer;        /* -1: not of a layer */
+    uint64_t rows, cols;  /* cols is a multiple of the type's block */
+    uint64_t file_offset; /* of the first byte, in the file */
+    uint64_t bytes;       /* in the file, packed as the type says */
+    uint32_t file;        /* which part of a split model; 0 in a whole one */
+};
+
+enum rope_scaling { ROPE_NONE, ROPE_LINEAR, ROPE_YARN };
+
+struct rope_params {
+    uint32_t dims;   /* rotated values of a head, from its front; even */
+    bool neox;       /* pairs (i, i + dims/2); else (2i, 2i + 1) */
+    float freq_base; /* theta */
+    enum rope_scaling scaling;
+    float factor;              /* of the scaling; 1 = none */
+    float attn_factor;         /* multiplies sin and cos; 1 = none */
+    float beta_fast, beta_slow; /* yarn ramp */
+    float ext_factor;          /* yarn mix; 1 with yarn, else 0 */
+    uint32_t original_context; /* yarn: context before the scaling */
+    bool has_freqs;            /* a ROLE_ROPE_FREQS tensor divides the frequencies */
+};
+
+struct model_params {
+    char arch[32];
+    char name[MODEL_NAME_MAX]; /* general.name, or the file's name */
+    uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
+    uint32_t n_ctx_train;
+    float norm_eps;
+    bool tied; /* token_embd is the output matrix too */
+    struct rope_params rope;
+};
+
+#define NO_TENSOR UINT32_MAX
+
+/* One fused operation of the model.  tensor[] indexes struct model.tensors; NO_TENSOR = absent.
+ * Which slots an operation uses is written beside it. */
+enum model_op_kind {
+    MODEL_EMBED,     /* h = token_embd[token]                         {token_embd} */
+    MODEL_ATTENTION, /* h += out(attention(rope(q, k), v))            {norm, q, k, v, out} */
+    MODEL_FFN,       /* h += down(silu(gate(x)) * up(x))              {norm, gate, up, down} */
+    MODEL_HEAD,      /* logits = output(norm(h)), rows wanted only    {norm, output} */
+};
+
+struct model_op {
+    enum model_op_kind kind;
+    int32_t layer; /* -1: before or after the layers */
+    uint32_t tensor[8];
+};
+
+struct model {
+    struct model_params params;
+    struct model_tensor *tensors; /* owned */
+    size_t n_tensors;
+    struct model_op *ops; /* owned; in order of execution */
+    size_t n_ops;
+    uint64_t file_bytes;  /* of the whole file, for its identity */
+};
+
+struct gguf;
+struct err;
+
+/* Recognise the architecture of an opened GGUF file and describe it.  On success *model owns its
+ * arrays; release with model_finish().  On failure *model is untouched and err names the key or
+ * the tensor, with both shapes where a shape is wrong:
+ *   -ENOTSUP  unknown architecture or tensor type (err lists what is supported)
+ *   -EINVAL   a key or tensor is missing, of the wrong type or shape
+ *   -ENOMEM */
+int model_read(struct model *model, const struct gguf *gguf, struct err *err);
+void model_finish(struct model *model);
+
+/* Of a tensor type: its name, values and bytes of a block.  NULL for a number that the format does
+ * not know; `readable` says whether this build can run it. */
+struct tensor_type_info {
+    const char *name;
+    uint32_t block_values, block_bytes;
+    bool readable;
+};
+const struct tensor_type_info *tensor_type_info(uint32_t type);
+
+/* Expand n_blocks blocks of `type` to f32, block after block, exactly as the format defines them
+ * (each value within one rounding of the reference).  The type is readable. */
+void tensor_dequantise(uint32_t type, const void *blocks, size_t n_blocks, float *values);
+
+/* The lanes of the summed dimension, fixed by the model alone (docs/numerics.md rule 2).
+ * Fills begin[0 .. LANES]: lane l is [begin[l], begin[l + 1]) in values; it may be empty. */
+void model_ffn_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);
+/* The same for the attention output: values of the concatenated heads; whole heads only unless a
+ * head is narrower than an atom, in which case units of lcm(head_dim, ATOM). */
+void model_attention_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);
+
+#endif

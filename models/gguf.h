@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gguf.h - reads the header of a GGUF file (versions 2 and 3, little-endian).
+ *
+ * The file is read by pread, never mapped: a file that is cut short while it is read gives an
+ * error and not SIGBUS.  Every count, length, offset, product and sum is checked against the
+ * limits below and against the file's size before it is used; a bad file is an error value whose
+ * text names the key or tensor and the byte offset.
+ *
+ * Threads: an opened file is read-only and may be used from any thread.
+ * Source of the format: the GGUF specification of the ggml project (docs/gguf.md). */
+#ifndef OCTARC_MODELS_GGUF_H
+#define OCTARC_MODELS_GGUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GGUF_KEYS_MAX        65536u
+#define GGUF_TENSORS_MAX     65536u
+#define GGUF_NAME_MAX        65535u            /* bytes of a key */
+#define GGUF_STRING_MAX      (16u << 20)       /* bytes of a string value */
+#define GGUF_ARRAY_MAX       (16u << 20)       /* elements */
+#define GGUF_HEADER_MAX      (256u << 20)      /* bytes before the tensor data */
+#define GGUF_TENSOR_NAME_MAX 63u
+#define GGUF_DIMS_MAX        4u
+
+struct err;
+struct gguf;
+
+enum gguf_type {
+    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL,
+    GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+};
+
+struct gguf_string {
+    const char *bytes; /* not terminated; owned by the struct gguf */
+    size_t n;
+};
+
+struct gguf_tensor {
+    const char *name; /* terminated; owned by the struct gguf */
+    uint32_t type;
+    uint32_t n_dims;
+    uint64_t ne[GGUF_DIMS_MAX]; /* elements; unused dimensions are 1 */
+    uint64_t offset;            /* of the data, from the start of the file */
+    uint64_t bytes;
+};
+
+/* Read the header from fd, which stays the caller's and may be closed afterwards.  `name` is used
+ * in messages only.  On failure *gguf is untouched:
+ *   -EINVAL   not a GGUF file, or one whose header is wrong (err says what and where)
+ *   -ENOTSUP  a version or tensor type this build does not know
+ *   -ENOMEM, or what pread returned. */
+int gguf_open(struct gguf **gguf, int fd, const char *name, struct err *err);
+void gguf_close(struct gguf *gguf);
+
+const char *gguf_name(const struct gguf *gguf);
+uint64_t gguf_file_bytes(const struct gguf *gguf);
+
+bool gguf_has(const struct gguf *gguf, const char *key);
+/* Scalars.  Any integer type that holds the value is accepted; -ENOENT when the key is absent,
+ * -EINVAL when it is of another type or out of range; *value untouched then. */
+int gguf_u32(const struct gguf *gguf, const char *key, uint32_t *value, struct err *err);
+int gguf_f32(const struct gguf *gguf, const char *key, float *value, struct err *err);
+int gguf_bool(const struct gguf *gguf, const char *key, bool *value, struct err *err);
+int gguf_string(const struct gguf *gguf, const char *key, struct gguf_string *value,
+                struct err *err);
+/* Arrays.  The element type must be the one asked for (integers: any integer type of 32 bits or
+ * less).  The numbers are copied into *values, owned by the caller (free()); strings point into the
+ * struct gguf, their array is the caller's. */
+int gguf_strings(const struct gguf *gguf, const char *key, struct gguf_string **values, size_t *n,
+                 struct err *err);
+int gguf_i32s(const struct gguf *gguf, const char *key, int32_t **values, size_t *n,
+              struct err *err);
+int gguf_f32s(const struct gguf *gguf, const char *key, float **values, size_t *n,
+              struct err *err);
+
+size_t gguf_n_tensors(const struct gguf *gguf);
+const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, size_t i);
+const struct gguf_tensor *gguf_find_tensor(const struct gguf *gguf, const char *name);
+
+#endif
