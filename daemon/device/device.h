@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* device.h - the contract between octarc and a backend that computes.
+ *
+ * A device is a group of 1 .. CARDS_MAX cards that one engine drives.  Cards are numbered from 0;
+ * a number is never reused for another card while the device is open.
+ *
+ * Threads: all calls on one device come from one thread (the engine's); a backend may use threads
+ * of its own inside.  Results are 0 or a negative errno; -ENODEV always means "a card is lost" and
+ * *card (where there is one) says which. */
+#ifndef OCTARC_DEVICE_DEVICE_H
+#define OCTARC_DEVICE_DEVICE_H
+
+#include "daemon/device/program.h"
+
+struct err;
+struct device; /* of the backend; its first member is `const struct device_ops *ops` */
+
+enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
+
+struct device_options {
+    uint32_t n_cards;
+    bool present[CARDS_MAX];            /* a card that is not is never opened */
+    uint64_t capacity_bytes[CARDS_MAX]; /* cpu: of the simulated card; 0 = the host's */
+    uint32_t n_threads;                 /* cpu: of the team; 0 = one a usable core */
+    bool pin;                           /* cpu: pin the team; a refusal is not an error */
+    enum instruction_set isa;           /* cpu: -ENOTSUP when the machine lacks it */
+    uint32_t max_rows;                  /* rows a step may have */
+    /* cpu: run each phase card by card with every other card's memory inaccessible; slow, for
+     * tests: only an exchange can then carry a byte from one card to another. */
+    bool isolate;
+};
+
+struct device_properties {
+    char name[64];
+    uint64_t capacity_bytes;
+    bool survives_loss;
+};
+
+struct device_ops {
+    const char *name;
+
+    /* Bytes of a [rows, cols] range of `type` as this backend packs it; a multiple of 64; pure.
+     * 0: the backend cannot run the type.  A role of one row (a norm) is kept as f32. */
+    uint64_t (*packed_bytes)(uint32_t type, uint64_t rows, uint64_t cols);
+
+    int (*open)(struct device **device, const struct device_options *options, struct err *err);
+    void (*close)(struct device *device); /* NULL is fine */
+
+    int (*properties)(struct device *device, uint32_t card, struct device_properties *out);
+
+    /* Give a card the memory of one area, once.  With fd >= 0 (weights) the area is that memfd,
+     * `bytes` long, shared with whoever else holds it; the descriptor stays the caller's.  Else it
+     * is private and reads as zero.  -ENOSPC: beyond the card's capacity; err names the bytes. */
+    int (*reserve)(struct device *device, uint32_t card, enum area area, uint64_t bytes, int fd,
+                   struct err *err);
+    void (*release)(struct device *device, uint32_t card, enum area area);
+
+    /* Repack `rows` rows and `cols` columns, given as the file holds them (row after row, whole
+     * blocks, row_bytes apart), into AREA_WEIGHTS at `offset`.  Row 0 of the call is row
+     * `row_begin` of the range; row_begin is a multiple of 16 and so is rows unless the range ends.
+     * range_rows is the whole range's.  May be called for many slices of a range, in any order;
+     * safe to call from several threads for different slices. */
+    int (*pack)(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
+                uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
+                const void *blocks, uint64_t row_bytes);
+
+    /* 64-bit digest of a stretch of AREA_WEIGHTS, version 1 (docs/numerics.md); -ENODEV. */
+    int (*digest)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                  uint64_t *digest);
+
+    /* Raw access to AREA_WEIGHTS by the host, for its header: copies in or out. */
+    int (*peek)(struct device *device, uint32_t card, uint64_t offset, void *out, uint64_t bytes);
+    int (*poke)(struct device *device, uint32_t card, uint64_t offset, const void *in,
+                uint64_t bytes);
+
+    /* Take the programs of all cards (programs[card]; absent cards: n_ops 0); borrowed until the
+     * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
+    int (*load)(struct device *device, const struct program *programs, struct err *err);
+
+    /* Run one step to its end.  deadline_ns: how long a card may be silent (0: for ever).
+     * -ENODEV, *card: that card is lost, nothing of the step counts; -ETIMEDOUT, *card: silent. */
+    int (*step)(struct device *device, const struct step_params *params, uint64_t deadline_ns,
+                uint32_t *card);
+
+    /* Rehearse a loss (drill), or drop a card that is lost: its weights are punched out of the
+     * memfd, KV and scratch are freed, its windows become inaccessible. */
+    int (*lose)(struct device *device, uint32_t card);
+};
+
+/* The backend of that name ("cpu"), or NULL. */
+const struct device_ops *device_backend(const char *name);
+
+/* Digest of bytes in host memory, the same as device_ops.digest: a 64-bit multiply tree. */
+uint64_t device_digest(const void *bytes, uint64_t n);
+
+#endif

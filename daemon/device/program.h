@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* program.h - what one card computes in a step, as data.
+ *
+ * The engine compiles model + plan into one program per card, once.  A step fills only struct
+ * step_params, so a backend may record a program and replay it.  The operations of all cards
+ * advance in numbered phases: operations of one phase are independent of each other, and a phase
+ * begins when the phase before has ended on every card.  A card reads and writes its own areas
+ * only; the one operation that crosses a border is OP_EXCHANGE.
+ *
+ * Buffers of rows have a fixed stride and room for max_rows rows.  Offsets are bytes into an area
+ * of the card and multiples of 64.  docs/numerics.md fixes the order of every sum. */
+#ifndef OCTARC_DEVICE_PROGRAM_H
+#define OCTARC_DEVICE_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octarc/model.h"
+
+#define PAGE_TOKENS 32  /* positions of one KV page */
+#define CARD_HOST   255 /* as an exchange's destination: the step's logits in host memory */
+#define TREE_NODES  16  /* the lane tree as a heap: root 1, lanes 8 .. 15; entry 0 unused */
+#define NO_SLOT     (-1)
+
+/* Memory of a card.  Weights outlive the engine process where the backend can do it. */
+enum area { AREA_WEIGHTS, AREA_KV, AREA_SCRATCH, AREA_COUNT };
+
+enum kv_type { KV_F16, KV_F32, KV_Q8_0 };
+
+/* A range of one tensor, repacked for this backend, in AREA_WEIGHTS.  Local shape [rows, cols]. */
+struct matrix {
+    uint64_t offset;
+    uint32_t type; /* enum tensor_type of the file */
+    uint32_t rows, cols;
+};
+
+/* Activations of up to max_rows rows and `cols` columns, in AREA_SCRATCH, in the forms that the
+ * matrices which read them need: 8-bit with a scale per atom for quantised matrices, f32 for float
+ * ones.  Row r of a form starts at its offset + r * (bytes of a row). */
+enum { FORM_Q8 = 1, FORM_F32 = 2 };
+struct activation {
+    uint32_t forms; /* FORM_* bits */
+    uint32_t cols;  /* a multiple of ATOM; columns beyond the tensor's are zero */
+    uint64_t q8;    /* [max_rows][cols] int8 */
+    uint64_t scale; /* [max_rows][cols / ATOM] f32 */
+    uint64_t sum;   /* [max_rows][cols / ATOM] i32: sums of the 8-bit values of an atom */
+    uint64_t f32;   /* [max_rows][cols] f32 */
+};
+
+/* f32 rows in AREA_SCRATCH: [max_rows][stride]. */
+struct rows {
+    uint64_t offset;
+    uint32_t stride; /* values */
+};
+
+/* Where the K and V of one layer lie: page p, KV head slot s of this card at
+ * p * page_bytes + offset + s * slot_bytes in AREA_KV, K first, V at half of slot_bytes. */
+struct kv_place {
+    uint64_t page_bytes; /* of this card: all its layers and slots */
+    uint64_t offset;     /* of the layer inside a page */
+    uint64_t slot_bytes; /* K and V of one KV head */
+    enum kv_type type;
+};
+
+enum op_kind {
+    OP_EMBED,       /* hidden[row] = embd[token - vocab_begin] for tokens of [vocab_begin, vocab_end) */
+    OP_NORM,        /* act = rms_norm(hidden) * weight; with `outputs`, of the output rows only */
+    OP_QKV,         /* qkv = {q, k, v} . act; the parts side by side in a row */
+    OP_ROPE_STORE,  /* rotate q in place; rotate k and store k and v of the owned KV heads */
+    OP_ATTENTION,   /* act = attention(q, cached k, cached v) of the card's query heads */
+    OP_LANES,       /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
+    OP_COMBINE,     /* hidden += the tree over all slots; then act as OP_NORM when `norm` is set */
+    OP_GATE_UP,     /* act = silu(gate . act) * (up . act) */
+    OP_LOGITS,      /* logits = W . act over the output rows */
+    OP_EXCHANGE,    /* copy rows from another card (pulled by the receiver), or to the host */
+};
+
+enum exchange_kind {
+    EXCHANGE_ROWS,   /* every row of the step */
+    EXCHANGE_TOKENS, /* the rows whose token lies in [vocab_begin, vocab_end) of the sender */
+    EXCHANGE_KV,     /* K and V that this step wrote for one KV head */
+    EXCHANGE_LOGITS, /* output rows to the host: logits[i][vocab_begin ..] */
+};
+
+struct op {
+    enum op_kind kind;
+    uint32_t phase; /* ascending inside a program */
+    int32_t layer;  /* -1: none */
+    union {
+        struct {
+            struct matrix embd;
+            uint32_t vocab_begin, vocab_end;
+            struct rows hidden;
+        } embed;
+        struct {
+            struct rows hidden;
+            uint64_t weight; /* f32 [n], in AREA_WEIGHTS */
+            uint32_t n;
+            float eps;
+            bool outputs; /* act row i = hidden row outputs[i] */
+            struct activation act;
+        } norm;
+        struct {
+            struct activation act;
+            struct matrix q, k, v; /* rows may be 0: the card owns no KV head */
+            struct rows out;       /* q at 0, k at q.rows, v at q.rows + k.rows */
+        } qkv;
+        struct {
+            struct rows qkv;
+            uint32_t n_heads, n_kv; /* query heads here; KV heads owned here */
+            uint32_t head_dim, rope_dims;
+            bool neox;
+            uint32_t rope_table; /* of step_params.rope */
+            struct kv_place kv;
+            uint32_t kv_slot; /* of the first owned KV head */
+        } rope;
+        struct {
+            struct rows q; /* n_heads * head_dim values a row */
+            uint32_t n_heads, head_dim;
+            uint32_t head_begin; /* of the model: query head h reads KV head h / heads_per_kv */
+            uint32_t heads_per_kv;
+            uint32_t kv_begin; /* KV head of the model that slot 0 holds */
+            float scale;
+            struct kv_place kv;
+            struct activation act; /* cols: n_heads * head_dim, padded */
+        } attention;
+        struct {
+            struct activation act;
+            struct matrix w; /* cols: the card's lanes, one after another */
+            uint32_t lane_begin, lane_end;
+            uint32_t col[LANES + 1]; /* lane l is local columns [col[l], col[l + 1]) */
+            int8_t slot[TREE_NODES]; /* node -> slot this card fills, or NO_SLOT */
+            struct rows slots;       /* slot s of row r: offset + (s * max_rows + r) * stride */
+        } lanes;
+        struct {
+            struct rows hidden;
+            struct rows slots;
+            int8_t slot[TREE_NODES]; /* node -> slot, of all cards; NO_SLOT: made of its children,
+                                      * or absent when both are */
+            uint32_t n;
+            bool norm;
+            uint64_t weight;
+            float eps;
+            struct activation act;
+        } combine;
+        struct {
+            struct activation act;
+            struct matrix gate, up;
+            struct activation out;
+        } gate_up;
+        struct {
+            struct activation act; /* row i: output i */
+            struct matrix w;
+            struct rows out; /* row i: output i */
+        } logits;
+        struct {
+            enum exchange_kind kind;
+            uint8_t src, dst;     /* cards; dst may be CARD_HOST */
+            uint64_t src_offset, dst_offset; /* AREA_SCRATCH, row 0; or of kv */
+            uint64_t row_bytes;   /* copied of each row */
+            uint64_t src_stride_bytes, dst_stride_bytes;
+            uint32_t vocab_begin, vocab_end;
+            struct kv_place src_kv, dst_kv;
+            uint32_t src_slot, dst_slot, head_dim;
+        } exchange;
+    };
+};
+
+struct program {
+    struct op *ops; /* owned */
+    size_t n_ops;
+};
+
+/* The parameters of one step. */
+struct step_row {
+    int32_t token;
+    uint32_t position;
+    uint32_t sequence; /* index into step_params.sequences */
+};
+
+struct step_sequence {
+    const uint32_t *pages; /* position p lies in pages[p / PAGE_TOKENS], at p % PAGE_TOKENS */
+    uint32_t n_pages;
+};
+
+#define ROPE_TABLES_MAX 2
+
+struct step_params {
+    const struct step_row *rows; /* rows of one sequence stand together, positions ascending */
+    uint32_t n_rows;             /* 1 .. max_rows */
+    const struct step_sequence *sequences;
+    uint32_t n_sequences;
+    const uint32_t *outputs; /* rows whose logits are wanted, ascending */
+    uint32_t n_outputs;
+    const float *rope[ROPE_TABLES_MAX]; /* [n_rows][rope_dims / 2][cos, sin] */
+    float *logits;                      /* [n_outputs][n_vocab] */
+    uint32_t n_vocab;
+};
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runner.h - a loaded model that computes steps: file + plan + device -> logits.
+ *
+ * Owns the device, the weights' loading and the programs.  Knows nothing of requests, sequences in
+ * time, or the channel.  Threads: one (the engine's); loading uses a few of its own inside. */
+#ifndef OCTARC_ENGINE_RUNNER_H
+#define OCTARC_ENGINE_RUNNER_H
+
+#include "daemon/placement/plan.h"
+
+struct err;
+struct runner;
+
+struct runner_options {
+    const struct device_ops *backend;
+    struct device_options device; /* cards, threads; max_rows is taken from the plan */
+    const struct model *model;    /* borrowed for the runner's life */
+    const struct plan *plan;      /* borrowed for the runner's life */
+    int model_fd;                 /* borrowed: the open model file */
+    int weight_fds[CARDS_MAX];    /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
+    /* Called now and then from the loading thread; may be NULL. */
+    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+    void *user;
+};
+
+struct runner_card {
+    uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
+    bool reused; /* its weight memory was found whole and was not read from the file */
+};
+
+/* Weight memory that a previous engine filled for the same file and plan is verified by its
+ * digests and used as it is.  -ENOSPC, -EINVAL (the file changed; err names the tensor), -EIO … */
+int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
+void runner_close(struct runner *runner); /* NULL is fine */
+
+void runner_card(const struct runner *runner, uint32_t card, struct runner_card *out);
+
+/* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
+int runner_step(struct runner *runner, struct step_params *params, uint64_t deadline_ns,
+                uint32_t *card);
+int runner_lose(struct runner *runner, uint32_t card);
+
+#endif

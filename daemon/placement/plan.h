@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.h - who holds what.
+ *
+ * A plan is a plain value computed from numbers: no card is touched here, so every rule of
+ * placement is tested without hardware.  The engine executes a plan to the letter: ranges are
+ * loaded where it says, programs are compiled from it, and the bytes it states are the bytes used.
+ *
+ * Cards keep their numbers: cards[i] is card i of the machine; one that is not online holds nothing.
+ * Threads: no shared state.  A built plan never changes and may be read from any thread. */
+#ifndef OCTARC_PLACEMENT_PLAN_H
+#define OCTARC_PLACEMENT_PLAN_H
+
+#include "daemon/device/device.h"
+
+#define PLAN_REASON_MAX    160
+#define PLAN_WEIGHTS_HEADER 65536u /* bytes at the front of a card's weight memory */
+
+enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR };
+
+struct plan_input {
+    const struct model *model;
+    const struct device_ops *backend;
+    uint32_t n_cards;
+    bool online[CARDS_MAX];
+    uint64_t capacity_bytes[CARDS_MAX];
+    enum split split;
+    uint32_t context;       /* tokens of one sequence; 0 = min(trained, 4096) */
+    uint32_t max_sequences; /* at once */
+    uint32_t max_rows;      /* of a step */
+    enum kv_type kv_type;
+};
+
+/* Rows [row_begin, row_end) x columns [col_begin, col_end) of a tensor, on one card. */
+struct plan_range {
+    uint32_t tensor; /* index into model.tensors */
+    uint32_t card;
+    uint64_t row_begin, row_end;
+    uint64_t col_begin, col_end;
+    uint64_t offset; /* in the card's AREA_WEIGHTS */
+    uint64_t bytes;  /* packed */
+    bool copy;       /* a read-mostly copy of a small tensor whose home is another card */
+};
+
+struct plan_card {
+    bool online;
+    uint64_t capacity_bytes;
+    uint32_t layer_begin, layer_end; /* layers computed here */
+    uint32_t lane_begin, lane_end;   /* of each of those layers */
+    uint32_t head_begin, head_end;   /* query heads, by the attention lanes */
+    uint32_t kv_begin, kv_end;       /* KV heads kept here (owned or copied) */
+    uint32_t own_begin, own_end;     /* KV heads computed here */
+    uint64_t vocab_begin, vocab_end; /* rows of the output matrix */
+    uint64_t embd_begin, embd_end;   /* rows of the embedding */
+    uint64_t weights_bytes;          /* header and ranges */
+    uint64_t kv_bytes;
+    uint64_t scratch_bytes;
+    char reason[PLAN_REASON_MAX]; /* why the card holds this, in words */
+};
+
+struct plan {
+    enum split split; /* never SPLIT_AUTO */
+    uint32_t n_cards;
+    struct plan_card cards[CARDS_MAX];
+    struct plan_range *ranges; /* owned; by card, then offset */
+    size_t n_ranges;
+    uint32_t context, max_sequences, max_rows;
+    enum kv_type kv_type;
+    uint32_t n_pages; /* KV pages; a page lies on every card that keeps KV */
+    char reason[PLAN_REASON_MAX]; /* of the split */
+};
+
+/* Borrows the input for the call.  On success *plan owns its ranges; plan_finish().  On failure
+ * *plan is untouched:
+ *   -EINVAL   no card online, context beyond the trained one or 0 sequences …
+ *   -ENOTSUP  the backend cannot run a tensor's type, or the KV type with this head size
+ *   -ENOSPC   it does not fit; err says what is missing on which card and the smallest change
+ *             that would fit (less context, another card)
+ *   -ENOMEM */
+int plan_build(struct plan *plan, const struct plan_input *input, struct err *err);
+void plan_finish(struct plan *plan);
+
+/* Bytes of K and V that one card keeps for a page of `n_kv` heads in `n_layers` layers; its parts. */
+uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
+
+/* The range of a tensor that a card holds, or NULL. */
+const struct plan_range *plan_find(const struct plan *plan, uint32_t card, uint32_t tensor);
+
+const char *plan_split_name(enum split split);
+
+#endif
