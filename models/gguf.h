@@ -17,10 +17,10 @@
 
 #define GGUF_KEYS_MAX        65536u
 #define GGUF_TENSORS_MAX     65536u
-#define GGUF_NAME_MAX        65535u            /* bytes of a key */
-#define GGUF_STRING_MAX      (16u << 20)       /* bytes of a string value */
-#define GGUF_ARRAY_MAX       (16u << 20)       /* elements */
-#define GGUF_HEADER_MAX      (256u << 20)      /* bytes before the tensor data */
+#define GGUF_NAME_MAX        65535u       /* bytes of a key */
+#define GGUF_STRING_MAX      (16u << 20)  /* bytes of a string value */
+#define GGUF_ARRAY_MAX       (16u << 20)  /* elements */
+#define GGUF_HEADER_MAX      (256u << 20) /* bytes before the tensor data */
 #define GGUF_TENSOR_NAME_MAX 63u
 #define GGUF_DIMS_MAX        4u
 
@@ -28,8 +28,19 @@ struct err;
 struct gguf;
 
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL,
-    GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
 };
 
 struct gguf_string {
@@ -72,8 +83,7 @@ int gguf_strings(const struct gguf *gguf, const char *key, struct gguf_string **
                  struct err *err);
 int gguf_i32s(const struct gguf *gguf, const char *key, int32_t **values, size_t *n,
               struct err *err);
-int gguf_f32s(const struct gguf *gguf, const char *key, float **values, size_t *n,
-              struct err *err);
+int gguf_f32s(const struct gguf *gguf, const char *key, float **values, size_t *n, struct err *err);
 
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, size_t i);

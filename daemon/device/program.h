@@ -64,16 +64,16 @@ struct kv_place {
 };
 
 enum op_kind {
-    OP_EMBED,       /* hidden[row] = embd[token - vocab_begin] for tokens of [vocab_begin, vocab_end) */
-    OP_NORM,        /* act = rms_norm(hidden) * weight; with `outputs`, of the output rows only */
-    OP_QKV,         /* qkv = {q, k, v} . act; the parts side by side in a row */
-    OP_ROPE_STORE,  /* rotate q in place; rotate k and store k and v of the owned KV heads */
-    OP_ATTENTION,   /* act = attention(q, cached k, cached v) of the card's query heads */
-    OP_LANES,       /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
-    OP_COMBINE,     /* hidden += the tree over all slots; then act as OP_NORM when `norm` is set */
-    OP_GATE_UP,     /* act = silu(gate . act) * (up . act) */
-    OP_LOGITS,      /* logits = W . act over the output rows */
-    OP_EXCHANGE,    /* copy rows from another card (pulled by the receiver), or to the host */
+    OP_EMBED, /* hidden[row] = embd[token - vocab_begin] for tokens of [vocab_begin, vocab_end) */
+    OP_NORM,  /* act = rms_norm(hidden) * weight; with `outputs`, of the output rows only */
+    OP_QKV,   /* qkv = {q, k, v} . act; the parts side by side in a row */
+    OP_ROPE_STORE, /* rotate q in place; rotate k and store k and v of the owned KV heads */
+    OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
+    OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
+    OP_COMBINE,    /* hidden += the tree over all slots; then act as OP_NORM when `norm` is set */
+    OP_GATE_UP,    /* act = silu(gate . act) * (up . act) */
+    OP_LOGITS,     /* logits = W . act over the output rows */
+    OP_EXCHANGE,   /* copy rows from another card (pulled by the receiver), or to the host */
 };
 
 enum exchange_kind {
@@ -156,9 +156,9 @@ struct op {
         } logits;
         struct {
             enum exchange_kind kind;
-            uint8_t src, dst;     /* cards; dst may be CARD_HOST */
+            uint8_t src, dst;                /* cards; dst may be CARD_HOST */
             uint64_t src_offset, dst_offset; /* AREA_SCRATCH, row 0; or of kv */
-            uint64_t row_bytes;   /* copied of each row */
+            uint64_t row_bytes;              /* copied of each row */
             uint64_t src_stride_bytes, dst_stride_bytes;
             uint32_t vocab_begin, vocab_end;
             struct kv_place src_kv, dst_kv;

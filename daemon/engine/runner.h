@@ -17,7 +17,7 @@ struct runner_options {
     const struct model *model;    /* borrowed for the runner's life */
     const struct plan *plan;      /* borrowed for the runner's life */
     int model_fd;                 /* borrowed: the open model file */
-    int weight_fds[CARDS_MAX];    /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
+    int weight_fds[CARDS_MAX]; /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *user;

@@ -5,14 +5,15 @@
  * placement is tested without hardware.  The engine executes a plan to the letter: ranges are
  * loaded where it says, programs are compiled from it, and the bytes it states are the bytes used.
  *
- * Cards keep their numbers: cards[i] is card i of the machine; one that is not online holds nothing.
- * Threads: no shared state.  A built plan never changes and may be read from any thread. */
+ * Cards keep their numbers: cards[i] is card i of the machine; one that is not online holds
+ * nothing. Threads: no shared state.  A built plan never changes and may be read from any thread.
+ */
 #ifndef OCTARC_PLACEMENT_PLAN_H
 #define OCTARC_PLACEMENT_PLAN_H
 
 #include "daemon/device/device.h"
 
-#define PLAN_REASON_MAX    160
+#define PLAN_REASON_MAX     160
 #define PLAN_WEIGHTS_HEADER 65536u /* bytes at the front of a card's weight memory */
 
 enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR };
@@ -65,7 +66,7 @@ struct plan {
     size_t n_ranges;
     uint32_t context, max_sequences, max_rows;
     enum kv_type kv_type;
-    uint32_t n_pages; /* KV pages; a page lies on every card that keeps KV */
+    uint32_t n_pages;             /* KV pages; a page lies on every card that keeps KV */
     char reason[PLAN_REASON_MAX]; /* of the split */
 };
 
@@ -79,7 +80,8 @@ struct plan {
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err);
 void plan_finish(struct plan *plan);
 
-/* Bytes of K and V that one card keeps for a page of `n_kv` heads in `n_layers` layers; its parts. */
+/* Bytes of K and V that one card keeps for a page of `n_kv` heads in `n_layers` layers; its parts.
+ */
 uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
 
 /* The range of a tensor that a card holds, or NULL. */

@@ -14,10 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CARDS_MAX    8  /* cards of one engine */
-#define LANES        8  /* fixed eighths of a summed dimension; docs/numerics.md */
-#define ATOM         32 /* values of the summed dimension that share one activation scale */
-#define LAYERS_MAX   512
+#define CARDS_MAX      8  /* cards of one engine */
+#define LANES          8  /* fixed eighths of a summed dimension; docs/numerics.md */
+#define ATOM           32 /* values of the summed dimension that share one activation scale */
+#define LAYERS_MAX     512
 #define MODEL_NAME_MAX 128
 
 /* Numbers of the GGUF format. */
@@ -88,12 +88,12 @@ struct rope_params {
     bool neox;       /* pairs (i, i + dims/2); else (2i, 2i + 1) */
     float freq_base; /* theta */
     enum rope_scaling scaling;
-    float factor;              /* of the scaling; 1 = none */
-    float attn_factor;         /* multiplies sin and cos; 1 = none */
+    float factor;               /* of the scaling; 1 = none */
+    float attn_factor;          /* multiplies sin and cos; 1 = none */
     float beta_fast, beta_slow; /* yarn ramp */
-    float ext_factor;          /* yarn mix; 1 with yarn, else 0 */
-    uint32_t original_context; /* yarn: context before the scaling */
-    bool has_freqs;            /* a ROLE_ROPE_FREQS tensor divides the frequencies */
+    float ext_factor;           /* yarn mix; 1 with yarn, else 0 */
+    uint32_t original_context;  /* yarn: context before the scaling */
+    bool has_freqs;             /* a ROLE_ROPE_FREQS tensor divides the frequencies */
 };
 
 struct model_params {
@@ -129,7 +129,7 @@ struct model {
     size_t n_tensors;
     struct model_op *ops; /* owned; in order of execution */
     size_t n_ops;
-    uint64_t file_bytes;  /* of the whole file, for its identity */
+    uint64_t file_bytes; /* of the whole file, for its identity */
 };
 
 struct gguf;

@@ -11,9 +11,9 @@
 
 #include "models/chat/value.h"
 
-#define CHAT_SOURCE_MAX (1u << 20) /* bytes of a template */
-#define CHAT_DEPTH_MAX  64         /* nested expressions, blocks, macro calls */
-#define CHAT_STEPS_MAX  1000000    /* evaluated nodes of one rendering */
+#define CHAT_SOURCE_MAX (1u << 20)  /* bytes of a template */
+#define CHAT_DEPTH_MAX  64          /* nested expressions, blocks, macro calls */
+#define CHAT_STEPS_MAX  1000000     /* evaluated nodes of one rendering */
 #define CHAT_OUTPUT_MAX (16u << 20) /* bytes */
 
 struct err;

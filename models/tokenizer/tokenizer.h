@@ -39,9 +39,10 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
                      int32_t **ids, size_t *n_ids, struct err *err);
 
 /* The bytes of one token, as it appears in text (not always whole UTF-8).  Control tokens are empty
- * unless `control`.  The bytes belong to the tokenizer.  -EINVAL when id is not of the vocabulary. */
-int tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, bool control,
-                    const char **bytes, size_t *n);
+ * unless `control`.  The bytes belong to the tokenizer.  -EINVAL when id is not of the vocabulary.
+ */
+int tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, bool control, const char **bytes,
+                    size_t *n);
 bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id);
 
 /* The bytes of a run of tokens.  Differs from joined pieces only where the model drops a leading

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* messages.h - everything octarcd (the front) and octarc-engine say to each other, on one screen.
+ *
+ * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
+ * little-endian, fields in the order written here, strings and arrays with a u32 count before
+ * them.  Descriptors travel with SETUP only (SCM_RIGHTS: the model file, then one memfd per online
+ * card).  No message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown type, a
+ * payload that is too short or too long ends the generation: both sides are the same build.
+ *
+ *   front -> engine                        engine -> front
+ *   HELLO  version                         HELLO     version, pid
+ *   SETUP  generation, plan, options       PROGRESS  done, total bytes
+ *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text
+ *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
+ *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
+ *   STOP   end in good order               END       sequence, reason, counts
+ *                                          CREDIT    free sequences, free KV pages
+ *                                          PREEMPTED sequence: the front replays it later
+ *                                          LOST      card
+ *
+ * Encoding and decoding are pure functions over bytes (codec.h); daemon/channel/stream.h moves the
+ * frames and descriptors. */
+#ifndef OCTARC_CHANNEL_MESSAGES_H
+#define OCTARC_CHANNEL_MESSAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/placement/plan.h"
+
+#define CHANNEL_VERSION   1u
+#define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
+#define LOGIT_BIAS_MAX    1024u       /* entries of a request */
+#define EOG_MAX           64u
+
+enum message_type {
+    MSG_HELLO = 1,
+    MSG_SETUP,
+    MSG_ADMIT,
+    MSG_CANCEL,
+    MSG_LOSE,
+    MSG_STOP,
+    MSG_PROGRESS,
+    MSG_READY,
+    MSG_FAILED,
+    MSG_TOKEN,
+    MSG_PROMPT,
+    MSG_END,
+    MSG_CREDIT,
+    MSG_PREEMPTED,
+    MSG_LOST,
+};
+
+struct msg_hello {
+    uint32_t version;
+    uint32_t pid;
+};
+
+struct msg_setup {
+    uint64_t generation;
+    char backend[16];
+    char model_name[256]; /* the file's path, for messages only */
+    uint32_t n_threads;
+    bool pin;
+    uint32_t isa; /* enum instruction_set */
+    bool isolate;
+    uint32_t n_eog;
+    int32_t eog[EOG_MAX]; /* tokens that end a sequence */
+    bool log_content;
+    struct plan plan; /* decoded: owned, plan_finish() */
+};
+
+/* How the next token is drawn; all of it a function of the tokens so far and of the seed. */
+struct sampling {
+    float temperature;    /* 0: the largest logit, lowest id on a tie */
+    uint32_t top_k;       /* 0: off */
+    float top_p;          /* 1: off */
+    float min_p;          /* 0: off */
+    float repeat_penalty; /* 1: off; divides positive, multiplies negative logits */
+    float frequency_penalty, presence_penalty; /* 0: off */
+    int32_t penalty_last_n; /* tokens looked back on; -1: the whole context; 0: off */
+    uint64_t seed;
+    uint32_t choice; /* of the request's n; part of the random number's key */
+    uint32_t min_keep;
+    bool ignore_eos;
+    uint32_t n_bias;
+    struct logit_bias {
+        int32_t token;
+        float bias; /* added; -INFINITY forbids */
+    } * bias;       /* owned when decoded */
+};
+
+struct msg_admit {
+    uint64_t sequence; /* never reused */
+    uint32_t uid;      /* prefix pages are shared inside a uid only */
+    int32_t *tokens;   /* prompt, then what was generated before (a replay); owned when decoded */
+    uint32_t n_tokens;
+    uint32_t n_prompt;    /* of these, the prompt; the rest is a replay and is not sent again */
+    uint32_t max_tokens;  /* to generate in all, replayed ones included; 0: the prompt only */
+    uint32_t n_logprobs;  /* most likely tokens to report beside each one; 0: none */
+    bool logprobs;        /* report the token's own log-probability */
+    bool prompt_logprobs; /* send PROMPT with those of prompt tokens 1 .. n_prompt - 1 */
+    bool cache_prompt;    /* look for, and leave, shared prefix pages */
+    struct sampling sampling;
+};
+
+struct msg_cancel {
+    uint64_t sequence;
+};
+
+struct msg_lose {
+    uint32_t card;
+};
+
+struct msg_progress {
+    uint64_t done_bytes, total_bytes;
+};
+
+struct msg_ready {
+    uint64_t generation;
+    uint32_t n_cards;
+    struct ready_card {
+        uint64_t weights_bytes, kv_bytes, scratch_bytes;
+        bool reused;
+    } cards[CARDS_MAX];
+};
+
+struct msg_failed {
+    int32_t error; /* negative errno */
+    char text[512];
+};
+
+struct token_logprob {
+    int32_t token;
+    float logprob; /* natural logarithm; of the distribution before sampling changes it */
+};
+
+struct msg_token {
+    uint64_t generation, sequence;
+    uint32_t position; /* of the token in the sequence: n_prompt for the first one generated */
+    int32_t token;
+    float logprob; /* 0 unless asked for */
+    uint32_t n_top;
+    struct token_logprob *top; /* descending, ties by id; owned when decoded */
+};
+
+struct msg_prompt {
+    uint64_t generation, sequence;
+    uint32_t first; /* position of entry 0 */
+    uint32_t n;
+    float *logprobs;           /* of the prompt token at that position, given those before; owned */
+    uint32_t n_top;            /* entries of top per token */
+    struct token_logprob *top; /* [n][n_top]; owned */
+};
+
+enum end_reason {
+    END_EOG,       /* the model drew an end-of-generation token (not sent as TOKEN) */
+    END_LENGTH,    /* max_tokens */
+    END_CONTEXT,   /* the context is full */
+    END_CANCELLED, /* as asked */
+    END_ERROR,     /* text says why; the request fails */
+};
+
+struct msg_end {
+    uint64_t generation, sequence;
+    uint32_t reason;   /* enum end_reason */
+    int32_t token;     /* END_EOG: which one */
+    uint32_t n_cached; /* prompt tokens taken from shared pages */
+    uint64_t prompt_ns, predict_ns;
+    char text[256];
+};
+
+struct msg_credit {
+    uint32_t free_sequences; /* that ADMIT may use now */
+    uint32_t free_pages, n_pages;
+    uint32_t running, waiting; /* sequences inside the engine */
+    uint64_t steps, rows;      /* since the start */
+};
+
+struct msg_preempted {
+    uint64_t generation, sequence;
+};
+
+struct msg_lost {
+    uint64_t generation;
+    uint32_t card;
+};
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream.h - frames and descriptors over one non-blocking stream socket, for both sides.
+ *
+ * The owner polls the descriptor: readable -> stream_read until -EAGAIN; stream_wants_write ->
+ * poll for writable and stream_flush.  Threads: one. */
+#ifndef OCTARC_CHANNEL_STREAM_H
+#define OCTARC_CHANNEL_STREAM_H
+
+#include "daemon/channel/codec.h"
+
+#define STREAM_OUT_MAX (256u << 20) /* bytes that may wait; more is -ENOBUFS */
+#define STREAM_FDS_MAX (1 + CARDS_MAX)
+
+struct stream {
+    int fd; /* owned */
+    struct buffer in, out;
+    size_t in_at, out_at;
+    int fds[STREAM_FDS_MAX]; /* received, not yet taken; owned */
+    uint32_t n_fds;
+};
+
+void stream_init(struct stream *stream, int fd); /* takes over fd, sets O_NONBLOCK | CLOEXEC */
+void stream_finish(struct stream *stream);       /* closes all */
+
+/* Queue a message and try to send.  -ENOBUFS, -EPIPE, -ENOMEM. */
+int stream_send(struct stream *stream, enum message_type type, const void *msg);
+/* The same with descriptors (borrowed); must be the first frame that is still unsent. */
+int stream_send_fds(struct stream *stream, enum message_type type, const void *msg, const int *fds,
+                    uint32_t n_fds);
+int stream_flush(struct stream *stream); /* 0 all sent, -EAGAIN more to send, -EPIPE … */
+bool stream_wants_write(const struct stream *stream);
+
+/* The next message: 0, -EAGAIN none whole yet, -EPIPE the other side is gone, -EPROTO. */
+int stream_read(struct stream *stream, struct message *msg);
+/* Hand over the descriptors that came with SETUP; returns how many, the caller owns them. */
+uint32_t stream_take_fds(struct stream *stream, int fds[STREAM_FDS_MAX]);
+
+#endif
