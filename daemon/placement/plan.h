@@ -14,6 +14,7 @@
 #include "daemon/device/device.h"
 
 #define PLAN_REASON_MAX     160
+#define PLAN_OUTPUTS_MIN    64     /* max_outputs is this, or max_sequences where that is more */
 #define PLAN_WEIGHTS_HEADER 65536u /* bytes at the front of a card's weight memory */
 
 enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR };
@@ -65,6 +66,7 @@ struct plan {
     struct plan_range *ranges; /* owned; by card, then offset */
     size_t n_ranges;
     uint32_t context, max_sequences, max_rows;
+    uint32_t max_outputs; /* rows of a step whose logits may be wanted */
     enum kv_type kv_type;
     uint32_t n_pages;             /* KV pages; a page lies on every card that keeps KV */
     char reason[PLAN_REASON_MAX]; /* of the split */
