@@ -84,6 +84,8 @@ int gguf_strings(const struct gguf *gguf, const char *key, struct gguf_string **
 int gguf_i32s(const struct gguf *gguf, const char *key, int32_t **values, size_t *n,
               struct err *err);
 int gguf_f32s(const struct gguf *gguf, const char *key, float **values, size_t *n, struct err *err);
+/* Elements of an array of any type; false where the key is absent or no array. */
+bool gguf_array_length(const struct gguf *gguf, const char *key, uint64_t *n);
 
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, size_t i);
