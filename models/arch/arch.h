@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* arch.h - what an architecture must answer: its hyper-parameters, its tensors and how each may be
+ * cut, and a layer as fused operations.
+ *
+ * An architecture is one file beside this one: a struct arch, made of tables and one function.
+ * models/model.c does the rest: finds the tensors, checks every shape, lays out the operations.
+ * To add one, write the file and name its struct in the table of model.c. */
+#ifndef OCTARC_MODELS_ARCH_ARCH_H
+#define OCTARC_MODELS_ARCH_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octarc/model.h"
+
+struct err;
+struct gguf;
+
+#define ARCH_DIM_MAX     (1u << 20) /* of every dimension; more is an error */
+#define ARCH_CONTEXT_MAX (1u << 28) /* trained positions */
+#define ARCH_OP_SLOTS    8          /* tensors of an operation */
+
+/* A side of a tensor, in the words of struct model_params. */
+enum arch_dim {
+    DIM_ONE,
+    DIM_VOCAB,
+    DIM_EMBD,
+    DIM_HEADS,    /* n_heads * head_dim */
+    DIM_KV_HEADS, /* n_kv_heads * head_dim */
+    DIM_FF,
+    DIM_ROPE_PAIRS, /* rope.dims / 2 */
+};
+
+struct arch_tensor {
+    const char *name; /* "output.weight"; of a layer without its prefix: "attn_q.weight" */
+    enum tensor_role role;
+    enum tensor_cut cut;
+    enum arch_dim rows, cols;
+    bool in_layer; /* once a layer, named "blk.N.…" */
+    bool optional;
+};
+
+/* An operation of every layer; slot i is the tensor of role[i] in that layer. */
+struct arch_op {
+    enum model_op_kind kind;
+    uint32_t n;
+    enum tensor_role role[ARCH_OP_SLOTS];
+};
+
+struct arch {
+    const char *name; /* the value of general.architecture, and the prefix of its keys */
+    /* Fill everything but arch, name, tied and rope.has_freqs, which model.c knows.  -EINVAL,
+     * -ENOENT (a key is missing), -ENOTSUP (a variant this build cannot run). */
+    int (*read_params)(struct model_params *p, const struct gguf *gguf, struct err *err);
+    const struct arch_tensor *tensors;
+    size_t n_tensors;
+    const struct arch_op *layer; /* in order of execution */
+    size_t n_layer;
+};
+
+extern const struct arch arch_llama;
+
+/* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
+ *
+ * Read "ARCH.suffix" within [min, max].  The optional forms leave *value alone where the key is
+ * absent, so the caller sets the default first; the value is checked either way. */
+int arch_u32(const struct model_params *p, const struct gguf *gguf, const char *suffix,
+             uint32_t min, uint32_t max, uint32_t *value, struct err *err);
+int arch_u32_optional(const struct model_params *p, const struct gguf *gguf, const char *suffix,
+                      uint32_t min, uint32_t max, uint32_t *value, struct err *err);
+int arch_f32_optional(const struct model_params *p, const struct gguf *gguf, const char *suffix,
+                      float min, float max, float *value, struct err *err);
+bool arch_has(const struct model_params *p, const struct gguf *gguf, const char *suffix);
+
+/* The keys that decoder architectures share: layers, widths, heads, context, vocabulary, epsilon.
+ */
+int arch_read_common(struct model_params *p, const struct gguf *gguf, struct err *err);
+/* The rotation of positions and its scalings, old and new keys; `neox` is the architecture's. */
+int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, struct err *err);
+
+#endif

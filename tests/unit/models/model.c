@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "octarc/model.h"
+
+#include <errno.h>
+#include <math.h>
+
+#include "models/gguf.h"
+#include "octarc/error.h"
+#include "tests/check.h"
+#include "tests/gguf_bytes.h"
+
+/* A llama of two layers, F32, whose keys and tensors a test may change before it is written. */
+struct key {
+    const char *name;
+    uint32_t type; /* GGUF_U32, GGUF_F32, GGUF_STRING; anything else: left out */
+    double number;
+    const char *text;
+};
+struct tensor {
+    char name[64];
+    uint32_t type;
+    uint64_t cols, rows; /* rows 0: one dimension; cols 0: left out */
+};
+
+static struct key keys[24];
+static size_t n_keys;
+static struct tensor tensors[32];
+static size_t n_tensors;
+
+static struct key *key(const char *name) {
+    for (size_t i = 0; i < n_keys; i++)
+        if (!strcmp(keys[i].name, name))
+            return &keys[i];
+    keys[n_keys] = (struct key){.name = name};
+    return &keys[n_keys++];
+}
+
+static void set_u32(const char *name, uint32_t value) {
+    *key(name) = (struct key){name, GGUF_U32, value, NULL};
+}
+
+static void set_f32(const char *name, double value) {
+    *key(name) = (struct key){name, GGUF_F32, value, NULL};
+}
+
+static void set_string(const char *name, const char *value) {
+    *key(name) = (struct key){name, GGUF_STRING, 0, value};
+}
+
+static void drop_key(const char *name) {
+    key(name)->type = UINT32_MAX;
+}
+
+static struct tensor *tensor(const char *name) {
+    for (size_t i = 0; i < n_tensors; i++)
+        if (!strcmp(tensors[i].name, name))
+            return &tensors[i];
+    snprintf(tensors[n_tensors].name, sizeof tensors->name, "%s", name);
+    return &tensors[n_tensors++];
+}
+
+static void set_tensor(const char *name, uint32_t type, uint64_t cols, uint64_t rows) {
+    struct tensor *t = tensor(name);
+    t->type = type;
+    t->cols = cols;
+    t->rows = rows;
+}
+
+static void layer_tensor(int layer, const char *name, uint64_t cols, uint64_t rows) {
+    char full[64];
+    snprintf(full, sizeof full, "blk.%d.%s", layer, name);
+    set_tensor(full, TENSOR_F32, cols, rows);
+}
+
+static void good_model(void) {
+    n_keys = n_tensors = 0;
+    set_string("general.architecture", "llama");
+    set_string("general.name", "tiny");
+    set_u32("llama.block_count", 2);
+    set_u32("llama.context_length", 512);
+    set_u32("llama.embedding_length", 64);
+    set_u32("llama.feed_forward_length", 96);
+    set_u32("llama.attention.head_count", 4);
+    set_u32("llama.attention.head_count_kv", 2);
+    set_f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
+    set_tensor("output.weight", TENSOR_F32, 64, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
+    for (int layer = 0; layer < 2; layer++) {
+        layer_tensor(layer, "attn_norm.weight", 64, 0);
+        layer_tensor(layer, "attn_q.weight", 64, 64);
+        layer_tensor(layer, "attn_k.weight", 64, 32);
+        layer_tensor(layer, "attn_v.weight", 64, 32);
+        layer_tensor(layer, "attn_output.weight", 64, 64);
+        layer_tensor(layer, "ffn_norm.weight", 64, 0);
+        layer_tensor(layer, "ffn_gate.weight", 64, 96);
+        layer_tensor(layer, "ffn_up.weight", 64, 96);
+        layer_tensor(layer, "ffn_down.weight", 96, 64);
+    }
+}
+
+static int read_model(struct model *model, struct err *err) {
+    static struct gguf_bytes b;
+    size_t present_keys = 0, present_tensors = 0;
+    for (size_t i = 0; i < n_keys; i++)
+        present_keys += keys[i].type <= GGUF_F64;
+    for (size_t i = 0; i < n_tensors; i++)
+        present_tensors += tensors[i].cols != 0;
+    put_header(&b, present_tensors, present_keys);
+    for (size_t i = 0; i < n_keys; i++) {
+        if (keys[i].type == GGUF_U32)
+            put_key_u32(&b, keys[i].name, (uint32_t)keys[i].number);
+        if (keys[i].type == GGUF_F32)
+            put_key_f32(&b, keys[i].name, (float)keys[i].number);
+        if (keys[i].type == GGUF_STRING)
+            put_key_string(&b, keys[i].name, keys[i].text);
+    }
+    uint64_t offset = 0;
+    for (size_t i = 0; i < n_tensors; i++) {
+        const struct tensor *t = &tensors[i];
+        if (!t->cols)
+            continue;
+        put_tensor(&b, t->name, t->type, t->cols, t->rows, offset);
+        const struct tensor_type_info *info = tensor_type_info(t->type);
+        offset += t->cols / info->block_values * info->block_bytes * (t->rows ? t->rows : 1);
+        offset = (offset + 31) / 32 * 32;
+    }
+    put_data(&b, 32, offset);
+
+    const int fd = bytes_file(b.data, b.n);
+    struct gguf *gguf;
+    int rc = gguf_open(&gguf, fd, "dir/test.gguf", err);
+    close(fd);
+    CHECK_EQ(rc, 0);
+    rc = model_read(model, gguf, err);
+    gguf_close(gguf);
+    return rc;
+}
+
+static struct model read_good(void) {
+    struct model model;
+    struct err err = {""};
+    const int rc = read_model(&model, &err);
+    if (rc)
+        printf("# %s\n", err.text);
+    CHECK_EQ(rc, 0);
+    return model;
+}
+
+static void check_refused(int code, const char *part, const char *other) {
+    struct model model = {.n_ops = 77};
+    struct err err = {""};
+    const int rc = read_model(&model, &err);
+    if (rc != code || !strstr(err.text, part) || !strstr(err.text, other))
+        printf("# %d: %s\n", rc, err.text);
+    CHECK_EQ(rc, code);
+    CHECK(strstr(err.text, part) && strstr(err.text, other));
+    CHECK_EQ(model.n_ops, 77);
+}
+
+static void hyper_parameters_are_read_with_their_defaults(void) {
+    good_model();
+    struct model m = read_good();
+    const struct model_params *p = &m.params;
+    CHECK(!strcmp(p->arch, "llama") && !strcmp(p->name, "tiny"));
+    CHECK(p->n_layers == 2 && p->n_embd == 64 && p->n_heads == 4 && p->n_kv_heads == 2);
+    CHECK(p->head_dim == 16 && p->n_ff == 96 && p->n_vocab == 40 && p->n_ctx_train == 512);
+    CHECK(p->norm_eps == 1e-5f && !p->tied);
+    CHECK(p->rope.dims == 16 && !p->rope.neox && p->rope.freq_base == 10000);
+    CHECK(p->rope.scaling == ROPE_NONE && p->rope.factor == 1 && p->rope.attn_factor == 1);
+    CHECK(!p->rope.has_freqs && p->rope.ext_factor == 0);
+    model_finish(&m);
+}
+
+static void operations_name_the_tensors_they_use(void) {
+    good_model();
+    struct model m = read_good();
+    CHECK_EQ(m.n_tensors, n_tensors);
+    CHECK_EQ(m.n_ops, 6);
+    static const char *const want[6][5] = {
+        {"token_embd.weight"},
+        {"blk.0.attn_norm.weight", "blk.0.attn_q.weight", "blk.0.attn_k.weight",
+         "blk.0.attn_v.weight", "blk.0.attn_output.weight"},
+        {"blk.0.ffn_norm.weight", "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight",
+         "blk.0.ffn_down.weight"},
+        {"blk.1.attn_norm.weight", "blk.1.attn_q.weight", "blk.1.attn_k.weight",
+         "blk.1.attn_v.weight", "blk.1.attn_output.weight"},
+        {"blk.1.ffn_norm.weight", "blk.1.ffn_gate.weight", "blk.1.ffn_up.weight",
+         "blk.1.ffn_down.weight"},
+        {"output_norm.weight", "output.weight"}};
+    static const enum model_op_kind kinds[] = {MODEL_EMBED,     MODEL_ATTENTION, MODEL_FFN,
+                                               MODEL_ATTENTION, MODEL_FFN,       MODEL_HEAD};
+    static const int layers[] = {-1, 0, 0, 1, 1, -1};
+    for (size_t i = 0; i < 6; i++) {
+        CHECK_EQ(m.ops[i].kind, kinds[i]);
+        CHECK_EQ(m.ops[i].layer, layers[i]);
+        for (size_t s = 0; s < 8; s++) {
+            if (s >= 5 || !want[i][s]) {
+                CHECK_EQ(m.ops[i].tensor[s], NO_TENSOR);
+                continue;
+            }
+            const struct model_tensor *t = &m.tensors[m.ops[i].tensor[s]];
+            CHECK(!strcmp(t->name, want[i][s]));
+            CHECK_EQ(t->layer, layers[i]);
+            CHECK_EQ(t->bytes, t->rows * t->cols * 4);
+        }
+    }
+    const struct model_tensor *down = &m.tensors[m.ops[4].tensor[3]];
+    CHECK(down->role == ROLE_FFN_DOWN && down->cut == CUT_FFN_LANES);
+    CHECK(down->rows == 64 && down->cols == 96);
+    CHECK_EQ(down->file_offset + down->bytes, m.file_bytes); /* the last tensor of the file */
+    model_finish(&m);
+}
+
+static void a_tied_model_uses_its_embedding_as_output(void) {
+    good_model();
+    tensor("output.weight")->cols = 0;
+    struct model m = read_good();
+    CHECK(m.params.tied);
+    CHECK_EQ(m.ops[5].tensor[1], m.ops[0].tensor[0]);
+    model_finish(&m);
+}
+
+static void rope_keys_old_and_new_are_understood(void) {
+    good_model();
+    set_f32("llama.rope.scale_linear", 2);
+    struct model m = read_good();
+    CHECK(m.params.rope.scaling == ROPE_LINEAR && m.params.rope.factor == 2);
+    model_finish(&m);
+
+    good_model();
+    set_string("llama.rope.scaling.type", "yarn");
+    set_f32("llama.rope.scaling.factor", 4);
+    set_u32("llama.rope.scaling.original_context_length", 128);
+    set_u32("llama.rope.dimension_count", 8);
+    set_u32("llama.attention.key_length", 32);
+    for (int i = 0; i < 2; i++) {
+        layer_tensor(i, "attn_q.weight", 64, 128);
+        layer_tensor(i, "attn_k.weight", 64, 64);
+        layer_tensor(i, "attn_v.weight", 64, 64);
+        layer_tensor(i, "attn_output.weight", 128, 64);
+    }
+    set_tensor("rope_freqs.weight", TENSOR_F32, 4, 0);
+    m = read_good();
+    const struct rope_params *r = &m.params.rope;
+    CHECK(m.params.head_dim == 32 && r->dims == 8 && r->scaling == ROPE_YARN && r->factor == 4);
+    CHECK(r->ext_factor == 1 && r->beta_fast == 32 && r->beta_slow == 1);
+    CHECK(r->original_context == 128 && r->attn_factor == 1 && r->has_freqs);
+    model_finish(&m);
+
+    set_string("llama.rope.scaling.type", "none");
+    m = read_good();
+    CHECK(m.params.rope.scaling == ROPE_NONE && m.params.rope.factor == 1);
+    model_finish(&m);
+    set_string("llama.rope.scaling.type", "longrope");
+    check_refused(-ENOTSUP, "longrope", "none, linear, yarn");
+    set_string("llama.rope.scaling.type", "other");
+    check_refused(-EINVAL, "llama.rope.scaling.type", "none, linear, yarn");
+}
+
+static void what_is_not_supported_is_named(void) {
+    good_model();
+    set_string("general.architecture", "lla\nma");
+    check_refused(-ENOTSUP, "'lla?ma'", "supported: llama");
+    drop_key("general.architecture");
+    check_refused(-EINVAL, "general.architecture", "missing");
+    good_model();
+    set_u32("llama.expert_count", 4);
+    check_refused(-ENOTSUP, "llama.expert_count", "4");
+    good_model();
+    tensor("output.weight")->type = 25;
+    check_refused(-ENOTSUP, "'output.weight' is of type I16", "Q4_1");
+    good_model();
+    tensor("output_norm.weight")->type = TENSOR_Q8_0;
+    check_refused(-ENOTSUP, "'output_norm.weight' is of type Q8_0", "F32, F16, BF16");
+    good_model();
+    set_u32("llama.attention.value_length", 8);
+    check_refused(-ENOTSUP, "16", "8");
+}
+
+static void a_tensor_that_would_be_ignored_is_refused(void) {
+    good_model();
+    layer_tensor(1, "attn_q.bias", 64, 0);
+    check_refused(-ENOTSUP, "blk.1.attn_q.bias", "llama");
+    good_model();
+    layer_tensor(2, "attn_norm.weight", 64, 0);
+    check_refused(-ENOTSUP, "blk.2.attn_norm.weight", "2 layers");
+    good_model();
+    layer_tensor(0, "attn_rot_embd.weight", 8, 0);
+    struct model m = read_good();
+    model_finish(&m);
+}
+
+static void missing_and_misshapen_tensors_are_named_with_both_shapes(void) {
+    good_model();
+    tensor("blk.1.ffn_up.weight")->cols = 0;
+    check_refused(-EINVAL, "blk.1.ffn_up.weight", "missing");
+    good_model();
+    layer_tensor(1, "ffn_up.weight", 96, 64);
+    check_refused(-EINVAL, "[64, 96]", "[96, 64] was expected");
+    good_model();
+    set_tensor("output.weight", TENSOR_F32, 64, 41);
+    check_refused(-EINVAL, "[41, 64]", "[40, 64] was expected");
+    good_model();
+    set_tensor("rope_freqs.weight", TENSOR_F32, 16, 0);
+    check_refused(-EINVAL, "[1, 16]", "[1, 8] was expected");
+}
+
+static void hyper_parameters_out_of_their_limits_are_named(void) {
+    static const struct {
+        const char *key;
+        double wrong;
+    } cases[] = {{"llama.block_count", 0},
+                 {"llama.block_count", LAYERS_MAX + 1},
+                 {"llama.embedding_length", 0},
+                 {"llama.embedding_length", 1 << 21},
+                 {"llama.feed_forward_length", 0},
+                 {"llama.context_length", 0},
+                 {"llama.attention.head_count", 0},
+                 {"llama.attention.head_count_kv", 0},
+                 {"llama.attention.head_count_kv", 5},
+                 {"llama.attention.key_length", 1 << 20},
+                 {"llama.rope.dimension_count", 18},
+                 {"llama.rope.dimension_count", 7},
+                 {"llama.rope.dimension_count", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        good_model();
+        set_u32(cases[i].key, (uint32_t)cases[i].wrong);
+        check_refused(-EINVAL, cases[i].key, "");
+    }
+    static const char *const floats[] = {"llama.attention.layer_norm_rms_epsilon",
+                                         "llama.rope.freq_base", "llama.rope.scaling.factor",
+                                         "llama.rope.scaling.attn_factor"};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        static const double wrong[] = {-1, NAN, INFINITY};
+        for (size_t k = 0; k < 3; k++) {
+            good_model();
+            set_f32(floats[i], wrong[k]);
+            check_refused(-EINVAL, floats[i], "");
+        }
+    }
+    good_model();
+    set_u32("llama.attention.head_count_kv", 3);
+    check_refused(-EINVAL, "4 query heads", "3 KV heads");
+    good_model();
+    set_u32("llama.attention.head_count", 6);
+    drop_key("llama.attention.head_count_kv");
+    check_refused(-EINVAL, "64 values do not divide into 6 heads", "key_length");
+}
+
+static void every_required_key_is_missed_by_name(void) {
+    good_model();
+    for (size_t i = 2; i < 9; i++) { /* after general.* */
+        good_model();
+        const char *name = keys[i].name;
+        if (!strcmp(name, "llama.attention.head_count_kv"))
+            continue; /* would be as many as query heads */
+        drop_key(name);
+        check_refused(-EINVAL, name, "missing");
+    }
+}
+
+static void a_name_is_cut_between_characters(void) {
+    static char longest[600];
+    good_model();
+    for (size_t i = 0; i + 3 < sizeof longest; i += 3)
+        memcpy(longest + i, "\xe2\x82\xac", 3);
+    set_string("general.name", longest);
+    struct model m = read_good();
+    CHECK_EQ(strlen(m.params.name), 126);
+    model_finish(&m);
+    set_string("general.name", "a\xff\x01z\xc3");
+    m = read_good();
+    CHECK(!strcmp(m.params.name, "a??z?"));
+    model_finish(&m);
+    drop_key("general.name");
+    m = read_good();
+    CHECK(!strcmp(m.params.name, "test.gguf"));
+    model_finish(&m);
+}
+
+CHECK_MAIN(T(hyper_parameters_are_read_with_their_defaults),
+           T(operations_name_the_tensors_they_use), T(a_tied_model_uses_its_embedding_as_output),
+           T(rope_keys_old_and_new_are_understood), T(what_is_not_supported_is_named),
+           T(a_tensor_that_would_be_ignored_is_refused),
+           T(missing_and_misshapen_tensors_are_named_with_both_shapes),
+           T(hyper_parameters_out_of_their_limits_are_named),
+           T(every_required_key_is_missed_by_name), T(a_name_is_cut_between_characters))
