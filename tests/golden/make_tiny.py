@@ -1,0 +1,579 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tiny random models and computes, independently of octarc, what they must answer.
+
+    make_tiny.py DIR            write the models into DIR; their sha256 must be those of tiny.json
+    make_tiny.py --check        write them to a temporary folder, compute everything again, compare
+    make_tiny.py --reference    the same, and write tiny.json
+    make_tiny.py --verify GGUF JSON
+                                compare the forward pass below with another engine's figures
+
+Needs Python 3.9 and nothing else.  The forward pass is plain float64 arithmetic over the weights
+as the file's blocks expand; it shares no code with octarc, on purpose.
+
+tiny.json holds, for every model and prompt: `tokens` (ids), `first_logits` (after the last prompt
+token), `prompt_logprobs` (of tokens 1.. given those before), `greedy` (the next ids, argmax, lowest
+on a tie) and `gaps` (top-1 minus top-2 logit of each of those steps).  Figures are rounded to six
+decimals.
+"""
+import argparse
+import hashlib
+import json
+import math
+import os
+import random
+import re
+import struct
+import sys
+import tempfile
+from operator import mul
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REFERENCE = os.path.join(HERE, "tiny.json")
+STEPS = 12
+TOLERANCE = 5e-6  # of figures rounded to six decimals, summed in another order by another Python
+
+U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20),
+         "Q8_0": (8, 32, 34), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2)}
+TYPE_OF_NUMBER = {number: name for name, (number, _, _) in TYPES.items()}
+
+# --- Vocabulary: the 256 bytes, a few merges, control tokens ---------------------------------------
+
+CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+MERGES = """Ġ t|h e|Ġ a|Ġt he|i n|e r|o n|Ġ s|r e|a t|e n|Ġ w|o r|Ġ c|i s|Ġ o|n d|e s|i t|a r|Ġs t
+in g|Ġa nd|Ġo f|l l|o u|e d|Ġ p|Ġ f|Ġ b|h a""".replace("\n", "|").split("|")
+TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "
+            "message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+SPLIT = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[^\sA-Za-z0-9]+|[0-9]|\s+(?!\S)|\s+")
+
+PROMPTS = [
+    "The cat sat on the mat and",
+    "<|im_start|>user\nSay 1 + 2 = 3.<|im_end|>\n<|im_start|>assistant\n",
+    "It's raining; we're reading the rest of this story in the kitchen, and the others are asleep",
+]
+LONG = " ".join("the %s of the %s is at %d" % (a, b, i) for i, (a, b) in enumerate(
+    [("edge", "water"), ("rest", "thing"), ("heart", "stone"), ("colour", "sand"), ("end", "list"),
+     ("power", "engine"), ("start", "war"), ("list", "beds"), ("fall", "wall"), ("point", "trip"),
+     ("fire", "forest"), ("best", "part"), ("taste", "bread"), ("order", "states"), ("area", "hall"), ("tone", "bell"),
+     ("shore", "island"), ("test", "steel"), ("hand", "clock")]))
+
+
+def byte_letters():
+    """The printable letter that stands for each byte in byte-level BPE vocabularies."""
+    plain = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
+    letters, spare = {}, 256
+    for byte in range(256):
+        if byte in plain:
+            letters[byte] = chr(byte)
+        else:
+            letters[byte] = chr(spare)
+            spare += 1
+    return letters
+
+
+LETTERS = byte_letters()
+TOKENS = CONTROL + [LETTERS[b] for b in range(256)] + [m.replace(" ", "") for m in MERGES]
+IDS = {token: i for i, token in enumerate(TOKENS)}
+
+
+def encode_word(word):
+    parts = [LETTERS[b] for b in word.encode()]
+    rank = {tuple(m.split(" ")): i for i, m in enumerate(MERGES)}
+    while True:
+        found = min((rank.get(pair, len(rank)), i) for i, pair in enumerate(zip(parts, parts[1:]))
+                    ) if len(parts) > 1 else (len(rank), 0)
+        if found[0] == len(rank):
+            return [IDS[p] for p in parts]
+        parts[found[1]:found[1] + 2] = [parts[found[1]] + parts[found[1] + 1]]
+
+
+def encode(text):
+    """ASCII text, control tokens parsed, digits one by one."""
+    ids = []
+    for piece in re.split("(" + "|".join(map(re.escape, CONTROL)) + ")", text):
+        if piece in CONTROL:
+            ids.append(IDS[piece])
+            continue
+        for stretch in re.findall("[0-9]|[^0-9]+", piece):
+            for word in SPLIT.findall(stretch):
+                ids += encode_word(word)
+    return ids
+
+
+# --- Random tensors, as the bytes of their type ----------------------------------------------------
+
+def half(x):
+    return struct.pack("<e", x)
+
+
+def encode_values(kind, values):
+    if kind == "F32":
+        return struct.pack("<%df" % len(values), *values)
+    if kind == "F16":
+        return struct.pack("<%de" % len(values), *values)
+    return b"".join(struct.pack("<f", v)[2:] for v in values)  # BF16, rounded towards zero
+
+
+def random_block(rng, kind, spread):
+    """Random bits with scales that give values of about `spread` standard deviation."""
+    d = spread * (0.5 + rng.random())
+    if kind == "Q4_0":
+        return half(d / 4.6) + rng.randbytes(16)
+    if kind == "Q4_1":
+        return half(d / 4.6) + half(-d / 4.6 * (6.5 + 2 * rng.random())) + rng.randbytes(16)
+    if kind == "Q8_0":
+        return half(d / 74) + rng.randbytes(32)
+    scales = bytes((rng.randrange(60, 121) * rng.choice((1, -1))) & 255 for _ in range(16))
+    return rng.randbytes(192) + scales + half(d / 18.5 / 90)  # Q6_K
+
+
+def random_tensor(rng, kind, rows, cols, spread):
+    _, block, _ = TYPES[kind]
+    if block == 1:
+        edge = spread * math.sqrt(3)
+        return encode_values(kind, [edge * (2 * rng.random() - 1) for _ in range(rows * cols)])
+    return b"".join(random_block(rng, kind, spread) for _ in range(rows * cols // block))
+
+
+# --- The models ------------------------------------------------------------------------------------
+
+MODELS = [
+    {"file": "tiny-f32.gguf", "seed": 113, "layers": 3, "embd": 64, "heads": 4, "kv": 2,
+     "head_dim": 16, "ff": 160, "base": 10000.0, "tied": False, "types": {},
+     "prompts": PROMPTS + [LONG]},
+    {"file": "tiny-mixed.gguf", "seed": 13, "layers": 2, "embd": 256, "heads": 8, "kv": 2,
+     "head_dim": 32, "ff": 512, "base": 100000.0, "tied": True, "prompts": PROMPTS,
+     "types": {"token_embd": "Q8_0",
+               "blk.0.attn_q": "Q4_0", "blk.0.attn_k": "Q8_0", "blk.0.attn_v": "Q6_K",
+               "blk.0.attn_output": "Q4_1", "blk.0.ffn_gate": "Q4_1", "blk.0.ffn_up": "Q4_0",
+               "blk.0.ffn_down": "Q6_K",
+               "blk.1.attn_q": "BF16", "blk.1.attn_k": "F16", "blk.1.attn_v": "Q4_1",
+               "blk.1.attn_output": "Q8_0", "blk.1.ffn_gate": "F16", "blk.1.ffn_up": "Q6_K",
+               "blk.1.ffn_down": "Q4_0"}},
+]
+
+
+def tensors_of(m):
+    """(name, type, rows or 0, cols, bytes) in the order of the file."""
+    rng = random.Random(m["seed"])
+    embd, q, kv, ff = m["embd"], m["heads"] * m["head_dim"], m["kv"] * m["head_dim"], m["ff"]
+
+    def matrix(name, rows, cols, gain):
+        kind = m["types"].get(name, "F32")
+        data = random_tensor(rng, kind, rows, cols, gain / math.sqrt(cols))
+        return name + ".weight", kind, rows, cols, data
+
+    def norm(name):
+        data = encode_values("F32", [0.5 + rng.random() for _ in range(embd)])
+        return name + ".weight", "F32", 0, embd, data
+
+    yield matrix("token_embd", len(TOKENS), embd, 3.0)
+    for i in range(m["layers"]):
+        layer = "blk.%d." % i
+        yield norm(layer + "attn_norm")
+        yield matrix(layer + "attn_q", q, embd, 1.5)
+        yield matrix(layer + "attn_k", kv, embd, 1.5)
+        yield matrix(layer + "attn_v", kv, embd, 1.0)
+        yield matrix(layer + "attn_output", embd, q, 1.5)
+        yield norm(layer + "ffn_norm")
+        yield matrix(layer + "ffn_gate", ff, embd, 1.0)
+        yield matrix(layer + "ffn_up", ff, embd, 1.0)
+        yield matrix(layer + "ffn_down", embd, ff, 1.5)
+    yield norm("output_norm")
+    if not m["tied"]:
+        yield matrix("output", len(TOKENS), embd, 3.0)
+
+
+def string(text):
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def key(name, kind, value):
+    return string(name) + struct.pack("<I", kind) + value
+
+
+def array(name, kind, values):
+    return key(name, ARRAY, struct.pack("<IQ", kind, len(values)) + b"".join(values))
+
+
+def keys_of(m):
+    def u32(name, value):
+        return key(name, U32, struct.pack("<I", value))
+
+    yield key("general.architecture", STRING, string("llama"))
+    yield key("general.name", STRING, string(m["file"][:-5]))
+    yield u32("llama.block_count", m["layers"])
+    yield u32("llama.context_length", 512)
+    yield u32("llama.embedding_length", m["embd"])
+    yield u32("llama.feed_forward_length", m["ff"])
+    yield u32("llama.attention.head_count", m["heads"])
+    yield u32("llama.attention.head_count_kv", m["kv"])
+    yield u32("llama.attention.key_length", m["head_dim"])
+    yield u32("llama.attention.value_length", m["head_dim"])
+    yield key("llama.attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))
+    yield key("llama.rope.freq_base", F32, struct.pack("<f", m["base"]))
+    yield u32("llama.rope.dimension_count", m["head_dim"])
+    yield u32("llama.vocab_size", len(TOKENS))
+    yield key("tokenizer.ggml.model", STRING, string("gpt2"))
+    yield key("tokenizer.ggml.pre", STRING, string("smollm"))
+    yield array("tokenizer.ggml.tokens", STRING, [string(t) for t in TOKENS])
+    yield array("tokenizer.ggml.token_type", I32,
+                [struct.pack("<i", 3 if t in CONTROL else 1) for t in TOKENS])
+    yield array("tokenizer.ggml.merges", STRING, [string(t) for t in MERGES])
+    yield u32("tokenizer.ggml.bos_token_id", 1)
+    yield u32("tokenizer.ggml.eos_token_id", 2)
+    yield u32("tokenizer.ggml.unknown_token_id", 0)
+    yield key("tokenizer.ggml.add_bos_token", BOOL, b"\0")
+    yield key("tokenizer.chat_template", STRING, string(TEMPLATE))
+
+
+def pad(n):
+    return -n % 32
+
+
+def write_model(m, path):
+    """Write the file; returns its sha256."""
+    keys, infos, data = list(keys_of(m)), [], b""
+    for name, kind, rows, cols, raw in tensors_of(m):
+        dims = [cols, rows] if rows else [cols]
+        infos.append(string(name) + struct.pack("<I%dQ" % len(dims), len(dims), *dims) +
+                     struct.pack("<IQ", TYPES[kind][0], len(data)))
+        data += raw + bytes(pad(len(raw)))
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(keys)) + b"".join(keys + infos)
+    whole = head + bytes(pad(len(head))) + data
+    with open(path, "wb") as f:
+        f.write(whole)
+    return hashlib.sha256(whole).hexdigest()
+
+
+# --- Reading a file back ---------------------------------------------------------------------------
+
+class File:
+    """Keys and tensors of a GGUF file of version 3."""
+
+    SCALARS = "BbHhIif?__Qqd"
+
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            self.raw = f.read()
+        self.at = 4
+        _, n_tensors, n_keys = self.take("<IQQ")
+        self.keys = {}
+        for _ in range(n_keys):
+            name = self.string()
+            self.keys[name] = self.value(self.take("<I")[0])
+        infos = [self.tensor_info() for _ in range(n_tensors)]
+        start = self.at + pad(self.at)
+        self.tensors = {name: (dims, kind, start + offset) for name, dims, kind, offset in infos}
+
+    def take(self, form):
+        values = struct.unpack_from(form, self.raw, self.at)
+        self.at += struct.calcsize(form)
+        return values
+
+    def string(self):
+        n = self.take("<Q")[0]
+        self.at += n
+        return self.raw[self.at - n:self.at].decode()
+
+    def value(self, kind):
+        if kind == STRING:
+            return self.string()
+        if kind == ARRAY:
+            element, n = self.take("<IQ")
+            return [self.value(element) for _ in range(n)]
+        return self.take("<" + self.SCALARS[kind])[0]
+
+    def tensor_info(self):
+        name = self.string()
+        n_dims = self.take("<I")[0]
+        dims = self.take("<%dQ" % n_dims)
+        return (name, dims) + self.take("<IQ")
+
+    def rows(self, name):
+        """The tensor as a list of rows of floats; one row for a vector."""
+        dims, number, begin = self.tensors[name]
+        kind = TYPE_OF_NUMBER[number]
+        _, block, size = TYPES[kind]
+        per_row = dims[0] // block * size
+        count = dims[1] if len(dims) > 1 else 1
+        return [expand(kind, self.raw[begin + r * per_row:begin + (r + 1) * per_row])
+                for r in range(count)]
+
+
+def expand(kind, raw):
+    if kind == "F32":
+        return list(struct.unpack("<%df" % (len(raw) // 4), raw))
+    if kind == "F16":
+        return list(struct.unpack("<%de" % (len(raw) // 2), raw))
+    if kind == "BF16":
+        return [struct.unpack("<f", b"\0\0" + raw[i:i + 2])[0] for i in range(0, len(raw), 2)]
+    size, values = TYPES[kind][2], []
+    for at in range(0, len(raw), size):
+        values += BLOCKS[kind](raw[at:at + size])
+    return values
+
+
+def expand_q4_0(b):
+    d = struct.unpack("<e", b[:2])[0]
+    return [d * ((q & 15) - 8) for q in b[2:]] + [d * ((q >> 4) - 8) for q in b[2:]]
+
+
+def expand_q4_1(b):
+    d, m = struct.unpack("<2e", b[:4])
+    return [d * (q & 15) + m for q in b[4:]] + [d * (q >> 4) + m for q in b[4:]]
+
+
+def expand_q8_0(b):
+    d = struct.unpack("<e", b[:2])[0]
+    return [d * q for q in struct.unpack("<32b", b[2:])]
+
+
+def expand_q6_k(b):
+    scales, d = struct.unpack("<16b", b[192:208]), struct.unpack("<e", b[208:])[0]
+    values = []
+    for i in range(256):
+        half_of, within = divmod(i, 128)
+        quarter, j = divmod(within, 32)
+        low = b[half_of * 64 + (quarter % 2) * 32 + j] >> (4 * (quarter // 2)) & 15
+        high = b[128 + half_of * 32 + j] >> (2 * quarter) & 3
+        values.append(d * scales[i // 16] * ((high << 4 | low) - 32))
+    return values
+
+
+BLOCKS = {"Q4_0": expand_q4_0, "Q4_1": expand_q4_1, "Q8_0": expand_q8_0, "Q6_K": expand_q6_k}
+
+# --- The forward pass ------------------------------------------------------------------------------
+
+
+def dot(a, b):
+    return sum(map(mul, a, b))
+
+
+def product(matrix, x):
+    return [dot(row, x) for row in matrix]
+
+
+def rms_norm(x, weight, eps):
+    scale = 1 / math.sqrt(dot(x, x) / len(x) + eps)
+    return [v * scale * w for v, w in zip(x, weight)]
+
+
+class Model:
+    def __init__(self, path):
+        f = File(path)
+        arch = "llama."
+        self.get = lambda name, default=None: f.keys.get(arch + name, default)
+        self.n_layers = self.get("block_count")
+        self.heads = self.get("attention.head_count")
+        self.kv_heads = self.get("attention.head_count_kv", self.heads)
+        self.head_dim = self.get("attention.key_length",
+                                 self.get("embedding_length") // self.heads)
+        self.eps = self.get("attention.layer_norm_rms_epsilon")
+        self.weights = {name[:-len(".weight")]: f.rows(name) for name in f.tensors}
+        if "output" not in self.weights:
+            self.weights["output"] = self.weights["token_embd"]
+        self.set_rotation()
+
+    def set_rotation(self):
+        """Frequencies of the pairs and the factor of sine and cosine."""
+        n = self.get("rope.dimension_count", self.head_dim)
+        base = self.get("rope.freq_base", 10000.0)
+        divisors = self.weights.get("rope_freqs", [[1.0] * (n // 2)])[0]
+        plain = [base ** (-2 * i / n) / d for i, d in enumerate(divisors)]
+        kind = self.get("rope.scaling.type", "linear")
+        factor = self.get("rope.scaling.factor", 1.0) if kind != "none" else 1.0
+        self.magnitude = 1.0
+        self.frequencies = [f / factor for f in plain]
+        if kind == "yarn":
+            context = self.get("rope.scaling.original_context_length")
+
+            def pair(turns):  # which pair turns so often within the original context
+                return n * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+            low, high = max(0, math.floor(pair(32))), min(n - 1, math.ceil(pair(1)))
+            for i, f in enumerate(plain):
+                keep = 1 - min(1, max(0, (i - low) / max(0.001, high - low)))
+                self.frequencies[i] = f * keep + f / factor * (1 - keep)
+            self.magnitude = 1 + 0.1 * math.log(factor)
+
+    def rotate(self, x, position):
+        """Every head of x in place."""
+        for i, frequency in enumerate(self.frequencies):
+            c = math.cos(position * frequency) * self.magnitude
+            s = math.sin(position * frequency) * self.magnitude
+            for at in range(2 * i, len(x), self.head_dim):
+                a, b = x[at], x[at + 1]
+                x[at], x[at + 1] = a * c - b * s, a * s + b * c
+
+    def attend(self, q, keys, values):
+        out, d = [], self.head_dim
+        for h in range(self.heads):
+            at = h // (self.heads // self.kv_heads) * d
+            mine = q[h * d:(h + 1) * d]
+            scores = [dot(mine, k[at:at + d]) / math.sqrt(d) for k in keys]
+            top = max(scores)
+            shares = [math.exp(s - top) for s in scores]
+            total = sum(shares)
+            columns = zip(*(v[at:at + d] for v in values))
+            out += [dot(shares, column) / total for column in columns]
+        return out
+
+    def step(self, token, cache):
+        """Logits after one more token; cache is a list of (keys, values) of each layer."""
+        w = self.weights
+        h = list(w["token_embd"][token])
+        for i, (keys, values) in enumerate(cache):
+            name = "blk.%d." % i
+            x = rms_norm(h, w[name + "attn_norm"][0], self.eps)
+            q, k = product(w[name + "attn_q"], x), product(w[name + "attn_k"], x)
+            self.rotate(q, len(keys))
+            self.rotate(k, len(keys))
+            keys.append(k)
+            values.append(product(w[name + "attn_v"], x))
+            mixed = self.attend(q, keys, values)
+            h = [a + b for a, b in zip(h, product(w[name + "attn_output"], mixed))]
+            x = rms_norm(h, w[name + "ffn_norm"][0], self.eps)
+            gated = [g / (1 + math.exp(-g)) * u for g, u in zip(product(w[name + "ffn_gate"], x),
+                                                               product(w[name + "ffn_up"], x))]
+            h = [a + b for a, b in zip(h, product(w[name + "ffn_down"], gated))]
+        return product(w["output"], rms_norm(h, w["output_norm"][0], self.eps))
+
+    def empty_cache(self):
+        return [([], []) for _ in range(self.n_layers)]
+
+
+def log_softmax(logits):
+    top = max(logits)
+    total = math.log(sum(math.exp(x - top) for x in logits))
+    return [x - top - total for x in logits]
+
+
+def run_case(model, prompt):
+    tokens, cache = encode(prompt), model.empty_cache()
+    rows = [model.step(t, cache) for t in tokens]
+    case = {"prompt": prompt, "tokens": tokens, "first_logits": [round(x, 6) for x in rows[-1]],
+            "prompt_logprobs": [round(log_softmax(row)[t], 6) for row, t in zip(rows, tokens[1:])],
+            "greedy": [], "gaps": []}
+    logits = rows[-1]
+    for step in range(STEPS):
+        best = max(range(len(logits)), key=lambda i: (logits[i], -i))
+        second = max(x for i, x in enumerate(logits) if i != best)
+        case["greedy"].append(best)
+        case["gaps"].append(round(logits[best] - second, 6))
+        if step + 1 < STEPS:
+            logits = model.step(best, cache)
+    return case
+
+
+# --- Commands --------------------------------------------------------------------------------------
+
+def compute(folder):
+    made = {"format": 1, "models": []}
+    for m in MODELS:
+        path = os.path.join(folder, m["file"])
+        digest = write_model(m, path)
+        model = Model(path)
+        cases = [run_case(model, p) for p in m["prompts"]]
+        if any(i < len(CONTROL) for c in cases for i in c["greedy"]):
+            sys.exit("%s: a greedy run holds a control token; choose another seed" % m["file"])
+        made["models"].append({"file": m["file"], "sha256": digest, "n_vocab": len(TOKENS),
+                               "cases": cases})
+        print("%s: %d cases, smallest gap %.4f" % (m["file"], len(cases),
+                                                   min(g for c in cases for g in c["gaps"])))
+    return made
+
+
+def difference(a, b):
+    """The largest difference of two numbers at the same place; raises where shapes differ."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return max([difference(a[k], b[k]) for k in a], default=0)
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return max([difference(x, y) for x, y in zip(a, b)], default=0)
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b)
+    if a != b:
+        raise ValueError("%.60r is not %.60r" % (a, b))
+    return 0
+
+
+def load_reference():
+    with open(REFERENCE) as f:
+        return json.load(f)
+
+
+def check():
+    with tempfile.TemporaryDirectory() as folder:
+        made = compute(folder)
+    try:
+        worst = difference(made, load_reference())
+    except ValueError as e:
+        sys.exit("tiny.json differs: %s" % e)
+    if worst > TOLERANCE:
+        sys.exit("tiny.json differs by %g" % worst)
+    print("tiny.json agrees within %g" % worst)
+
+
+def write_reference():
+    with tempfile.TemporaryDirectory() as folder:
+        made = compute(folder)
+    with open(REFERENCE, "w") as f:
+        json.dump(made, f, separators=(",", ":"))
+        f.write("\n")
+
+
+def write_models(folder):
+    os.makedirs(folder, exist_ok=True)
+    want = {m["file"]: m["sha256"] for m in load_reference()["models"]}
+    for m in MODELS:
+        path = os.path.join(folder, m["file"])
+        if write_model(m, path) != want[m["file"]]:
+            sys.exit("%s: not the file that tiny.json was computed from" % path)
+
+
+def verify(path, reference):
+    """Teacher-forced comparison with another engine's first logits and greedy ids."""
+    model = Model(path)
+    with open(reference) as f:
+        cases = json.load(f)["cases"]
+    worst, wrong, steps = 0.0, 0, 0
+    for case in cases:
+        cache = model.empty_cache()
+        for token in case["tokens"]:
+            logits = model.step(token, cache)
+        want = case.get("exact_first_logits", case.get("first_logits"))
+        worst = max([worst] + [abs(a - b) for a, b in zip(logits, want)])
+        for token in case.get("exact_greedy", case["greedy"]):
+            best = max(logits)
+            wrong += logits[token] < best - 2e-3
+            steps += 1
+            logits = model.step(token, cache)
+    print("%s: %d cases, first logits within %.2e, %d of %d greedy ids differ" %
+          (os.path.basename(path), len(cases), worst, wrong, steps))
+    return 0 if worst < 2e-3 and not wrong else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--reference", action="store_true")
+    parser.add_argument("--verify", nargs=2, metavar=("GGUF", "JSON"))
+    args = parser.parse_args()
+    if args.check:
+        check()
+    elif args.reference:
+        write_reference()
+    elif args.verify:
+        sys.exit(verify(*args.verify))
+    elif args.folder:
+        write_models(args.folder)
+    else:
+        parser.error("a folder, --check, --reference or --verify is needed")
+
+
+if __name__ == "__main__":
+    main()
