@@ -433,7 +433,8 @@ static int read_preamble(struct reader *r, uint64_t *n_tensors, uint64_t *n_keys
     if (version != 2 && version != 3)
         return err_set(r->err, -ENOTSUP,
                        "%s: GGUF version %u at byte 4%s; little-endian versions 2 and 3 are read",
-                       name, version, __builtin_bswap32(version) <= 3 ? " (big-endian)" : "");
+                       name, version,
+                       version > 0xffff && __builtin_bswap32(version) <= 3 ? " (big-endian)" : "");
     rc = take_count(r, n_tensors, GGUF_TENSORS_MAX, TENSOR_BYTES_MIN, "the number of tensors");
     if (rc)
         return rc;

@@ -172,6 +172,8 @@ static void other_files_are_refused(void) {
     write_good();
     b.data[4] = 1;
     check_refused(-ENOTSUP, "version 1", "2 and 3");
+    memcpy(b.data + 4, "\0\0\0\0", 4);
+    check_refused(-ENOTSUP, "version 0 at byte 4;", "");
     memcpy(b.data + 4, "\0\0\0\3", 4);
     check_refused(-ENOTSUP, "big-endian", "");
     struct gguf *g;

@@ -38,6 +38,7 @@ static void one_group_shares_all_lanes(void) {
 
 static void narrow_heads_go_by_units_of_an_atom(void) {
     check_attention(heads(4, 2, 16), 32, (const uint32_t[]){1, 0, 0, 0, 1, 0, 0, 0});
+    check_attention(heads(12, 3, 16), 32, (const uint32_t[]){1, 1, 1, 0, 1, 1, 1, 0});
     check_attention(heads(32, 2, 8), 32, (const uint32_t[]){1, 1, 1, 1, 1, 1, 1, 1});
 }
 

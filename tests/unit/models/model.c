@@ -379,10 +379,38 @@ static void a_name_is_cut_between_characters(void) {
     model_finish(&m);
 }
 
+/* The header of the model that tests/golden/make_tiny.py writes, with zeros for weights. */
+static void the_generated_model_is_described(void) {
+    static struct gguf_bytes b;
+    FILE *f = fopen("tests/fuzz/corpus/gguf/tiny_f32_header", "rb");
+    if (!f)
+        SKIP("not run from the root of the sources");
+    b.n = fread(b.data, 1, sizeof b.data, f);
+    fclose(f);
+    const int fd = bytes_file(b.data, b.n);
+    CHECK_EQ(ftruncate(fd, 1 << 20), 0);
+    struct gguf *gguf;
+    struct model m;
+    CHECK_EQ(gguf_open(&gguf, fd, "tiny", NULL), 0);
+    close(fd);
+    CHECK_EQ(model_read(&m, gguf, NULL), 0);
+    CHECK(m.params.n_layers == 3 && m.params.n_embd == 64 && m.params.n_ff == 160);
+    CHECK(m.params.n_vocab == 290 && m.params.head_dim == 16 && !m.params.tied);
+    CHECK_EQ(m.n_tensors, 30);
+    struct gguf_string *tokens;
+    size_t n;
+    CHECK_EQ(gguf_strings(gguf, "tokenizer.ggml.tokens", &tokens, &n, NULL), 0);
+    CHECK(n == 290 && tokens[1].n == 12 && !memcmp(tokens[1].bytes, "<|im_start|>", 12));
+    free(tokens);
+    model_finish(&m);
+    gguf_close(gguf);
+}
+
 CHECK_MAIN(T(hyper_parameters_are_read_with_their_defaults),
            T(operations_name_the_tensors_they_use), T(a_tied_model_uses_its_embedding_as_output),
            T(rope_keys_old_and_new_are_understood), T(what_is_not_supported_is_named),
            T(a_tensor_that_would_be_ignored_is_refused),
            T(missing_and_misshapen_tensors_are_named_with_both_shapes),
            T(hyper_parameters_out_of_their_limits_are_named),
-           T(every_required_key_is_missed_by_name), T(a_name_is_cut_between_characters))
+           T(every_required_key_is_missed_by_name), T(a_name_is_cut_between_characters),
+           T(the_generated_model_is_described))
