@@ -38,6 +38,7 @@ mains    := daemon/main.c daemon/engine/main.c
 core     := $(filter-out $(mains) daemon/device/cpu/isa/%,$(shell find daemon models -name '*.c'))
 lib      := $(wildcard client/lib/*.c)
 cli      := $(wildcard client/*.c)
+isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
 
@@ -56,7 +57,7 @@ $(tests): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
 
-$(B)/core.a: $(call obj,$(core))
+$(B)/core.a: $(call obj,$(core)) $(isa)
 $(B)/liboctarc.a: $(call obj,$(lib))
 $(B)/%.a:
 	$(call say,AR,$@)
@@ -67,10 +68,24 @@ $(B)/%.o: %.c Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The same source for every instruction set; which one runs is chosen by the processor.
+avx2_FLAGS   := -mavx2 -mfma -mf16c
+avx512_FLAGS := $(avx2_FLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+$(isa): $(B)/daemon/device/cpu/isa/kernels_%.o: daemon/device/cpu/isa/kernels.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,"$< ($*)")
+	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -O3 $($*_FLAGS) -DKERNELS=kernels_$* \
+	  -DKERNELS_NAME='"$*"' -MMD -MP -c -o $@ $<
+
 unit: $(tests:=.log)  ## unit tests; UNIT=path/part runs those whose path holds it
-$(B)/%.log: $(B)/%
+$(B)/%.log: $(B)/% $(BUILD)/tiny/tiny-f32.gguf
 	$(call say,TEST,$*)
-	$(Q)./$< > $@ || { cat $@; rm -f $@; exit 1; }
+	$(Q)OCTARC_TINY=$(BUILD)/tiny $(abspath $<) > $@ || { cat $@; rm -f $@; exit 1; }
+
+tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
+$(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py
+	$(call say,GEN,$(@D))
+	$(Q)python3 tests/golden/make_tiny.py $(@D)
 
 lint:  ## refuse includes that point up the layers, and unformatted code
 	$(Q)awk -f tests/lint/layers.awk $$(git ls-files '*.c' '*.h')
@@ -84,5 +99,5 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit lint clean help
+.PHONY: all unit tiny lint clean help
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

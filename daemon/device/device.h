@@ -12,6 +12,8 @@
 
 #include "daemon/device/program.h"
 
+#define NUMERICS_VERSION 1u /* of the order of every sum: docs/numerics.md */
+
 struct err;
 struct device; /* of the backend; its first member is `const struct device_ops *ops` */
 
@@ -34,6 +36,7 @@ struct device_properties {
     char name[64];
     uint64_t capacity_bytes;
     bool survives_loss;
+    uint64_t used_bytes[AREA_COUNT]; /* reserved now */
 };
 
 struct device_ops {
@@ -58,11 +61,12 @@ struct device_ops {
     /* Repack `rows` rows and `cols` columns, given as the file holds them (row after row, whole
      * blocks, row_bytes apart), into AREA_WEIGHTS at `offset`.  Row 0 of the call is row
      * `row_begin` of the range; row_begin is a multiple of 16 and so is rows unless the range ends.
-     * range_rows is the whole range's.  May be called for many slices of a range, in any order;
-     * safe to call from several threads for different slices. */
+     * range_rows is the whole range's.  col_skip (a multiple of ATOM) columns of the first block
+     * are left out: a lane may begin inside a 256-wide block.  May be called for many slices of a
+     * range, in any order; safe to call from several threads for different slices. */
     int (*pack)(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
                 uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
-                const void *blocks, uint64_t row_bytes);
+                uint32_t col_skip, const void *blocks, uint64_t row_bytes);
 
     /* 64-bit digest of a stretch of AREA_WEIGHTS, version 1 (docs/numerics.md); -ENODEV. */
     int (*digest)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
@@ -77,7 +81,8 @@ struct device_ops {
      * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
     int (*load)(struct device *device, const struct program *programs, struct err *err);
 
-    /* Run one step to its end.  deadline_ns: how long a card may be silent (0: for ever).
+    /* Run one step to its end.  deadline_ns: how long a card may be silent (0: for ever; the cpu
+     * backend's cards share their threads, so none can be silent alone, and it is not used).
      * -ENODEV, *card: that card is lost, nothing of the step counts; -ETIMEDOUT, *card: silent. */
     int (*step)(struct device *device, const struct step_params *params, uint64_t deadline_ns,
                 uint32_t *card);

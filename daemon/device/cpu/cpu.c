@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/device/cpu/cpu.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/device/cpu/backend.h"
+#include "daemon/device/cpu/pack.h"
+#include "octarc/error.h"
+
+static uint64_t cpu_packed_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
+    return pack_bytes(type, rows, cols);
+}
+
+static const struct kernels *choose_kernels(enum instruction_set isa, struct err *err) {
+#if defined(__x86_64__)
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("f16c");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    if ((isa == ISA_AUTO || isa == ISA_AVX512) && avx512)
+        return &kernels_avx512;
+    if ((isa == ISA_AUTO || isa == ISA_AVX2) && avx2)
+        return &kernels_avx2;
+#endif
+    if (isa == ISA_AUTO || isa == ISA_PORTABLE)
+        return &kernels_portable;
+    err_set(err, -ENOTSUP, "this processor cannot run the %s kernels",
+            isa == ISA_AVX512 ? "avx512" : "avx2");
+    return NULL;
+}
+
+static uint32_t usable_cores(void) {
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) ? 1 : (uint32_t)CPU_COUNT(&cores);
+}
+
+static void cpu_close(struct device *device) {
+    if (!device)
+        return;
+    team_destroy(device->team);
+    for (uint32_t c = 0; c < device->n_cards; c++)
+        for (int a = 0; a < AREA_COUNT; a++)
+            cpu_release(device, c, (enum area)a);
+    free(device->tasks);
+    free(device->phases);
+    free(device->next_item);
+    free(device);
+}
+
+static int cpu_open(struct device **out, const struct device_options *options, struct err *err) {
+    if (options->n_cards == 0 || options->n_cards > CARDS_MAX || options->max_rows == 0)
+        return err_set(err, -EINVAL, "%u cards of %u rows a step, expected 1 to %d cards",
+                       options->n_cards, options->max_rows, CARDS_MAX);
+    const struct kernels *kernels = choose_kernels(options->isa, err);
+    if (!kernels)
+        return -ENOTSUP;
+    struct device *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(err, -ENOMEM, "no memory for a device");
+    d->ops = &cpu_ops;
+    d->n_cards = options->n_cards;
+    d->max_rows = options->max_rows;
+    d->isolate = options->isolate;
+    d->kernels = kernels;
+    for (uint32_t c = 0; c < d->n_cards; c++) {
+        d->cards[c].present = options->present[c];
+        d->cards[c].capacity_bytes = options->capacity_bytes[c];
+        for (int a = 0; a < AREA_COUNT; a++)
+            d->cards[c].areas[a].fd = -1;
+    }
+    const int rc = team_create(&d->team, options->n_threads ? options->n_threads : usable_cores(),
+                               options->pin, err);
+    if (rc) {
+        cpu_close(d);
+        return rc;
+    }
+    *out = d;
+    return 0;
+}
+
+static int cpu_properties(struct device *d, uint32_t card, struct device_properties *out) {
+    if (card >= d->n_cards || !d->cards[card].present)
+        return -EINVAL;
+    *out = (struct device_properties){.capacity_bytes = d->cards[card].capacity_bytes,
+                                      .survives_loss = true};
+    snprintf(out->name, sizeof out->name, "cpu %s", d->kernels->name);
+    for (int a = 0; a < AREA_COUNT; a++)
+        out->used_bytes[a] = d->cards[card].areas[a].bytes;
+    return 0;
+}
+
+/* The stretch of a card's weights, or an error. */
+static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes, char **at) {
+    if (card >= d->n_cards || !d->cards[card].present)
+        return -EINVAL;
+    const struct cpu_area *a = &d->cards[card].areas[AREA_WEIGHTS];
+    if (d->cards[card].lost)
+        return -ENODEV;
+    if (!a->base || offset > a->bytes || bytes > a->bytes - offset)
+        return -EINVAL;
+    *at = a->base + offset;
+    return 0;
+}
+
+static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type,
+                    uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
+                    uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
+    char *at;
+    const uint64_t bytes = pack_bytes(type, range_rows, cols);
+    const int rc = bytes ? weights_at(d, card, offset, bytes, &at) : -ENOTSUP;
+    if (rc)
+        return rc;
+    if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
+        return -EINVAL;
+    pack_rows((uint8_t *)at, type, range_rows, row_begin, rows, cols, col_skip, blocks, row_bytes);
+    return 0;
+}
+
+static int cpu_digest(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
+                      uint64_t *digest) {
+    char *at;
+    const int rc = weights_at(d, card, offset, bytes, &at);
+    if (!rc)
+        *digest = device_digest(at, bytes);
+    return rc;
+}
+
+static int cpu_peek(struct device *d, uint32_t card, uint64_t offset, void *out, uint64_t bytes) {
+    char *at;
+    const int rc = weights_at(d, card, offset, bytes, &at);
+    if (!rc)
+        memcpy(out, at, bytes);
+    return rc;
+}
+
+static int cpu_poke(struct device *d, uint32_t card, uint64_t offset, const void *in,
+                    uint64_t bytes) {
+    char *at;
+    const int rc = weights_at(d, card, offset, bytes, &at);
+    if (!rc)
+        memcpy(at, in, bytes);
+    return rc;
+}
+
+const struct device_ops cpu_ops = {
+    .name = "cpu",
+    .packed_bytes = cpu_packed_bytes,
+    .open = cpu_open,
+    .close = cpu_close,
+    .properties = cpu_properties,
+    .reserve = cpu_reserve,
+    .release = cpu_release,
+    .pack = cpu_pack,
+    .digest = cpu_digest,
+    .peek = cpu_peek,
+    .poke = cpu_poke,
+    .load = cpu_load,
+    .step = cpu_step,
+    .lose = cpu_lose,
+};

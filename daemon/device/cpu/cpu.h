@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cpu.h - inside the cpu backend: its cards and their memory.
+ *
+ * A card is honest: each of its areas is memory of its own, mapped at an address of its own.
+ * A lost card's areas are mapped inaccessible, so code that still reads them crashes. */
+#ifndef OCTARC_DEVICE_CPU_CPU_H
+#define OCTARC_DEVICE_CPU_CPU_H
+
+#include "daemon/device/cpu/isa/kernels.h"
+#include "daemon/device/cpu/team.h"
+#include "daemon/device/device.h"
+
+#define CPU_HEAD_DIM_MAX 512 /* values of a head: attention keeps a unit of them on the stack */
+
+struct cpu_area {
+    char *base;      /* NULL: not reserved */
+    uint64_t bytes;  /* asked for */
+    uint64_t mapped; /* whole pages */
+    int fd;          /* own duplicate of the memfd; -1: private */
+};
+
+struct cpu_card {
+    bool present, lost;
+    uint64_t capacity_bytes; /* 0: not limited */
+    struct cpu_area areas[AREA_COUNT];
+};
+
+/* The operations of all cards in one phase. */
+struct cpu_task {
+    const struct op *op;
+    uint32_t card;
+};
+struct cpu_phase {
+    uint32_t first, n; /* of device.tasks */
+};
+
+struct device {
+    const struct device_ops *ops;
+    uint32_t n_cards, max_rows;
+    bool isolate;
+    struct cpu_card cards[CARDS_MAX];
+    const struct kernels *kernels;
+    struct team *team;
+    struct cpu_task *tasks; /* owned; by phase */
+    size_t n_tasks;
+    struct cpu_phase *phases; /* owned */
+    uint32_t n_phases;
+    uint32_t *next_item; /* owned; [n_phases], taken with atomic adds during a step */
+};
+
+/* memory.c */
+int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t bytes, int fd,
+                struct err *err);
+void cpu_release(struct device *device, uint32_t card, enum area area);
+int cpu_lose(struct device *device, uint32_t card);
+/* Make all areas of a card accessible or not (isolate). */
+void cpu_protect(struct device *device, uint32_t card, bool accessible);
+
+/* load.c: checks the programs and sorts their operations into phases. */
+int cpu_load(struct device *device, const struct program *programs, struct err *err);
+
+/* step.c */
+int cpu_step(struct device *device, const struct step_params *params, uint64_t deadline_ns,
+             uint32_t *card);
+
+/* ops.c: an operation is cut into items that may run in any order and on any thread. */
+uint32_t cpu_op_items(const struct op *op, const struct step_params *params);
+void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
+                const struct step_params *params, uint32_t begin, uint32_t end);
+
+static inline char *cpu_at(const struct device *device, uint32_t card, enum area area,
+                           uint64_t offset) {
+    return device->cards[card].areas[area].base + offset;
+}
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.c - programs -> phases: every operation checked once, so that a step checks nothing. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/device/cpu/cpu.h"
+#include "daemon/device/cpu/pack.h"
+#include "octarc/error.h"
+
+struct checker {
+    const struct device *device;
+    uint32_t card;
+    bool bad;
+};
+
+static void inside(struct checker *c, uint32_t card, enum area area, uint64_t offset,
+                   uint64_t bytes) {
+    const struct cpu_area *a = &c->device->cards[card].areas[area];
+    if (card >= c->device->n_cards || !a->base || offset > a->bytes || bytes > a->bytes - offset)
+        c->bad = true;
+}
+
+static void check_matrix(struct checker *c, const struct matrix *w) {
+    if (w->rows == 0)
+        return;
+    if (pack_atom_bytes(w->type) == 0 || w->offset % 64)
+        c->bad = true;
+    inside(c, c->card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, w->rows, w->cols));
+}
+
+static void check_rows(struct checker *c, struct rows rows, uint64_t n_rows, uint32_t width) {
+    if (width > rows.stride)
+        c->bad = true;
+    inside(c, c->card, AREA_SCRATCH, rows.offset, n_rows * rows.stride * 4);
+}
+
+static void check_act(struct checker *c, const struct activation *act, uint32_t cols) {
+    const uint64_t n = (uint64_t)c->device->max_rows * act->cols;
+    if (act->cols % ATOM || cols > act->cols || act->forms == 0)
+        c->bad = true;
+    if (act->forms & FORM_Q8) {
+        inside(c, c->card, AREA_SCRATCH, act->q8, n);
+        inside(c, c->card, AREA_SCRATCH, act->scale, n / ATOM * 4);
+        inside(c, c->card, AREA_SCRATCH, act->sum, n / ATOM * 4);
+    }
+    if (act->forms & FORM_F32)
+        inside(c, c->card, AREA_SCRATCH, act->f32, n * 4);
+}
+
+static void check_slots(struct checker *c, struct rows slots, const int8_t slot[TREE_NODES],
+                        uint32_t n) {
+    for (int i = 1; i < TREE_NODES; i++)
+        if (slot[i] != NO_SLOT)
+            check_rows(c, slots, ((uint64_t)slot[i] + 1) * c->device->max_rows, n);
+}
+
+static void check_kv(struct checker *c, uint32_t card, const struct kv_place *kv, uint32_t slots) {
+    if (kv->offset + slots * kv->slot_bytes > kv->page_bytes)
+        c->bad = true;
+    inside(c, card, AREA_KV, 0, kv->page_bytes);
+}
+
+static void check_exchange(struct checker *c, const struct op *op) {
+    const uint64_t n = c->device->max_rows;
+    const uint8_t src = op->exchange.src, dst = op->exchange.dst;
+    if (src >= c->device->n_cards || src == dst ||
+        (dst >= c->device->n_cards && op->exchange.kind != EXCHANGE_LOGITS)) {
+        c->bad = true;
+    } else if (op->exchange.kind == EXCHANGE_KV) {
+        check_kv(c, src, &op->exchange.src_kv, op->exchange.src_slot + 1);
+        check_kv(c, dst, &op->exchange.dst_kv, op->exchange.dst_slot + 1);
+    } else {
+        inside(c, src, AREA_SCRATCH, op->exchange.src_offset, op->exchange.row_bytes);
+        if (op->exchange.kind != EXCHANGE_LOGITS)
+            inside(c, dst, AREA_SCRATCH, op->exchange.dst_offset,
+                   (n - 1) * op->exchange.dst_stride_bytes + op->exchange.row_bytes);
+    }
+}
+
+static bool op_is_sound(const struct device *device, uint32_t card, const struct op *op) {
+    struct checker c = {.device = device, .card = card};
+    const uint64_t n = device->max_rows;
+    switch (op->kind) {
+    case OP_EMBED:
+        check_matrix(&c, &op->embed.embd);
+        check_rows(&c, op->embed.hidden, n, op->embed.embd.cols);
+        break;
+    case OP_NORM:
+        check_rows(&c, op->norm.hidden, n, op->norm.n);
+        inside(&c, card, AREA_WEIGHTS, op->norm.weight, (uint64_t)op->norm.n * 4);
+        check_act(&c, &op->norm.act, op->norm.n);
+        break;
+    case OP_QKV:
+        check_matrix(&c, &op->qkv.q);
+        check_matrix(&c, &op->qkv.k);
+        check_matrix(&c, &op->qkv.v);
+        check_act(&c, &op->qkv.act, op->qkv.q.cols);
+        check_rows(&c, op->qkv.out, n, op->qkv.q.rows + op->qkv.k.rows + op->qkv.v.rows);
+        break;
+    case OP_ROPE_STORE:
+        check_rows(&c, op->rope.qkv, n, (op->rope.n_heads + 2 * op->rope.n_kv) * op->rope.head_dim);
+        check_kv(&c, card, &op->rope.kv, op->rope.kv_slot + op->rope.n_kv);
+        c.bad |= op->rope.rope_dims > op->rope.head_dim || op->rope.rope_table >= ROPE_TABLES_MAX;
+        break;
+    case OP_ATTENTION:
+        check_rows(&c, op->attention.q, n, op->attention.n_heads * op->attention.head_dim);
+        check_act(&c, &op->attention.act, op->attention.n_heads * op->attention.head_dim);
+        check_kv(&c, card, &op->attention.kv, 1);
+        c.bad |= op->attention.head_dim > CPU_HEAD_DIM_MAX;
+        break;
+    case OP_LANES:
+        check_matrix(&c, &op->lanes.w);
+        check_act(&c, &op->lanes.act, op->lanes.w.cols);
+        check_slots(&c, op->lanes.slots, op->lanes.slot, op->lanes.w.rows);
+        break;
+    case OP_COMBINE:
+        check_rows(&c, op->combine.hidden, n, op->combine.n);
+        check_slots(&c, op->combine.slots, op->combine.slot, op->combine.n);
+        if (op->combine.norm) {
+            inside(&c, card, AREA_WEIGHTS, op->combine.weight, (uint64_t)op->combine.n * 4);
+            check_act(&c, &op->combine.act, op->combine.n);
+        }
+        break;
+    case OP_GATE_UP:
+        check_matrix(&c, &op->gate_up.gate);
+        check_matrix(&c, &op->gate_up.up);
+        check_act(&c, &op->gate_up.act, op->gate_up.gate.cols);
+        check_act(&c, &op->gate_up.out, op->gate_up.gate.rows);
+        break;
+    case OP_LOGITS:
+        check_matrix(&c, &op->logits.w);
+        check_act(&c, &op->logits.act, op->logits.w.cols);
+        check_rows(&c, op->logits.out, 1, op->logits.w.rows);
+        break;
+    case OP_EXCHANGE:
+        check_exchange(&c, op);
+        break;
+    }
+    return !c.bad;
+}
+
+static int check_programs(const struct device *device, const struct program *programs, size_t *n,
+                          uint32_t *n_phases, struct err *err) {
+    *n = 0;
+    *n_phases = 0;
+    for (uint32_t card = 0; card < device->n_cards; card++)
+        for (size_t i = 0; i < programs[card].n_ops; i++) {
+            const struct op *op = &programs[card].ops[i];
+            if (!device->cards[card].present || !op_is_sound(device, card, op) ||
+                (i && op->phase < op[-1].phase))
+                return err_set(err, -EINVAL,
+                               "program of card %u: operation %zu (kind %d, layer %d) is not sound",
+                               card, i, (int)op->kind, op->layer);
+            *n_phases = op->phase + 1 > *n_phases ? op->phase + 1 : *n_phases;
+            ++*n;
+        }
+    return 0;
+}
+
+int cpu_load(struct device *device, const struct program *programs, struct err *err) {
+    size_t n, next[CARDS_MAX] = {0}, at = 0;
+    uint32_t n_phases;
+    const int rc = check_programs(device, programs, &n, &n_phases, err);
+    if (rc)
+        return rc;
+    struct cpu_task *tasks = calloc(n + 1, sizeof *tasks);
+    struct cpu_phase *phases = calloc(n_phases + 1, sizeof *phases);
+    uint32_t *items = calloc(n_phases + 1, sizeof *items);
+    if (!tasks || !phases || !items) {
+        free(tasks);
+        free(phases);
+        free(items);
+        return err_set(err, -ENOMEM, "no memory for %zu operations", n);
+    }
+    for (uint32_t phase = 0; phase < n_phases; phase++) {
+        phases[phase].first = (uint32_t)at;
+        for (uint32_t card = 0; card < device->n_cards; card++)
+            for (;
+                 next[card] < programs[card].n_ops && programs[card].ops[next[card]].phase == phase;
+                 next[card]++)
+                tasks[at++] = (struct cpu_task){&programs[card].ops[next[card]], card};
+        phases[phase].n = (uint32_t)at - phases[phase].first;
+    }
+    free(device->tasks);
+    free(device->phases);
+    free(device->next_item);
+    device->tasks = tasks;
+    device->n_tasks = n;
+    device->phases = phases;
+    device->n_phases = n_phases;
+    device->next_item = items;
+    return 0;
+}

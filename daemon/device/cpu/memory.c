@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memory.c - the three areas of a simulated card. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/device/cpu/cpu.h"
+#include "octarc/error.h"
+
+#define HUGE_BYTES (UINT64_C(2) << 20)
+
+static const char *const area_names[AREA_COUNT] = {"weights", "KV", "scratch"};
+
+static uint64_t used_bytes(const struct cpu_card *card) {
+    uint64_t used = 0;
+    for (int a = 0; a < AREA_COUNT; a++)
+        used += card->areas[a].bytes;
+    return used;
+}
+
+/* Anonymous memory aligned to a huge page, so that the kernel can use one. */
+static char *map_private(uint64_t bytes) {
+    char *raw = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED)
+        return NULL;
+    const uint64_t skip = (HUGE_BYTES - (uintptr_t)raw % HUGE_BYTES) % HUGE_BYTES;
+    if (skip)
+        munmap(raw, skip);
+    if (HUGE_BYTES - skip)
+        munmap(raw + skip + bytes, HUGE_BYTES - skip);
+    madvise(raw + skip, bytes, MADV_HUGEPAGE);
+    return raw + skip;
+}
+
+static char *map_shared(uint64_t bytes, int fd) {
+    struct stat st;
+    if (fstat(fd, &st) || (uint64_t)st.st_size < bytes) {
+        errno = EINVAL;
+        return NULL;
+    }
+    char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return base == MAP_FAILED ? NULL : base;
+}
+
+int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t bytes, int fd,
+                struct err *err) {
+    struct cpu_card *card = &device->cards[number];
+    struct cpu_area *a = &card->areas[area];
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (number >= device->n_cards || !card->present || a->base)
+        return err_set(err, -EINVAL, "card %u cannot reserve %s twice", number, area_names[area]);
+    if (card->lost)
+        return err_set(err, -ENODEV, "card %u is lost", number);
+    if (card->capacity_bytes && used_bytes(card) + bytes > card->capacity_bytes)
+        return err_set(err, -ENOSPC,
+                       "card %u: %" PRIu64 " bytes for %s, %" PRIu64 " of %" PRIu64 " are used",
+                       number, bytes, area_names[area], used_bytes(card), card->capacity_bytes);
+
+    const uint64_t mapped = (bytes + page - 1) / page * page;
+    char *base = fd >= 0 ? map_shared(bytes, fd) : map_private(mapped);
+    if (!base)
+        return err_set(err, -errno, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
+                       area_names[area], strerror(errno));
+    *a = (struct cpu_area){.base = base, .bytes = bytes, .mapped = mapped, .fd = -1};
+    if (fd >= 0)
+        a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return 0;
+}
+
+void cpu_release(struct device *device, uint32_t number, enum area area) {
+    struct cpu_area *a = &device->cards[number].areas[area];
+    if (!a->base)
+        return;
+    munmap(a->base, a->mapped);
+    if (a->fd >= 0)
+        close(a->fd);
+    *a = (struct cpu_area){.fd = -1};
+}
+
+int cpu_lose(struct device *device, uint32_t number) {
+    if (number >= device->n_cards || !device->cards[number].present)
+        return -EINVAL;
+    struct cpu_card *card = &device->cards[number];
+    card->lost = true;
+    for (int i = 0; i < AREA_COUNT; i++) {
+        struct cpu_area *a = &card->areas[i];
+        if (!a->base)
+            continue;
+        if (a->fd >= 0)
+            fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)a->bytes);
+        /* The address stays taken, so that nothing else can ever be mapped there. */
+        if (mmap(a->base, a->mapped, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            return -errno;
+    }
+    return 0;
+}
+
+void cpu_protect(struct device *device, uint32_t number, bool accessible) {
+    for (int i = 0; i < AREA_COUNT; i++) {
+        const struct cpu_area *a = &device->cards[number].areas[i];
+        if (a->base)
+            mprotect(a->base, a->mapped, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
+    }
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step.c - one pass over all phases of all cards.
+ *
+ * Phase p of every card is one parallel-for over the items of its operations, so the number of
+ * meetings does not depend on the number of cards. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "daemon/device/cpu/cpu.h"
+
+#define CHUNKS_PER_MEMBER 4 /* pieces of a phase a member takes, when all are equally fast */
+
+struct pass {
+    struct device *device;
+    const struct step_params *params;
+};
+
+/* Items [begin, end) of a phase, counted over its operations one after another. */
+static void run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
+                      uint32_t end) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < phase->n && at < end; i++) {
+        const struct cpu_task *task = &pass->device->tasks[phase->first + i];
+        const uint32_t n = cpu_op_items(task->op, pass->params);
+        if (at + n > begin) {
+            const uint32_t from = begin > at ? begin - at : 0, to = end - at < n ? end - at : n;
+            cpu_op_run(pass->device, task->card, task->op, pass->params, from, to);
+        }
+        at += n;
+    }
+}
+
+static void run_member(void *arg, uint32_t member) {
+    const struct pass *pass = arg;
+    struct device *d = pass->device;
+    const uint32_t size = team_size(d->team);
+    (void)member;
+    for (uint32_t p = 0; p < d->n_phases; p++) {
+        const struct cpu_phase *phase = &d->phases[p];
+        uint32_t total = 0, begin;
+        for (uint32_t i = 0; i < phase->n; i++)
+            total += cpu_op_items(d->tasks[phase->first + i].op, pass->params);
+        if (total == 0)
+            continue;
+        const uint32_t chunk = (total + size * CHUNKS_PER_MEMBER - 1) / (size * CHUNKS_PER_MEMBER);
+        while ((begin = __atomic_fetch_add(&d->next_item[p], chunk, __ATOMIC_RELAXED)) < total)
+            run_items(pass, phase, begin, total - begin < chunk ? total : begin + chunk);
+        team_meet(d->team);
+    }
+}
+
+/* One operation at a time, with only the memory it may touch accessible. */
+static void run_isolated(struct device *d, const struct step_params *params) {
+    for (size_t i = 0; i < d->n_tasks; i++) {
+        const struct cpu_task *task = &d->tasks[i];
+        const bool exchange = task->op->kind == OP_EXCHANGE;
+        for (uint32_t c = 0; c < d->n_cards; c++)
+            if (d->cards[c].present)
+                cpu_protect(d, c,
+                            exchange ? c == task->op->exchange.src || c == task->op->exchange.dst
+                                     : c == task->card);
+        cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params));
+    }
+    for (uint32_t c = 0; c < d->n_cards; c++)
+        if (d->cards[c].present)
+            cpu_protect(d, c, true);
+}
+
+int cpu_step(struct device *d, const struct step_params *params, uint64_t deadline_ns,
+             uint32_t *card) {
+    struct pass pass = {d, params};
+    /* The cards of this backend share one team of threads: none can be silent alone. */
+    (void)deadline_ns;
+    if (params->n_rows == 0 || params->n_rows > d->max_rows)
+        return -EINVAL;
+    for (uint32_t c = 0; c < d->n_cards; c++)
+        if (d->cards[c].lost) {
+            *card = c;
+            return -ENODEV;
+        }
+    if (d->isolate) {
+        run_isolated(d, params);
+        return 0;
+    }
+    memset(d->next_item, 0, d->n_phases * sizeof *d->next_item);
+    team_run(d->team, run_member, &pass);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* team.h - a fixed set of threads that run one function together.
+ *
+ * The caller is member 0.  Members wait for each other by spinning for a moment and then sleeping,
+ * so an idle team uses no processor and a busy one makes no system call. */
+#ifndef OCTARC_DEVICE_CPU_TEAM_H
+#define OCTARC_DEVICE_CPU_TEAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TEAM_MAX 256
+
+struct team;
+struct err;
+
+/* n members; with `pin` each on a core of its own where that is allowed.  -ENOMEM, -EAGAIN. */
+int team_create(struct team **team, uint32_t n, bool pin, struct err *err);
+void team_destroy(struct team *team);
+uint32_t team_size(const struct team *team);
+
+/* Run fn(arg, member) on every member; returns when all have. */
+void team_run(struct team *team, void (*fn)(void *arg, uint32_t member), void *arg);
+/* Inside fn: wait until every member has come here. */
+void team_meet(struct team *team);
+
+#endif
