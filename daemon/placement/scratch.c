@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/scratch.h"
+
+static uint64_t take(uint64_t *end, uint64_t bytes) {
+    const uint64_t at = *end;
+    *end += (bytes + 63) / 64 * 64;
+    return at;
+}
+
+static struct rows take_rows(uint64_t *end, uint64_t n_rows, uint32_t n) {
+    const uint32_t stride = (n + 15) / 16 * 16;
+    return (struct rows){.offset = take(end, n_rows * stride * 4), .stride = stride};
+}
+
+static struct activation take_activation(uint64_t *end, uint64_t n_rows, uint32_t n,
+                                         uint32_t forms) {
+    const uint32_t cols = (n + ATOM - 1) / ATOM * ATOM;
+    struct activation act = {.forms = forms, .cols = cols};
+    if (forms & FORM_Q8) {
+        act.q8 = take(end, n_rows * cols);
+        act.scale = take(end, n_rows * (cols / ATOM) * 4);
+        act.sum = take(end, n_rows * (cols / ATOM) * 4);
+    }
+    if (forms & FORM_F32)
+        act.f32 = take(end, n_rows * cols * 4);
+    return act;
+}
+
+uint32_t scratch_form(uint32_t tensor_type) {
+    return tensor_type == TENSOR_F32 || tensor_type == TENSOR_F16 || tensor_type == TENSOR_BF16
+               ? FORM_F32
+               : FORM_Q8;
+}
+
+/* Forms of an activation: what the matrices of these roles read, over all layers. */
+static uint32_t forms_of(const struct model *model, uint32_t roles) {
+    uint32_t forms = 0;
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (roles & 1u << model->tensors[i].role)
+            forms |= scratch_form(model->tensors[i].type);
+    return forms;
+}
+
+uint32_t scratch_nodes(uint32_t lane_begin, uint32_t lane_end, uint8_t nodes[LANES]) {
+    uint32_t n = 0;
+    while (lane_begin < lane_end) {
+        /* Grow the subtree while it starts at its own left edge and stays inside. */
+        uint32_t width = 1;
+        while (lane_begin % (2 * width) == 0 && lane_begin + 2 * width <= lane_end &&
+               2 * width <= LANES)
+            width *= 2;
+        nodes[n++] = (uint8_t)((LANES + lane_begin) / width);
+        lane_begin += width;
+    }
+    return n;
+}
+
+static uint32_t count_slots(const struct plan *plan, uint32_t card) {
+    uint32_t n_slots = 0;
+    uint8_t nodes[LANES];
+    for (uint32_t c = 0; c < plan->n_cards; c++) {
+        const struct plan_card *other = &plan->cards[c];
+        if (other->layer_begin < other->layer_end &&
+            other->layer_begin == plan->cards[card].layer_begin)
+            n_slots += scratch_nodes(other->lane_begin, other->lane_end, nodes);
+    }
+    return n_slots;
+}
+
+void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
+                    uint32_t card) {
+    const struct model_params *p = &model->params;
+    const struct plan_card *c = &plan->cards[card];
+    const uint64_t n_rows = plan->max_rows;
+    const uint32_t n_heads = c->head_end - c->head_begin, n_own = c->own_end - c->own_begin;
+    uint32_t ffn[LANES + 1];
+    uint64_t end = 0;
+
+    *scratch = (struct scratch){0};
+    if (!c->online)
+        return;
+    const uint32_t norm_forms = forms_of(
+        model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V | 1u << ROLE_FFN_GATE |
+                   1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT | (p->tied ? 1u << ROLE_TOKEN_EMBD : 0));
+    model_ffn_lanes(p, ffn);
+    scratch->hidden = take_rows(&end, n_rows, p->n_embd);
+    scratch->norm = take_activation(&end, n_rows, p->n_embd, norm_forms);
+    if (c->layer_begin < c->layer_end) {
+        scratch->qkv = take_rows(&end, n_rows, (n_heads + 2 * n_own) * p->head_dim);
+        scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim,
+                                             forms_of(model, 1u << ROLE_ATTN_OUT));
+        scratch->ffn = take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin],
+                                       forms_of(model, 1u << ROLE_FFN_DOWN));
+        scratch->n_slots = count_slots(plan, card);
+        scratch->slots = take_rows(&end, n_rows * scratch->n_slots, p->n_embd);
+    }
+    if (c->vocab_begin < c->vocab_end)
+        scratch->logits =
+            take_rows(&end, plan->max_outputs, (uint32_t)(c->vocab_end - c->vocab_begin));
+    scratch->bytes = end;
+}

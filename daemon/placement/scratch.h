@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scratch.h - how a card's scratch memory is laid out for a step.
+ *
+ * Pure arithmetic, so that the plan can state the bytes before anything is loaded and the program
+ * can be compiled from the same numbers. */
+#ifndef OCTARC_PLACEMENT_SCRATCH_H
+#define OCTARC_PLACEMENT_SCRATCH_H
+
+#include "daemon/placement/plan.h"
+
+struct scratch {
+    struct rows hidden;          /* n_embd: the residual stream */
+    struct rows qkv;             /* the card's query heads, then owned keys, then owned values */
+    struct rows slots;           /* n_embd; n_slots planes of max_rows rows */
+    struct rows logits;          /* the card's part of the vocabulary; max_outputs rows */
+    struct activation norm;      /* n_embd */
+    struct activation attention; /* the card's query heads */
+    struct activation ffn;       /* the card's FFN columns */
+    uint32_t n_slots;            /* of all cards that share a layer with this one */
+    uint64_t bytes;
+};
+
+/* The layout for one card of a plan whose cards' layers, lanes, heads and vocabulary are set. */
+void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
+                    uint32_t card);
+
+/* FORM_* that matrices of this tensor type read. */
+uint32_t scratch_form(uint32_t tensor_type);
+
+/* The nodes of the lane tree that lanes [begin, end) complete, from the left: the least set of
+ * whole subtrees that covers them.  Returns how many (at most 6). */
+uint32_t scratch_nodes(uint32_t lane_begin, uint32_t lane_end, uint8_t nodes[LANES]);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/share.h"
+
+#include "daemon/placement/scratch.h"
+
+/* The vocabulary is cut where a tile of 16 rows ends; the last card takes the rest. */
+static uint64_t vocab_edge(const struct model_params *p, uint32_t lane) {
+    return lane == LANES ? p->n_vocab : p->n_vocab / 16 * lane / LANES * 16;
+}
+
+static void derive_vocab(struct plan *plan, const struct model_params *p) {
+    int first = -1, last = -1;
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        if (plan->cards[i].online) {
+            first = first < 0 ? (int)i : first;
+            last = (int)i;
+        }
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        struct plan_card *c = &plan->cards[i];
+        const bool shared = plan->split == SPLIT_TENSOR;
+        c->vocab_begin = c->vocab_end = c->embd_begin = c->embd_end = 0;
+        if (!c->online)
+            continue;
+        if (shared) {
+            c->vocab_begin = c->embd_begin = vocab_edge(p, c->lane_begin);
+            c->vocab_end = c->embd_end = vocab_edge(p, c->lane_end);
+            continue;
+        }
+        /* A tied model looks tokens up where the output matrix lives: one home, and a row of the
+         * residual stream travels to the first layer instead of a second copy of the matrix. */
+        if ((int)i == last)
+            c->vocab_end = p->n_vocab;
+        if ((int)i == (p->tied ? last : first))
+            c->embd_end = p->n_vocab;
+    }
+}
+
+void share_derive(struct plan *plan, const struct model *model) {
+    const struct model_params *p = &model->params;
+    const uint32_t per_kv = p->n_heads / p->n_kv_heads;
+    uint32_t lanes[LANES + 1];
+    model_attention_lanes(p, lanes);
+
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        struct plan_card *c = &plan->cards[i];
+        c->head_begin = c->head_end = c->kv_begin = c->kv_end = c->own_begin = c->own_end = 0;
+        if (c->layer_begin == c->layer_end)
+            continue;
+        c->head_begin = lanes[c->lane_begin] / p->head_dim;
+        c->head_end = lanes[c->lane_end] / p->head_dim;
+        if (c->head_begin == c->head_end)
+            continue;
+        c->kv_begin = c->head_begin / per_kv;
+        c->kv_end = (c->head_end - 1) / per_kv + 1;
+        /* The card with a group's first query head computes its K and V; the others get copies. */
+        c->own_begin = (c->head_begin + per_kv - 1) / per_kv;
+        c->own_end = c->kv_end;
+        if (c->own_begin > c->own_end)
+            c->own_begin = c->own_end;
+    }
+    derive_vocab(plan, p);
+}
+
+static void cut_rows(struct plan_range *r, uint64_t begin, uint64_t end) {
+    r->row_begin = begin;
+    r->row_end = end;
+}
+
+bool share_range(const struct plan *plan, const struct model *model, uint32_t card, uint32_t tensor,
+                 struct plan_range *range) {
+    const struct model_params *p = &model->params;
+    const struct model_tensor *t = &model->tensors[tensor];
+    const struct plan_card *c = &plan->cards[card];
+    struct plan_range r = {.tensor = tensor, .card = card, .row_end = t->rows, .col_end = t->cols};
+    uint32_t lanes[LANES + 1];
+
+    if (!c->online || t->role == ROLE_ROPE_FREQS) /* the host turns those into cos and sin */
+        return false;
+    if (t->layer >= 0 &&
+        ((uint32_t)t->layer < c->layer_begin || (uint32_t)t->layer >= c->layer_end))
+        return false;
+    switch (t->cut) {
+    case CUT_COPY:
+        if (t->layer < 0 && c->vocab_begin == c->vocab_end)
+            return false;
+        r.copy = plan->split == SPLIT_TENSOR && c->lane_begin > 0;
+        break;
+    case CUT_VOCAB_ROWS:
+        if (t->role == ROLE_OUTPUT || p->tied)
+            cut_rows(&r, c->vocab_begin, c->vocab_end);
+        else
+            cut_rows(&r, c->embd_begin, c->embd_end);
+        break;
+    case CUT_HEAD_ROWS:
+        cut_rows(&r, (uint64_t)c->head_begin * p->head_dim, (uint64_t)c->head_end * p->head_dim);
+        break;
+    case CUT_KV_ROWS:
+        cut_rows(&r, (uint64_t)c->own_begin * p->head_dim, (uint64_t)c->own_end * p->head_dim);
+        break;
+    case CUT_FFN_ROWS:
+        model_ffn_lanes(p, lanes);
+        cut_rows(&r, lanes[c->lane_begin], lanes[c->lane_end]);
+        break;
+    case CUT_HEAD_LANES:
+    case CUT_FFN_LANES:
+        if (t->cut == CUT_HEAD_LANES)
+            model_attention_lanes(p, lanes);
+        else
+            model_ffn_lanes(p, lanes);
+        r.col_begin = lanes[c->lane_begin];
+        r.col_end = lanes[c->lane_end];
+        break;
+    }
+    if (r.row_begin >= r.row_end || r.col_begin >= r.col_end)
+        return false;
+    *range = r;
+    return true;
+}
+
+uint64_t share_weights_bytes(const struct plan *plan, const struct plan_input *input,
+                             uint32_t card) {
+    uint64_t bytes = PLAN_WEIGHTS_HEADER;
+    struct plan_range r;
+    for (uint32_t t = 0; t < input->model->n_tensors; t++)
+        if (share_range(plan, input->model, card, t, &r))
+            bytes += input->backend->packed_bytes(input->model->tensors[t].type,
+                                                  r.row_end - r.row_begin, r.col_end - r.col_begin);
+    return bytes;
+}
+
+uint64_t share_page_bytes(const struct plan *plan, const struct model_params *p, uint32_t card) {
+    const struct plan_card *c = &plan->cards[card];
+    return (uint64_t)(c->layer_end - c->layer_begin) * (c->kv_end - c->kv_begin) *
+           plan_kv_slot_bytes(plan->kv_type, p->head_dim);
+}
+
+uint64_t share_scratch_bytes(const struct plan *plan, const struct model *model, uint32_t card) {
+    struct scratch scratch;
+    scratch_layout(&scratch, model, plan, card);
+    return scratch.bytes;
+}
