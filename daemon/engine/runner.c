@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/runner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/engine/program.h"
+#include "daemon/engine/weights.h"
+#include "models/rope.h"
+#include "octarc/error.h"
+
+struct runner {
+    struct runner_options options;
+    struct device *device;
+    struct program programs[CARDS_MAX];
+    bool reused[CARDS_MAX];
+    float *freqs;      /* [rope_dims / 2], NULL: the model has none */
+    float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
+    bool *rope_known;  /* [context] */
+    float *rope;       /* [max_rows][rope_dims / 2][cos, sin]: of the step */
+};
+
+static int reserve_areas(struct runner *r, struct err *err) {
+    const struct plan *plan = r->options.plan;
+    const struct device_ops *ops = r->options.backend;
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        const struct plan_card *c = &plan->cards[i];
+        if (!c->online)
+            continue;
+        int rc = ops->reserve(r->device, i, AREA_WEIGHTS, c->weights_bytes,
+                              r->options.weight_fds[i], err);
+        if (!rc && c->kv_bytes)
+            rc = ops->reserve(r->device, i, AREA_KV, c->kv_bytes, -1, err);
+        if (!rc && c->scratch_bytes)
+            rc = ops->reserve(r->device, i, AREA_SCRATCH, c->scratch_bytes, -1, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+/* The divisors of the rotation frequencies, when the model has them. */
+static int read_freqs(struct runner *r, struct err *err) {
+    const struct model *model = r->options.model;
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        if (t->role != ROLE_ROPE_FREQS)
+            continue;
+        const struct tensor_type_info *type = tensor_type_info(t->type);
+        void *blocks = malloc(t->bytes);
+        r->freqs = malloc(t->cols * sizeof *r->freqs);
+        if (!blocks || !r->freqs) {
+            free(blocks);
+            return err_set(err, -ENOMEM, "no memory for '%s'", t->name);
+        }
+        if (pread(r->options.model_fd, blocks, t->bytes, (off_t)t->file_offset) !=
+            (ssize_t)t->bytes) {
+            free(blocks);
+            return err_set(err, -EIO, "%s: tensor '%s' cannot be read whole", model->params.name,
+                           t->name);
+        }
+        tensor_dequantise(t->type, blocks, t->cols / type->block_values, r->freqs);
+        free(blocks);
+        return 0;
+    }
+    return 0;
+}
+
+static int prepare_rope(struct runner *r, struct err *err) {
+    const uint32_t dims = r->options.model->params.rope.dims;
+    const struct plan *plan = r->options.plan;
+    r->rope_cache = malloc((size_t)plan->context * dims * sizeof(float));
+    r->rope_known = calloc(plan->context, sizeof(bool));
+    r->rope = malloc((size_t)plan->max_rows * dims * sizeof(float));
+    if (!r->rope_cache || !r->rope_known || !r->rope)
+        return err_set(err, -ENOMEM, "no memory for the rotations of %u positions", plan->context);
+    return read_freqs(r, err);
+}
+
+int runner_open(struct runner **runner, const struct runner_options *options, struct err *err) {
+    struct runner *r = calloc(1, sizeof *r);
+    struct device_options device = options->device;
+    int rc;
+    if (!r)
+        return err_set(err, -ENOMEM, "no memory for a runner");
+    r->options = *options;
+
+    device.n_cards = options->plan->n_cards;
+    device.max_rows = options->plan->max_rows;
+    for (uint32_t i = 0; i < device.n_cards; i++) {
+        device.present[i] = options->plan->cards[i].online;
+        device.capacity_bytes[i] = options->plan->cards[i].capacity_bytes;
+    }
+    rc = options->backend->open(&r->device, &device, err);
+    if (rc)
+        goto fail;
+    rc = reserve_areas(r, err);
+    if (rc)
+        goto fail;
+    rc = weights_load(r->device, &r->options, r->reused, err);
+    if (rc)
+        goto fail;
+    rc = prepare_rope(r, err);
+    if (rc)
+        goto fail;
+    rc = programs_compile(r->programs, options->model, options->plan, err);
+    if (rc)
+        goto fail;
+    rc = options->backend->load(r->device, r->programs, err);
+    if (rc)
+        goto fail;
+    *runner = r;
+    return 0;
+
+fail:
+    runner_close(r);
+    return rc;
+}
+
+void runner_close(struct runner *r) {
+    if (!r)
+        return;
+    if (r->device)
+        r->options.backend->close(r->device);
+    programs_finish(r->programs);
+    free(r->freqs);
+    free(r->rope_cache);
+    free(r->rope_known);
+    free(r->rope);
+    free(r);
+}
+
+void runner_card(const struct runner *r, uint32_t card, struct runner_card *out) {
+    struct device_properties p = {0};
+    r->options.backend->properties(r->device, card, &p);
+    *out = (struct runner_card){.weights_bytes = p.used_bytes[AREA_WEIGHTS],
+                                .kv_bytes = p.used_bytes[AREA_KV],
+                                .scratch_bytes = p.used_bytes[AREA_SCRATCH],
+                                .reused = r->reused[card]};
+}
+
+/* cos and sin of every row's position; each position is computed once. */
+static int fill_rope(struct runner *r, const struct step_params *params) {
+    const struct rope_params *p = &r->options.model->params.rope;
+    for (uint32_t i = 0; i < params->n_rows; i++) {
+        const uint32_t position = params->rows[i].position;
+        if (position >= r->options.plan->context)
+            return -EINVAL;
+        float *cached = r->rope_cache + (size_t)position * p->dims;
+        if (!r->rope_known[position]) {
+            const int rc = rope_table(p, r->freqs, position, cached);
+            if (rc)
+                return rc;
+            r->rope_known[position] = true;
+        }
+        memcpy(r->rope + (size_t)i * p->dims, cached, p->dims * sizeof *cached);
+    }
+    return 0;
+}
+
+int runner_step(struct runner *r, struct step_params *params, uint64_t deadline_ns,
+                uint32_t *card) {
+    const struct plan *plan = r->options.plan;
+    if (params->n_rows == 0 || params->n_rows > plan->max_rows ||
+        params->n_outputs > plan->max_outputs)
+        return -EINVAL;
+    const int rc = fill_rope(r, params);
+    if (rc)
+        return rc;
+    params->rope[0] = r->rope;
+    params->n_vocab = r->options.model->params.n_vocab;
+    return r->options.backend->step(r->device, params, deadline_ns, card);
+}
+
+int runner_lose(struct runner *r, uint32_t card) {
+    return r->options.backend->lose(r->device, card);
+}

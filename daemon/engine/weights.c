@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/weights.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "octarc/error.h"
+
+#define HEADER_MAGIC     UINT64_C(0x737468676965774f) /* "Oweights" */
+#define HEADER_VERSION   1u
+#define RANGES_MAX       ((PLAN_WEIGHTS_HEADER - sizeof(struct weights_header)) / 8)
+#define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
+#define LOAD_THREADS_MAX 16u
+
+struct weights_header {
+    uint64_t magic;
+    uint32_t version, numerics;
+    uint64_t file_bytes, file_mtime_ns, file_inode, file_device;
+    uint64_t plan_key; /* digest of the card's ranges */
+    uint64_t n_ranges;
+    uint64_t digests_digest; /* of the digests that follow */
+};
+
+/* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested. */
+struct slice {
+    uint32_t range;
+    uint32_t row_begin, rows;
+};
+
+struct loader {
+    struct device *device;
+    const struct runner_options *options;
+    struct slice *slices;
+    size_t n_slices;
+    size_t buffer_bytes; /* of the largest slice */
+    uint64_t *digests;   /* of every range of the plan; digest passes only */
+    _Atomic size_t next; /* slice to take */
+    _Atomic uint64_t done, total;
+    _Atomic int rc;           /* the first failure */
+    pthread_mutex_t err_lock; /* guards err */
+    struct err *err;
+};
+
+static const struct model_tensor *tensor_of(const struct loader *l, const struct plan_range *r) {
+    return &l->options->model->tensors[r->tensor];
+}
+
+static void fail(struct loader *l, const struct plan_range *r, int rc, const char *what) {
+    pthread_mutex_lock(&l->err_lock);
+    if (!atomic_load(&l->rc)) {
+        atomic_store(&l->rc, rc);
+        err_set(l->err, rc, "%s: tensor '%s' at byte %" PRIu64 ": %s",
+                l->options->model->params.name, tensor_of(l, r)->name, tensor_of(l, r)->file_offset,
+                what);
+    }
+    pthread_mutex_unlock(&l->err_lock);
+}
+
+static int read_whole(int fd, char *bytes, uint64_t n, uint64_t offset) {
+    while (n) {
+        const ssize_t got = pread(fd, bytes, n, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            return -EIO;
+        bytes += got;
+        offset += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return 0;
+}
+
+static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
+    const struct plan_range *r = &l->options->plan->ranges[s->range];
+    const struct model_tensor *t = tensor_of(l, r);
+    const struct tensor_type_info *type = tensor_type_info(t->type);
+    const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
+    const uint64_t at = t->file_offset + (r->row_begin + s->row_begin) * row_bytes;
+    const uint64_t first_block = r->col_begin / type->block_values;
+    int rc = read_whole(l->options->model_fd, bytes, s->rows * row_bytes, at);
+
+    if (rc) {
+        fail(l, r, rc, rc == -EIO ? "the file ends here" : strerror(-rc));
+        return;
+    }
+    rc = l->options->backend->pack(
+        l->device, r->card, r->offset, t->type, r->row_end - r->row_begin, s->row_begin, s->rows,
+        r->col_end - r->col_begin, (uint32_t)(r->col_begin % type->block_values),
+        bytes + first_block * type->block_bytes, row_bytes);
+    if (rc)
+        fail(l, r, rc, strerror(-rc));
+    atomic_fetch_add(&l->done, s->rows * row_bytes * (r->col_end - r->col_begin) / t->cols);
+}
+
+static void digest_range(struct loader *l, const struct slice *s) {
+    const struct plan_range *r = &l->options->plan->ranges[s->range];
+    const int rc =
+        l->options->backend->digest(l->device, r->card, r->offset, r->bytes, &l->digests[s->range]);
+    if (rc)
+        fail(l, r, rc, strerror(-rc));
+}
+
+static void *work(void *arg) {
+    struct loader *l = arg;
+    char *bytes = l->digests ? NULL : malloc(l->buffer_bytes);
+    size_t i;
+    if (!l->digests && !bytes) {
+        atomic_store(&l->rc, -ENOMEM);
+        return NULL;
+    }
+    while (!atomic_load(&l->rc) && (i = atomic_fetch_add(&l->next, 1)) < l->n_slices) {
+        if (l->digests)
+            digest_range(l, &l->slices[i]);
+        else
+            pack_slice(l, &l->slices[i], bytes);
+    }
+    free(bytes);
+    return NULL;
+}
+
+/* Run the slices on a few threads while this one reports the progress. */
+static int run(struct loader *l) {
+    const uint32_t asked = l->options->device.n_threads;
+    long n = asked ? (long)asked : sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_t threads[LOAD_THREADS_MAX];
+    long started = 0;
+    n = n < 1 ? 1 : n > (long)LOAD_THREADS_MAX ? (long)LOAD_THREADS_MAX : n;
+    while (started < n && !pthread_create(&threads[started], NULL, work, l))
+        started++;
+    if (started == 0)
+        work(l);
+    while (l->options->progress && !l->digests && !atomic_load(&l->rc) &&
+           atomic_load(&l->next) < l->n_slices) {
+        l->options->progress(l->options->user, atomic_load(&l->done), atomic_load(&l->total));
+        usleep(20000);
+    }
+    for (long i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    return atomic_load(&l->rc);
+}
+
+/* The slices of every range of a card, or (digest) one for each range. */
+static int add_slices(struct loader *l, uint32_t card, bool digest) {
+    const struct plan *plan = l->options->plan;
+    for (uint32_t i = 0; i < plan->n_ranges; i++) {
+        const struct plan_range *r = &plan->ranges[i];
+        const struct model_tensor *t = tensor_of(l, r);
+        const struct tensor_type_info *type = tensor_type_info(t->type);
+        const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
+        const uint64_t rows = r->row_end - r->row_begin;
+        uint64_t step = digest ? rows : SLICE_BYTES / row_bytes / 16 * 16;
+        if (r->card != card)
+            continue;
+        step = step < 16 ? 16 : step;
+        struct slice *more =
+            realloc(l->slices, (l->n_slices + (rows + step - 1) / step) * sizeof *l->slices);
+        if (!more)
+            return -ENOMEM;
+        l->slices = more;
+        for (uint64_t row = 0; row < rows; row += step) {
+            const uint64_t n = rows - row < step ? rows - row : step;
+            l->slices[l->n_slices++] = (struct slice){i, (uint32_t)row, (uint32_t)n};
+            if (l->buffer_bytes < n * row_bytes)
+                l->buffer_bytes = n * row_bytes;
+        }
+        l->total += row_bytes * rows * (r->col_end - r->col_begin) / t->cols;
+    }
+    return 0;
+}
+
+static int make_header(const struct loader *l, uint32_t card, struct weights_header *h) {
+    const struct plan *plan = l->options->plan;
+    struct stat st;
+    uint64_t n = 0;
+    *h = (struct weights_header){
+        .magic = HEADER_MAGIC, .version = HEADER_VERSION, .numerics = NUMERICS_VERSION};
+    if (fstat(l->options->model_fd, &st))
+        return -errno;
+    h->file_bytes = (uint64_t)st.st_size;
+    h->file_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    h->file_inode = st.st_ino;
+    h->file_device = st.st_dev;
+
+    uint64_t(*key)[8] = calloc(plan->n_ranges + 1, sizeof *key);
+    if (!key)
+        return -ENOMEM;
+    for (size_t i = 0; i < plan->n_ranges; i++) {
+        const struct plan_range *r = &plan->ranges[i];
+        if (r->card != card)
+            continue;
+        const uint64_t row[8] = {r->tensor,    tensor_of(l, r)->type,
+                                 r->row_begin, r->row_end,
+                                 r->col_begin, r->col_end,
+                                 r->offset,    r->bytes};
+        memcpy(key[n++], row, sizeof row);
+    }
+    h->plan_key = device_digest(key, n * sizeof *key);
+    h->n_ranges = n;
+    free(key);
+    return 0;
+}
+
+/* The digests of a card's ranges as they are in its memory now, in the plan's order. */
+static uint64_t *digest_card(struct loader *l, uint32_t card, int *rc) {
+    const struct plan *plan = l->options->plan;
+    uint64_t *of_card = calloc(plan->n_ranges + 1, sizeof *of_card), n = 0;
+    struct loader pass = {.device = l->device, .options = l->options, .err = l->err};
+    pass.digests = calloc(plan->n_ranges + 1, sizeof *pass.digests);
+    pthread_mutex_init(&pass.err_lock, NULL);
+    *rc = of_card && pass.digests ? add_slices(&pass, card, true) : -ENOMEM;
+    if (!*rc)
+        *rc = run(&pass);
+    for (size_t i = 0; !*rc && i < plan->n_ranges; i++)
+        if (plan->ranges[i].card == card)
+            of_card[n++] = pass.digests[i];
+    pthread_mutex_destroy(&pass.err_lock);
+    free(pass.slices);
+    free(pass.digests);
+    if (*rc) {
+        free(of_card);
+        return NULL;
+    }
+    return of_card;
+}
+
+/* Whether the card's memory holds just what the plan wants, unharmed. */
+static int find_whole(struct loader *l, uint32_t card, bool *whole) {
+    const struct device_ops *ops = l->options->backend;
+    struct weights_header want, have;
+    int rc = make_header(l, card, &want);
+    *whole = false;
+    if (rc)
+        return rc;
+    rc = ops->peek(l->device, card, 0, &have, sizeof have);
+    if (rc)
+        return rc;
+    want.digests_digest = have.digests_digest;
+    if (memcmp(&want, &have, sizeof want) != 0)
+        return 0;
+    uint64_t *digests = digest_card(l, card, &rc);
+    if (!digests)
+        return rc;
+    *whole = device_digest(digests, want.n_ranges * 8) == want.digests_digest;
+    free(digests);
+    return 0;
+}
+
+static int seal_card(struct loader *l, uint32_t card) {
+    const struct device_ops *ops = l->options->backend;
+    struct weights_header h;
+    int rc = make_header(l, card, &h);
+    if (rc)
+        return rc;
+    if (h.n_ranges > RANGES_MAX)
+        return err_set(l->err, -E2BIG, "card %u: %" PRIu64 " ranges, at most %zu fit the header",
+                       card, h.n_ranges, (size_t)RANGES_MAX);
+    uint64_t *digests = digest_card(l, card, &rc);
+    if (!digests)
+        return rc;
+    h.digests_digest = device_digest(digests, h.n_ranges * 8);
+    rc = ops->poke(l->device, card, sizeof h, digests, h.n_ranges * 8);
+    if (!rc)
+        rc = ops->poke(l->device, card, 0, &h, sizeof h);
+    free(digests);
+    return rc;
+}
+
+int weights_load(struct device *device, const struct runner_options *options,
+                 bool reused[CARDS_MAX], struct err *err) {
+    struct loader l = {.device = device, .options = options, .err = err};
+    static const struct weights_header blank;
+    int rc = 0;
+
+    pthread_mutex_init(&l.err_lock, NULL);
+    for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++) {
+        reused[c] = false;
+        if (!options->plan->cards[c].online)
+            continue;
+        rc = find_whole(&l, c, &reused[c]);
+        if (!rc && !reused[c]) {
+            /* From here until seal_card() the memory is neither the old content nor the new. */
+            rc = options->backend->poke(device, c, 0, &blank, sizeof blank);
+            if (!rc)
+                rc = add_slices(&l, c, false);
+        }
+    }
+    if (!rc)
+        rc = run(&l);
+    for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++)
+        if (options->plan->cards[c].online && !reused[c])
+            rc = seal_card(&l, c);
+    if (!rc && options->progress)
+        options->progress(options->user, l.total, l.total);
+    if (rc == -ENOMEM)
+        err_set(err, rc, "no memory to load '%s'", options->model->params.name);
+    pthread_mutex_destroy(&l.err_lock);
+    free(l.slices);
+    return rc;
+}

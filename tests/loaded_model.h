@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loaded_model.h - a generated tiny model opened on simulated cards, for tests of the engine. */
+#ifndef OCTARC_TESTS_LOADED_MODEL_H
+#define OCTARC_TESTS_LOADED_MODEL_H
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "daemon/engine/runner.h"
+#include "models/gguf.h"
+#include "octarc/error.h"
+#include "tests/check.h"
+
+#define MIB      (UINT64_C(1) << 20)
+#define MAX_ROWS 64u
+
+struct loaded {
+    int fd;
+    struct model model;
+    struct plan plan;
+    struct runner *runner;
+    int weight_fds[CARDS_MAX];
+};
+
+struct setup {
+    uint32_t n_cards;
+    enum split split;
+    enum kv_type kv_type;
+    bool isolate, memfds;
+    enum instruction_set isa;
+    uint32_t n_threads;
+    uint32_t context; /* 0: 128 */
+};
+
+static inline const char *tiny_path(const char *name) {
+    static char path[512];
+    const char *dir = getenv("OCTARC_TINY");
+    if (!dir)
+        SKIP("OCTARC_TINY does not name the folder of the tiny models (make tiny)");
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+static inline void must(int rc, const struct err *err) {
+    if (rc)
+        printf("# %d: %s\n", rc, err->text);
+    CHECK_EQ(rc, 0);
+}
+
+static inline void open_runner(struct loaded *l, const struct setup *s) {
+    struct err err = {{0}};
+    struct runner_options o = {
+        .backend = device_backend("cpu"), .model = &l->model, .plan = &l->plan, .model_fd = l->fd};
+    o.device.isolate = s->isolate;
+    o.device.isa = s->isa;
+    o.device.n_threads = s->n_threads ? s->n_threads : 2;
+    memcpy(o.weight_fds, l->weight_fds, sizeof o.weight_fds);
+    must(runner_open(&l->runner, &o, &err), &err);
+}
+
+static inline void load(struct loaded *l, const char *file, const struct setup *s) {
+    struct gguf *gguf = NULL;
+    struct err err = {{0}};
+    const char *path = file[0] == '/' ? file : tiny_path(file);
+    *l = (struct loaded){.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    CHECK(l->fd >= 0);
+    must(gguf_open(&gguf, l->fd, path, &err), &err);
+    must(model_read(&l->model, gguf, &err), &err);
+    gguf_close(gguf);
+    struct plan_input in = {.model = &l->model,
+                            .backend = device_backend("cpu"),
+                            .n_cards = s->n_cards,
+                            .split = s->split,
+                            .kv_type = s->kv_type,
+                            .context = s->context ? s->context : 128,
+                            .max_sequences = 4,
+                            .max_rows = MAX_ROWS};
+    for (uint32_t i = 0; i < s->n_cards; i++) {
+        in.online[i] = true;
+        in.capacity_bytes[i] = 256 * MIB;
+    }
+    must(plan_build(&l->plan, &in, &err), &err);
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        l->weight_fds[i] = -1;
+        if (s->memfds && i < s->n_cards) {
+            l->weight_fds[i] = memfd_create("weights", MFD_CLOEXEC);
+            CHECK_EQ(ftruncate(l->weight_fds[i], (off_t)l->plan.cards[i].weights_bytes), 0);
+        }
+    }
+    open_runner(l, s);
+}
+
+static inline void unload(struct loaded *l) {
+    runner_close(l->runner);
+    plan_finish(&l->plan);
+    model_finish(&l->model);
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        if (l->weight_fds[i] >= 0)
+            close(l->weight_fds[i]);
+    close(l->fd);
+}
+
+#endif

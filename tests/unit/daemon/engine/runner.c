@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The promise "same bits on 1 to 8 cards, any split, any batch", and "a card reads nothing that an
+ * exchange did not bring", on the generated tiny models (make tiny). */
+#include "daemon/engine/runner.h"
+
+#include "daemon/engine/program.h"
+#include "tests/check.h"
+#include "tests/loaded_model.h"
+#include <errno.h>
+
+#define N_TOKENS 45u /* crosses a KV page */
+
+static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
+
+static int32_t token_at(const struct loaded *l, uint32_t sequence, uint32_t position) {
+    return (int32_t)((position * 37 + sequence * 101 + 11) % l->model.params.n_vocab);
+}
+
+/* One step over `n` rows of each of the sequences `first_seq ..`, from `position` on; the logits of
+ * the last row of each sequence go to out[sequence]. */
+static void step(struct loaded *l, uint32_t first_seq, uint32_t n_seq, uint32_t position,
+                 uint32_t n, float *out) {
+    struct step_row rows[MAX_ROWS];
+    struct step_sequence sequences[4];
+    uint32_t pages[4][4], outputs[4], card = 0, at = 0;
+    for (uint32_t s = 0; s < n_seq; s++) {
+        for (uint32_t p = 0; p < 4; p++) /* pages in no order at all */
+            pages[s][p] = (p * 5 + (first_seq + s) * 4 + 3) % l->plan.n_pages;
+        sequences[s] = (struct step_sequence){.pages = pages[s], .n_pages = 4};
+        for (uint32_t i = 0; i < n; i++)
+            rows[at++] =
+                (struct step_row){token_at(l, first_seq + s, position + i), position + i, s};
+        outputs[s] = at - 1;
+    }
+    struct step_params params = {.rows = rows,
+                                 .n_rows = at,
+                                 .sequences = sequences,
+                                 .n_sequences = n_seq,
+                                 .outputs = outputs,
+                                 .n_outputs = n_seq,
+                                 .logits = out};
+    CHECK_EQ(runner_step(l->runner, &params, 0, &card), 0);
+}
+
+/* The logits after each of the last tokens: a prefill cut into chunks, then single steps. */
+static float *transcript(struct loaded *l, uint32_t sequence, uint32_t chunk) {
+    const uint32_t n_vocab = l->model.params.n_vocab, prefill = N_TOKENS - 5;
+    float *logits = calloc(6ull * n_vocab, sizeof *logits);
+    for (uint32_t at = 0; at < prefill; at += chunk)
+        step(l, sequence, 1, at, prefill - at < chunk ? prefill - at : chunk, logits);
+    for (uint32_t i = 0; i < 5; i++)
+        step(l, sequence, 1, prefill + i, 1, logits + (size_t)(i + 1) * n_vocab);
+    return logits;
+}
+
+static void same_bits(const struct loaded *l, const float *a, const float *b) {
+    for (uint32_t i = 0; i < 6 * l->model.params.n_vocab; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a)) {
+            printf("# %s, %u cards, %s split: logit %u of step %u is %.9g, want %.9g\n",
+                   l->model.params.name, l->plan.n_cards, plan_split_name(l->plan.split),
+                   i % l->model.params.n_vocab, i / l->model.params.n_vocab, (double)b[i],
+                   (double)a[i]);
+            CHECK(false);
+        }
+}
+
+static float *reference(const char *file, enum kv_type kv_type) {
+    struct loaded l;
+    load(&l, file, &(struct setup){.n_cards = 1, .split = SPLIT_LAYER, .kv_type = kv_type});
+    float *logits = transcript(&l, 0, N_TOKENS);
+    float largest = 0;
+    for (uint32_t i = 0; i < l.model.params.n_vocab; i++)
+        largest = logits[i] > largest ? logits[i] : largest;
+    CHECK(largest > 0.01f); /* something was computed */
+    unload(&l);
+    return logits;
+}
+
+static void compare(const char *file, const struct setup *s, uint32_t chunk) {
+    struct loaded l;
+    float *want = reference(file, s->kv_type);
+    load(&l, file, s);
+    float *got = transcript(&l, 0, chunk);
+    same_bits(&l, want, got);
+    unload(&l);
+    free(want);
+    free(got);
+}
+
+static void any_count_and_split_of_cards_gives_the_same_bits(void) {
+    static const uint32_t counts[] = {2, 3, 5, 8};
+    for (size_t m = 0; m < 2; m++)
+        for (size_t i = 0; i < 4; i++)
+            for (int split = SPLIT_LAYER; split <= SPLIT_TENSOR; split++)
+                compare(model_files[m],
+                        &(struct setup){.n_cards = counts[i], .split = (enum split)split}, 16);
+}
+
+static void with_all_other_cards_inaccessible_the_bits_are_the_same(void) {
+    for (size_t m = 0; m < 2; m++)
+        for (uint32_t n = 2; n <= 8; n += 3)
+            for (int split = SPLIT_LAYER; split <= SPLIT_TENSOR; split++)
+                compare(model_files[m],
+                        &(struct setup){.n_cards = n, .split = (enum split)split, .isolate = true},
+                        16);
+}
+
+static void chunks_threads_and_instruction_sets_do_not_change_a_bit(void) {
+    static const enum instruction_set sets[] = {ISA_PORTABLE, ISA_AVX2, ISA_AVX512};
+    for (size_t m = 0; m < 2; m++) {
+        for (uint32_t chunk = 1; chunk < 40; chunk += 6)
+            compare(model_files[m],
+                    &(struct setup){.n_cards = 1, .split = SPLIT_LAYER, .n_threads = 1 + chunk % 4},
+                    chunk);
+        for (size_t i = 0; i < 3; i++) {
+            if (sets[i] == ISA_AVX512 && !__builtin_cpu_supports("avx512vnni"))
+                continue;
+            if (sets[i] == ISA_AVX2 && !__builtin_cpu_supports("avx2"))
+                continue;
+            compare(model_files[m],
+                    &(struct setup){.n_cards = 2, .split = SPLIT_TENSOR, .isa = sets[i]}, 7);
+        }
+    }
+}
+
+static void every_kv_type_keeps_the_promise(void) {
+    static const enum kv_type types[] = {KV_F16, KV_F32, KV_Q8_0};
+    for (size_t i = 0; i < 3; i++)
+        compare(model_files[1],
+                &(struct setup){.n_cards = 5, .split = SPLIT_TENSOR, .kv_type = types[i]}, 9);
+}
+
+static void a_sequence_does_not_notice_its_neighbours(void) {
+    struct loaded l;
+    for (size_t m = 0; m < 2; m++) {
+        load(&l, model_files[m], &(struct setup){.n_cards = 3, .split = SPLIT_TENSOR});
+        const uint32_t n_vocab = l.model.params.n_vocab;
+        float *alone = calloc(n_vocab, sizeof *alone),
+              *together = calloc(3 * n_vocab, sizeof *alone);
+        step(&l, 0, 3, 0, 12, together);
+        step(&l, 0, 3, 12, 1, together);
+        for (uint32_t s = 0; s < 3; s++) {
+            step(&l, s, 1, 0, 12, alone);
+            step(&l, s, 1, 12, 1, alone);
+            CHECK(!memcmp(alone, together + (size_t)s * n_vocab, n_vocab * sizeof *alone));
+        }
+        free(alone);
+        free(together);
+        unload(&l);
+    }
+}
+
+static void weights_left_behind_are_used_again_only_when_whole(void) {
+    struct loaded l;
+    const struct setup s = {.n_cards = 2, .split = SPLIT_TENSOR, .memfds = true};
+    struct runner_card card;
+    load(&l, model_files[1], &s);
+    float *want = transcript(&l, 0, N_TOKENS);
+    runner_card(l.runner, 1, &card);
+    CHECK(!card.reused);
+    CHECK_EQ(card.weights_bytes, l.plan.cards[1].weights_bytes);
+    CHECK_EQ(card.kv_bytes, l.plan.cards[1].kv_bytes);
+    CHECK_EQ(card.scratch_bytes, l.plan.cards[1].scratch_bytes);
+
+    runner_close(l.runner);
+    open_runner(&l, &s);
+    runner_card(l.runner, 1, &card);
+    CHECK(card.reused);
+    float *again = transcript(&l, 0, N_TOKENS);
+    same_bits(&l, want, again);
+    free(again);
+
+    /* One flipped bit in the middle of card 1's weights. */
+    runner_close(l.runner);
+    uint8_t byte;
+    const off_t at = (off_t)(l.plan.cards[1].weights_bytes + PLAN_WEIGHTS_HEADER) / 2;
+    CHECK_EQ(pread(l.weight_fds[1], &byte, 1, at), 1);
+    byte ^= 0x10;
+    CHECK_EQ(pwrite(l.weight_fds[1], &byte, 1, at), 1);
+    open_runner(&l, &s);
+    runner_card(l.runner, 0, &card);
+    CHECK(card.reused);
+    runner_card(l.runner, 1, &card);
+    CHECK(!card.reused);
+    again = transcript(&l, 0, N_TOKENS);
+    same_bits(&l, want, again);
+    free(again);
+    free(want);
+    unload(&l);
+}
+
+static void a_lost_card_is_named_and_its_weights_are_gone(void) {
+    struct loaded l;
+    uint32_t card = 99;
+    uint8_t header[64] = {1};
+    float *logits;
+    const uint32_t page = 0, output = 0;
+    const struct step_row row = {1, 0, 0};
+    const struct step_sequence sequence = {&page, 1};
+    load(&l, model_files[0], &(struct setup){.n_cards = 3, .split = SPLIT_TENSOR, .memfds = true});
+    logits = calloc(l.model.params.n_vocab, sizeof *logits);
+    struct step_params params = {.rows = &row,
+                                 .n_rows = 1,
+                                 .sequences = &sequence,
+                                 .n_sequences = 1,
+                                 .outputs = &output,
+                                 .n_outputs = 1,
+                                 .logits = logits};
+    CHECK_EQ(runner_step(l.runner, &params, 0, &card), 0);
+    CHECK_EQ(runner_lose(l.runner, 1), 0);
+    CHECK_EQ(runner_step(l.runner, &params, 0, &card), -ENODEV);
+    CHECK_EQ(card, 1);
+    CHECK_EQ(pread(l.weight_fds[1], header, sizeof header, 0), (ssize_t)sizeof header);
+    for (size_t i = 0; i < sizeof header; i++)
+        CHECK_EQ(header[i], 0);
+    free(logits);
+    unload(&l);
+}
+
+CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
+           T(with_all_other_cards_inaccessible_the_bits_are_the_same),
+           T(chunks_threads_and_instruction_sets_do_not_change_a_bit),
+           T(every_kv_type_keeps_the_promise), T(a_sequence_does_not_notice_its_neighbours),
+           T(weights_left_behind_are_used_again_only_when_whole),
+           T(a_lost_card_is_named_and_its_weights_are_gone))
