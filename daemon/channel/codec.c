@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/channel/codec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/channel/bytes.h"
+
+/* ---- plan ----------------------------------------------------------------------------------- */
+
+static void put_card(struct writer *w, const struct plan_card *c) {
+    const uint32_t u32s[] = {c->layer_begin, c->layer_end, c->lane_begin, c->lane_end,
+                             c->head_begin,  c->head_end,  c->kv_begin,   c->kv_end,
+                             c->own_begin,   c->own_end};
+    const uint64_t u64s[] = {c->capacity_bytes, c->vocab_begin,   c->vocab_end, c->embd_begin,
+                             c->embd_end,       c->weights_bytes, c->kv_bytes,  c->scratch_bytes};
+    put_u8(w, c->online);
+    for (size_t i = 0; i < sizeof u32s / sizeof *u32s; i++)
+        put_u32(w, u32s[i]);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        put_u64(w, u64s[i]);
+    put_string(w, c->reason);
+}
+
+static void get_card(struct reader *r, struct plan_card *c) {
+    uint32_t *const u32s[] = {&c->layer_begin, &c->layer_end, &c->lane_begin, &c->lane_end,
+                              &c->head_begin,  &c->head_end,  &c->kv_begin,   &c->kv_end,
+                              &c->own_begin,   &c->own_end};
+    uint64_t *const u64s[] = {&c->capacity_bytes, &c->vocab_begin,  &c->vocab_end,
+                              &c->embd_begin,     &c->embd_end,     &c->weights_bytes,
+                              &c->kv_bytes,       &c->scratch_bytes};
+    c->online = get_bool(r);
+    for (size_t i = 0; i < sizeof u32s / sizeof *u32s; i++)
+        *u32s[i] = get_u32(r);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        *u64s[i] = get_u64(r);
+    get_string(r, c->reason, sizeof c->reason);
+    r->bad |= c->layer_begin > c->layer_end || c->layer_end > LAYERS_MAX || c->lane_end > LANES ||
+              c->lane_begin > c->lane_end || c->head_begin > c->head_end ||
+              c->kv_begin > c->kv_end || c->own_begin > c->own_end ||
+              c->vocab_begin > c->vocab_end || c->embd_begin > c->embd_end;
+}
+
+#define RANGE_BYTES (4 + 4 + 6 * 8 + 1)
+
+static void put_plan(struct writer *w, const struct plan *plan) {
+    put_u32(w, plan->split);
+    put_u32(w, plan->n_cards);
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        put_card(w, &plan->cards[i]);
+    put_u32(w, plan->context);
+    put_u32(w, plan->max_sequences);
+    put_u32(w, plan->max_rows);
+    put_u32(w, plan->max_outputs);
+    put_u32(w, plan->kv_type);
+    put_u32(w, plan->n_pages);
+    put_string(w, plan->reason);
+    put_u32(w, (uint32_t)plan->n_ranges);
+    for (size_t i = 0; i < plan->n_ranges; i++) {
+        const struct plan_range *g = &plan->ranges[i];
+        const uint64_t u64s[] = {g->row_begin, g->row_end, g->col_begin,
+                                 g->col_end,   g->offset,  g->bytes};
+        put_u32(w, g->tensor);
+        put_u32(w, g->card);
+        for (size_t k = 0; k < 6; k++)
+            put_u64(w, u64s[k]);
+        put_u8(w, g->copy);
+    }
+}
+
+static void get_plan(struct reader *r, struct plan *plan) {
+    plan->split = (enum split)get_u32(r);
+    plan->n_cards = get_u32(r);
+    r->bad |= plan->split > SPLIT_TENSOR || plan->n_cards == 0 || plan->n_cards > CARDS_MAX;
+    for (uint32_t i = 0; i < plan->n_cards && !r->bad; i++)
+        get_card(r, &plan->cards[i]);
+    plan->context = get_u32(r);
+    plan->max_sequences = get_u32(r);
+    plan->max_rows = get_u32(r);
+    plan->max_outputs = get_u32(r);
+    plan->kv_type = (enum kv_type)get_u32(r);
+    plan->n_pages = get_u32(r);
+    r->bad |= plan->kv_type > KV_Q8_0 || plan->context == 0 || plan->max_rows == 0 ||
+              plan->max_sequences == 0 || plan->max_outputs == 0 || plan->n_pages == 0;
+    get_string(r, plan->reason, sizeof plan->reason);
+    const uint32_t n = get_count(r, RANGE_BYTES);
+    plan->ranges = get_array(r, n, sizeof *plan->ranges);
+    for (uint32_t i = 0; i < n && !r->bad; i++) {
+        struct plan_range *g = &plan->ranges[i];
+        uint64_t *const u64s[] = {&g->row_begin, &g->row_end, &g->col_begin,
+                                  &g->col_end,   &g->offset,  &g->bytes};
+        g->tensor = get_u32(r);
+        g->card = get_u32(r);
+        for (size_t k = 0; k < 6; k++)
+            *u64s[k] = get_u64(r);
+        g->copy = get_bool(r);
+        r->bad |=
+            g->card >= plan->n_cards || g->row_begin > g->row_end || g->col_begin > g->col_end;
+    }
+    plan->n_ranges = r->bad ? 0 : n;
+}
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+static void put_setup(struct writer *w, const struct msg_setup *m) {
+    put_u64(w, m->generation);
+    put_string(w, m->backend);
+    put_string(w, m->model_name);
+    put_u32(w, m->n_threads);
+    put_u8(w, m->pin);
+    put_u32(w, m->isa);
+    put_u8(w, m->isolate);
+    put_u32(w, m->n_eog);
+    for (uint32_t i = 0; i < m->n_eog; i++)
+        put_u32(w, (uint32_t)m->eog[i]);
+    put_u8(w, m->log_content);
+    put_plan(w, &m->plan);
+}
+
+static void get_setup(struct reader *r, struct msg_setup *m) {
+    m->generation = get_u64(r);
+    get_string(r, m->backend, sizeof m->backend);
+    get_string(r, m->model_name, sizeof m->model_name);
+    m->n_threads = get_u32(r);
+    m->pin = get_bool(r);
+    m->isa = get_u32(r);
+    m->isolate = get_bool(r);
+    m->n_eog = get_count(r, 4);
+    r->bad |= m->n_eog > EOG_MAX || m->isa > ISA_AVX512;
+    for (uint32_t i = 0; i < m->n_eog && !r->bad; i++)
+        m->eog[i] = (int32_t)get_u32(r);
+    m->log_content = get_bool(r);
+    if (!r->bad)
+        get_plan(r, &m->plan);
+}
+
+static void put_sampling(struct writer *w, const struct sampling *s) {
+    put_f32(w, s->temperature);
+    put_u32(w, s->top_k);
+    put_f32(w, s->top_p);
+    put_f32(w, s->min_p);
+    put_f32(w, s->repeat_penalty);
+    put_f32(w, s->frequency_penalty);
+    put_f32(w, s->presence_penalty);
+    put_u32(w, (uint32_t)s->penalty_last_n);
+    put_u64(w, s->seed);
+    put_u32(w, s->choice);
+    put_u32(w, s->min_keep);
+    put_u8(w, s->ignore_eos);
+    put_u32(w, s->n_bias);
+    for (uint32_t i = 0; i < s->n_bias; i++) {
+        put_u32(w, (uint32_t)s->bias[i].token);
+        put_f32(w, s->bias[i].bias);
+    }
+}
+
+static void get_sampling(struct reader *r, struct sampling *s) {
+    s->temperature = get_f32(r);
+    s->top_k = get_u32(r);
+    s->top_p = get_f32(r);
+    s->min_p = get_f32(r);
+    s->repeat_penalty = get_f32(r);
+    s->frequency_penalty = get_f32(r);
+    s->presence_penalty = get_f32(r);
+    s->penalty_last_n = (int32_t)get_u32(r);
+    s->seed = get_u64(r);
+    s->choice = get_u32(r);
+    s->min_keep = get_u32(r);
+    s->ignore_eos = get_bool(r);
+    const uint32_t n = get_count(r, 8);
+    r->bad |= n > LOGIT_BIAS_MAX;
+    s->bias = get_array(r, n, sizeof *s->bias);
+    for (uint32_t i = 0; i < n && !r->bad; i++) {
+        s->bias[i].token = (int32_t)get_u32(r);
+        s->bias[i].bias = get_f32(r);
+    }
+    s->n_bias = n;
+}
+
+static void put_admit(struct writer *w, const struct msg_admit *m) {
+    put_u64(w, m->sequence);
+    put_u32(w, m->uid);
+    put_u32(w, m->n_tokens);
+    for (uint32_t i = 0; i < m->n_tokens; i++)
+        put_u32(w, (uint32_t)m->tokens[i]);
+    put_u32(w, m->n_prompt);
+    put_u32(w, m->max_tokens);
+    put_u32(w, m->n_logprobs);
+    put_u8(w, m->logprobs);
+    put_u8(w, m->prompt_logprobs);
+    put_u8(w, m->cache_prompt);
+    put_sampling(w, &m->sampling);
+}
+
+static void get_admit(struct reader *r, struct msg_admit *m) {
+    m->sequence = get_u64(r);
+    m->uid = get_u32(r);
+    const uint32_t n = get_count(r, 4);
+    m->tokens = get_array(r, n, sizeof *m->tokens);
+    for (uint32_t i = 0; i < n && !r->bad; i++)
+        m->tokens[i] = (int32_t)get_u32(r);
+    m->n_tokens = n;
+    m->n_prompt = get_u32(r);
+    m->max_tokens = get_u32(r);
+    m->n_logprobs = get_u32(r);
+    m->logprobs = get_bool(r);
+    m->prompt_logprobs = get_bool(r);
+    m->cache_prompt = get_bool(r);
+    r->bad |= m->n_prompt == 0 || m->n_prompt > n;
+    if (!r->bad)
+        get_sampling(r, &m->sampling);
+}
+
+static void put_logprobs(struct writer *w, const struct token_logprob *top, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        put_u32(w, (uint32_t)top[i].token);
+        put_f32(w, top[i].logprob);
+    }
+}
+
+static struct token_logprob *get_logprobs(struct reader *r, uint32_t n) {
+    struct token_logprob *top =
+        n <= (size_t)(r->end - r->at) / 8 ? get_array(r, n, sizeof *top) : NULL;
+    r->bad |= n && !top;
+    for (uint32_t i = 0; i < n && !r->bad; i++) {
+        top[i].token = (int32_t)get_u32(r);
+        top[i].logprob = get_f32(r);
+    }
+    return top;
+}
+
+static void put_token(struct writer *w, const struct msg_token *m) {
+    put_u64(w, m->generation);
+    put_u64(w, m->sequence);
+    put_u32(w, m->position);
+    put_u32(w, (uint32_t)m->token);
+    put_f32(w, m->logprob);
+    put_u32(w, m->n_top);
+    put_logprobs(w, m->top, m->n_top);
+}
+
+static void get_token(struct reader *r, struct msg_token *m) {
+    m->generation = get_u64(r);
+    m->sequence = get_u64(r);
+    m->position = get_u32(r);
+    m->token = (int32_t)get_u32(r);
+    m->logprob = get_f32(r);
+    m->n_top = get_count(r, 8);
+    m->top = get_logprobs(r, m->n_top);
+}
+
+static void put_prompt(struct writer *w, const struct msg_prompt *m) {
+    put_u64(w, m->generation);
+    put_u64(w, m->sequence);
+    put_u32(w, m->first);
+    put_u32(w, m->n);
+    put_u32(w, m->n_top);
+    for (uint32_t i = 0; i < m->n; i++)
+        put_f32(w, m->logprobs[i]);
+    put_logprobs(w, m->top, (size_t)m->n * m->n_top);
+}
+
+static void get_prompt(struct reader *r, struct msg_prompt *m) {
+    m->generation = get_u64(r);
+    m->sequence = get_u64(r);
+    m->first = get_u32(r);
+    m->n = get_count(r, 4);
+    m->n_top = get_u32(r);
+    const uint64_t n_top = (uint64_t)m->n * m->n_top;
+    r->bad |= n_top > (size_t)(r->end - r->at) / 8;
+    m->logprobs = get_array(r, m->n, sizeof *m->logprobs);
+    for (uint32_t i = 0; i < m->n && !r->bad; i++)
+        m->logprobs[i] = get_f32(r);
+    if (!r->bad)
+        m->top = get_logprobs(r, (uint32_t)n_top);
+}
+
+static void put_end(struct writer *w, const struct msg_end *m) {
+    put_u64(w, m->generation);
+    put_u64(w, m->sequence);
+    put_u32(w, m->reason);
+    put_u32(w, (uint32_t)m->token);
+    put_u32(w, m->n_cached);
+    put_u64(w, m->prompt_ns);
+    put_u64(w, m->predict_ns);
+    put_string(w, m->text);
+}
+
+static void get_end(struct reader *r, struct msg_end *m) {
+    m->generation = get_u64(r);
+    m->sequence = get_u64(r);
+    m->reason = get_u32(r);
+    m->token = (int32_t)get_u32(r);
+    m->n_cached = get_u32(r);
+    m->prompt_ns = get_u64(r);
+    m->predict_ns = get_u64(r);
+    get_string(r, m->text, sizeof m->text);
+    r->bad |= m->reason > END_ERROR;
+}
+
+static void put_ready(struct writer *w, const struct msg_ready *m) {
+    put_u64(w, m->generation);
+    put_u32(w, m->n_cards);
+    for (uint32_t i = 0; i < m->n_cards; i++) {
+        put_u64(w, m->cards[i].weights_bytes);
+        put_u64(w, m->cards[i].kv_bytes);
+        put_u64(w, m->cards[i].scratch_bytes);
+        put_u8(w, m->cards[i].reused);
+    }
+}
+
+static void get_ready(struct reader *r, struct msg_ready *m) {
+    m->generation = get_u64(r);
+    m->n_cards = get_count(r, 25);
+    r->bad |= m->n_cards > CARDS_MAX;
+    for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
+        m->cards[i].weights_bytes = get_u64(r);
+        m->cards[i].kv_bytes = get_u64(r);
+        m->cards[i].scratch_bytes = get_u64(r);
+        m->cards[i].reused = get_bool(r);
+    }
+}
+
+static void put_credit(struct writer *w, const struct msg_credit *m) {
+    const uint32_t u32s[] = {m->free_sequences, m->free_pages, m->n_pages, m->running, m->waiting};
+    for (size_t i = 0; i < 5; i++)
+        put_u32(w, u32s[i]);
+    put_u64(w, m->steps);
+    put_u64(w, m->rows);
+}
+
+static void get_credit(struct reader *r, struct msg_credit *m) {
+    uint32_t *const u32s[] = {&m->free_sequences, &m->free_pages, &m->n_pages, &m->running,
+                              &m->waiting};
+    for (size_t i = 0; i < 5; i++)
+        *u32s[i] = get_u32(r);
+    m->steps = get_u64(r);
+    m->rows = get_u64(r);
+}
+
+static void put_payload(struct writer *w, enum message_type type, const void *msg) {
+    const union {
+        const void *any;
+        const struct msg_hello *hello;
+        const struct msg_progress *progress;
+        const struct msg_failed *failed;
+        const struct msg_lost *lost;
+        const struct msg_preempted *preempted;
+        const struct msg_cancel *cancel;
+        const struct msg_lose *lose;
+    } m = {msg};
+    switch (type) {
+    case MSG_HELLO:
+        put_u32(w, m.hello->version);
+        put_u32(w, m.hello->pid);
+        break;
+    case MSG_SETUP:
+        put_setup(w, msg);
+        break;
+    case MSG_ADMIT:
+        put_admit(w, msg);
+        break;
+    case MSG_CANCEL:
+        put_u64(w, m.cancel->sequence);
+        break;
+    case MSG_LOSE:
+        put_u32(w, m.lose->card);
+        break;
+    case MSG_STOP:
+        break;
+    case MSG_PROGRESS:
+        put_u64(w, m.progress->done_bytes);
+        put_u64(w, m.progress->total_bytes);
+        break;
+    case MSG_READY:
+        put_ready(w, msg);
+        break;
+    case MSG_FAILED:
+        put_u32(w, (uint32_t)m.failed->error);
+        put_string(w, m.failed->text);
+        break;
+    case MSG_TOKEN:
+        put_token(w, msg);
+        break;
+    case MSG_PROMPT:
+        put_prompt(w, msg);
+        break;
+    case MSG_END:
+        put_end(w, msg);
+        break;
+    case MSG_CREDIT:
+        put_credit(w, msg);
+        break;
+    case MSG_PREEMPTED:
+        put_u64(w, m.preempted->generation);
+        put_u64(w, m.preempted->sequence);
+        break;
+    case MSG_LOST:
+        put_u64(w, m.lost->generation);
+        put_u32(w, m.lost->card);
+        break;
+    }
+}
+
+int message_encode(struct buffer *out, enum message_type type, const void *msg) {
+    const size_t start = out->n;
+    struct writer w = {.out = out};
+    put_u32(&w, 0); /* the length, known below */
+    put_u32(&w, (uint32_t)type);
+    put_payload(&w, type, msg);
+    const size_t n = out->n - start - (w.rc ? 0 : FRAME_HEADER_BYTES);
+    if (!w.rc && n > CHANNEL_FRAME_MAX)
+        w.rc = -EMSGSIZE;
+    if (w.rc) {
+        out->n = start;
+        return w.rc;
+    }
+    for (int i = 0; i < 4; i++)
+        out->bytes[start + (size_t)i] = (char)(n >> 8 * i);
+    return 0;
+}
+
+static void get_payload(struct reader *r, struct message *msg) {
+    switch (msg->type) {
+    case MSG_HELLO:
+        msg->hello.version = get_u32(r);
+        msg->hello.pid = get_u32(r);
+        break;
+    case MSG_SETUP:
+        get_setup(r, &msg->setup);
+        break;
+    case MSG_ADMIT:
+        get_admit(r, &msg->admit);
+        break;
+    case MSG_CANCEL:
+        msg->cancel.sequence = get_u64(r);
+        break;
+    case MSG_LOSE:
+        msg->lose.card = get_u32(r);
+        break;
+    case MSG_STOP:
+        break;
+    case MSG_PROGRESS:
+        msg->progress.done_bytes = get_u64(r);
+        msg->progress.total_bytes = get_u64(r);
+        break;
+    case MSG_READY:
+        get_ready(r, &msg->ready);
+        break;
+    case MSG_FAILED:
+        msg->failed.error = (int32_t)get_u32(r);
+        get_string(r, msg->failed.text, sizeof msg->failed.text);
+        break;
+    case MSG_TOKEN:
+        get_token(r, &msg->token);
+        break;
+    case MSG_PROMPT:
+        get_prompt(r, &msg->prompt);
+        break;
+    case MSG_END:
+        get_end(r, &msg->end);
+        break;
+    case MSG_CREDIT:
+        get_credit(r, &msg->credit);
+        break;
+    case MSG_PREEMPTED:
+        msg->preempted.generation = get_u64(r);
+        msg->preempted.sequence = get_u64(r);
+        break;
+    case MSG_LOST:
+        msg->lost.generation = get_u64(r);
+        msg->lost.card = get_u32(r);
+        break;
+    default:
+        r->bad = true;
+    }
+}
+
+int message_decode(struct message *out, uint16_t type, const void *payload, size_t n) {
+    struct message msg;
+    struct reader r = {.at = payload, .end = (const uint8_t *)payload + n};
+    memset(&msg, 0, sizeof msg);
+    msg.type = (enum message_type)type;
+    get_payload(&r, &msg);
+    if (r.bad || r.at != r.end) {
+        message_finish(&msg);
+        return -EPROTO;
+    }
+    *out = msg;
+    return 0;
+}
+
+void message_finish(struct message *msg) {
+    switch (msg->type) {
+    case MSG_SETUP:
+        plan_finish(&msg->setup.plan);
+        break;
+    case MSG_ADMIT:
+        free(msg->admit.tokens);
+        free(msg->admit.sampling.bias);
+        break;
+    case MSG_TOKEN:
+        free(msg->token.top);
+        break;
+    case MSG_PROMPT:
+        free(msg->prompt.logprobs);
+        free(msg->prompt.top);
+        break;
+    default:
+        break;
+    }
+    memset(msg, 0, sizeof *msg);
+}
