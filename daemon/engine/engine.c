@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/engine/sampler.h"
+#include "daemon/engine/sequence.h"
+
+#define PREFILL_NS    UINT64_C(200000000) /* a step's prompt rows take about this long at most */
+#define PREFILL_LEAST 32u                 /* rows a step may always have */
+#define PREFILL_FIRST 64u                 /* rows before anything was measured */
+
+/* One row of a step, and what its logits are for. */
+struct wanted {
+    struct sequence *sequence;
+    uint32_t position;
+};
+
+struct engine {
+    struct engine_options options;
+    struct engine_model model;
+    struct engine_output output;
+    struct pages *pages;
+    struct sampler *sampler;
+    struct sequence **sequences; /* oldest first */
+    uint32_t n_sequences;
+    struct step_row *rows;        /* [max_rows] */
+    struct step_sequence *tables; /* [max_sequences] */
+    uint32_t *outputs;            /* [max_outputs] */
+    struct wanted *wanted;        /* [max_outputs] */
+    float *logits;                /* [max_outputs][n_vocab] */
+    struct token_logprob *top;    /* [n_vocab] */
+    uint32_t n_rows, n_tables, n_outputs;
+    double ns_per_row; /* of steps that prefill, smoothed; 0: not yet measured */
+    uint64_t steps, rows_run;
+    struct msg_credit sent; /* the last CREDIT */
+    bool credit_sent, lost;
+};
+
+int engine_create(struct engine **out, const struct engine_options *options,
+                  const struct engine_model *model, const struct engine_output *output) {
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return -ENOMEM;
+    e->options = *options;
+    e->model = *model;
+    e->output = *output;
+    e->sequences = calloc(options->max_sequences, sizeof *e->sequences);
+    e->rows = calloc(options->max_rows, sizeof *e->rows);
+    e->tables = calloc(options->max_sequences, sizeof *e->tables);
+    e->outputs = calloc(options->max_outputs, sizeof *e->outputs);
+    e->wanted = calloc(options->max_outputs, sizeof *e->wanted);
+    e->logits = malloc((size_t)options->max_outputs * options->n_vocab * sizeof *e->logits);
+    e->top = calloc(options->n_vocab, sizeof *e->top);
+    if (!e->sequences || !e->rows || !e->tables || !e->outputs || !e->wanted || !e->logits ||
+        !e->top || pages_create(&e->pages, options->n_pages) ||
+        sampler_create(&e->sampler, options->n_vocab)) {
+        engine_destroy(e);
+        return -ENOMEM;
+    }
+    *out = e;
+    return 0;
+}
+
+void engine_destroy(struct engine *e) {
+    if (!e)
+        return;
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        sequence_destroy(e->sequences[i], e->pages);
+    pages_destroy(e->pages);
+    sampler_destroy(e->sampler);
+    free(e->sequences);
+    free(e->rows);
+    free(e->tables);
+    free(e->outputs);
+    free(e->wanted);
+    free(e->logits);
+    free(e->top);
+    free(e);
+}
+
+/* ---- coming and going ----------------------------------------------------------------------- */
+
+static void forget(struct engine *e, struct sequence *s) {
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i] == s) {
+            memmove(&e->sequences[i], &e->sequences[i + 1],
+                    (e->n_sequences - i - 1) * sizeof *e->sequences);
+            e->n_sequences--;
+            break;
+        }
+    for (uint32_t i = 0; i < e->n_outputs; i++)
+        if (e->wanted[i].sequence == s)
+            e->wanted[i].sequence = NULL;
+    sequence_destroy(s, e->pages);
+}
+
+static int end_sequence(struct engine *e, struct sequence *s, enum end_reason reason, int32_t token,
+                        const char *text) {
+    const uint64_t now = e->output.now_ns(e->output.user);
+    struct msg_end end = {.generation = e->options.generation,
+                          .sequence = s->admit.sequence,
+                          .reason = reason,
+                          .token = token,
+                          .n_cached = s->n_cached,
+                          .prompt_ns = (s->first_ns ? s->first_ns : now) - s->admitted_ns,
+                          .predict_ns = s->first_ns ? now - s->first_ns : 0};
+    snprintf(end.text, sizeof end.text, "%s", text);
+    forget(e, s);
+    return e->output.send(e->output.user, MSG_END, &end);
+}
+
+static int refuse(struct engine *e, const struct msg_admit *admit, const char *text) {
+    struct msg_end end = {
+        .generation = e->options.generation, .sequence = admit->sequence, .reason = END_ERROR};
+    snprintf(end.text, sizeof end.text, "%s", text);
+    return e->output.send(e->output.user, MSG_END, &end);
+}
+
+int engine_admit(struct engine *e, struct msg_admit *admit) {
+    struct sequence *s;
+    for (uint32_t i = 0; i < admit->n_tokens; i++)
+        if (admit->tokens[i] < 0 || (uint32_t)admit->tokens[i] >= e->options.n_vocab)
+            return refuse(e, admit, "a token is not of the model's vocabulary");
+    if (admit->n_tokens > e->options.context)
+        return refuse(e, admit, "more tokens than the context holds");
+    if (e->n_sequences == e->options.max_sequences)
+        return refuse(e, admit, "admitted beyond the credit");
+    if (sequence_create(&s, admit, e->options.context, e->output.now_ns(e->output.user)))
+        return refuse(e, admit, "no memory for the sequence");
+    e->sequences[e->n_sequences++] = s;
+    const uint32_t generated = s->n_tokens - s->admit.n_prompt;
+    if (generated && generated >= s->admit.max_tokens)
+        return end_sequence(e, s, END_LENGTH, 0, "");
+    return 0;
+}
+
+int engine_cancel(struct engine *e, uint64_t sequence) {
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i]->admit.sequence == sequence)
+            return end_sequence(e, e->sequences[i], END_CANCELLED, 0, "");
+    return 0; /* it has ended by itself in the meantime */
+}
+
+int engine_send_credit(struct engine *e) {
+    struct msg_credit c = {.free_sequences = e->options.max_sequences - e->n_sequences,
+                           .free_pages = pages_free(e->pages),
+                           .n_pages = e->options.n_pages,
+                           .steps = e->steps,
+                           .rows = e->rows_run};
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i]->started)
+            c.running++;
+        else
+            c.waiting++;
+    if (e->credit_sent && c.free_sequences == e->sent.free_sequences &&
+        c.running == e->sent.running && c.waiting == e->sent.waiting)
+        return 0;
+    e->sent = c;
+    e->credit_sent = true;
+    return e->output.send(e->output.user, MSG_CREDIT, &c);
+}
+
+/* ---- building a step ------------------------------------------------------------------------ */
+
+/* Make room by giving a sequence back to the front, which replays it later: the youngest that has
+ * pages.  False: `keep` is the only one left. */
+static bool preempt_youngest(struct engine *e, const struct sequence *keep) {
+    for (uint32_t i = e->n_sequences; i-- > 0;) {
+        struct sequence *s = e->sequences[i];
+        if (s == keep || s->n_pages == 0 || s->n_rows)
+            continue;
+        const struct msg_preempted msg = {e->options.generation, s->admit.sequence};
+        forget(e, s);
+        e->output.send(e->output.user, MSG_PREEMPTED, &msg);
+        return true;
+    }
+    return false;
+}
+
+static bool make_pages(struct engine *e, struct sequence *s, uint32_t n) {
+    while (!sequence_grow(s, e->pages, n))
+        if (!preempt_youngest(e, s))
+            return false;
+    return true;
+}
+
+/* A sequence starts when its known tokens and the next one fit, so that starting it does not push
+ * out one that runs. */
+static bool may_start(struct engine *e, struct sequence *s) {
+    if (s->started)
+        return true;
+    const uint32_t need = s->n_tokens / PAGE_TOKENS + 1;
+    if (pages_free(e->pages) < need && e->n_sequences > 1 && e->sequences[0] != s)
+        return false;
+    sequence_start(s, e->pages);
+    return true;
+}
+
+/* Whether the logits of this position are used: to draw the next token, or to score the prompt. */
+static bool wants_logits(const struct sequence *s, uint32_t position) {
+    return position + 1 == s->n_tokens ||
+           (s->admit.prompt_logprobs && position + 1 < s->admit.n_prompt);
+}
+
+/* Add rows of pending tokens, n at most; fewer when the step has no room for their outputs. */
+static void add_rows(struct engine *e, struct sequence *s, uint32_t n) {
+    const uint32_t table = e->n_tables;
+    s->first_row = e->n_rows;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t position = s->n_computed + i;
+        if (wants_logits(s, position)) {
+            if (e->n_outputs == e->options.max_outputs)
+                break;
+            e->wanted[e->n_outputs] = (struct wanted){s, position};
+            e->outputs[e->n_outputs++] = e->n_rows;
+        }
+        e->rows[e->n_rows++] = (struct step_row){s->admit.tokens[position], position, table};
+    }
+    s->n_rows = e->n_rows - s->first_row;
+    if (s->n_rows)
+        e->tables[e->n_tables++] = (struct step_sequence){s->pages, s->n_pages};
+}
+
+static uint32_t prefill_budget(const struct engine *e) {
+    const uint32_t left = e->options.max_rows - e->n_rows;
+    uint32_t rows = PREFILL_FIRST;
+    if (e->ns_per_row > 0) {
+        const double fit = (double)PREFILL_NS / e->ns_per_row;
+        rows = fit < PREFILL_LEAST ? PREFILL_LEAST : fit > left ? left : (uint32_t)fit;
+    }
+    return rows < left ? rows : left;
+}
+
+/* Run out of pages alone: nothing can ever free one. */
+static int give_up(struct engine *e, struct sequence *s) {
+    return end_sequence(e, s, s->n_tokens > s->admit.n_prompt ? END_CONTEXT : END_ERROR, 0,
+                        "the sequence does not fit the KV pages of the plan");
+}
+
+static int build_step(struct engine *e, bool *prefills) {
+    e->n_rows = e->n_tables = e->n_outputs = 0;
+    *prefills = false;
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        e->sequences[i]->n_rows = 0;
+    /* First everyone who decodes, then prompts with what is left. */
+    for (int decode = 1; decode >= 0; decode--) {
+        uint32_t budget = decode ? e->options.max_rows : prefill_budget(e);
+        for (uint32_t i = 0; i < e->n_sequences && budget;) {
+            struct sequence *s = e->sequences[i];
+            if (s->n_rows || (decode && (!s->started || sequence_pending(s) != 1)) ||
+                (!decode && !may_start(e, s))) {
+                i++;
+                continue;
+            }
+            const uint32_t pending = sequence_pending(s), n = pending < budget ? pending : budget;
+            if (!make_pages(e, s, s->n_computed + n)) {
+                if (e->n_rows) { /* the others may end and free theirs */
+                    i++;
+                    continue;
+                }
+                const int rc = give_up(e, s);
+                if (rc)
+                    return rc;
+                continue;
+            }
+            add_rows(e, s, n);
+            budget -= s->n_rows;
+            *prefills |= !decode && s->n_rows > 0;
+            /* Pre-empting may have moved this sequence forward in the list. */
+            for (i = 0; e->sequences[i] != s; i++)
+                ;
+            i++;
+        }
+    }
+    return 0;
+}
+
+/* ---- after a step --------------------------------------------------------------------------- */
+
+static int send_prompt_logprob(struct engine *e, struct sequence *s, uint32_t position,
+                               const float *logits) {
+    const double log_sum = sampler_log_sum(logits, e->options.n_vocab);
+    float logprob = (float)((double)logits[s->admit.tokens[position + 1]] - log_sum);
+    const struct msg_prompt msg = {
+        .generation = e->options.generation,
+        .sequence = s->admit.sequence,
+        .first = position + 1,
+        .n = 1,
+        .logprobs = &logprob,
+        .n_top = sampler_top(e->sampler, logits, log_sum, s->admit.n_logprobs, e->top),
+        .top = e->top};
+    return e->output.send(e->output.user, MSG_PROMPT, &msg);
+}
+
+static bool is_eog(const struct engine *e, int32_t token) {
+    for (uint32_t i = 0; i < e->options.n_eog; i++)
+        if (e->options.eog[i] == token)
+            return true;
+    return false;
+}
+
+/* Draw the next token of a sequence and tell the front. */
+static int draw_next(struct engine *e, struct sequence *s, float *logits) {
+    struct msg_token msg = {.generation = e->options.generation,
+                            .sequence = s->admit.sequence,
+                            .position = s->n_tokens};
+    const struct sampler_input in = {&s->admit.sampling, s->admit.tokens, s->n_tokens,
+                                     e->options.eog, e->options.n_eog};
+    if (!s->first_ns)
+        s->first_ns = e->output.now_ns(e->output.user);
+    if (s->admit.max_tokens == 0)
+        return end_sequence(e, s, END_LENGTH, 0, "");
+    if (s->n_tokens == e->options.context)
+        return end_sequence(e, s, END_CONTEXT, 0, "");
+
+    double log_sum = 0;
+    /* Reported is the distribution as the model gave it; drawing changes the logits. */
+    float *own = NULL;
+    if (s->admit.logprobs) {
+        log_sum = sampler_log_sum(logits, e->options.n_vocab);
+        msg.n_top = sampler_top(e->sampler, logits, log_sum, s->admit.n_logprobs, e->top);
+        msg.top = e->top;
+        own = malloc(e->options.n_vocab * sizeof *own);
+        if (!own)
+            return -ENOMEM;
+        memcpy(own, logits, e->options.n_vocab * sizeof *own);
+    }
+    const int rc = sampler_draw(e->sampler, logits, &in, &msg.token);
+    if (!rc && own)
+        msg.logprob = (float)((double)own[msg.token] - log_sum);
+    free(own);
+    if (rc)
+        return end_sequence(e, s, END_ERROR, 0, "the model's logits allow no token (NaN)");
+    if (is_eog(e, msg.token))
+        return end_sequence(e, s, END_EOG, msg.token, "");
+    s->admit.tokens[s->n_tokens++] = msg.token;
+    const int sent = e->output.send(e->output.user, MSG_TOKEN, &msg);
+    if (sent)
+        return sent;
+    if (s->n_tokens - s->admit.n_prompt >= s->admit.max_tokens)
+        return end_sequence(e, s, END_LENGTH, 0, "");
+    if (s->n_tokens == e->options.context)
+        return end_sequence(e, s, END_CONTEXT, 0, "");
+    return 0;
+}
+
+static int take_outputs(struct engine *e) {
+    for (uint32_t i = 0; i < e->n_outputs; i++) {
+        struct sequence *s = e->wanted[i].sequence;
+        const uint32_t position = e->wanted[i].position;
+        float *logits = e->logits + (size_t)i * e->options.n_vocab;
+        int rc = 0;
+        if (!s)
+            continue; /* it ended in this very loop */
+        if (s->admit.prompt_logprobs && position + 1 < s->admit.n_prompt)
+            rc = send_prompt_logprob(e, s, position, logits);
+        if (!rc && position + 1 == s->n_tokens)
+            rc = draw_next(e, s, logits);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+int engine_step(struct engine *e) {
+    bool prefills;
+    uint32_t card = 0;
+    if (e->lost)
+        return -ENODEV;
+    int rc = build_step(e, &prefills);
+    if (rc || e->n_rows == 0)
+        return rc;
+
+    struct step_params params = {.rows = e->rows,
+                                 .n_rows = e->n_rows,
+                                 .sequences = e->tables,
+                                 .n_sequences = e->n_tables,
+                                 .outputs = e->outputs,
+                                 .n_outputs = e->n_outputs,
+                                 .logits = e->logits};
+    const uint64_t begin = e->output.now_ns(e->output.user);
+    rc = e->model.step(e->model.user, &params, e->options.deadline_ns, &card);
+    if (rc == -ENODEV || rc == -ETIMEDOUT) {
+        const struct msg_lost msg = {e->options.generation, card};
+        e->lost = true;
+        e->output.send(e->output.user, MSG_LOST, &msg);
+        return -ENODEV;
+    }
+    if (rc)
+        return rc;
+    if (prefills) {
+        const double ns = (double)(e->output.now_ns(e->output.user) - begin) / (double)e->n_rows;
+        e->ns_per_row = e->ns_per_row > 0 ? 0.7 * e->ns_per_row + 0.3 * ns : ns;
+    }
+    e->steps++;
+    e->rows_run += e->n_rows;
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i]->n_rows)
+            sequence_advance(e->sequences[i], e->pages,
+                             e->sequences[i]->n_computed + e->sequences[i]->n_rows);
+    rc = take_outputs(e);
+    return rc ? rc : 1;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.h - continuous batching over a model: sequences in, tokens out.
+ *
+ * Each step runs the next row of every sequence that decodes and fills the rest with pieces of
+ * prompts, oldest sequence first.  What a sequence produces does not depend on the others: the
+ * model promises equal bits for any batch, and a draw depends on the sequence alone.
+ *
+ * The engine knows neither the channel nor a device: it speaks through two small tables, so a test
+ * can own both.  Threads: one. */
+#ifndef OCTARC_ENGINE_ENGINE_H
+#define OCTARC_ENGINE_ENGINE_H
+
+#include "daemon/channel/messages.h"
+
+struct engine;
+
+/* The model (runner.h, or a test's own). */
+struct engine_model {
+    void *user;
+    /* As runner_step. */
+    int (*step)(void *user, struct step_params *params, uint64_t deadline_ns, uint32_t *card);
+};
+
+/* Where messages to the front go: 0, or negative when the front is gone. */
+struct engine_output {
+    void *user;
+    int (*send)(void *user, enum message_type type, const void *msg);
+    uint64_t (*now_ns)(void *user);
+};
+
+struct engine_options {
+    uint64_t generation;
+    uint32_t n_vocab, context, max_rows, max_outputs, max_sequences, n_pages;
+    int32_t eog[EOG_MAX];
+    uint32_t n_eog;
+    uint64_t deadline_ns; /* of a step; 0: none */
+};
+
+int engine_create(struct engine **engine, const struct engine_options *options,
+                  const struct engine_model *model, const struct engine_output *output);
+void engine_destroy(struct engine *engine);
+
+/* Take a sequence; the arrays of *admit become the engine's (they are set to NULL).  A sequence
+ * that cannot run is answered with END_ERROR. */
+int engine_admit(struct engine *engine, struct msg_admit *admit);
+/* END_CANCELLED is sent when the sequence is there. */
+int engine_cancel(struct engine *engine, uint64_t sequence);
+
+/* Run one step.  1: something ran; 0: nothing to do; -ENODEV: a card is lost (LOST was sent, every
+ * further call returns this); another negative errno: the front is gone or memory ran out. */
+int engine_step(struct engine *engine);
+/* Send CREDIT when it changed since the last time. */
+int engine_send_credit(struct engine *engine);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* octarc-engine: one generation.  Speaks the channel on an inherited descriptor and nothing else;
+ * everything it needs comes with SETUP, and when the front is gone it ends. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/channel/stream.h"
+#include "daemon/engine/engine.h"
+#include "daemon/engine/runner.h"
+#include "daemon/util/log.h"
+#include "models/gguf.h"
+#include "octarc/error.h"
+
+#define PROGRESS_NS UINT64_C(50000000)
+
+struct process {
+    struct stream stream;
+    struct msg_setup setup;
+    int fds[STREAM_FDS_MAX];
+    uint32_t n_fds;
+    struct model model;
+    struct runner *runner;
+    struct engine *engine;
+    uint64_t progress_ns; /* when PROGRESS was sent last */
+    bool stop;
+};
+
+static uint64_t now_ns(void *user) {
+    struct timespec t;
+    (void)user;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int send_message(void *user, enum message_type type, const void *msg) {
+    struct process *p = user;
+    return stream_send(&p->stream, type, msg);
+}
+
+static void report_progress(void *user, uint64_t done, uint64_t total) {
+    struct process *p = user;
+    const uint64_t now = now_ns(NULL);
+    const struct msg_progress msg = {done, total};
+    if (done != total && now - p->progress_ns < PROGRESS_NS)
+        return;
+    p->progress_ns = now;
+    stream_send(&p->stream, MSG_PROGRESS, &msg);
+}
+
+static int step_model(void *user, struct step_params *params, uint64_t deadline_ns,
+                      uint32_t *card) {
+    struct process *p = user;
+    return runner_step(p->runner, params, deadline_ns, card);
+}
+
+/* Wait until the channel can be read (or, with something to send, written). */
+static int wait_channel(struct process *p, int timeout_ms) {
+    struct pollfd fd = {.fd = p->stream.fd, .events = POLLIN};
+    if (stream_wants_write(&p->stream))
+        fd.events |= POLLOUT;
+    const int n = poll(&fd, 1, timeout_ms);
+    if (n < 0 && errno != EINTR)
+        return -errno;
+    if (fd.revents & POLLOUT) {
+        const int rc = stream_flush(&p->stream);
+        return rc == -EAGAIN ? 0 : rc;
+    }
+    return 0;
+}
+
+static int read_setup(struct process *p) {
+    struct message msg;
+    const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
+    int rc = stream_send(&p->stream, MSG_HELLO, &hello);
+    while (!rc) {
+        rc = stream_read(&p->stream, &msg);
+        if (rc == -EAGAIN) {
+            rc = wait_channel(p, -1);
+        } else if (!rc && msg.type == MSG_HELLO) {
+            rc = msg.hello.version == CHANNEL_VERSION ? 0 : -EPROTO;
+        } else if (!rc && msg.type == MSG_SETUP) {
+            p->setup = msg.setup;
+            p->n_fds = stream_take_fds(&p->stream, p->fds);
+            return 0;
+        } else if (!rc) {
+            message_finish(&msg);
+            rc = -EPROTO;
+        }
+    }
+    return rc;
+}
+
+static int open_model(struct process *p, struct err *err) {
+    struct gguf *gguf = NULL;
+    int rc = gguf_open(&gguf, p->fds[0], p->setup.model_name, err);
+    if (rc)
+        return rc;
+    rc = model_read(&p->model, gguf, err);
+    gguf_close(gguf);
+    return rc;
+}
+
+/* The descriptors behind the model file belong to the online cards, in their order. */
+static int open_runner(struct process *p, struct err *err) {
+    const struct plan *plan = &p->setup.plan;
+    struct runner_options o = {.backend = device_backend(p->setup.backend),
+                               .model = &p->model,
+                               .plan = plan,
+                               .model_fd = p->fds[0],
+                               .progress = report_progress,
+                               .user = p};
+    uint32_t next = 1;
+    if (!o.backend)
+        return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        const bool online = i < plan->n_cards && plan->cards[i].online;
+        o.weight_fds[i] = online && next < p->n_fds ? p->fds[next++] : -1;
+    }
+    o.device.n_threads = p->setup.n_threads;
+    o.device.pin = p->setup.pin;
+    o.device.isa = (enum instruction_set)p->setup.isa;
+    o.device.isolate = p->setup.isolate;
+    return runner_open(&p->runner, &o, err);
+}
+
+static int open_engine(struct process *p, struct err *err) {
+    const struct plan *plan = &p->setup.plan;
+    struct engine_options o = {.generation = p->setup.generation,
+                               .n_vocab = p->model.params.n_vocab,
+                               .context = plan->context,
+                               .max_rows = plan->max_rows,
+                               .max_outputs = plan->max_outputs,
+                               .max_sequences = plan->max_sequences,
+                               .n_pages = plan->n_pages,
+                               .n_eog = p->setup.n_eog};
+    const struct engine_model model = {p, step_model};
+    const struct engine_output output = {p, send_message, now_ns};
+    memcpy(o.eog, p->setup.eog, sizeof o.eog);
+    if (engine_create(&p->engine, &o, &model, &output))
+        return err_set(err, -ENOMEM, "no memory for %u sequences", plan->max_sequences);
+    return 0;
+}
+
+static int send_ready(struct process *p) {
+    struct msg_ready ready = {.generation = p->setup.generation, .n_cards = p->setup.plan.n_cards};
+    for (uint32_t i = 0; i < ready.n_cards; i++) {
+        struct runner_card card = {0};
+        if (p->setup.plan.cards[i].online)
+            runner_card(p->runner, i, &card);
+        ready.cards[i] =
+            (struct ready_card){card.weights_bytes, card.kv_bytes, card.scratch_bytes, card.reused};
+    }
+    const int rc = stream_send(&p->stream, MSG_READY, &ready);
+    return rc ? rc : engine_send_credit(p->engine);
+}
+
+static int start(struct process *p) {
+    struct err err = {{0}};
+    int rc;
+    if (p->n_fds == 0)
+        rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptor");
+    else
+        rc = open_model(p, &err);
+    if (!rc)
+        rc = open_runner(p, &err);
+    if (!rc)
+        rc = open_engine(p, &err);
+    if (rc) {
+        struct msg_failed failed = {.error = rc};
+        snprintf(failed.text, sizeof failed.text, "%s", err.text);
+        stream_send(&p->stream, MSG_FAILED, &failed);
+        while (stream_wants_write(&p->stream) && !wait_channel(p, 1000))
+            ;
+        return rc;
+    }
+    return send_ready(p);
+}
+
+static int handle(struct process *p, struct message *msg) {
+    switch (msg->type) {
+    case MSG_ADMIT:
+        return engine_admit(p->engine, &msg->admit);
+    case MSG_CANCEL:
+        return engine_cancel(p->engine, msg->cancel.sequence);
+    case MSG_LOSE: {
+        /* A drill: the card is gone from now on.  Idle or not, the front is told at once, as a
+         * driver's event would; a step that still needs the card fails by itself. */
+        const struct msg_lost lost = {p->setup.generation, msg->lose.card};
+        const int rc = runner_lose(p->runner, msg->lose.card);
+        return rc ? 0 : stream_send(&p->stream, MSG_LOST, &lost);
+    }
+    case MSG_STOP:
+        p->stop = true;
+        return 0;
+    default:
+        return -EPROTO;
+    }
+}
+
+static int drain_channel(struct process *p) {
+    struct message msg;
+    int rc;
+    while (!p->stop && !(rc = stream_read(&p->stream, &msg))) {
+        rc = handle(p, &msg);
+        message_finish(&msg);
+        if (rc)
+            return rc;
+    }
+    return p->stop || rc == -EAGAIN ? 0 : rc;
+}
+
+static int serve(struct process *p) {
+    int rc = 0;
+    while (!rc && !p->stop) {
+        rc = drain_channel(p);
+        if (rc || p->stop)
+            break;
+        rc = engine_step(p->engine);
+        const bool busy = rc > 0;
+        if (rc == -ENODEV)
+            rc = 0; /* the front was told and will replace this process */
+        if (rc >= 0)
+            rc = engine_send_credit(p->engine);
+        /* Tokens that the front does not take pile up to a limit; then computing waits. */
+        if (!rc && (!busy || stream_wants_write(&p->stream)))
+            rc = wait_channel(p, busy ? 0 : -1);
+    }
+    return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
+}
+
+int main(int argc, char **argv) {
+    struct process p = {0};
+    char *end;
+    long fd = -1;
+    log_init("octarc-engine", LOG_P_INFO);
+    if (argc == 2 && !strcmp(argv[1], "--version")) {
+        puts("octarc-engine " OCTARC_VERSION);
+        return 0;
+    }
+    if (argc == 3 && !strcmp(argv[1], "--channel")) {
+        fd = strtol(argv[2], &end, 10);
+        if (*end || fcntl((int)fd, F_GETFD) < 0)
+            fd = -1;
+    }
+    if (fd < 0) {
+        fprintf(stderr, "usage: octarc-engine --channel FD\n"
+                        "octarcd starts this program; it is of no use alone.\n");
+        return 2;
+    }
+    prctl(PR_SET_DUMPABLE, 0);
+    stream_init(&p.stream, (int)fd);
+    int rc = read_setup(&p);
+    if (!rc)
+        rc = start(&p);
+    if (!rc)
+        rc = serve(&p);
+    if (rc)
+        log_error("generation %llu ends: %s", (unsigned long long)p.setup.generation,
+                  strerror(-rc));
+    engine_destroy(p.engine);
+    runner_close(p.runner);
+    model_finish(&p.model);
+    plan_finish(&p.setup.plan);
+    for (uint32_t i = 0; i < p.n_fds; i++)
+        close(p.fds[i]);
+    stream_finish(&p.stream);
+    return rc ? 1 : 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pages.h - KV pages: who uses which, and which may be shared.
+ *
+ * A page has PAGE_TOKENS positions and exists on every card that keeps KV.  A full page whose
+ * tokens, and all tokens before them, are the same for the same user may be shared: it is found by
+ * a chained hash and proven by its tokens and its parent.  Shared pages are never written again.
+ * Pages that nobody uses stay findable until they are needed, oldest use first. */
+#ifndef OCTARC_ENGINE_PAGES_H
+#define OCTARC_ENGINE_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/device/program.h"
+
+struct pages;
+
+#define NO_PAGE UINT32_MAX
+
+int pages_create(struct pages **pages, uint32_t n);
+void pages_destroy(struct pages *pages);
+
+/* Pages that pages_take() can hand out now. */
+uint32_t pages_free(const struct pages *pages);
+/* A page for one user, or NO_PAGE. */
+uint32_t pages_take(struct pages *pages);
+void pages_put(struct pages *pages, uint32_t page);
+
+/* The shared page that holds these tokens behind `parent` (NO_PAGE: at the beginning), with one
+ * more user; NO_PAGE when there is none. */
+uint32_t pages_find(struct pages *pages, uint32_t uid, uint32_t parent,
+                    const int32_t tokens[PAGE_TOKENS]);
+/* Make a full page findable.  The parent is the caller's page before it.  Returns the page to use
+ * from now on: where another with the same content is there already, the caller becomes one of its
+ * users and its own is put back (the bits are the same). */
+uint32_t pages_share(struct pages *pages, uint32_t page, uint32_t uid, uint32_t parent,
+                     const int32_t tokens[PAGE_TOKENS]);
+
+#endif
