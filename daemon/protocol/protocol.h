@@ -58,6 +58,10 @@ void protocol_http(struct protocol *protocol, const struct http_request *request
 /* The client is gone: the request is cancelled and no callback comes any more. */
 void call_abandon(struct call *call);
 
+/* Give up the engine work of calls that ended early.  News of a request may arrive inside the
+ * scheduler, which must not be re-entered: call this once per turn of the loop. */
+void protocol_settle(struct protocol *protocol);
+
 /* JSON-RPC: every answer is a line, with its newline.  line() may take the bytes over. */
 struct rpc_out {
     void (*line)(void *user, struct buffer *line);

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the service says about itself: status, health, models, cards, ps, version. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/protocol/call.h"
+#include "models/tokenizer/tokenizer.h"
+
+/* These methods have no fields (models has one).  Fails the call and returns -1 when it cannot go
+ * on. */
+static int no_fields(struct call *call, struct params *params) {
+    struct failure failure;
+    if (!params_read(params, call->method->kind, &call->doc, call->arguments, NULL, &failure))
+        return 0;
+    params_finish(params);
+    call_fail(call, &failure);
+    return -1;
+}
+
+static const char *state_name(enum service_state state) {
+    static const char *const names[] = {"no_model", "loading", "ready", "recovering", "draining"};
+    return names[state];
+}
+
+static void write_requests(struct writer *w, const struct scheduler_counts *counts) {
+    write_key(w, "requests");
+    write_open(w, '{');
+    write_key_int(w, "queued", counts->queued);
+    write_key_int(w, "running", counts->running);
+    write_key_int(w, "accepted", (int64_t)counts->accepted);
+    write_key_int(w, "finished", (int64_t)counts->finished);
+    write_key_int(w, "cancelled", (int64_t)counts->cancelled);
+    write_key_int(w, "failed", (int64_t)counts->failed);
+    write_key_int(w, "recovered", (int64_t)counts->recovered);
+    write_close(w, '}');
+    write_key(w, "tokens");
+    write_open(w, '{');
+    write_key_int(w, "prompt", (int64_t)counts->prompt_tokens);
+    write_key_int(w, "completion", (int64_t)counts->completion_tokens);
+    write_close(w, '}');
+}
+
+void run_status(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    struct params params;
+    struct status_view view = {0};
+    struct scheduler_counts counts = {0};
+    struct buffer out = {0};
+    struct writer w = {.out = &out};
+    if (no_fields(call, &params))
+        return;
+    host->status(host->user, &view);
+    struct scheduler *scheduler = host->scheduler(host->user);
+    if (scheduler)
+        scheduler_counts(scheduler, &counts);
+    const struct model_view *model = host->model(host->user);
+    write_open(&w, '{');
+    write_key_string(&w, "version", view.version);
+    write_key_string(&w, "state", state_name(view.state));
+    write_key_string(&w, "status", view.status_text);
+    write_key_string(&w, "model", model ? model->id : NULL);
+    write_key_string(&w, "model_path", view.model_path);
+    write_key_string(&w, "backend", view.backend);
+    write_key_string(&w, "split", view.split);
+    write_key_string(&w, "kv_type", view.kv_type);
+    write_key_int(&w, "generation", (int64_t)view.generation);
+    write_key_int(&w, "uptime_s", (int64_t)(view.uptime_ns / 1000000000u));
+    write_key_int(&w, "cards", view.n_cards);
+    write_key_int(&w, "cards_online", view.cards_online);
+    write_key_int(&w, "context", view.context);
+    write_key_int(&w, "max_sequences", view.max_sequences);
+    write_key(&w, "load");
+    write_open(&w, '{');
+    write_key_int(&w, "done_bytes", (int64_t)view.load_done_bytes);
+    write_key_int(&w, "total_bytes", (int64_t)view.load_total_bytes);
+    write_close(&w, '}');
+    write_requests(&w, &counts);
+    write_key_string(&w, "last_event", view.last_event);
+    write_close(&w, '}');
+    call_answer(call, &out, w.rc);
+}
+
+void run_health(struct call *call) {
+    struct params params;
+    struct failure failure;
+    struct buffer out = {0};
+    if (no_fields(call, &params))
+        return;
+    if (!call_model(call, NULL, &failure)) {
+        call_fail(call, &failure);
+        return;
+    }
+    call_answer(call, &out, buffer_printf(&out, "{\"status\": \"ok\"}"));
+}
+
+static void write_model(struct writer *w, const struct model_view *model) {
+    write_open(w, '{');
+    write_key_string(w, "id", model->id);
+    write_key_string(w, "object", "model");
+    write_key_int(w, "created", (int64_t)model->created);
+    write_key_string(w, "owned_by", "octarc");
+    write_key(w, "meta");
+    write_open(w, '{');
+    write_key_int(w, "vocab_type", 2); /* byte-level BPE, the one kind that is read */
+    write_key_int(w, "n_vocab", tokenizer_n_vocab(model->tokenizer));
+    write_key_int(w, "n_ctx", model->context);
+    write_key_int(w, "n_ctx_train", model->params->n_ctx_train);
+    write_key_int(w, "n_embd", model->params->n_embd);
+    write_key_int(w, "n_params", (int64_t)model->n_params);
+    write_key_int(w, "size", (int64_t)model->file_bytes);
+    write_close(w, '}');
+    write_close(w, '}');
+}
+
+void run_models(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    const struct model_view *model = host->model(host->user);
+    struct params params;
+    struct failure failure;
+    struct buffer out = {0};
+    struct writer w = {.out = &out};
+    if (no_fields(call, &params))
+        return;
+    const char *id = call->path_id ? call->path_id : params.id;
+    if (id) {
+        if (!model || strcmp(model->id, id) != 0) {
+            failure_set(&failure, ERROR_NOT_FOUND, "model", "no model '%.200s' is loaded", id);
+            call_fail(call, &failure);
+            return;
+        }
+        write_model(&w, model);
+    } else {
+        write_open(&w, '{');
+        write_key_string(&w, "object", "list");
+        write_key(&w, "data");
+        write_open(&w, '[');
+        if (model)
+            write_model(&w, model);
+        write_close(&w, ']');
+        write_close(&w, '}');
+    }
+    call_answer(call, &out, w.rc);
+}
+
+static void write_range(struct writer *w, const char *key, uint32_t begin, uint32_t end) {
+    write_key(w, key);
+    write_open(w, '[');
+    write_int(w, begin);
+    write_int(w, end);
+    write_close(w, ']');
+}
+
+static void write_account(struct writer *w, const char *key, uint64_t weights, uint64_t kv,
+                          uint64_t scratch) {
+    write_key(w, key);
+    write_open(w, '{');
+    write_key_int(w, "weights_bytes", (int64_t)weights);
+    write_key_int(w, "kv_bytes", (int64_t)kv);
+    write_key_int(w, "scratch_bytes", (int64_t)scratch);
+    write_close(w, '}');
+}
+
+static void write_card(struct writer *w, const struct card_view *view) {
+    static const struct plan_card none = {0};
+    const struct plan_card *plan = view->plan ? view->plan : &none;
+    const uint64_t used = view->weights_bytes + view->kv_bytes + view->scratch_bytes;
+    write_open(w, '{');
+    write_key_int(w, "card", view->card);
+    write_key_string(w, "name", view->name);
+    write_key_string(w, "state", view->state);
+    write_key_int(w, "capacity_bytes", (int64_t)view->capacity_bytes);
+    write_range(w, "layers", plan->layer_begin, plan->layer_end);
+    write_range(w, "lanes", plan->lane_begin, plan->lane_end);
+    write_range(w, "heads", plan->head_begin, plan->head_end);
+    write_range(w, "kv_heads", plan->kv_begin, plan->kv_end);
+    write_account(w, "planned", plan->weights_bytes, plan->kv_bytes, plan->scratch_bytes);
+    write_account(w, "actual", view->weights_bytes, view->kv_bytes, view->scratch_bytes);
+    write_key_int(w, "free_bytes",
+                  (int64_t)(view->capacity_bytes > used ? view->capacity_bytes - used : 0));
+    write_key_bool(w, "reused", view->reused);
+    write_key_string(w, "reason", plan->reason);
+    write_close(w, '}');
+}
+
+void run_cards(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    struct params params;
+    struct status_view status = {0};
+    struct card_view views[CARDS_MAX];
+    struct buffer out = {0};
+    struct writer w = {.out = &out};
+    if (no_fields(call, &params))
+        return;
+    memset(views, 0, sizeof views);
+    host->status(host->user, &status);
+    const uint32_t n = host->cards(host->user, views);
+    write_open(&w, '{');
+    write_key_string(&w, "split", status.split);
+    write_key(&w, "cards");
+    write_open(&w, '[');
+    for (uint32_t i = 0; i < n; i++)
+        write_card(&w, &views[i]);
+    write_close(&w, ']');
+    write_close(&w, '}');
+    call_answer(call, &out, w.rc);
+}
+
+struct ps {
+    struct writer w;
+    const struct peer *peer;
+};
+
+static void write_request(void *user, const struct request_view *view) {
+    struct ps *ps = user;
+    struct writer *w = &ps->w;
+    char id[32];
+    /* A user sees the own requests, an administrator everyone's. */
+    if (ps->peer->role != ROLE_ADMIN && ps->peer->uid != view->uid)
+        return;
+    snprintf(id, sizeof id, "req-%" PRIu64, view->id);
+    write_open(w, '{');
+    write_key_string(w, "id", id);
+    write_key_int(w, "uid", view->uid);
+    write_key_string(w, "kind", view->kind);
+    write_key_string(w, "state", view->state);
+    write_key_int(w, "n", view->n);
+    write_key_int(w, "prompt_tokens", view->prompt_tokens);
+    write_key_int(w, "completion_tokens", view->completion_tokens);
+    write_key_int(w, "replays", view->replays);
+    write_key_number(w, "age_s", (double)(view->age_ns / 1000000u) / 1000.0);
+    write_close(w, '}');
+}
+
+void run_ps(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    struct scheduler *scheduler = host->scheduler(host->user);
+    struct params params;
+    struct buffer out = {0};
+    struct ps ps = {.w = {.out = &out}, .peer = &call->peer};
+    if (no_fields(call, &params))
+        return;
+    write_open(&ps.w, '{');
+    write_key(&ps.w, "requests");
+    write_open(&ps.w, '[');
+    if (scheduler)
+        scheduler_each(scheduler, host->now_ns(host->user), write_request, &ps);
+    write_close(&ps.w, ']');
+    write_close(&ps.w, '}');
+    call_answer(call, &out, ps.w.rc);
+}
+
+void run_version(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    struct params params;
+    struct status_view view = {0};
+    struct buffer out = {0};
+    struct writer w = {.out = &out};
+    if (no_fields(call, &params))
+        return;
+    host->status(host->user, &view);
+    write_open(&w, '{');
+    write_key_string(&w, "version", view.version);
+    write_close(&w, '}');
+    call_answer(call, &out, w.rc);
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fake_host.h - a service around the protocol that needs no model: one byte is one token, and the
+ * scheduler speaks a text that the prompt chooses.  Include it in one file of a program; it defines
+ * scheduler_*, tokenizer_*, chat_*.
+ *
+ *   prompt begins with   a choice says
+ *   "utf8"               "é€" in single bytes, again and again
+ *   "fail"               one token, then -ENODEV
+ *   "hang"               nothing
+ *   "flood"              4096 letters at each token, without end
+ *   "long"               -EINVAL, as a prompt that exceeds the context
+ *   "full"               -EOVERFLOW, as a full queue
+ *   anything else        "abcdefghij", again and again, 20 tokens, then ends (eos) */
+#ifndef OCTARC_TESTS_FAKE_HOST_H
+#define OCTARC_TESTS_FAKE_HOST_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "daemon/protocol/protocol.h"
+#include "models/chat/chat.h"
+#include "models/tokenizer/tokenizer.h"
+#include "octarc/error.h"
+#include "octarc/model.h"
+
+#define FAKE_VOCAB 260
+#define FAKE_EOS   257
+
+struct tokenizer {
+    char bytes[256];
+};
+static struct tokenizer fake_tokenizer;
+
+uint32_t tokenizer_n_vocab(const struct tokenizer *t) {
+    (void)t;
+    return FAKE_VOCAB;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
+                     int32_t **ids, size_t *n_ids, struct err *err) {
+    (void)t;
+    (void)flags;
+    int32_t *made = malloc((n + 1) * sizeof *made);
+    if (!made)
+        return err_set(err, -ENOMEM, "no memory");
+    for (size_t i = 0; i < n; i++)
+        made[i] = (unsigned char)text[i];
+    *ids = made;
+    *n_ids = n;
+    return 0;
+}
+
+int tokenizer_piece(const struct tokenizer *t, int32_t id, bool control, const char **bytes,
+                    size_t *n) {
+    if (id < 0 || id >= FAKE_VOCAB)
+        return -EINVAL;
+    *bytes = id < 256 ? &t->bytes[id] : control ? "<s>" : "";
+    *n = id < 256 ? 1 : control ? 3 : 0;
+    return 0;
+}
+
+int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_ids, bool control,
+                     char **text, size_t *n, struct err *err) {
+    struct buffer out = {0};
+    (void)err;
+    for (size_t i = 0; i < n_ids; i++) {
+        const char *bytes;
+        size_t length;
+        if (tokenizer_piece(t, ids[i], control, &bytes, &length))
+            return -EINVAL;
+        buffer_append(&out, bytes, length);
+    }
+    buffer_append(&out, "", 1);
+    *text = out.bytes;
+    *n = out.n - 1;
+    return 0;
+}
+
+/* Template values: enough for "role: content\n" of each message. */
+struct chat_value {
+    char *text;
+    size_t n;
+    struct chat_member {
+        char *key;
+        struct chat_value *value;
+    } * members;
+    size_t n_members;
+};
+
+static struct chat_value *fake_value(const char *bytes, size_t n) {
+    struct chat_value *value = calloc(1, sizeof *value);
+    value->text = malloc(n + 1);
+    memcpy(value->text, bytes, n);
+    value->text[n] = 0;
+    value->n = n;
+    return value;
+}
+struct chat_value *chat_none(void) {
+    return fake_value("none", 4);
+}
+struct chat_value *chat_bool(bool value) {
+    return fake_value(value ? "true" : "", value ? 4 : 0);
+}
+struct chat_value *chat_int(int64_t value) {
+    (void)value;
+    return fake_value("int", 3);
+}
+struct chat_value *chat_float(double value) {
+    (void)value;
+    return fake_value("float", 5);
+}
+struct chat_value *chat_string(const char *bytes, size_t n) {
+    return fake_value(bytes, n);
+}
+struct chat_value *chat_list(void) {
+    return fake_value("", 0);
+}
+struct chat_value *chat_dict(void) {
+    return fake_value("", 0);
+}
+struct chat_value *chat_set(struct chat_value *dict, const char *key, struct chat_value *item) {
+    dict->members = realloc(dict->members, (dict->n_members + 1) * sizeof *dict->members);
+    dict->members[dict->n_members++] = (struct chat_member){strdup(key), item};
+    return dict;
+}
+struct chat_value *chat_append(struct chat_value *list, struct chat_value *item) {
+    return chat_set(list, "", item);
+}
+void chat_value_unref(struct chat_value *value) {
+    for (size_t i = 0; value && i < value->n_members; i++) {
+        free(value->members[i].key);
+        chat_value_unref(value->members[i].value);
+    }
+    if (value) {
+        free(value->members);
+        free(value->text);
+    }
+    free(value);
+}
+static struct chat_value *fake_get(struct chat_value *dict, const char *key) {
+    static struct chat_value none = {.text = (char *)"?", .n = 1};
+    for (size_t i = 0; i < dict->n_members; i++)
+        if (!strcmp(dict->members[i].key, key))
+            return dict->members[i].value;
+    return &none;
+}
+int chat_template_render(const struct chat_template *tmpl, struct chat_value *globals, char **text,
+                         size_t *n, struct err *err) {
+    struct chat_value *messages = fake_get(globals, "messages");
+    struct buffer out = {0};
+    (void)tmpl;
+    for (size_t i = 0; i < messages->n_members; i++) {
+        struct chat_value *message = messages->members[i].value;
+        const struct chat_value *content = fake_get(message, "content");
+        if (!strcmp(fake_get(message, "role")->text, "raise")) {
+            buffer_finish(&out);
+            return err_set(err, -EINVAL, "line 1: roles must alternate");
+        }
+        buffer_append(&out, content->text, content->n);
+        buffer_printf(&out, "|%s\n", fake_get(message, "role")->text);
+    }
+    buffer_printf(&out, "%s", fake_get(globals, "add_generation_prompt")->n ? "assistant:" : "");
+    buffer_append(&out, "", 1);
+    *text = out.bytes;
+    *n = out.n - 1;
+    return 0;
+}
+
+/* The scheduler: a timer makes one token of every choice of every request. */
+struct request {
+    struct scheduler *scheduler;
+    struct request_spec spec;
+    struct request_events events;
+    void *user;
+    uint64_t id;
+    char script[8];
+    uint32_t made[CHOICES_MAX];
+    bool over[CHOICES_MAX], cancelled;
+    uint32_t n_over;
+    char held[CHOICES_MAX][4];
+    struct request_token held_tokens[CHOICES_MAX][4];
+    size_t n_held[CHOICES_MAX];
+    struct request *next;
+};
+struct scheduler {
+    uv_timer_t timer;
+    struct request *requests;
+    uint64_t n;
+    uint32_t ms;
+    struct scheduler_counts counts;
+    atomic_uint abandoned, submitted; /* read by the test's thread */
+    struct request_spec last;
+};
+
+static const struct token_logprob fake_top[2] = {{'x', -0.5f}, {0xFF, -2.0f}};
+
+static void fake_over(struct request *r, uint32_t c, enum finish finish) {
+    struct request_end end = {.finish = finish,
+                              .stop_word = finish == FINISH_WORD ? "stop" : NULL,
+                              .stop_token = FAKE_EOS,
+                              .error = -ENODEV,
+                              .error_text = "no card is left",
+                              .usage = {.prompt_tokens = r->spec.n_tokens,
+                                        .cached_tokens = 1,
+                                        .completion_tokens = r->made[c],
+                                        .prompt_ms = 2,
+                                        .predicted_ms = 4}};
+    if (r->n_held[c]) { /* bytes that never became a character: their tokens are told all the same
+                         */
+        r->events.text(r->user, c, "", 0, r->held_tokens[c], (uint32_t)r->n_held[c]);
+        r->n_held[c] = 0;
+    }
+    r->over[c] = true;
+    r->n_over++;
+    r->events.choice_end(r->user, c, &end);
+}
+
+static void fake_token(struct request *r, uint32_t c, unsigned char byte) {
+    static char many[4096];
+    const size_t k = r->n_held[c]++;
+    r->held[c][k] = (char)byte;
+    r->held_tokens[c][k] =
+        (struct request_token){.token = byte,
+                               .logprob = -1.25f,
+                               .top = fake_top,
+                               .n_top = r->spec.n_logprobs > 2 ? 2 : r->spec.n_logprobs};
+    r->made[c]++;
+    const size_t want = (unsigned char)r->held[c][0] < 0x80   ? 1
+                        : (unsigned char)r->held[c][0] < 0xE0 ? 2
+                                                              : 3;
+    if (k + 1 < want)
+        return;
+    memset(many, 'a', sizeof many);
+    const bool flood = !strncmp(r->script, "flood", 5);
+    r->events.text(r->user, c, flood ? many : r->held[c], flood ? sizeof many : want,
+                   r->held_tokens[c], (uint32_t)want);
+    r->n_held[c] = 0;
+}
+
+static void fake_choice(struct request *r, uint32_t c) {
+    static const char utf8[] = "\xC3\xA9\xE2\x82\xAC";
+    if (r->cancelled) {
+        fake_over(r, c, FINISH_CANCELLED);
+        return;
+    }
+    if (!strncmp(r->script, "hang", 4))
+        return;
+    if (r->spec.prompt_logprobs && r->made[c] == 0) {
+        float logprobs[256];
+        struct token_logprob top[256];
+        for (uint32_t i = 0; i + 1 < r->spec.n_tokens && i < 256; i++) {
+            logprobs[i] = -(float)i - 0.5f;
+            top[i] = fake_top[0];
+        }
+        const struct msg_prompt prompt = {
+            .first = 1, .n = r->spec.n_tokens - 1, .logprobs = logprobs, .n_top = 1, .top = top};
+        r->events.prompt(r->user, c, &prompt);
+    }
+    if (r->made[c] >= r->spec.max_tokens) {
+        fake_over(r, c, FINISH_LENGTH);
+        return;
+    }
+    if (!strncmp(r->script, "fail", 4) && r->made[c] == 1) {
+        fake_over(r, c, FINISH_ERROR);
+        return;
+    }
+    if (r->spec.n_stops && r->made[c] == 3) {
+        fake_over(r, c, FINISH_WORD);
+        return;
+    }
+    if (r->made[c] >= 20 && strncmp(r->script, "flood", 5) != 0) {
+        fake_over(r, c, FINISH_STOP);
+        return;
+    }
+    fake_token(r, c,
+               !strncmp(r->script, "utf8", 4) ? (unsigned char)utf8[r->made[c] % 5]
+                                              : (unsigned char)('a' + (r->made[c] + c) % 10));
+}
+
+static void fake_remove(struct request *r) {
+    struct request **at = &r->scheduler->requests;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    free(r);
+}
+
+static void fake_step(uv_timer_t *timer) {
+    struct scheduler *s = timer->data;
+    struct request *next;
+    for (struct request *r = s->requests; r; r = next) {
+        next = r->next;
+        for (uint32_t c = 0; c < r->spec.n; c++)
+            if (!r->over[c])
+                fake_choice(r, c);
+        if (r->n_over == r->spec.n) {
+            r->events.end(r->user);
+            s->counts.finished++;
+            fake_remove(r);
+        }
+    }
+    if (!s->requests)
+        uv_timer_stop(timer);
+}
+
+int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
+                     const struct request_events *events, void *user, uint64_t now_ns,
+                     struct request **request, struct err *err) {
+    struct request *r = calloc(1, sizeof *r);
+    (void)now_ns;
+    r->scheduler = s;
+    r->spec = s->last = *spec;
+    r->events = *events;
+    r->user = user;
+    r->id = ++s->n;
+    for (size_t i = 0; i < 7 && i < spec->n_tokens; i++)
+        r->script[i] = (char)spec->tokens[i];
+    const bool too_long = !strncmp(r->script, "long", 4), full = !strncmp(r->script, "full", 4);
+    if (too_long || full) {
+        free(r);
+        return too_long ? err_set(err, -EINVAL, "the prompt has 9 tokens; the context holds 8")
+                        : err_set(err, -EOVERFLOW, "1024 requests wait (max_queue)");
+    }
+    r->next = s->requests;
+    s->requests = r;
+    s->counts.accepted++;
+    s->submitted++;
+    uv_timer_start(&s->timer, fake_step, s->ms, s->ms);
+    *request = r;
+    return 0;
+}
+uint64_t request_id(const struct request *r) {
+    return r->id;
+}
+void request_abandon(struct request *r) {
+    r->scheduler->abandoned++;
+    fake_remove(r);
+}
+int scheduler_cancel(struct scheduler *s, uint64_t id, uint32_t uid) {
+    for (struct request *r = s->requests; r; r = r->next)
+        if (r->id == id && (uid == 0 || uid == r->spec.uid)) {
+            r->cancelled = true;
+            return 0;
+        }
+    return -ENOENT;
+}
+void scheduler_each(const struct scheduler *s, uint64_t now_ns,
+                    void (*visit)(void *user, const struct request_view *view), void *user) {
+    (void)now_ns;
+    for (const struct request *r = s->requests; r; r = r->next) {
+        const struct request_view view = {.id = r->id,
+                                          .uid = r->spec.uid,
+                                          .kind = r->spec.kind,
+                                          .state = "decode",
+                                          .n = r->spec.n,
+                                          .prompt_tokens = r->spec.n_tokens,
+                                          .age_ns = 1500000000};
+        visit(user, &view);
+    }
+}
+void scheduler_counts(const struct scheduler *s, struct scheduler_counts *counts) {
+    *counts = s->counts;
+}
+
+/* The host. */
+struct fake_host {
+    uv_loop_t *loop;
+    struct scheduler scheduler;
+    struct model_params params;
+    struct model_view view;
+    enum service_state state;
+    bool no_model, drills;
+    unsigned offloaded;
+};
+
+struct fake_work {
+    uv_work_t work;
+    void (*run)(void *arg);
+    void (*done)(void *arg);
+    void *arg;
+};
+static void fake_work_run(uv_work_t *work) {
+    struct fake_work *w = work->data;
+    w->run(w->arg);
+}
+static void fake_work_done(uv_work_t *work, int status) {
+    struct fake_work *w = work->data;
+    (void)status;
+    w->done(w->arg);
+    free(w);
+}
+static int fake_offload(void *user, void (*run)(void *), void (*done)(void *), void *arg) {
+    struct fake_host *host = user;
+    struct fake_work *w = calloc(1, sizeof *w);
+    *w = (struct fake_work){.run = run, .done = done, .arg = arg};
+    w->work.data = w;
+    host->offloaded++;
+    return uv_queue_work(host->loop, &w->work, fake_work_run, fake_work_done);
+}
+static uint64_t fake_now(void *user) {
+    (void)user;
+    return uv_hrtime();
+}
+static void fake_status(void *user, struct status_view *view) {
+    const struct fake_host *host = user;
+    *view = (struct status_view){.state = host->state,
+                                 .status_text = "serving fake",
+                                 .version = OCTARC_VERSION,
+                                 .backend = "cpu",
+                                 .split = "layer",
+                                 .kv_type = "f16",
+                                 .generation = 3,
+                                 .n_cards = 2,
+                                 .cards_online = 2,
+                                 .context = 4096};
+}
+static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
+    static const struct plan_card plan = {
+        .layer_end = 15, .lane_end = 8, .weights_bytes = 100, .reason = "fits"};
+    (void)user;
+    for (uint32_t i = 0; i < 2; i++)
+        views[i] = (struct card_view){.card = i,
+                                      .name = "cpu",
+                                      .state = "online",
+                                      .capacity_bytes = 1000,
+                                      .plan = i ? NULL : &plan,
+                                      .weights_bytes = 100};
+    return 2;
+}
+static const struct model_view *fake_model(void *user) {
+    const struct fake_host *host = user;
+    return host->no_model ? NULL : &host->view;
+}
+static struct scheduler *fake_scheduler(void *user) {
+    struct fake_host *host = user;
+    return &host->scheduler;
+}
+static int fake_drill_lose(void *user, uint32_t card, struct err *err) {
+    const struct fake_host *host = user;
+    if (!host->drills)
+        return err_set(err, -EPERM, "drills are off (drill = yes)");
+    return card < 2 ? 0 : err_set(err, -EINVAL, "no card %u", card);
+}
+static int fake_drill_kill(void *user, struct err *err) {
+    return fake_drill_lose(user, 0, err);
+}
+static int fake_reload(void *user, struct err *err) {
+    (void)user;
+    return err_set(err, -EINVAL, "octarc.conf:3: unknown key 'colour'");
+}
+
+static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct protocol_host *host) {
+    memset(fake, 0, sizeof *fake);
+    for (int i = 0; i < 256; i++)
+        fake_tokenizer.bytes[i] = (char)i;
+    fake->loop = loop;
+    fake->state = SERVICE_READY;
+    fake->params.n_ctx_train = 8192;
+    fake->view = (struct model_view){.id = "fake",
+                                     .params = &fake->params,
+                                     .tokenizer = &fake_tokenizer,
+                                     .chat = (const struct chat_template *)&fake_tokenizer,
+                                     .bos_text = "<s>",
+                                     .eos_text = "</s>",
+                                     .created = 1700000000,
+                                     .context = 4096};
+    fake->scheduler.ms = 1;
+    fake->scheduler.timer.data = &fake->scheduler;
+    uv_timer_init(loop, &fake->scheduler.timer);
+    *host = (struct protocol_host){.user = fake,
+                                   .now_ns = fake_now,
+                                   .status = fake_status,
+                                   .cards = fake_cards,
+                                   .model = fake_model,
+                                   .scheduler = fake_scheduler,
+                                   .drill_lose = fake_drill_lose,
+                                   .drill_kill_engine = fake_drill_kill,
+                                   .reload = fake_reload,
+                                   .offload = fake_offload,
+                                   .max_request_bytes = 1u << 20};
+}
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON-RPC lines, and the methods that are not about text, over both framings. */
+#include "tests/unit/daemon/fake_server.h"
+
+static struct fake_server f;
+
+static void start(void) {
+    fake_server_init(&f);
+    fake_server_start(&f);
+}
+
+static void expect(char *reply, const char *a, const char *b) {
+    HAS(reply, a);
+    if (b)
+        HAS(reply, b);
+    free(reply);
+}
+
+static void each_method_answers_on_both_framings(void) {
+    static const struct {
+        const char *method, *verb, *path, *params, *part;
+    } cases[] = {
+        {"status", "GET", "/octarc/v1/status", NULL, "\"state\": \"ready\", \"status\": \"serving"},
+        {"health", "GET", "/health", NULL, "{\"status\": \"ok\"}"},
+        {"health", "GET", "/v1/health", NULL, "{\"status\": \"ok\"}"},
+        {"models", "GET", "/v1/models", NULL, "\"meta\": {\"vocab_type\": 2, \"n_vocab\": 260"},
+        {"models", "GET", "/models/fake", "{\"id\": \"fake\"}", "\"object\": \"model\""},
+        {"cards", "GET", "/octarc/v1/cards", NULL, "\"layers\": [0, 15], \"lanes\": [0, 8]"},
+        {"ps", "GET", "/octarc/v1/ps", NULL, "{\"requests\": []}"},
+        {"version", "GET", "/version", NULL, "{\"version\": \"" OCTARC_VERSION "\"}"},
+        {"tokenize", "POST", "/tokenize", "{\"content\": \"hi\"}", "{\"tokens\": [104, 105]}"},
+        {"detokenize", "POST", "/detokenize", "{\"tokens\": [104]}", "{\"content\": \"h\"}"},
+        {"apply_template", "POST", "/apply-template",
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "x|user"},
+        {"complete", "POST", "/v1/completions", "{\"prompt\": \"x\", \"max_tokens\": 3}",
+         "\"text\": \"abc\""},
+        {"completion", "POST", "/completion", "{\"prompt\": \"x\", \"n_predict\": 3}",
+         "\"content\": \"abc\""},
+        {"chat", "POST", "/v1/chat/completions",
+         "{\"max_tokens\": 2, \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}",
+         "\"content\": \"ab\""},
+        {"reload", "POST", "/octarc/v1/reload", NULL, "unknown key 'colour'"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 1}",
+         "{\"fault\": \"lose\", \"card\": 1, \"generation\": 3}"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"kill-engine\"}", "kill-engine"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
+        {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
+    };
+    fake_server_init(&f);
+    f.fake.drills = true;
+    fake_server_start(&f);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        printf("# %s\n", cases[i].path);
+        expect(rpc(&f, cases[i].method, cases[i].params), cases[i].part, "\"id\": 1");
+        expect(http(&f, cases[i].verb, cases[i].path,
+                    strcmp(cases[i].verb, "GET") != 0 ? cases[i].params : NULL),
+               cases[i].part, "HTTP/1.1 ");
+    }
+    fake_server_stop(&f);
+}
+
+static void unknown_paths_and_methods_are_named(void) {
+    start();
+    expect(http(&f, "GET", "/nothing", NULL), " 404 ", "unknown_method");
+    expect(http(&f, "GET", "/v1/completions", NULL), " 404 ", "this path takes POST");
+    expect(http(&f, "GET", "/v1/models/other", NULL), " 404 ", "not_found");
+    expect(rpc(&f, "nothing", NULL), "-32601", "no such method: 'nothing'");
+    expect(rpc(&f, "complete", "[1]"), "-32602", "params");
+    expect(rpc(&f, "complete", "{\"prompt\": \"x\", \"zip\": 1}"), "-32602", "\"param\": \"zip\"");
+    expect(rpc(&f, "status", "{\"zip\": 1}"), "-32602", "unknown field 'zip'");
+    fake_server_stop(&f);
+}
+
+static void broken_lines_are_answered_and_the_connection_lives(void) {
+    start();
+    const int fd = fake_connect(&f);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \n");
+    expect(get(fd, "\n", 2000), "-32700", "\"id\": null");
+    put(fd, "{\"id\": 4, \"method\": \"status\"}\n");
+    expect(get(fd, "\n", 2000), "-32600", "\"id\": 4");
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": {}, \"method\": \"status\"}\n");
+    expect(get(fd, "\n", 2000), "-32600", "'id' must be");
+    put(fd, "7\n");
+    expect(get(fd, "\n", 2000), "-32600", "must be an object");
+    put(fd, "\n  \r\n{\"jsonrpc\": \"2.0\", \"id\": \"a\\\"b\", \"method\": \"health\"}\r\n");
+    expect(get(fd, "\n", 2000), "\"id\": \"a\\\"b\", \"result\": {\"status\": \"ok\"}", NULL);
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void batches_and_notifications(void) {
+    start();
+    const int fd = fake_connect(&f);
+    put(fd, "[{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", \"params\": "
+            "{\"prompt\": \"[}\\\"\", \"max_tokens\": 2}}, 5, {\"jsonrpc\": \"2.0\", \"id\": 2, "
+            "\"method\": \"health\"}, {\"jsonrpc\": \"2.0\", \"method\": \"health\"}]\n");
+    char *reply = get(fd, "]\n", 2000);
+    HAS(reply, "\"id\": 1, \"result\": {");
+    HAS(reply, "\"text\": \"ab\"");
+    HAS(reply, "\"id\": 2, \"result\": {\"status\": \"ok\"}");
+    HAS(reply, "-32600");
+    CHECK_EQ(reply[0], '[');
+    CHECK(strchr(reply, '\n') == reply + strlen(reply) - 1);
+    free(reply);
+    put(fd, "[]\n");
+    expect(get(fd, "\n", 2000), "-32600", "empty batch");
+    /* Only notifications: silence, then the next answer. */
+    put(fd, "[{\"jsonrpc\": \"2.0\", \"method\": \"health\"}]\n"
+            "{\"jsonrpc\": \"2.0\", \"method\": \"nothing\"}\n"
+            "{\"jsonrpc\": \"2.0\", \"id\": 9, \"method\": \"version\"}\n");
+    reply = get(fd, "\n", 2000);
+    CHECK(!strncmp(reply, "{\"jsonrpc\": \"2.0\", \"id\": 9", 26));
+    free(reply);
+    struct buffer many = {0};
+    for (int i = 0; i < 65; i++)
+        buffer_printf(&many, "%s{\"jsonrpc\": \"2.0\", \"method\": \"health\"}", i ? "," : "[");
+    buffer_append(&many, "]\n", 3);
+    put(fd, many.bytes);
+    buffer_finish(&many);
+    expect(get(fd, "\n", 2000), "-32010", "64");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void streams_are_notifications_and_interleave(void) {
+    start();
+    const int fd = fake_connect(&f);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", \"params\": {\"prompt\": "
+            "\"x\", \"max_tokens\": 3, \"stream\": true}}\n"
+            "{\"jsonrpc\": \"2.0\", \"id\": 2, \"method\": \"version\"}\n");
+    char *reply = get(fd, "{\"done\": true}}\n", 2000);
+    HAS(reply, "{\"jsonrpc\": \"2.0\", \"method\": \"chunk\", \"params\": {\"id\": 1, \"chunk\": ");
+    HAS(reply, "\"text\": \"a\"");
+    HAS(reply, "\"finish_reason\": \"length\"");
+    CHECK(strstr(reply, "\"id\": 2, \"result\"") < strstr(reply, "\"id\": 1, \"result\""));
+    free(reply);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 3, \"method\": \"complete\", \"params\": {\"prompt\": "
+            "\"fail\", \"stream\": true}}\n");
+    expect(get(fd, "\"error\"", 2000), "-32024", "no card is left");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void requests_are_cancelled_by_each_of_their_ids(void) {
+    start();
+    const int fd = fake_connect(&f);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": \"mine\", \"method\": \"complete\", \"params\": "
+            "{\"prompt\": \"hang\"}}\n"
+            "{\"jsonrpc\": \"2.0\", \"id\": 2, \"method\": \"cancel\", \"params\": {\"rpc_id\": "
+            "\"mine\"}}\n");
+    char *reply = get(fd, "\"id\": 2", 2000);
+    HAS(reply, "\"id\": \"mine\", \"error\": {\"code\": -32025");
+    free(reply);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 3, \"method\": \"complete\", \"params\": "
+            "{\"prompt\": \"hang\"}}\n"
+            "{\"jsonrpc\": \"2.0\", \"id\": 4, \"method\": \"ps\"}\n");
+    expect(get(fd, "\"id\": 4", 2000), "\"id\": \"req-2\", \"uid\": 0, \"kind\": \"completion\"",
+           "\"age_s\": 1.5");
+    expect(rpc(&f, "cancel", "{\"id\": \"req-2\"}"), "{\"id\": \"req-2\", \"cancelled\": true}",
+           NULL);
+    expect(get(fd, "\n", 2000), "\"id\": 3, \"error\"", "cancelled");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void a_user_may_not_do_what_an_administrator_may(void) {
+    fake_server_init(&f);
+    f.user_only = true;
+    fake_server_start(&f);
+    expect(rpc(&f, "drill", "{\"fault\": \"lose\"}"), "-32013", "not_permitted");
+    expect(http(&f, "POST", "/octarc/v1/reload", NULL), " 403 ", "permission_error");
+    expect(rpc(&f, "version", NULL), "\"result\"", NULL);
+    fake_server_stop(&f);
+}
+
+static void without_a_model_it_says_so(void) {
+    fake_server_init(&f);
+    f.fake.no_model = true;
+    f.fake.state = SERVICE_NO_MODEL;
+    fake_server_start(&f);
+    expect(http(&f, "GET", "/health", NULL), " 503 ", "\"name\": \"no_model\"");
+    expect(http(&f, "POST", "/v1/completions", "{\"prompt\": \"x\"}"), " 503 ", "no_model");
+    expect(http(&f, "POST", "/tokenize", "{\"content\": \"x\"}"), " 503 ", "no_model");
+    expect(http(&f, "GET", "/v1/models", NULL), " 200 ", "\"data\": []");
+    expect(http(&f, "GET", "/octarc/v1/status", NULL), " 200 ", "\"model\": null");
+    f.fake.state = SERVICE_LOADING;
+    expect(http(&f, "GET", "/health", NULL), " 503 ", "\"message\": \"Loading model\"");
+    fake_server_stop(&f);
+}
+
+static void at_most_64_requests_are_under_way_on_a_connection(void) {
+    start();
+    const int fd = fake_connect(&f);
+    for (int i = 0; i < 65; i++) {
+        char line[160];
+        snprintf(line, sizeof line,
+                 "{\"jsonrpc\": \"2.0\", \"id\": %d, \"method\": \"complete\", \"params\": "
+                 "{\"prompt\": \"hang\"}}\n",
+                 i);
+        put(fd, line);
+    }
+    expect(get(fd, "\n", 2000), "\"id\": 64, \"error\": {\"code\": -32020", "max_pipelined");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+CHECK_MAIN(T(each_method_answers_on_both_framings), T(unknown_paths_and_methods_are_named),
+           T(broken_lines_are_answered_and_the_connection_lives), T(batches_and_notifications),
+           T(streams_are_notifications_and_interleave),
+           T(requests_are_cancelled_by_each_of_their_ids),
+           T(a_user_may_not_do_what_an_administrator_may), T(without_a_model_it_says_so),
+           T(at_most_64_requests_are_under_way_on_a_connection))
