@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* utf8.h - UTF-8 that comes in pieces. */
+#ifndef OCTARC_MODELS_TOKENIZER_UTF8_H
+#define OCTARC_MODELS_TOKENIZER_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Length of the code point at p (n bytes left): 1 .. 4; 0: not valid here; -1: valid so far, but
+ * more bytes are needed. */
+int utf8_length(const char *p, size_t n);
+bool utf8_valid(const char *p, size_t n);
+
+/* Collects bytes and gives out whole code points.  A zeroed stream is empty. */
+struct utf8_stream {
+    char tail[4];
+    unsigned n;
+};
+
+/* Append n bytes; whole code points go to out, which has room for utf8_stream_room(n) bytes.
+ * Bytes that can never become valid turn into U+FFFD, one for each longest valid beginning
+ * (Unicode 15, section 3.9).  Returns the bytes written. */
+size_t utf8_stream_push(struct utf8_stream *stream, const char *bytes, size_t n, char *out);
+/* The bytes still held cannot become whole any more: U+FFFD for them.  Writes at most 3 bytes. */
+size_t utf8_stream_finish(struct utf8_stream *stream, char *out);
+
+static inline size_t utf8_stream_room(size_t n) {
+    return 3 * (n + 4);
+}
+
+#endif

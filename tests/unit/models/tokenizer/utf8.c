@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/tokenizer/utf8.h"
+
+#include "tests/check.h"
+
+static const char *const samples[][2] = {
+    {"plain", "plain"},
+    {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+    {"a\xff"
+     "b",
+     "a\xef\xbf\xbd"
+     "b"},
+    {"\xc3(", "\xef\xbf\xbd("},
+    {"\xe2\x82(", "\xef\xbf\xbd("},                           /* one mark for a cut sequence */
+    {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* a surrogate is no code point */
+    {"\xf0\x80\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+    {"end \xe2\x82", "end \xef\xbf\xbd"},
+};
+
+static void any_cut_of_the_bytes_gives_the_same_text(void) {
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        const char *in = samples[i][0];
+        const size_t n = strlen(in);
+        for (uint32_t cuts = 0; cuts < 1u << (n < 10 ? n : 10); cuts++) {
+            struct utf8_stream s = {{0}, 0};
+            char out[256];
+            size_t at = 0, begin = 0;
+            for (size_t j = 1; j <= n; j++)
+                if (j == n || cuts >> (j - 1) & 1) {
+                    at += utf8_stream_push(&s, in + begin, j - begin, out + at);
+                    CHECK(utf8_valid(out, at));
+                    begin = j;
+                }
+            at += utf8_stream_finish(&s, out + at);
+            CHECK_EQ(at, strlen(samples[i][1]));
+            CHECK(!memcmp(out, samples[i][1], at));
+        }
+    }
+}
+
+static void valid_is_what_unicode_says(void) {
+    CHECK(utf8_valid("\xf4\x8f\xbf\xbf", 4));
+    CHECK(!utf8_valid("\xf4\x90\x80\x80", 4));
+    CHECK(!utf8_valid("\xc0\x80", 2));
+    CHECK(!utf8_valid("\xe0\x9f\xbf", 3));
+    CHECK(!utf8_valid("a\xe2\x82", 3));
+    CHECK_EQ(utf8_length("\xe2\x82", 2), -1);
+    CHECK_EQ(utf8_length("\x80", 1), 0);
+}
+
+CHECK_MAIN(T(any_cut_of_the_bytes_gives_the_same_text), T(valid_is_what_unicode_says))
