@@ -103,20 +103,25 @@ struct scheduler_options {
     uint32_t max_requests, max_requests_per_uid;
     uint32_t max_sequences; /* in the engine at once */
     uint32_t context;
-    uint32_t poison_deaths; /* a request present at this many engine deaths fails; 3 */
+    /* A request that was in this many engines that died, without a token of it in between, fails;
+     * after one less it is replayed beside none but requests that have had a token from the new
+     * engine.  3. */
+    uint32_t poison_deaths;
 };
 
 int scheduler_create(struct scheduler **scheduler, const struct scheduler_options *options,
                      const struct scheduler_engine_ops *ops, void *user);
 void scheduler_destroy(struct scheduler *scheduler); /* ends every request with FINISH_CANCELLED */
-/* A (new) model: the tokenizer is borrowed until the next call.  Only while nothing runs. */
+/* A (new) model: the tokenizer is borrowed until the next call, NULL: no model.  Only while nothing
+ * runs. */
 void scheduler_set_model(struct scheduler *scheduler, const struct tokenizer *tokenizer,
                          uint32_t context, uint32_t max_sequences);
 
 /* Accept a request.  *request stays valid until events->end.  No event is sent before this returns.
  *   -EINVAL    empty prompt, or longer than the context (err says both lengths)
  *   -EOVERFLOW the queue is full (err names the key); -EDQUOT: this uid's share of it
- *   -ESHUTDOWN draining */
+ *   -ESHUTDOWN draining
+ *   or the error of scheduler_refuse(); -ENODEV without a model */
 int scheduler_submit(struct scheduler *scheduler, const struct request_spec *spec,
                      const struct request_events *events, void *user, uint64_t now_ns,
                      struct request **request, struct err *err);
@@ -139,6 +144,14 @@ void scheduler_on_credit(struct scheduler *scheduler, const struct msg_credit *m
 void scheduler_drain(struct scheduler *scheduler, void (*drained)(void *user), void *user);
 /* Nothing will compute any more (no card, model gone): end all with this error. */
 void scheduler_fail_all(struct scheduler *scheduler, int error, const char *text);
+
+/* Accept nothing for this reason (copied) until it is called with 0. */
+void scheduler_refuse(struct scheduler *scheduler, int error, const char *text);
+/* Limits of a reloaded configuration; what was accepted stays. */
+void scheduler_set_limits(struct scheduler *scheduler, uint32_t max_requests,
+                          uint32_t max_requests_per_uid);
+/* Try again what could not be done for want of memory.  Call it about once a second. */
+void scheduler_tick(struct scheduler *scheduler, uint64_t now_ns);
 
 struct request_view { /* a row of ps */
     uint64_t id;
