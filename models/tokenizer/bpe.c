@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/tokenizer/bpe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/gguf.h"
+#include "models/tokenizer/utf8.h"
+#include "octarc/error.h"
+
+#define NONE UINT32_MAX
+
+struct merge_rule {
+    uint32_t offset, left, right; /* in bpe.bytes */
+    uint32_t next;
+};
+
+int ids_add(struct ids *ids, int32_t id) {
+    if (ids->n == ids->capacity) {
+        const size_t more = ids->capacity ? 2 * ids->capacity : 64;
+        int32_t *grown = realloc(ids->at, more * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        ids->at = grown;
+        ids->capacity = more;
+    }
+    ids->at[ids->n++] = id;
+    return 0;
+}
+
+static uint32_t bucket_of(const struct bpe *b, const char *bytes, size_t left, size_t right) {
+    return (uint32_t)vocab_hash(bytes, left + right, left) & (b->n_buckets - 1);
+}
+
+/* "left right": the first space that is not the first character separates them. */
+static int add_rule(struct bpe *b, const struct gguf_string *s, uint32_t *at) {
+    const char *space = s->n > 2 ? memchr(s->bytes + 1, ' ', s->n - 2) : NULL;
+    if (!space)
+        return -EINVAL;
+    struct merge_rule *r = &b->rules[b->n_rules];
+    r->offset = *at;
+    r->left = (uint32_t)vocab_bytes_of(s->bytes, (size_t)(space - s->bytes), b->bytes + *at);
+    r->right = (uint32_t)vocab_bytes_of(space + 1, (size_t)(s->bytes + s->n - space - 1),
+                                        b->bytes + *at + r->left);
+    *at += r->left + r->right;
+    uint32_t *bucket = &b->buckets[bucket_of(b, b->bytes + r->offset, r->left, r->right)];
+    /* Later in the chain means later in the file: a rule that stands twice keeps its first rank. */
+    while (*bucket != NONE)
+        bucket = &b->rules[*bucket].next;
+    r->next = NONE;
+    *bucket = b->n_rules++;
+    return 0;
+}
+
+int bpe_init(struct bpe *bpe, const struct gguf *gguf, struct err *err) {
+    struct bpe b = {0};
+    struct gguf_string *merges = NULL, pre = {"default", 7};
+    char name[64];
+    size_t n = 0, room = 0;
+    uint32_t at = 0;
+    int rc = gguf_strings(gguf, "tokenizer.ggml.merges", &merges, &n, err);
+    if (rc)
+        return rc == -ENOENT ? -EINVAL : rc;
+    if (gguf_has(gguf, "tokenizer.ggml.pre") &&
+        (rc = gguf_string(gguf, "tokenizer.ggml.pre", &pre, err)))
+        goto fail;
+    const size_t length = pre.n < sizeof name - 1 ? pre.n : sizeof name - 1;
+    memcpy(name, pre.bytes, length);
+    name[length] = 0;
+    rc = splitter_create(&b.splitter, name, err);
+    if (rc)
+        goto fail;
+    for (size_t i = 0; i < n; i++)
+        room += merges[i].n;
+    for (b.n_buckets = 1024; b.n_buckets < 2 * n;)
+        b.n_buckets *= 2;
+    b.rules = calloc(n + 1, sizeof *b.rules);
+    b.bytes = room < UINT32_MAX ? malloc(room + 1) : NULL;
+    b.buckets = malloc(b.n_buckets * sizeof *b.buckets);
+    if (!b.rules || !b.bytes || !b.buckets) {
+        rc = err_set(err, -ENOMEM, "%s: no memory for %zu merges", gguf_name(gguf), n);
+        goto fail;
+    }
+    memset(b.buckets, 0xff, b.n_buckets * sizeof *b.buckets);
+    for (size_t i = 0; i < n && !rc; i++)
+        if ((rc = add_rule(&b, &merges[i], &at)))
+            err_set(err, rc, "%s: merge %zu ('%.*s') is not two pieces with a space between",
+                    gguf_name(gguf), i, (int)(merges[i].n < 40 ? merges[i].n : 40),
+                    merges[i].bytes);
+    if (rc)
+        goto fail;
+    free(merges);
+    *bpe = b;
+    return 0;
+
+fail:
+    free(merges);
+    bpe_finish(&b);
+    return rc;
+}
+
+void bpe_finish(struct bpe *b) {
+    splitter_destroy(b->splitter);
+    free(b->rules);
+    free(b->bytes);
+    free(b->buckets);
+    *b = (struct bpe){0};
+}
+
+static bool rule_rank(const void *user, const char *text, size_t begin, size_t left, size_t right,
+                      float *rank) {
+    const struct bpe *b = user;
+    uint32_t i = b->buckets[bucket_of(b, text + begin, left, right)];
+    for (; i != NONE; i = b->rules[i].next)
+        if (b->rules[i].left == left && b->rules[i].right == right &&
+            !memcmp(b->bytes + b->rules[i].offset, text + begin, left + right)) {
+            *rank = (float)i; /* exact below 2^24, more merges than any vocabulary has */
+            return true;
+        }
+    return false;
+}
+
+/* A piece that is no token is spelled byte by byte. */
+static int add_piece(const struct vocab *v, const char *p, size_t n, struct ids *ids) {
+    const int32_t id = vocab_find(v, p, n);
+    int rc = 0;
+    if (id != NO_TOKEN)
+        return ids_add(ids, id);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (v->byte_token[(unsigned char)p[i]] != NO_TOKEN)
+            rc = ids_add(ids, v->byte_token[(unsigned char)p[i]]);
+    return rc;
+}
+
+static int encode_word(const struct bpe *b, const struct vocab *v, struct merger *m,
+                       const char *text, struct span word, struct ids *ids) {
+    const size_t n = word.end - word.begin;
+    int rc = 0;
+    if (splitter_whole_words(b->splitter)) {
+        const int32_t id = vocab_find(v, text + word.begin, n);
+        if (id != NO_TOKEN)
+            return ids_add(ids, id);
+    }
+    merger_clear(m);
+    for (size_t i = word.begin; i < word.end && !rc; i++)
+        rc = merger_add(m, i, 1);
+    if (!rc)
+        rc = merger_run(m, text, rule_rank, b);
+    for (int32_t i = 0; i >= 0 && !rc; i = m->symbols[i].next)
+        rc = add_piece(v, text + m->symbols[i].begin, m->symbols[i].n, ids);
+    return rc;
+}
+
+static int encode_valid(const struct bpe *b, const struct vocab *v, const char *text, size_t n,
+                        struct ids *ids) {
+    struct span *words;
+    size_t n_words;
+    struct merger m = {0};
+    int rc = splitter_cut(b->splitter, text, n, &words, &n_words);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n_words && !rc; i++)
+        rc = encode_word(b, v, &m, text, words[i], ids);
+    merger_finish(&m);
+    free(words);
+    return rc;
+}
+
+int bpe_encode(const struct bpe *b, const struct vocab *v, const char *text, size_t n,
+               struct ids *ids) {
+    size_t begin = 0, at = 0;
+    int rc = 0;
+    while (at < n && !rc) {
+        const int length = utf8_length(text + at, n - at);
+        if (length > 0) {
+            at += (size_t)length;
+            continue;
+        }
+        if (at > begin)
+            rc = encode_valid(b, v, text + begin, at - begin, ids);
+        if (!rc)
+            rc = add_piece(v, text + at, 1, ids);
+        begin = ++at;
+    }
+    if (!rc && at > begin)
+        rc = encode_valid(b, v, text + begin, at - begin, ids);
+    return rc;
+}

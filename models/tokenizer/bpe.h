@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bpe.h - inside tokenizer: byte-level byte-pair encoding with a table of ranked merges. */
+#ifndef OCTARC_MODELS_TOKENIZER_BPE_H
+#define OCTARC_MODELS_TOKENIZER_BPE_H
+
+#include "models/tokenizer/merge.h"
+#include "models/tokenizer/split.h"
+#include "models/tokenizer/vocab.h"
+
+struct ids { /* grows; owned by whoever holds it */
+    int32_t *at;
+    size_t n, capacity;
+};
+int ids_add(struct ids *ids, int32_t id);
+
+struct bpe {
+    struct splitter *splitter;
+    struct merge_rule *rules; /* owned */
+    uint32_t n_rules;
+    char *bytes; /* owned: both sides of every rule */
+    uint32_t *buckets;
+    uint32_t n_buckets;
+};
+
+int bpe_init(struct bpe *bpe, const struct gguf *gguf, struct err *err);
+void bpe_finish(struct bpe *bpe);
+/* Text without control tokens; valid UTF-8 is cut into words, other bytes are encoded one by one.
+ */
+int bpe_encode(const struct bpe *bpe, const struct vocab *vocab, const char *text, size_t n,
+               struct ids *ids);
+
+#endif

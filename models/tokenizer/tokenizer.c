@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/tokenizer/tokenizer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/gguf.h"
+#include "models/tokenizer/bpe.h"
+#include "models/tokenizer/spm.h"
+#include "models/tokenizer/vocab.h"
+#include "octarc/error.h"
+
+struct tokenizer {
+    struct vocab vocab;
+    struct bpe bpe; /* byte-level vocabularies only */
+    int32_t bos, eos, unknown;
+    bool adds_bos, adds_eos, space_prefix;
+    int32_t *eogs; /* owned, ascending */
+    size_t n_eogs;
+    int32_t *special; /* owned: control and user-defined tokens, by first byte, longest first */
+    size_t n_special;
+    uint32_t special_begin[257]; /* of a first byte, in special */
+};
+
+/* ---- making one ----------------------------------------------------------------------------- */
+
+static int read_id(const struct gguf *gguf, const char *key, uint32_t n_vocab, int32_t *id,
+                   struct err *err) {
+    uint32_t value;
+    *id = NO_TOKEN;
+    if (!gguf_has(gguf, key))
+        return 0;
+    const int rc = gguf_u32(gguf, key, &value, err);
+    if (rc)
+        return rc;
+    if (value >= n_vocab)
+        return err_set(err, -EINVAL, "%s: %s is %u, the vocabulary has %u tokens", gguf_name(gguf),
+                       key, value, n_vocab);
+    *id = (int32_t)value;
+    return 0;
+}
+
+static int read_flag(const struct gguf *gguf, const char *key, bool otherwise, bool *flag,
+                     struct err *err) {
+    *flag = otherwise;
+    return gguf_has(gguf, key) ? gguf_bool(gguf, key, flag, err) : 0;
+}
+
+static int compare_ids(const void *a, const void *b) {
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Control tokens by the names that end a turn in published models. */
+static bool ends_turn(const struct tokenizer *t, uint32_t id) {
+    static const char *const names[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
+                                        "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
+                                        "<EOT>",         "_<EOT>",        "<|end_of_text|>",
+                                        "<|return|>",    "<|call|>",      "</s>"};
+    const struct token *token = &t->vocab.tokens[id];
+    if (token->type != TOKEN_CONTROL && token->type != TOKEN_USER)
+        return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (token->n == strlen(names[i]) &&
+            !memcmp(t->vocab.bytes + token->offset, names[i], token->n))
+            return true;
+    return false;
+}
+
+static int find_eogs(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    struct ids ids = {0};
+    int rc = t->eos == NO_TOKEN ? 0 : ids_add(&ids, t->eos);
+    for (size_t i = 0; i < 2 && !rc; i++) {
+        int32_t id;
+        rc = read_id(gguf, keys[i], t->vocab.n, &id, err);
+        if (!rc && id != NO_TOKEN)
+            rc = ids_add(&ids, id);
+    }
+    for (uint32_t i = 0; i < t->vocab.n && !rc; i++)
+        if (ends_turn(t, i))
+            rc = ids_add(&ids, (int32_t)i);
+    if (ids.n)
+        qsort(ids.at, ids.n, sizeof *ids.at, compare_ids);
+    for (size_t i = 0; i < ids.n; i++)
+        if (i == 0 || ids.at[i] != ids.at[i - 1])
+            ids.at[t->n_eogs++] = ids.at[i];
+    t->eogs = ids.at;
+    return rc;
+}
+
+static bool is_special(const struct token *t) {
+    return (t->type == TOKEN_CONTROL || t->type == TOKEN_USER || t->type == TOKEN_UNKNOWN) && t->n;
+}
+
+/* Counting sort by first byte, then by length: descending, so the first match is the longest. */
+static int index_special(struct tokenizer *t) {
+    const struct vocab *v = &t->vocab;
+    uint32_t at[256] = {0};
+    for (uint32_t i = 0; i < v->n; i++)
+        if (is_special(&v->tokens[i])) {
+            at[(unsigned char)v->bytes[v->tokens[i].offset]]++;
+            t->n_special++;
+        }
+    t->special = calloc(t->n_special + 1, sizeof *t->special);
+    if (!t->special)
+        return -ENOMEM;
+    for (int c = 0; c < 256; c++)
+        t->special_begin[c + 1] = t->special_begin[c] + at[c];
+    memcpy(at, t->special_begin, sizeof at);
+    for (uint32_t i = 0; i < v->n; i++)
+        if (is_special(&v->tokens[i])) {
+            const unsigned char c = (unsigned char)v->bytes[v->tokens[i].offset];
+            uint32_t k = at[c]++;
+            for (; k > t->special_begin[c] && v->tokens[t->special[k - 1]].n < v->tokens[i].n; k--)
+                t->special[k] = t->special[k - 1];
+            t->special[k] = (int32_t)i;
+        }
+    return 0;
+}
+
+static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    struct gguf_string model;
+    int rc = gguf_string(gguf, "tokenizer.ggml.model", &model, err);
+    if (rc)
+        return rc == -ENOENT ? -EINVAL : rc;
+    const bool bpe = model.n == 4 && !memcmp(model.bytes, "gpt2", 4);
+    if (!bpe && !(model.n == 5 && !memcmp(model.bytes, "llama", 5)))
+        return err_set(err, -ENOTSUP,
+                       "%s: tokenizer model '%.*s' is not known; known are gpt2, llama",
+                       gguf_name(gguf), (int)(model.n < 40 ? model.n : 40), model.bytes);
+    rc = vocab_init(&t->vocab, gguf, bpe, err);
+    if (!rc && bpe)
+        rc = bpe_init(&t->bpe, gguf, err);
+    const bool adds_bos = bpe ? !rc && splitter_adds_bos(t->bpe.splitter) : true;
+    const uint32_t n = t->vocab.n;
+    if (!rc)
+        rc = read_id(gguf, "tokenizer.ggml.bos_token_id", n, &t->bos, err);
+    if (!rc)
+        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", n, &t->eos, err);
+    if (!rc)
+        rc = read_id(gguf, "tokenizer.ggml.unknown_token_id", n, &t->unknown, err);
+    if (!rc)
+        rc = read_flag(gguf, "tokenizer.ggml.add_bos_token", adds_bos, &t->adds_bos, err);
+    if (!rc)
+        rc = read_flag(gguf, "tokenizer.ggml.add_eos_token", false, &t->adds_eos, err);
+    if (!rc)
+        rc = read_flag(gguf, "tokenizer.ggml.add_space_prefix", !bpe, &t->space_prefix, err);
+    return rc;
+}
+
+int tokenizer_create(struct tokenizer **out, const struct gguf *gguf, struct err *err) {
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(err, -ENOMEM, "no memory for a tokenizer");
+    int rc = read_model(t, gguf, err);
+    if (!rc)
+        rc = find_eogs(t, gguf, err);
+    if (!rc)
+        rc = index_special(t);
+    if (rc == -ENOMEM)
+        err_set(err, rc, "%s: no memory for the tokenizer", gguf_name(gguf));
+    if (rc) {
+        tokenizer_destroy(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void tokenizer_destroy(struct tokenizer *t) {
+    if (!t)
+        return;
+    vocab_finish(&t->vocab);
+    bpe_finish(&t->bpe);
+    free(t->eogs);
+    free(t->special);
+    free(t);
+}
+
+/* ---- asking --------------------------------------------------------------------------------- */
+
+uint32_t tokenizer_n_vocab(const struct tokenizer *t) {
+    return t->vocab.n;
+}
+
+int32_t tokenizer_bos(const struct tokenizer *t) {
+    return t->bos;
+}
+
+int32_t tokenizer_eos(const struct tokenizer *t) {
+    return t->eos;
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *t) {
+    return t->adds_bos && t->bos != NO_TOKEN;
+}
+
+const int32_t *tokenizer_eogs(const struct tokenizer *t, size_t *n) {
+    *n = t->n_eogs;
+    return t->eogs;
+}
+
+bool tokenizer_is_control(const struct tokenizer *t, int32_t id) {
+    return id >= 0 && (uint32_t)id < t->vocab.n &&
+           (t->vocab.tokens[id].type == TOKEN_CONTROL || t->vocab.tokens[id].type == TOKEN_UNKNOWN);
+}
+
+int tokenizer_piece(const struct tokenizer *t, int32_t id, bool control, const char **bytes,
+                    size_t *n) {
+    if (id < 0 || (uint32_t)id >= t->vocab.n)
+        return -EINVAL;
+    *bytes = t->vocab.bytes + t->vocab.tokens[id].offset;
+    *n = tokenizer_is_control(t, id) && !control ? 0 : t->vocab.tokens[id].n;
+    return 0;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------- */
+
+/* The longest special token at text, or NO_TOKEN. */
+static int32_t special_at(const struct tokenizer *t, const char *text, size_t n, bool control) {
+    const unsigned char c = (unsigned char)text[0];
+    for (uint32_t k = t->special_begin[c]; k < t->special_begin[c + 1]; k++) {
+        const struct token *token = &t->vocab.tokens[t->special[k]];
+        if (token->n <= n && (control || token->type == TOKEN_USER) &&
+            !memcmp(t->vocab.bytes + token->offset, text, token->n))
+            return t->special[k];
+    }
+    return NO_TOKEN;
+}
+
+static int encode_plain(const struct tokenizer *t, const char *text, size_t n, bool prefix,
+                        struct ids *ids) {
+    if (n == 0)
+        return 0;
+    return t->vocab.byte_level
+               ? bpe_encode(&t->bpe, &t->vocab, text, n, ids)
+               : spm_encode(&t->vocab, text, n, prefix && t->space_prefix, t->unknown, ids);
+}
+
+static int encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
+                  struct ids *ids) {
+    size_t begin = 0, at = 0;
+    bool prefix = true; /* at the beginning, and behind a special token */
+    int rc = 0;
+    if (flags & ENCODE_SPECIAL && tokenizer_adds_bos(t))
+        rc = ids_add(ids, t->bos);
+    while (at < n && !rc) {
+        const int32_t id = special_at(t, text + at, n - at, flags & ENCODE_PARSE);
+        if (id == NO_TOKEN) {
+            at++;
+            continue;
+        }
+        rc = encode_plain(t, text + begin, at - begin, prefix, ids);
+        if (!rc)
+            rc = ids_add(ids, id);
+        at += t->vocab.tokens[id].n;
+        begin = at;
+        prefix = true;
+    }
+    if (!rc)
+        rc = encode_plain(t, text + begin, at - begin, prefix, ids);
+    if (!rc && flags & ENCODE_SPECIAL && t->adds_eos && t->eos != NO_TOKEN)
+        rc = ids_add(ids, t->eos);
+    return rc;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
+                     int32_t **out, size_t *n_out, struct err *err) {
+    struct ids ids = {0};
+    if (n > TOKENIZER_TEXT_MAX)
+        return err_set(err, -E2BIG, "a text of %zu bytes, at most %u can be tokenized", n,
+                       TOKENIZER_TEXT_MAX);
+    int rc = encode(t, text, n, flags, &ids);
+    if (!rc && !ids.at)
+        rc = (ids.at = malloc(sizeof *ids.at)) ? 0 : -ENOMEM;
+    if (rc) {
+        free(ids.at);
+        return err_set(err, rc,
+                       rc == -E2BIG ? "the text cannot be cut into words within limits"
+                                    : "no memory to tokenize %zu bytes",
+                       n);
+    }
+    *out = ids.at;
+    *n_out = ids.n;
+    return 0;
+}
+
+int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n_ids, bool control,
+                     char **text, size_t *n, struct err *err) {
+    size_t room = 0, at = 0, piece_n;
+    const char *piece;
+    for (size_t i = 0; i < n_ids; i++) {
+        if (tokenizer_piece(t, ids[i], control, &piece, &piece_n))
+            return err_set(err, -EINVAL, "token %d (number %zu) is not of the vocabulary of %u",
+                           ids[i], i, t->vocab.n);
+        room += piece_n;
+    }
+    char *out = malloc(room + 1);
+    if (!out)
+        return err_set(err, -ENOMEM, "no memory for a text of %zu bytes", room);
+    bool first = t->space_prefix;
+    for (size_t i = 0; i < n_ids; i++) {
+        tokenizer_piece(t, ids[i], control, &piece, &piece_n);
+        /* The space that encoding put in front. */
+        if (first && piece_n && !tokenizer_is_control(t, ids[i])) {
+            const size_t skip = piece[0] == ' ';
+            piece += skip;
+            piece_n -= skip;
+            first = false;
+        }
+        memcpy(out + at, piece, piece_n);
+        at += piece_n;
+    }
+    out[at] = 0;
+    *text = out;
+    *n = at;
+    return 0;
+}

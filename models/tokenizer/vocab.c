@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "models/tokenizer/vocab.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/gguf.h"
+#include "models/tokenizer/utf8.h"
+#include "octarc/error.h"
+
+#define TOKENS_MAX (1u << 21)
+#define NONE       UINT32_MAX
+
+uint64_t vocab_hash(const char *bytes, size_t n, uint64_t seed) {
+    uint64_t h = seed ^ UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+    return h ^ h >> 29;
+}
+
+/* The byte that a code point stands for in a byte-level vocabulary, or -1: printable Latin-1
+ * characters are themselves, the other bytes were numbered from 256 on. */
+static int byte_of(uint32_t c) {
+    static const uint8_t others[] = {127, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138,
+                                     139, 140, 141, 142, 143, 144, 145, 146, 147, 148, 149, 150,
+                                     151, 152, 153, 154, 155, 156, 157, 158, 159, 160, 173};
+    if ((c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255))
+        return (int)c;
+    if (c >= 256 && c < 256 + 33)
+        return (int)c - 256;
+    return c >= 256 + 33 && c < 256 + 33 + sizeof others ? others[c - 256 - 33] : -1;
+}
+
+size_t vocab_bytes_of(const char *text, size_t n, char *out) {
+    size_t written = 0;
+    while (n) {
+        const int length = utf8_length(text, n);
+        uint32_t c = (unsigned char)text[0];
+        if (length == 2)
+            c = (c & 31) << 6 | ((unsigned char)text[1] & 63);
+        const int byte = length == 1 || length == 2 ? byte_of(c) : -1;
+        const size_t used = length > 0 ? (size_t)length : 1;
+        if (byte >= 0) {
+            out[written++] = (char)byte;
+        } else {
+            memcpy(out + written, text, used);
+            written += used;
+        }
+        text += used;
+        n -= used;
+    }
+    return written;
+}
+
+/* <0xHH> and nothing else. */
+static int byte_spelling(const char *p, size_t n) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (n != 6 || memcmp(p, "<0x", 3) || p[5] != '>')
+        return -1;
+    const char *high = memchr(digits, p[3], 16), *low = memchr(digits, p[4], 16);
+    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+}
+
+static size_t spaces_of(const char *text, size_t n, char *out) {
+    size_t written = 0;
+    for (size_t i = 0; i < n;) {
+        if (n - i >= 3 && !memcmp(text + i, "\xe2\x96\x81", 3)) {
+            out[written++] = ' ';
+            i += 3;
+        } else {
+            out[written++] = text[i++];
+        }
+    }
+    return written;
+}
+
+/* Fill one token from its spelling; `at` is where its bytes go, with room for 2n. */
+static uint32_t fill_token(struct vocab *v, uint32_t id, const struct gguf_string *s, uint32_t at) {
+    struct token *t = &v->tokens[id];
+    const bool plain = t->type != TOKEN_CONTROL && t->type != TOKEN_UNKNOWN;
+    int byte;
+    t->offset = at;
+    if (t->type == TOKEN_BYTE && (byte = byte_spelling(s->bytes, s->n)) >= 0) {
+        v->bytes[at] = (char)byte;
+        t->n = 1;
+        v->byte_token[byte] = (int32_t)id;
+    } else if (v->byte_level && plain && t->type != TOKEN_USER) {
+        t->n = (uint32_t)vocab_bytes_of(s->bytes, s->n, v->bytes + at);
+        if (t->n == 1)
+            v->byte_token[(unsigned char)v->bytes[at]] = (int32_t)id;
+    } else if (!v->byte_level && plain) {
+        t->n = (uint32_t)spaces_of(s->bytes, s->n, v->bytes + at);
+    } else {
+        memcpy(v->bytes + at, s->bytes, s->n);
+        t->n = (uint32_t)s->n;
+    }
+    at += t->n;
+    t->key = t->offset;
+    t->key_n = t->n;
+    if (!v->byte_level) {
+        t->key = at;
+        t->key_n = (uint32_t)s->n;
+        memcpy(v->bytes + at, s->bytes, s->n);
+        at += t->key_n;
+    }
+    return at;
+}
+
+static void index_token(struct vocab *v, uint32_t id) {
+    struct token *t = &v->tokens[id];
+    if (t->type == TOKEN_CONTROL || t->type == TOKEN_UNKNOWN || t->type == TOKEN_BYTE)
+        return; /* never made from text */
+    if (vocab_find(v, v->bytes + t->key, t->key_n) != NO_TOKEN)
+        return; /* spelled twice: the first id is the one that text becomes */
+    uint32_t *bucket = &v->buckets[vocab_hash(v->bytes + t->key, t->key_n, 0) & (v->n_buckets - 1)];
+    t->next = *bucket;
+    *bucket = id;
+}
+
+int32_t vocab_find(const struct vocab *v, const char *key, size_t n) {
+    uint32_t id = v->buckets[vocab_hash(key, n, 0) & (v->n_buckets - 1)];
+    for (; id != NONE; id = v->tokens[id].next)
+        if (v->tokens[id].key_n == n && !memcmp(v->bytes + v->tokens[id].key, key, n))
+            return (int32_t)id;
+    return NO_TOKEN;
+}
+
+/* Scores and types are optional; when there they have one entry a token. */
+static int read_attributes(struct vocab *v, const struct gguf *gguf, struct err *err) {
+    float *scores = NULL;
+    int32_t *types = NULL;
+    size_t n_scores = 0, n_types = 0;
+    int rc = 0;
+    if (gguf_has(gguf, "tokenizer.ggml.scores"))
+        rc = gguf_f32s(gguf, "tokenizer.ggml.scores", &scores, &n_scores, err);
+    if (!rc && gguf_has(gguf, "tokenizer.ggml.token_type"))
+        rc = gguf_i32s(gguf, "tokenizer.ggml.token_type", &types, &n_types, err);
+    if (!rc && ((scores && n_scores != v->n) || (types && n_types != v->n)))
+        rc = err_set(err, -EINVAL,
+                     "%s: %u tokens, but %zu scores and %zu types (tokenizer.ggml.scores, "
+                     "tokenizer.ggml.token_type)",
+                     gguf_name(gguf), v->n, n_scores, n_types);
+    for (uint32_t i = 0; i < v->n && !rc; i++) {
+        v->tokens[i].score = scores ? scores[i] : 0;
+        v->tokens[i].type = TOKEN_NORMAL;
+        if (types && (types[i] < 0 || types[i] > TOKEN_BYTE))
+            rc = err_set(err, -EINVAL, "%s: token %u has type %d, expected 1 to %d",
+                         gguf_name(gguf), i, types[i], TOKEN_BYTE);
+        else if (types && types[i])
+            v->tokens[i].type = (uint8_t)types[i];
+    }
+    free(scores);
+    free(types);
+    return rc;
+}
+
+static int allocate(struct vocab *v, const struct gguf_string *spellings, size_t n) {
+    uint64_t room = 0;
+    for (size_t i = 0; i < n; i++)
+        room += 2 * spellings[i].n + 1;
+    v->n = (uint32_t)n;
+    for (v->n_buckets = 1024; v->n_buckets < 2 * n;)
+        v->n_buckets *= 2;
+    v->tokens = calloc(n, sizeof *v->tokens);
+    v->bytes = room < UINT32_MAX ? malloc(room) : NULL;
+    v->buckets = malloc(v->n_buckets * sizeof *v->buckets);
+    if (!v->tokens || !v->bytes || !v->buckets)
+        return -ENOMEM;
+    memset(v->buckets, 0xff, v->n_buckets * sizeof *v->buckets);
+    return 0;
+}
+
+int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, struct err *err) {
+    struct vocab v = {.byte_level = byte_level};
+    struct gguf_string *spellings = NULL;
+    size_t n = 0;
+    uint32_t at = 0;
+    int rc = gguf_strings(gguf, "tokenizer.ggml.tokens", &spellings, &n, err);
+    if (rc)
+        return rc == -ENOENT ? -EINVAL : rc;
+    if (n == 0 || n > TOKENS_MAX)
+        rc = err_set(err, -EINVAL, "%s: a vocabulary of %zu tokens, expected 1 to %u",
+                     gguf_name(gguf), n, TOKENS_MAX);
+    if (!rc && (rc = allocate(&v, spellings, n)))
+        err_set(err, rc, "%s: no memory for %zu tokens", gguf_name(gguf), n);
+    if (!rc)
+        rc = read_attributes(&v, gguf, err);
+    memset(v.byte_token, 0xff, sizeof v.byte_token);
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        if (spellings[i].n == 0 && v.tokens[i].type == TOKEN_NORMAL && byte_level)
+            v.tokens[i].type = TOKEN_UNUSED; /* a hole: an id no text becomes */
+        at = fill_token(&v, i, &spellings[i], at);
+        index_token(&v, i);
+    }
+    free(spellings);
+    if (rc) {
+        vocab_finish(&v);
+        return rc;
+    }
+    *vocab = v;
+    return 0;
+}
+
+void vocab_finish(struct vocab *v) {
+    free(v->tokens);
+    free(v->bytes);
+    free(v->buckets);
+    *v = (struct vocab){0};
+}

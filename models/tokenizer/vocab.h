@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vocab.h - inside tokenizer: ids, their bytes, and the way back.
+ *
+ * A byte-level vocabulary spells bytes with printable stand-ins; pieces here are the bytes
+ * themselves.  An SPM vocabulary spells a space as U+2581 and single bytes as <0x41>. */
+#ifndef OCTARC_MODELS_TOKENIZER_VOCAB_H
+#define OCTARC_MODELS_TOKENIZER_VOCAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct gguf;
+
+enum token_type {
+    TOKEN_NORMAL = 1,
+    TOKEN_UNKNOWN,
+    TOKEN_CONTROL,
+    TOKEN_USER,
+    TOKEN_UNUSED,
+    TOKEN_BYTE
+};
+
+struct token {
+    uint32_t offset, n;  /* of its bytes as text shows them, in vocab.bytes */
+    uint32_t key, key_n; /* of its spelling for look-up (SPM: with U+2581), in vocab.bytes */
+    float score;
+    uint8_t type;
+    uint32_t next; /* of the same hash bucket */
+};
+
+struct vocab {
+    struct token *tokens; /* owned */
+    uint32_t n;
+    char *bytes;       /* owned */
+    uint32_t *buckets; /* owned; normal, user-defined and byte tokens by spelling */
+    uint32_t n_buckets;
+    bool byte_level;
+    int32_t byte_token[256]; /* -1: none */
+};
+
+#define NO_TOKEN (-1)
+
+int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, struct err *err);
+void vocab_finish(struct vocab *vocab);
+
+/* The token spelled so, or NO_TOKEN. */
+int32_t vocab_find(const struct vocab *vocab, const char *key, size_t n);
+
+/* A byte-level spelling as bytes into out (n bytes are enough); characters that stand for no byte
+ * are kept as they are.  Returns the length. */
+size_t vocab_bytes_of(const char *text, size_t n, char *out);
+
+uint64_t vocab_hash(const char *bytes, size_t n, uint64_t seed);
+
+#endif
