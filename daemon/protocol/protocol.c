@@ -18,6 +18,8 @@ int protocol_create(struct protocol **protocol, const struct protocol_host *host
     if (!made)
         return -ENOMEM;
     made->host = *host;
+    if (!made->host.max_request_bytes)
+        made->host.max_request_bytes = REQUEST_BYTES_DEFAULT;
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         random = host->now_ns(host->user); /* ids stay unique inside this process */

@@ -15,13 +15,14 @@
 #include "daemon/protocol/host.h"
 #include "daemon/util/buffer.h"
 
-#define REPLY_BYTES_MAX     (256u << 20) /* of one answer; more is too_big */
-#define OFFLOAD_BYTES       (32u << 10)  /* prompts longer than this are tokenized off the loop */
-#define PROMPTS_MAX         64           /* prompts of one request */
-#define BATCH_MAX           64           /* messages of one JSON-RPC batch */
-#define PIPELINED_MAX       64           /* JSON-RPC requests under way on one connection */
-#define TOP_LOGPROBS_MAX    20           /* top_logprobs of chat */
-#define COMPLETION_LOGPROBS 5            /* logprobs of /v1/completions; OpenAI's limit */
+#define REQUEST_BYTES_DEFAULT (8u << 20)   /* of max_request_bytes */
+#define REPLY_BYTES_MAX       (256u << 20) /* of one answer; more is too_big */
+#define OFFLOAD_BYTES         (32u << 10)  /* prompts longer than this are tokenized off the loop */
+#define PROMPTS_MAX           64           /* prompts of one request */
+#define BATCH_MAX             64           /* messages of one JSON-RPC batch */
+#define PIPELINED_MAX         64           /* JSON-RPC requests under way on one connection */
+#define TOP_LOGPROBS_MAX      20           /* top_logprobs of chat */
+#define COMPLETION_LOGPROBS   5            /* logprobs of /v1/completions; OpenAI's limit */
 
 struct protocol;
 struct call;        /* one request under way */

@@ -177,8 +177,7 @@ static int read_envelope(struct call *call, struct failure *failure) {
                            method->valuestring);
     if (call->session->n_calls > PIPELINED_MAX)
         return failure_set(failure, ERROR_OVERLOADED, NULL,
-                           "more than %d requests under way on this connection (max_pipelined)",
-                           PIPELINED_MAX);
+                           "more than %d requests under way on this connection", PIPELINED_MAX);
     return 0;
 }
 

@@ -173,9 +173,9 @@ static int read_ids(struct job *job, int32_t **ids, size_t *n) {
 static int work_detokenize(struct job *job) {
     struct writer w = {.out = &job->out};
     struct err err;
-    int32_t *ids;
+    int32_t *ids = NULL;
     char *text = NULL;
-    size_t n, n_text = 0;
+    size_t n = 0, n_text = 0;
     if (read_ids(job, &ids, &n))
         return -1;
     const int rc = tokenizer_decode(job->model.tokenizer, ids, n, true, &text, &n_text, &err);

@@ -26,8 +26,10 @@ struct conn {
     enum conn_kind kind;
     enum conn_phase phase;
     struct peer peer;
-    bool refuse;          /* over max_connections: say so and close */
-    bool closing;         /* to be freed by server_sweep() */
+    bool refuse;  /* over max_connections: say so and close */
+    bool closing; /* to be freed by server_sweep() */
+    bool marked;  /* in server.marked */
+    struct conn *next_marked;
     uint64_t since_ms;    /* when the phase began */
     uint64_t progress_ms; /* when the client last took a byte */
     uint64_t soft_ms;     /* since when more than output_soft_bytes wait; 0: not so */
@@ -42,6 +44,7 @@ struct conn {
     bool half_closed;
 
     struct exchange *exchange; /* HTTP: the request under way; NULL: none */
+    bool cut;                  /* HTTP: shut down; MHD will close it */
 };
 
 struct server {
@@ -65,6 +68,7 @@ struct server {
     bool accept_paused;
     uint64_t accept_again_ms;
     struct conn *conns;
+    struct conn *marked; /* have something to send, or to be freed, before the loop sleeps */
     struct conn **by_fd; /* HTTP connections */
     size_t n_by_fd;
     uint32_t n_refusing; /* of the open ones */
@@ -87,6 +91,8 @@ struct listener {
 
 uint64_t server_now_ms(const struct server *server);
 void conn_phase(struct conn *conn, enum conn_phase phase);
+/* Look at it at the next sweep. */
+void conn_mark(struct conn *conn);
 /* Free it at the next sweep. */
 void conn_close(struct conn *conn);
 void conn_free(struct conn *conn);

@@ -388,6 +388,9 @@ bool http_run(struct server *server, uint64_t *again_ms) {
 
 void http_cut(struct conn *conn) {
     struct exchange *x = conn->exchange;
+    if (conn->cut)
+        return;
+    conn->cut = true;
     shutdown(conn->fd, SHUT_RDWR); /* MHD sees the end and closes */
     if (x && !x->dead) {
         x->dead = true;
@@ -440,7 +443,7 @@ void http_check(struct conn *conn, uint64_t now_ms) {
     const struct server_limits *limits = &conn->server->limits;
     struct exchange *x = conn->exchange;
     const uint64_t age = now_ms - conn->since_ms;
-    if (x && x->dead)
+    if (conn->cut)
         return;
     if (x && conn->phase == PHASE_ANSWER) {
         if (is_slow(conn, x, now_ms)) {

@@ -32,6 +32,7 @@ static void on_line(void *user, struct buffer *line) {
         *line = (struct buffer){0};
         conn->sent = 0;
         conn->progress_ms = server_now_ms(conn->server);
+        conn_mark(conn);
     } else if (buffer_append(&conn->out, line->bytes, line->n)) {
         conn_cut(conn);
     }
@@ -79,6 +80,7 @@ static void refuse_long_line(struct conn *conn) {
 /* The input ended: what stands without a newline is a line too. */
 static void end_of_input(struct conn *conn) {
     conn->half_closed = true;
+    conn_mark(conn);
     if (conn->paused || conn->in.n == 0)
         return;
     struct buffer last = conn->in;
@@ -208,6 +210,8 @@ void lines_check(struct conn *conn, uint64_t now_ms) {
     if (phase != conn->phase)
         conn_phase(conn, phase);
     const uint64_t age = now_ms - conn->since_ms;
+    if (conn->half_closed && phase != PHASE_ANSWER)
+        conn_close(conn); /* what was asked wanted no answer */
     if ((phase == PHASE_BODY && !conn->paused && age >= limits->body_timeout_ms) ||
         (phase == PHASE_IDLE && age >= limits->idle_timeout_ms)) {
         conn->server->counts.timed_out++;

@@ -18,6 +18,7 @@
 #define REFUSING_MAX    64  /* connections over the limit that are told so; more are just closed */
 #define REFUSE_MS       1000
 #define EVENTS          64
+#define EVENT_TURNS     64 /* what is left then wakes the loop again */
 
 void server_limits_default(struct server_limits *limits) {
     *limits = (struct server_limits){
@@ -54,8 +55,17 @@ void conn_rearm(struct conn *conn, bool output) {
     epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
 }
 
+void conn_mark(struct conn *conn) {
+    if (conn->marked)
+        return;
+    conn->marked = true;
+    conn->next_marked = conn->server->marked;
+    conn->server->marked = conn;
+}
+
 void conn_close(struct conn *conn) {
     conn->closing = true;
+    conn_mark(conn);
 }
 
 void conn_cut(struct conn *conn) {
@@ -203,7 +213,7 @@ void server_stop_listening(struct server *server) {
 
 static void handle_events(struct server *server) {
     struct epoll_event events[EVENTS];
-    int n;
+    int n, turns = 0;
     do {
         n = epoll_wait(server->epoll_fd, events, EVENTS, 0);
         for (int i = 0; i < n; i++) {
@@ -219,7 +229,7 @@ static void handle_events(struct server *server) {
             else if (events[i].events & (EPOLLHUP | EPOLLERR))
                 conn_close(conn);
         }
-    } while (n == EVENTS);
+    } while (n == EVENTS && ++turns < EVENT_TURNS);
 }
 
 static void on_watch(uv_poll_t *poll, int status, int events) {
@@ -255,12 +265,13 @@ static void server_sweep(struct server *server) {
     protocol_settle(server->protocol);
     for (int turn = 0; server->mhd_wanted && turn < 16; turn++)
         run_mhd(server);
-    struct conn *next;
-    for (struct conn *conn = server->conns; conn; conn = next) {
-        next = conn->next;
+    while (server->marked) {
+        struct conn *conn = server->marked;
+        server->marked = conn->next_marked;
+        conn->marked = false;
         if (conn->kind == CONN_LINES && !conn->closing)
             lines_flush(conn);
-        if (conn->closing)
+        if (conn->closing && !conn->marked)
             conn_free(conn);
     }
     protocol_settle(server->protocol);
@@ -283,6 +294,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 
 static void finish_closing(struct server *server) {
     struct conn *next;
+    server_sweep(server); /* nothing is marked any more */
     for (struct conn *conn = server->conns; conn; conn = next) {
         next = conn->next;
         if (conn->kind == CONN_HTTP)

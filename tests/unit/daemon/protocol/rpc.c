@@ -200,7 +200,7 @@ static void at_most_64_requests_are_under_way_on_a_connection(void) {
                  i);
         put(fd, line);
     }
-    expect(get(fd, "\n", 2000), "\"id\": 64, \"error\": {\"code\": -32020", "max_pipelined");
+    expect(get(fd, "\n", 2000), "\"id\": 64, \"error\": {\"code\": -32020", "more than 64");
     close(fd);
     fake_server_stop(&f);
 }

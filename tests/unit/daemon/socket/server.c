@@ -347,6 +347,28 @@ static void a_hundred_connections_are_served_at_once(void) {
     CHECK_EQ(f.fake.scheduler.counts.finished, 100);
 }
 
+static void hundreds_of_connections_that_leave_at_once_do_not_stop_the_loop(void) {
+    fake_server_init(&f);
+    fake_server_start(&f);
+    for (int round = 0; round < 2; round++) {
+        int fds[300];
+        for (int i = 0; i < 300; i++) {
+            fds[i] = fake_connect(&f);
+            if (round)
+                post(fds[i], "/v1/completions", STREAM_BODY("hang"));
+            else
+                put(fds[i], "GET /version HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        for (int i = 0; i < 300; i++)
+            free(get(fds[i], round ? "event-stream" : "}", 2000));
+        for (int i = 0; i < 300; i++)
+            close(fds[i]);
+        expect(http(&f, "GET", "/version", NULL), " 200 ", NULL);
+    }
+    CHECK(abandoned(300, 2000));
+    fake_server_stop(&f);
+}
+
 static void connections_over_the_limit_are_told_so(void) {
     fake_server_init(&f);
     f.limits.max_connections = 4;
@@ -449,6 +471,8 @@ CHECK_MAIN(T(a_connection_is_kept_and_requests_may_be_pipelined), T(another_firs
            T(a_client_that_does_not_read_loses_its_own_request_only),
            T(a_stream_that_stays_behind_is_cut_after_its_time),
            T(many_small_requests_pause_a_client_that_does_not_read),
-           T(a_hundred_connections_are_served_at_once), T(connections_over_the_limit_are_told_so),
+           T(a_hundred_connections_are_served_at_once),
+           T(hundreds_of_connections_that_leave_at_once_do_not_stop_the_loop),
+           T(connections_over_the_limit_are_told_so),
            T(accepting_pauses_without_descriptors_and_goes_on), T(large_answers_come_whole),
            T(closing_ends_requests_under_way))
