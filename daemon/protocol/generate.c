@@ -255,6 +255,7 @@ static int submit_failure(int rc, const struct err *err, struct failure *failure
     const enum error_id id = rc == -EINVAL                       ? ERROR_PROMPT_TOO_LONG
                              : rc == -EOVERFLOW || rc == -EDQUOT ? ERROR_OVERLOADED
                              : rc == -ESHUTDOWN                  ? ERROR_DRAINING
+                             : rc == -ENODEV                     ? ERROR_NO_DEVICE
                                                                  : ERROR_FAILED;
     return failure_set(failure, id, id == ERROR_PROMPT_TOO_LONG ? "prompt" : NULL, "%s",
                        err->text[0] ? err->text : strerror(-rc));
