@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/protocol/generate.h"
+#include "daemon/util/utf8.h"
 #include "models/tokenizer/tokenizer.h"
 
 static const char *finish_reason(const struct choice *choice) {

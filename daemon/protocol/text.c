@@ -8,6 +8,7 @@
 
 #include "daemon/protocol/call.h"
 #include "daemon/protocol/prompt.h"
+#include "daemon/util/utf8.h"
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/util/json.h"
+#include "daemon/util/utf8.h"
 
 static void put(struct writer *w, const char *bytes, size_t n) {
     if (!w->rc)

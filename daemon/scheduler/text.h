@@ -11,7 +11,7 @@
 
 #include "daemon/scheduler/scheduler.h"
 #include "daemon/util/buffer.h"
-#include "models/tokenizer/utf8.h"
+#include "daemon/util/utf8.h"
 
 #define TEXT_TOP_BYTES_MAX (256u << 20) /* log-probabilities that wait to be given out */
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "daemon/util/utf8.h"
 #include "octarc/error.h"
 
 #define INTEGER_MAX 9007199254740992.0 /* 2^53: every integer up to it is exact in a double */
@@ -36,32 +37,6 @@ static int fail(struct scan *s, const char *what) {
 
 static int over(struct scan *s, const char *what, unsigned limit) {
     return err_set(s->err, -E2BIG, "byte %zu: more than %u %s", s->at, limit, what);
-}
-
-size_t utf8_length(const char *bytes, size_t n) {
-    const unsigned char *b = (const unsigned char *)bytes;
-    if (n == 0 || (b[0] >= 0x80 && b[0] < 0xC2) || b[0] > 0xF4)
-        return 0;
-    const size_t want = b[0] < 0x80 ? 1 : b[0] < 0xE0 ? 2 : b[0] < 0xF0 ? 3 : 4;
-    if (n < want)
-        return 0;
-    for (size_t i = 1; i < want; i++)
-        if ((b[i] & 0xC0) != 0x80)
-            return 0;
-    if ((b[0] == 0xE0 && b[1] < 0xA0) || (b[0] == 0xED && b[1] > 0x9F) ||
-        (b[0] == 0xF0 && b[1] < 0x90) || (b[0] == 0xF4 && b[1] > 0x8F))
-        return 0;
-    return want;
-}
-
-bool utf8_valid(const char *bytes, size_t n) {
-    for (size_t i = 0; i < n;) {
-        const size_t step = utf8_length(bytes + i, n - i);
-        if (step == 0)
-            return false;
-        i += step;
-    }
-    return true;
 }
 
 static void skip_space(struct scan *s) {

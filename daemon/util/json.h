@@ -49,9 +49,4 @@ void json_finish(struct json *json); /* a zeroed json is fine */
  * list, are at most JSON_RUN_MIN numbers or not only numbers). */
 const double *json_numbers(const struct json *json, const struct cJSON *item, size_t *n);
 
-/* Whether n bytes are valid UTF-8 (no surrogates, no overlong forms). */
-bool utf8_valid(const char *bytes, size_t n);
-/* Bytes of the valid character at the front of n bytes; 0: none (cut or invalid). */
-size_t utf8_length(const char *bytes, size_t n);
-
 #endif

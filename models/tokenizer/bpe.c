@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/util/utf8.h"
 #include "models/gguf.h"
-#include "models/tokenizer/utf8.h"
 #include "octarc/error.h"
 
 #define NONE UINT32_MAX
@@ -172,9 +172,9 @@ int bpe_encode(const struct bpe *b, const struct vocab *v, const char *text, siz
     size_t begin = 0, at = 0;
     int rc = 0;
     while (at < n && !rc) {
-        const int length = utf8_length(text + at, n - at);
+        const size_t length = utf8_length(text + at, n - at);
         if (length > 0) {
-            at += (size_t)length;
+            at += length;
             continue;
         }
         if (at > begin)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/tokenizer/utf8.h"
+#include "daemon/util/utf8.h"
 
 #define SPACE "\xe2\x96\x81" /* U+2581 */
 
@@ -63,8 +63,8 @@ int spm_encode(const struct vocab *v, const char *text, size_t n, bool prefix, i
     char *escaped = escape(text, n, prefix, &escaped_n);
     int rc = escaped ? 0 : -ENOMEM;
     for (size_t i = 0; !rc && i < escaped_n;) {
-        const int length = utf8_length(escaped + i, escaped_n - i);
-        const size_t used = length > 0 ? (size_t)length : 1;
+        const size_t length = utf8_length(escaped + i, escaped_n - i);
+        const size_t used = length > 0 ? length : 1;
         rc = merger_add(&m, i, used);
         i += used;
     }

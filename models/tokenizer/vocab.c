@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/util/utf8.h"
 #include "models/gguf.h"
-#include "models/tokenizer/utf8.h"
 #include "octarc/error.h"
 
 #define TOKENS_MAX (1u << 21)
@@ -35,12 +35,12 @@ static int byte_of(uint32_t c) {
 size_t vocab_bytes_of(const char *text, size_t n, char *out) {
     size_t written = 0;
     while (n) {
-        const int length = utf8_length(text, n);
+        const size_t length = utf8_length(text, n);
         uint32_t c = (unsigned char)text[0];
         if (length == 2)
             c = (c & 31) << 6 | ((unsigned char)text[1] & 63);
         const int byte = length == 1 || length == 2 ? byte_of(c) : -1;
-        const size_t used = length > 0 ? (size_t)length : 1;
+        const size_t used = length > 0 ? length : 1;
         if (byte >= 0) {
             out[written++] = (char)byte;
         } else {

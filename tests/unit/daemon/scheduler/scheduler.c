@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
+#include "daemon/util/utf8.h"
 #include "models/tokenizer/tokenizer.h"
-#include "models/tokenizer/utf8.h"
 #include "octarc/error.h"
 #include "tests/check.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "models/tokenizer/utf8.h"
+#include "daemon/util/utf8.h"
 
 #include <string.h>
 
@@ -40,23 +40,18 @@ static size_t valid_beginning(const char *p, size_t n, int *want) {
     return i;
 }
 
-int utf8_length(const char *p, size_t n) {
+size_t utf8_length(const char *p, size_t n) {
     int want;
-    if (n == 0)
-        return -1;
-    const size_t have = valid_beginning(p, n, &want);
-    if (want && have == (size_t)want)
-        return want;
-    return want && have == n ? -1 : 0;
+    return n && valid_beginning(p, n, &want) == (size_t)want ? (size_t)want : 0;
 }
 
 bool utf8_valid(const char *p, size_t n) {
     while (n) {
-        const int length = utf8_length(p, n);
-        if (length <= 0)
+        const size_t length = utf8_length(p, n);
+        if (length == 0)
             return false;
         p += length;
-        n -= (size_t)length;
+        n -= length;
     }
     return true;
 }

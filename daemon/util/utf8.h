@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* utf8.h - UTF-8 that comes in pieces. */
-#ifndef OCTARC_MODELS_TOKENIZER_UTF8_H
-#define OCTARC_MODELS_TOKENIZER_UTF8_H
+/* utf8.h - what is valid UTF-8, and text that comes in pieces. */
+#ifndef OCTARC_DAEMON_UTIL_UTF8_H
+#define OCTARC_DAEMON_UTIL_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Length of the code point at p (n bytes left): 1 .. 4; 0: not valid here; -1: valid so far, but
- * more bytes are needed. */
-int utf8_length(const char *p, size_t n);
+/* Bytes of the valid character at the front of n bytes (no surrogates, no overlong forms); 0: none,
+ * it is cut or wrong. */
+size_t utf8_length(const char *p, size_t n);
 bool utf8_valid(const char *p, size_t n);
 
 /* Collects bytes and gives out whole code points.  A zeroed stream is empty. */
