@@ -54,6 +54,8 @@ static size_t escape(char out[8], unsigned char c) {
 void write_text(struct writer *w, const char *bytes, size_t n) {
     begin_value(w);
     put(w, "\"", 1);
+    if (n == 0)
+        bytes = "";   /* an empty buffer has none */
     size_t plain = 0; /* where the run of bytes that need nothing begins */
     for (size_t i = 0; i < n;) {
         const unsigned char c = (unsigned char)bytes[i];

@@ -43,11 +43,10 @@ static const struct rpc_out rpc_out = {on_line};
 /* Hand over the whole lines of the input, as long as the client takes its answers. */
 static void take_lines(struct conn *conn) {
     size_t at = 0;
-    while (!conn->closing && !conn->paused) {
+    while (!conn->closing && !conn->paused && conn->in.n > at) {
         char *from = conn->in.bytes + at;
         const size_t skip = conn->scanned > at ? conn->scanned - at : 0;
-        char *newline =
-            conn->in.n > at + skip ? memchr(from + skip, '\n', conn->in.n - at - skip) : NULL;
+        char *newline = memchr(from + skip, '\n', conn->in.n - at - skip);
         if (!newline) {
             conn->scanned = conn->in.n;
             break;

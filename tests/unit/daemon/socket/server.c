@@ -85,8 +85,11 @@ static void a_request_with_two_lengths_is_refused(void) {
         const int fd = fake_connect(&f);
         put(fd, "POST /tokenize HTTP/1.1\r\nHost: x\r\n");
         put(fd, headers[i]);
-        put(fd, "\r\n{}");
-        expect(get(fd, NULL, 2000), " 400 ", NULL);
+        put(fd, strstr(headers[i], "chunked") ? "\r\n2\r\n{}\r\n0\r\n\r\n" : "\r\n{}");
+        char *reply = get(fd, NULL, 2000);
+        HAS(reply, " 400 ");
+        HAS_NOT(reply, "bad_field"); /* the request itself was not looked at */
+        free(reply);
         close(fd);
     }
     fake_server_stop(&f);
