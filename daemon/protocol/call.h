@@ -81,7 +81,7 @@ void call_fail(struct call *call, const struct failure *failure);
 void call_end(struct call *call);
 /* Before the first chunk. */
 void call_stream(struct call *call);
-void call_chunk(struct call *call, const struct buffer *json, int rc);
+void call_chunk(struct call *call, const struct buffer *json);
 
 /* Check the role and run the method. */
 void call_run(struct call *call);

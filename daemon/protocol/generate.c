@@ -73,19 +73,16 @@ static void on_cancel(struct call *call) {
 }
 
 void generation_send(struct generation *g, struct buffer *json, int rc) {
-    call_chunk(g->call, json, rc);
+    if (rc)
+        g->no_memory = true;
+    else
+        call_chunk(g->call, json);
     buffer_finish(json);
 }
 
 struct choice *generation_choice(struct generation *g, uint32_t index) {
     const uint32_t n = (uint32_t)g->params.n;
     return &g->runs[index / n].choices[index % n];
-}
-
-void append_list(struct buffer *list, const struct buffer *item) {
-    if (list->n)
-        buffer_append(list, ", ", 2);
-    buffer_append(list, item->bytes, item->n);
 }
 
 static void send_chunk(struct generation *g, struct choice *choice, bool last) {
@@ -95,6 +92,22 @@ static void send_chunk(struct generation *g, struct choice *choice, bool last) {
     generation_send(g, &json, w.rc);
     choice->text.n = choice->tokens.n = choice->entries.n = 0;
     choice->logprobs.n = choice->tops.n = choice->offsets.n = 0;
+}
+
+/* Whether the answer is whole so far and not too big; else it fails. */
+static bool check_answer(struct generation *g) {
+    struct failure failure;
+    if (g->no_memory)
+        failure_set(&failure, ERROR_FAILED, NULL, "no memory for the answer");
+    else if (!g->params.stream && g->bytes > REPLY_BYTES_MAX)
+        failure_set(&failure, ERROR_TOO_BIG, NULL,
+                    "the answer has more than %u bytes; stream it, or ask for fewer "
+                    "log-probabilities",
+                    REPLY_BYTES_MAX);
+    else
+        return true;
+    generation_fail(g, &failure);
+    return false;
 }
 
 static void on_prompt(void *user, uint32_t index, const struct msg_prompt *prompt) {
@@ -117,16 +130,7 @@ static void on_prompt(void *user, uint32_t index, const struct msg_prompt *promp
         choice->n_prompt_done++;
     }
     g->bytes += choice_bytes(choice) - before;
-}
-
-static void check_size(struct generation *g) {
-    struct failure failure;
-    if (g->params.stream || g->bytes <= REPLY_BYTES_MAX)
-        return;
-    failure_set(&failure, ERROR_TOO_BIG, NULL,
-                "the answer has more than %u bytes; stream it, or ask for fewer log-probabilities",
-                REPLY_BYTES_MAX);
-    generation_fail(g, &failure);
+    check_answer(g);
 }
 
 static void on_text(void *user, uint32_t index, const char *text, size_t n,
@@ -140,16 +144,17 @@ static void on_text(void *user, uint32_t index, const char *text, size_t n,
     for (uint32_t i = 0; i < n_tokens; i++) {
         choice->n_tokens++;
         if (g->params.return_tokens || g->params.kind == KIND_LLAMA)
-            buffer_printf(&choice->tokens, choice->tokens.n ? ", %d" : "%d", (int)tokens[i].token);
+            g->no_memory |= buffer_printf(&choice->tokens, choice->tokens.n ? ", %d" : "%d",
+                                          (int)tokens[i].token) != 0;
         if (g->params.logprobs)
             g->shape->token(g, choice, &tokens[i]);
     }
-    buffer_append(&choice->text, text, n);
+    g->no_memory |= buffer_append(&choice->text, text, n) != 0;
     choice->newline |= n && memchr(text, '\n', n) != NULL;
     g->bytes += choice_bytes(choice) - before;
     if (g->params.stream && choice->text.n)
         send_chunk(g, choice, false);
-    check_size(g);
+    check_answer(g);
 }
 
 static int end_failure(const struct request_end *end, struct failure *failure) {
@@ -191,6 +196,8 @@ static void on_choice_end(void *user, uint32_t index, const struct request_end *
         generation_fail(g, &failure);
         return;
     }
+    if (!check_answer(g))
+        return;
     choice->ended = true;
     choice->end = *end;
     if (end->stop_word)
@@ -200,6 +207,8 @@ static void on_choice_end(void *user, uint32_t index, const struct request_end *
             send_chunk(g, choice, false);
         send_chunk(g, choice, true);
     }
+    if (!check_answer(g))
+        return;
     if (--g->n_open == 0)
         generation_done(g);
 }
@@ -284,9 +293,11 @@ static void echo_prompt(struct generation *g, struct choice *choice) {
     const struct request_token first = {.token = prompt->ids[0]};
     char *text;
     size_t n;
-    if (tokenizer_decode(g->model.tokenizer, prompt->ids, prompt->n, true, &text, &n, NULL))
+    if (tokenizer_decode(g->model.tokenizer, prompt->ids, prompt->n, true, &text, &n, NULL)) {
+        g->no_memory = true;
         return;
-    buffer_append(&choice->text, text, n);
+    }
+    g->no_memory |= buffer_append(&choice->text, text, n) != 0;
     free(text);
     if (g->params.logprobs)
         g->shape->token(g, choice, &first);

@@ -65,14 +65,15 @@ struct generation {
     uint64_t created; /* seconds since 1970 */
     int rc;           /* of the prompt */
     struct failure failure;
-    bool away; /* on a thread of the pool */
+    bool away;      /* on a thread of the pool */
+    bool no_memory; /* something of the answer is missing: it fails */
     struct generation *next_dead;
 };
 
 /* Free the generations that have ended and cancel what the scheduler still has of them. */
 void generation_bury(struct protocol *protocol);
 
-/* Send *json as a chunk and finish it. */
+/* Send *json as a chunk and finish it; rc is the writer's. */
 void generation_send(struct generation *g, struct buffer *json, int rc);
 struct choice *generation_choice(struct generation *g, uint32_t index);
 
@@ -80,6 +81,5 @@ struct choice *generation_choice(struct generation *g, uint32_t index);
 void write_timings(struct writer *w, const struct generation *g);
 void write_piece(struct writer *w, const struct generation *g, int32_t token);
 void generation_usage(const struct generation *g, struct request_usage *usage);
-void append_list(struct buffer *list, const struct buffer *item);
 
 #endif

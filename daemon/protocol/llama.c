@@ -25,6 +25,7 @@ static void llama_token(struct generation *g, struct choice *choice,
     }
     write_close(&w, ']');
     write_close(&w, '}');
+    g->no_memory |= w.rc != 0;
 }
 
 static void write_settings(const struct generation *g, struct writer *w) {

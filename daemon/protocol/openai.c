@@ -138,6 +138,7 @@ static void completion_token(struct generation *g, struct choice *choice,
         write_number(&own, token->logprob);
         write_tops(&top, g, token);
     }
+    g->no_memory |= name.rc || own.rc || top.rc || offset.rc;
 }
 
 static void write_completion_choice(const struct generation *g, const struct choice *choice,
@@ -212,6 +213,7 @@ static void chat_token(struct generation *g, struct choice *choice,
     }
     write_close(&w, ']');
     write_close(&w, '}');
+    g->no_memory |= w.rc != 0;
 }
 
 static void write_chat_logprobs(const struct generation *g, const struct choice *choice,

@@ -109,10 +109,8 @@ void call_stream(struct call *call) {
     call->sink->stream(call);
 }
 
-void call_chunk(struct call *call, const struct buffer *json, int rc) {
-    /* Without memory a chunk is lost; the stream then ends with the error of its generation. */
-    if (!rc)
-        call->sink->chunk(call, json->bytes, json->n);
+void call_chunk(struct call *call, const struct buffer *json) {
+    call->sink->chunk(call, json->bytes, json->n);
 }
 
 void call_end(struct call *call) {

@@ -14,6 +14,13 @@
 #include "daemon/socket/conn.h"
 #include "octarc/error.h"
 
+/* The option has another name from 0.9.77 on. */
+#if MHD_VERSION >= 0x00097701
+#define STRICTNESS MHD_OPTION_CLIENT_DISCIPLINE_LVL
+#else
+#define STRICTNESS MHD_OPTION_STRICT_FOR_CLIENT
+#endif
+
 #define CONNECTION_BYTES (32u << 10) /* MHD's memory of a connection: header and write buffer */
 #define BLOCK_BYTES      (32u << 10) /* of a streamed answer */
 
@@ -332,7 +339,7 @@ int http_start_daemon(struct server *server, struct err *err) {
         on_request, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)server->limits.max_connections + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        (size_t)CONNECTION_BYTES, STRICTNESS, 1, MHD_OPTION_END);
     return server->mhd ? 0 : err_set(err, -EIO, "libmicrohttpd does not start");
 }
 
