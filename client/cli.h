@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli.h - what the verbs of octarc share.
+ *
+ * A verb is a row of the table in main.c: its words and options are parsed and its connection is
+ * opened before run() is called.  run() returns the exit status.  Answers go to stdout, everything
+ * else to stderr. */
+#ifndef OCTARC_CLIENT_CLI_H
+#define OCTARC_CLIENT_CLI_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octarc.h"
+
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_NOT_RUNNING = 3,
+    CLI_INTERRUPTED = 130, /* 128 + SIGINT */
+};
+
+/* Where the value of an option goes. */
+enum option_kind {
+    OPTION_SWITCH, /* a bool of struct cli */
+    OPTION_VALUE,  /* a const char * of struct cli */
+    FIELD_INTEGER, /* the rest: the field of the request that has the option's name with _ for - */
+    FIELD_NUMBER,
+    FIELD_DIGITS, /* an integer of up to 64 bits: sent as a string, for JSON would round it */
+    FIELD_STRING,
+    FIELD_STRINGS, /* may be given several times */
+};
+
+struct option_info {
+    const char *name, *value, *help; /* value: its name in the help; NULL: a switch */
+    char letter;                     /* '\0': none */
+    enum option_kind kind;
+    size_t at; /* offset in struct cli; OPTION_… only */
+};
+
+struct cli;
+
+struct command {
+    const char *name, *words, *help;
+    const struct option_info *options; /* ends with a nameless one; NULL: none */
+    int words_min, words_max;          /* words_max < 0: any number */
+    bool offline;                      /* run() opens the connection itself, if it needs one */
+    int (*run)(struct cli *cli);
+};
+
+extern const struct command commands[]; /* sorted; ends with a nameless one */
+
+struct cli {
+    const struct command *command;
+    struct octarc *conn;
+    cJSON *fields; /* owned; from the options */
+    char **words;  /* borrowed from argv */
+    int n_words;
+    const char *socket; /* NULL: the default */
+    const char *system, *wait;
+    bool json, no_legend, verbose, help, version, stream, add_special;
+};
+
+/* cli.c */
+/* "octarc: VERB: text" on stderr; returns `code`. */
+int cli_fail(const struct cli *cli, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same with what the library said; its exit status. */
+int cli_fail_call(const struct cli *cli, int rc, const struct octarc_error *err);
+/* Open cli->conn; 0 or an exit status, said on stderr. */
+int cli_connect(struct cli *cli);
+/* Call and parse.  *answer is the caller's, cJSON_Delete() it.  0 or an exit status, said. */
+int cli_call(struct cli *cli, const char *method, const cJSON *params, cJSON **answer);
+/* Call and print the answer as one line. */
+int cli_print(struct cli *cli, const char *method, const cJSON *params);
+/* The words joined by blanks, or, for none or "-", stdin without its last newline.  NULL: said on
+ * stderr, *status tells the exit status.  free() it. */
+char *cli_text(struct cli *cli, int *status);
+/* From here on SIGINT cancels the call under way on cli->conn. */
+void cli_catch_interrupt(struct cli *cli);
+bool cli_interrupted(void);
+void cli_forget_interrupt(void);
+
+/* usage.c */
+void usage_print(const struct command *command); /* NULL: of octarc itself */
+/* Parse argv into *cli.  0, or CLI_USAGE, said on stderr. */
+int usage_parse(struct cli *cli, int argc, char **argv);
+
+/* The verbs: generate.c, show.c, raw.c. */
+int verb_call(struct cli *cli);
+int verb_cards(struct cli *cli);
+int verb_chat(struct cli *cli);
+int verb_complete(struct cli *cli);
+int verb_drill(struct cli *cli);
+int verb_help(struct cli *cli);
+int verb_ps(struct cli *cli);
+int verb_status(struct cli *cli);
+int verb_tokenize(struct cli *cli);
+int verb_version(struct cli *cli);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* octarc: the command line client of octarcd.  One row a verb. */
+#include <locale.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/cli.h"
+
+#define SAMPLING                                                                                   \
+    {"max-tokens", "N", "end after N tokens", 'n', FIELD_INTEGER, 0},                              \
+        {"temperature", "T", "0 takes the likeliest token each time", 't', FIELD_NUMBER, 0},       \
+        {"top-k", "K", "draw among the K likeliest tokens; 0: all", 0, FIELD_INTEGER, 0},          \
+        {"top-p", "P", "draw among those that make up probability P", 0, FIELD_NUMBER, 0},         \
+        {"min-p", "P", "drop those below P times the likeliest", 0, FIELD_NUMBER, 0},              \
+        {"seed", "S", "the same seed draws the same tokens", 0, FIELD_DIGITS, 0},                  \
+        {"stop", "TEXT", "end before TEXT; may be repeated", 0, FIELD_STRINGS, 0},                 \
+        {"model", "NAME", "refuse to be answered by another model", 'm', FIELD_STRING, 0}, {       \
+        "n", "N", "N answers to the same prompt", 0, FIELD_INTEGER, 0                              \
+    }
+
+static const struct option_info complete_options[] = {
+    SAMPLING,
+    {"logprobs", "K", "with --json: the K likeliest of each position", 0, FIELD_INTEGER, 0},
+    {0}};
+
+static const struct option_info chat_options[] = {
+    SAMPLING,
+    {"system", "TEXT", "the system message", 's', OPTION_VALUE, offsetof(struct cli, system)},
+    {0}};
+
+static const struct option_info call_options[] = {{"stream", NULL,
+                                                   "print each piece of the answer as a line", 0,
+                                                   OPTION_SWITCH, offsetof(struct cli, stream)},
+                                                  {0}};
+
+static const struct option_info status_options[] = {{"wait", "SECONDS",
+                                                     "until a model is served, at most so long",
+                                                     'w', OPTION_VALUE, offsetof(struct cli, wait)},
+                                                    {0}};
+
+static const struct option_info tokenize_options[] = {
+    {"add-special", NULL, "with the tokens the model begins a text with", 0, OPTION_SWITCH,
+     offsetof(struct cli, add_special)},
+    {0}};
+
+const struct command commands[] = {
+    {"call", "METHOD [JSON]", "call any method of the service", call_options, 1, 2, false,
+     verb_call},
+    {"cards", "", "what each card holds", NULL, 0, 0, false, verb_cards},
+    {"chat", "[MESSAGE…]", "talk; without a message, in turns", chat_options, 0, -1, false,
+     verb_chat},
+    {"complete", "[PROMPT…]", "continue a text", complete_options, 0, -1, false, verb_complete},
+    {"drill", "FAULT [CARD]", "rehearse a fault: lose CARD, kill-engine", NULL, 1, 2, false,
+     verb_drill},
+    {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
+    {"ps", "", "the requests under way", NULL, 0, 0, false, verb_ps},
+    {"run", "[MESSAGE…]", "the same as chat", chat_options, 0, -1, false, verb_chat},
+    {"status", "", "is a model served, and how busy is it", status_options, 0, 0, true,
+     verb_status},
+    {"tokenize", "[TEXT…]", "the token numbers of a text", tokenize_options, 0, -1, false,
+     verb_tokenize},
+    {"version", "", "versions of client and service", NULL, 0, 0, true, verb_version},
+    {0}};
+
+static int run(struct cli *cli) {
+    if (cli->version)
+        return verb_version(cli);
+    if (cli->help || !cli->command) {
+        usage_print(cli->command);
+        return cli->help ? CLI_OK : CLI_USAGE;
+    }
+    const int status = cli->command->offline ? 0 : cli_connect(cli);
+    return status ? status : cli->command->run(cli);
+}
+
+int main(int argc, char **argv) {
+    struct cli cli = {0};
+    setlocale(LC_CTYPE, "");
+    int status = usage_parse(&cli, argc, argv);
+    if (status == CLI_OK)
+        status = run(&cli);
+    octarc_close(cli.conn);
+    cJSON_Delete(cli.fields);
+    /* A full disk or a closed pipe must not look like success. */
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == CLI_OK)
+        status = cli_fail(&cli, CLI_FAILED, "cannot write the answer");
+    return status;
+}

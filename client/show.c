@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, cards, ps: the state of the service, for people. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/cli.h"
+#include "client/table.h"
+
+#define POLL_NS   100000000l /* between two questions of status --wait */
+#define BAR_CELLS 30
+
+static const cJSON *member(const cJSON *object, const char *key) {
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+static double number(const cJSON *object, const char *key) {
+    const cJSON *item = member(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static const char *string(const cJSON *object, const char *key) {
+    const cJSON *item = member(object, key);
+    return cJSON_IsString(item) ? item->valuestring : "-";
+}
+
+static void print_state(const cJSON *answer) {
+    const char *state = string(answer, "state");
+    const bool ready = !strcmp(state, "ready"), colour = colour_wanted(stdout);
+    printf("%s●%s octarcd %s: %s",
+           !colour ? ""
+           : ready ? "\033[32m"
+                   : "\033[33m",
+           colour ? "\033[0m" : "", string(answer, "version"), state);
+    /* The text says more than the state's name, or nothing. */
+    if (strcmp(string(answer, "status"), state) != 0)
+        printf(" (%s)", string(answer, "status"));
+    putchar('\n');
+}
+
+static void print_status(const cJSON *answer) {
+    const cJSON *requests = member(answer, "requests"), *tokens = member(answer, "tokens");
+    const cJSON *load = member(answer, "load");
+    char age[32], done[32], total[32];
+    print_state(answer);
+    printf("     Model: %s\n", string(answer, "model"));
+    printf("     Cards: %.0f of %.0f online, backend %s, split %s\n",
+           number(answer, "cards_online"), number(answer, "cards"), string(answer, "backend"),
+           string(answer, "split"));
+    printf("   Context: %.0f tokens, KV %s, at most %.0f sequences\n", number(answer, "context"),
+           string(answer, "kv_type"), number(answer, "max_sequences"));
+    if (number(load, "done_bytes") < number(load, "total_bytes"))
+        printf("      Load: %s of %s\n", size_text(number(load, "done_bytes"), done, sizeof done),
+               size_text(number(load, "total_bytes"), total, sizeof total));
+    printf("  Requests: %.0f running, %.0f queued; %.0f finished, %.0f cancelled, %.0f failed, "
+           "%.0f recovered\n",
+           number(requests, "running"), number(requests, "queued"), number(requests, "finished"),
+           number(requests, "cancelled"), number(requests, "failed"),
+           number(requests, "recovered"));
+    printf("    Tokens: %.0f in, %.0f out\n", number(tokens, "prompt"),
+           number(tokens, "completion"));
+    printf("        Up: %s, engine generation %.0f\n",
+           age_text(number(answer, "uptime_s"), age, sizeof age), number(answer, "generation"));
+    if (*string(answer, "last_event") && strcmp(string(answer, "last_event"), "-") != 0)
+        printf("Last event: %s\n", string(answer, "last_event"));
+}
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* How far the load is: a bar on a terminal, else a line at each tenth.  *told: tenths so far. */
+static void show_load(const cJSON *answer, int *told) {
+    const cJSON *load = member(answer, "load");
+    const double done = number(load, "done_bytes"), total = number(load, "total_bytes");
+    char left[32], right[32], bar[BAR_CELLS + 1] = {0};
+    if (total <= 0 || done > total)
+        return;
+    const int tenth = (int)(10 * done / total), cells = (int)(BAR_CELLS * done / total);
+    memset(bar, ' ', BAR_CELLS);
+    memset(bar, '#', (size_t)cells);
+    size_text(done, left, sizeof left);
+    size_text(total, right, sizeof right);
+    if (isatty(2))
+        fprintf(stderr, "\rloading [%s] %s of %s   %s", bar, left, right, done < total ? "" : "\n");
+    else if (tenth != *told)
+        fprintf(stderr, "loading: %s of %s\n", left, right);
+    *told = tenth;
+}
+
+/* Ask until something is served or the time is over.  A service that does not answer yet counts as
+ * one that loads. */
+static int wait_ready(struct cli *cli, double seconds, cJSON **answer) {
+    const double end = now_s() + seconds;
+    int told = -1, rc;
+    for (;;) {
+        struct octarc_error err;
+        char *text = NULL;
+        rc = cli->conn ? 0 : octarc_connect(&cli->conn, cli->socket, &err);
+        if (rc == 0)
+            rc = octarc_call(cli->conn, "status", NULL, &text, &err);
+        cJSON *now = rc == 0 ? cJSON_Parse(text) : NULL;
+        free(text);
+        if (now) {
+            const char *state = string(now, "state");
+            if (told < 10)
+                show_load(now, &told);
+            if (!strcmp(state, "ready") || !strcmp(state, "no_model") || now_s() > end) {
+                *answer = now;
+                return CLI_OK;
+            }
+            cJSON_Delete(now);
+        } else {
+            octarc_close(cli->conn);
+            cli->conn = NULL;
+            if (now_s() > end)
+                return cli_fail(cli, CLI_NOT_RUNNING, "%s", err.message);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+    }
+}
+
+static int ask_status(struct cli *cli, cJSON **answer) {
+    if (cli->wait) {
+        char *end;
+        const double seconds = strtod(cli->wait, &end);
+        if (*end || end == cli->wait || !(seconds >= 0 && seconds <= 86400))
+            return cli_fail(cli, CLI_USAGE, "--wait must be seconds from 0 to 86400, not '%s'",
+                            cli->wait);
+        return wait_ready(cli, seconds, answer);
+    }
+    const int status = cli_connect(cli);
+    return status ? status : cli_call(cli, "status", NULL, answer);
+}
+
+int verb_status(struct cli *cli) {
+    cJSON *answer;
+    int status = ask_status(cli, &answer);
+    if (status)
+        return status;
+    if (cli->json) {
+        char *text = cJSON_PrintUnformatted(answer);
+        puts(text ? text : "");
+        free(text);
+    } else {
+        print_status(answer);
+    }
+    if (cli->wait && strcmp(string(answer, "state"), "ready") != 0)
+        status = cli_fail(cli, CLI_FAILED, "no model is served: %s", string(answer, "state"));
+    cJSON_Delete(answer);
+    return status;
+}
+
+/* [begin, end) as "begin-last"; "-" where it is empty. */
+static char *range_text(const cJSON *range, char *out, size_t size) {
+    const cJSON *begin = cJSON_GetArrayItem(range, 0), *end = cJSON_GetArrayItem(range, 1);
+    if (!begin || !end || begin->valueint >= end->valueint)
+        snprintf(out, size, "-");
+    else if (begin->valueint + 1 == end->valueint)
+        snprintf(out, size, "%d", begin->valueint);
+    else
+        snprintf(out, size, "%d-%d", begin->valueint, end->valueint - 1);
+    return out;
+}
+
+static void add_card(struct table *table, const cJSON *card) {
+    const cJSON *actual = member(card, "actual");
+    char id[16], layers[32], lanes[32], sizes[5][16];
+    snprintf(id, sizeof id, "%.0f", number(card, "card"));
+    const char *cells[] = {
+        id,
+        string(card, "state"),
+        range_text(member(card, "layers"), layers, sizeof layers),
+        range_text(member(card, "lanes"), lanes, sizeof lanes),
+        size_text(number(card, "capacity_bytes"), sizes[0], sizeof sizes[0]),
+        size_text(number(actual, "weights_bytes"), sizes[1], sizeof sizes[1]),
+        size_text(number(actual, "kv_bytes"), sizes[2], sizeof sizes[2]),
+        size_text(number(actual, "scratch_bytes"), sizes[3], sizeof sizes[3]),
+        size_text(number(card, "free_bytes"), sizes[4], sizeof sizes[4]),
+        string(card, "name"),
+        string(card, "reason"),
+    };
+    table_row(table, cells);
+}
+
+int verb_cards(struct cli *cli) {
+    static const char *const head[] = {"CARD", "STATE",   "LAYERS", "LANES", "MEMORY", "WEIGHTS",
+                                       "KV",   "SCRATCH", "FREE",   "NAME",  "REASON"};
+    if (cli->json)
+        return cli_print(cli, "cards", NULL);
+    cJSON *answer;
+    const int status = cli_call(cli, "cards", NULL, &answer);
+    if (status)
+        return status;
+    struct table table;
+    const cJSON *card;
+    table_init(&table, cli->verbose ? "rllrrrrrrll" : "rllrrrrrr");
+    table_row(&table, head);
+    cJSON_ArrayForEach(card, member(answer, "cards")) {
+        add_card(&table, card);
+    }
+    table_print(&table, cli->no_legend);
+    cJSON_Delete(answer);
+    return CLI_OK;
+}
+
+static void add_request(struct table *table, const cJSON *request) {
+    char id[32], uid[16], n[16], in[16], out[16], replays[16], age[32];
+    const cJSON *name = member(request, "id");
+    snprintf(id, sizeof id, "%.0f", number(request, "id"));
+    snprintf(uid, sizeof uid, "%.0f", number(request, "uid"));
+    snprintf(n, sizeof n, "%.0f", number(request, "n"));
+    snprintf(in, sizeof in, "%.0f", number(request, "prompt_tokens"));
+    snprintf(out, sizeof out, "%.0f", number(request, "completion_tokens"));
+    snprintf(replays, sizeof replays, "%.0f", number(request, "replays"));
+    const char *cells[] = {cJSON_IsString(name) ? name->valuestring : id,
+                           uid,
+                           string(request, "kind"),
+                           string(request, "state"),
+                           n,
+                           in,
+                           out,
+                           replays,
+                           age_text(number(request, "age_s"), age, sizeof age)};
+    table_row(table, cells);
+}
+
+int verb_ps(struct cli *cli) {
+    static const char *const head[] = {"ID", "UID", "KIND",    "STATE", "N",
+                                       "IN", "OUT", "REPLAYS", "AGE"};
+    if (cli->json)
+        return cli_print(cli, "ps", NULL);
+    cJSON *answer;
+    const int status = cli_call(cli, "ps", NULL, &answer);
+    if (status)
+        return status;
+    struct table table;
+    const cJSON *request;
+    table_init(&table, "lrllrrrrr");
+    table_row(&table, head);
+    cJSON_ArrayForEach(request, member(answer, "requests")) {
+        add_request(&table, request);
+    }
+    table_print(&table, cli->no_legend);
+    cJSON_Delete(answer);
+    return CLI_OK;
+}
