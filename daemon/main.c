@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* octarcd: options, then run. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/service/daemon.h"
+#include "daemon/util/log.h"
+#include "octarc/error.h"
+
+#define EXIT_USAGE 2
+
+static int usage_error(const struct err *err) {
+    fprintf(stderr, "octarcd: %s\nTry 'octarcd --help'.\n", err->text);
+    return EXIT_USAGE;
+}
+
+static int run(const struct options *options, struct daemon *d) {
+    struct err err;
+    bool usage;
+    d->options = options;
+    if (options_config(options, &d->config, &usage, &err) < 0) {
+        if (usage)
+            return usage_error(&err);
+        log_error("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    log_init("octarcd", (enum log_priority)d->config.log_level);
+    if (options->check_config) {
+        puts("the configuration is good");
+        return 0;
+    }
+    /* Before anything else exists that an engine could inherit. */
+    if (spawner_fork(&d->spawner, &err) < 0) {
+        log_error("%s", err.text);
+        return 1;
+    }
+    const int code = daemon_run(d);
+    spawner_stop(&d->spawner);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    struct options options;
+    struct err err;
+    log_init("octarcd", LOG_P_INFO);
+    if (options_parse(&options, argc, argv, &err) < 0)
+        return usage_error(&err);
+    if (options.help || options.version) {
+        fputs(options.help ? options_help : "octarcd " OCTARC_VERSION "\n", stdout);
+        return 0;
+    }
+    struct daemon *d = calloc(1, sizeof *d);
+    if (!d) {
+        log_error("no memory to start");
+        return 1;
+    }
+    const int code = run(&options, d);
+    free(d);
+    return code;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config.h - the configuration: one table of keys, an INI file, and the command line over it.
+ *
+ * A configuration is a plain value.  It is parsed whole and then taken, or refused whole with the
+ * file, line, key and value in the error and what is allowed there. */
+#ifndef OCTARC_SERVICE_CONFIG_H
+#define OCTARC_SERVICE_CONFIG_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octarc/model.h"
+
+#define CONFIG_FILE_DEFAULT "/etc/octarc/octarc.conf"
+#define CONFIG_BYTES_MAX    65536 /* of the file */
+
+struct err;
+
+enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
+enum drill_choice { DRILL_AUTO, DRILL_OFF, DRILL_ON };
+
+struct config {
+    /* [engine] */
+    char model[PATH_MAX]; /* empty: none */
+    uint32_t context;     /* tokens; 0: min(trained, 4096) */
+    uint32_t backend;     /* enum backend_choice */
+    uint32_t cards;
+    struct config_sizes {
+        uint32_t n;
+        uint64_t bytes[CARDS_MAX];
+    } card_memory;    /* n = 0: a share of the free memory; 1: the same for all cards */
+    uint32_t split;   /* enum split */
+    uint32_t kv_type; /* enum kv_type */
+    uint32_t threads; /* 0: one a usable core */
+    uint32_t max_sequences;
+    uint32_t isa; /* enum instruction_set */
+
+    /* [service] */
+    char listen[PATH_MAX]; /* empty: the default path */
+    uint32_t drill;        /* enum drill_choice */
+    uint32_t drain_timeout_s, no_card_wait_s;
+    uint32_t log_level; /* enum log_priority */
+
+    /* [queue] */
+    uint32_t max_queue, max_queue_per_user;
+
+    /* [socket] */
+    uint32_t max_request_bytes, max_connections;
+    uint32_t header_timeout_s, body_timeout_s, idle_timeout_s;
+    char admin_group[64];
+
+    bool simulated; /* --cards was given on the command line */
+};
+
+/* A configuration with every key at its default. */
+void config_default(struct config *config);
+
+/* Read a file over *config.  -ENOENT (no such file), -EINVAL, -E2BIG, or what reading failed with;
+ * *config is untouched then. */
+int config_read(struct config *config, const char *path, struct err *err);
+/* The same of n bytes; `name` stands for the file in messages. */
+int config_parse(struct config *config, const char *text, size_t n, const char *name,
+                 struct err *err);
+/* Set one key from the command line ("card-memory", "2G,1G").  -ENOENT: no such option. */
+int config_option(struct config *config, const char *option, const char *value, struct err *err);
+/* What one key cannot see: counts that belong together.  -EINVAL. */
+int config_check(const struct config *config, struct err *err);
+
+/* May faults be rehearsed? */
+bool config_drill(const struct config *config);
+
+/* The keys, for tests and for the reload. */
+size_t config_n_keys(void);
+struct config_key_view {
+    const char *section, *name, *value; /* value: the default as a file writes it */
+    bool live;                          /* takes effect on a reload */
+};
+struct config_key_view config_key(size_t i);
+bool config_key_equal(size_t i, const struct config *a, const struct config *b);
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/service/listen.h"
+#include "daemon/service/notify.h"
+#include "daemon/util/log.h"
+#include "octarc/error.h"
+
+#define TICK_MS 1000
+
+/* --- the model, off the loop --- */
+
+struct opening {
+    uv_work_t work;
+    struct daemon *daemon;
+    char path[PATH_MAX];
+    struct loaded *loaded;
+    struct err err;
+    int rc;
+};
+
+static void open_work(uv_work_t *work) {
+    struct opening *o = work->data;
+    o->rc = loaded_open(&o->loaded, o->path, &o->err);
+}
+
+/* The first model cannot be served: one line, and an exit code that says not to try again. */
+static void refuse_model(void *user, const char *text) {
+    struct daemon *d = user;
+    log_error("%s", text);
+    scheduler_refuse(d->scheduler, -ENODEV, text);
+    d->loading = false;
+    d->config.drain_timeout_s = 0;
+    daemon_stop(d, EXIT_CONFIG);
+}
+
+static void open_done(uv_work_t *work, int status) {
+    struct opening *o = work->data;
+    struct daemon *d = o->daemon;
+    (void)status; /* never cancelled */
+    d->loaded = o->loaded;
+    d->loading = false;
+    if (d->stopping) {
+        free(o);
+        return;
+    }
+    int rc = o->rc;
+    if (rc == 0)
+        rc = engines_load(&d->engines, o->loaded, &o->err);
+    if (rc == 0) {
+        daemon_describe_model(d);
+        log_info("%s: %s, %s split: %s", d->model.id, d->model.params->arch,
+                 plan_split_name(d->engines.plan.split), d->engines.plan.reason);
+    } else {
+        refuse_model(d, o->err.text);
+    }
+    free(o);
+}
+
+static int begin_model(struct daemon *d, struct err *err) {
+    if (!d->config.model[0])
+        return 0;
+    struct opening *o = calloc(1, sizeof *o);
+    if (!o)
+        return err_set(err, -ENOMEM, "no memory to open the model");
+    o->daemon = d;
+    o->work.data = o;
+    snprintf(o->path, sizeof o->path, "%s", d->config.model);
+    const int rc = uv_queue_work(&d->loop, &o->work, open_work, open_done);
+    if (rc < 0) {
+        free(o);
+        return err_set(err, rc, "cannot start a thread: %s", uv_strerror(rc));
+    }
+    d->loading = true;
+    return 0;
+}
+
+/* --- events of the loop --- */
+
+static void on_changed(void *user) {
+    daemon_changed(user);
+}
+
+static void on_reports(uv_poll_t *poll, int status, int what) {
+    struct daemon *d = poll->data;
+    struct spawner_report report;
+    int rc;
+    (void)what;
+    while (!(rc = status < 0 ? -EPIPE : spawner_read(&d->spawner, &report)))
+        engines_report(&d->engines, &report);
+    if (rc != -EAGAIN) {
+        uv_poll_stop(poll);
+        if (!d->closing) {
+            log_error("the process that starts engines is gone");
+            daemon_stop(d, 1);
+        }
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    struct daemon *d = handle->data;
+    struct err err;
+    if (number == SIGHUP) {
+        if (daemon_reload(d, &err) < 0)
+            log_error("the old configuration stays: %s", err.text);
+        return;
+    }
+    if (!d->stopping)
+        log_notice("stopping: requests under way have %u s to end", d->config.drain_timeout_s);
+    daemon_stop(d, 0);
+}
+
+static void on_watchdog(uv_timer_t *timer) {
+    (void)timer;
+    notify_alive();
+}
+
+static void on_tick(uv_timer_t *timer) {
+    struct daemon *d = timer->data;
+    scheduler_tick(d->scheduler, uv_hrtime());
+}
+
+static void start_handles(struct daemon *d) {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (int i = 0; i < 3; i++) {
+        uv_signal_init(&d->loop, &d->signals[i]);
+        d->signals[i].data = d;
+        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+    }
+    uv_timer_init(&d->loop, &d->drain);
+    uv_timer_init(&d->loop, &d->tick);
+    uv_timer_init(&d->loop, &d->watchdog);
+    d->drain.data = d->tick.data = d->watchdog.data = d;
+    uv_timer_start(&d->tick, on_tick, TICK_MS, TICK_MS);
+    const uint64_t watchdog_ms = notify_watchdog_us() / 3000;
+    if (watchdog_ms > 0)
+        uv_timer_start(&d->watchdog, on_watchdog, 0, watchdog_ms);
+    uv_poll_init(&d->loop, &d->reports, d->spawner.fd);
+    d->reports.data = d;
+    uv_poll_start(&d->reports, UV_READABLE, on_reports);
+}
+
+/* --- wiring --- */
+
+static int listen_all(struct daemon *d, struct err *err) {
+    struct notify_fd fds[NOTIFY_FDS_MAX];
+    const int n = notify_listen_fds(fds, err);
+    int rc = n;
+    for (int i = 0; i < n && rc >= 0; i++)
+        rc = server_listen(d->server, fds[i].fd, fds[i].admin_allowed, err);
+    if (n != 0)
+        return rc;
+    char path[PATH_MAX];
+    if (d->config.listen[0])
+        snprintf(path, sizeof path, "%s", d->config.listen);
+    else if ((rc = listen_default_path(path, err)) < 0)
+        return rc;
+    const int fd = listen_open(path, err);
+    if (fd < 0)
+        return fd;
+    snprintf(d->listen_path, sizeof d->listen_path, "%s", path);
+    log_info("listening on %s", path);
+    return server_listen(d->server, fd, true, err);
+}
+
+static int make_server(struct daemon *d, struct err *err) {
+    struct protocol_host host;
+    struct server_limits limits;
+    daemon_fill_host(d, &host);
+    if (protocol_create(&d->protocol, &host) < 0)
+        return err_set(err, -ENOMEM, "no memory to start");
+    server_limits_default(&limits);
+    limits.max_connections = d->config.max_connections;
+    limits.header_timeout_ms = d->config.header_timeout_s * 1000;
+    limits.body_timeout_ms = d->config.body_timeout_s * 1000;
+    limits.idle_timeout_ms = d->config.idle_timeout_s * 1000;
+    limits.admin_group = d->config.admin_group[0] ? d->config.admin_group : NULL;
+    return server_create(&d->server, &d->loop, d->protocol, &limits, err);
+}
+
+static int make_scheduler(struct daemon *d, struct err *err) {
+    const struct scheduler_options options = {
+        .max_requests = d->config.max_queue,
+        .max_requests_per_uid = d->config.max_queue_per_user,
+        .max_sequences = d->config.max_sequences,
+        .poison_deaths = 3,
+    };
+    if (scheduler_create(&d->scheduler, &options, &engines_ops, &d->engines) < 0)
+        return err_set(err, -ENOMEM, "no memory to start");
+    return 0;
+}
+
+static void make_engines(struct daemon *d) {
+    d->engines = (struct engines){
+        .loop = &d->loop,
+        .spawner = &d->spawner,
+        .scheduler = d->scheduler,
+        .config = &d->config,
+        .events = {on_changed, refuse_model, daemon_engines_stopped},
+        .user = d,
+    };
+    engines_init(&d->engines);
+}
+
+static int start(struct daemon *d, struct err *err) {
+    d->started_ns = uv_hrtime();
+    int rc = make_scheduler(d, err);
+    if (rc < 0)
+        return rc;
+    make_engines(d);
+    rc = make_server(d, err);
+    if (rc < 0)
+        return rc;
+    start_handles(d);
+    rc = listen_all(d, err);
+    return rc < 0 ? rc : begin_model(d, err);
+}
+
+static void finish(struct daemon *d) {
+    if (d->protocol)
+        protocol_destroy(d->protocol);
+    scheduler_destroy(d->scheduler);
+    engines_finish(&d->engines);
+    loaded_close(d->loaded);
+}
+
+int daemon_run(struct daemon *d) {
+    struct err err = {{0}};
+    signal(SIGPIPE, SIG_IGN);
+    if (uv_loop_init(&d->loop) < 0) {
+        log_error("no memory for the event loop");
+        return 1;
+    }
+    if (start(d, &err) < 0) {
+        log_error("%s", err.text);
+        if (!d->server)
+            return 1;
+        d->ready_said = true; /* it never was, and is not said now */
+        daemon_stop(d, 1);
+    } else {
+        daemon_changed(d);
+    }
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    finish(d);
+    uv_loop_close(&d->loop);
+    return d->exit_code;
+}

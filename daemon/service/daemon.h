@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon.h - octarcd as a whole: what is wired to what, and when it starts and stops. */
+#ifndef OCTARC_SERVICE_DAEMON_H
+#define OCTARC_SERVICE_DAEMON_H
+
+#include "daemon/protocol/protocol.h"
+#include "daemon/service/engines.h"
+#include "daemon/service/options.h"
+#include "daemon/socket/server.h"
+
+#define EXIT_CONFIG 78 /* EX_CONFIG: starting again would not help */
+
+struct daemon {
+    const struct options *options; /* borrowed */
+    struct config config;
+    uv_loop_t loop;
+    struct spawner spawner;
+    struct scheduler *scheduler;
+    struct protocol *protocol;
+    struct server *server;
+    struct engines engines;
+    struct loaded *loaded; /* NULL: no model, or not yet */
+    struct model_view model;
+
+    enum service_state state;
+    char status[256];
+    bool ready_said, loading, stopping, settled, closing;
+    int exit_code;
+    uint64_t started_ns, status_ns;
+    char listen_path[PATH_MAX]; /* bound here, to be removed; empty: by systemd */
+    int listen_fd;
+    char admin_group[64];
+
+    uv_signal_t signals[3];
+    uv_timer_t watchdog, tick, drain;
+    uv_poll_t reports;
+};
+
+/* The service's answers to protocol/ (host.c). */
+void daemon_fill_host(struct daemon *daemon, struct protocol_host *host);
+/* What the model is, for protocol/; after daemon->loaded was set. */
+void daemon_describe_model(struct daemon *daemon);
+
+/* The state and its line changed: tell systemd (lifecycle.c). */
+void daemon_changed(struct daemon *daemon);
+/* Begin to stop: drain, then end with this code; a second call does not wait any more. */
+void daemon_stop(struct daemon *daemon, int exit_code);
+/* Read the configuration again; keeps the old one on error. */
+int daemon_reload(struct daemon *daemon, struct err *err);
+
+/* events.stopped of the engines. */
+void daemon_engines_stopped(void *user);
+
+/* Serve until stopped; the exit code.  The spawner must have been forked. */
+int daemon_run(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/engines.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/service/memory.h"
+#include "daemon/util/log.h"
+#include "models/tokenizer/tokenizer.h"
+#include "octarc/error.h"
+
+static void start_next(struct engines *e);
+static void on_timer(uv_timer_t *timer);
+
+static void changed(struct engines *e) {
+    e->events.changed(e->user);
+}
+
+uint32_t engines_online(const struct engines *e) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        n += !e->cards[i].lost;
+    return n;
+}
+
+void engines_init(struct engines *e) {
+    e->state = ENGINES_IDLE;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        e->cards[i].weights_fd = -1;
+    uv_timer_init(e->loop, &e->timer);
+    e->timer.data = e;
+}
+
+/* --- the plan --- */
+
+static void size_cards(struct engines *e) {
+    const struct config_sizes *sizes = &e->config->card_memory;
+    e->n_cards = e->config->cards;
+    const uint64_t share = memory_available() / 2 / e->n_cards;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        e->cards[i].capacity_bytes = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
+}
+
+static int make_plan(const struct engines *e, struct plan *plan, struct err *err) {
+    const struct model_params *p = &e->loaded->model.params;
+    uint32_t context = e->config->context;
+    if (context == 0)
+        context = p->n_ctx_train < 4096 ? p->n_ctx_train : 4096;
+    struct plan_input in = {
+        .model = &e->loaded->model,
+        .backend = device_backend("cpu"),
+        .n_cards = e->n_cards,
+        .split = (enum split)e->config->split,
+        .context = context,
+        .max_sequences = e->config->max_sequences,
+        .max_rows = context < STEP_ROWS_MAX ? context : STEP_ROWS_MAX,
+        .kv_type = (enum kv_type)e->config->kv_type,
+    };
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        in.online[i] = !e->cards[i].lost;
+        in.capacity_bytes[i] = e->cards[i].capacity_bytes;
+    }
+    return plan_build(plan, &in, err);
+}
+
+/* --- starting one --- */
+
+static void fill_setup(const struct engines *e, struct msg_setup *setup) {
+    size_t n;
+    const int32_t *eogs = tokenizer_eogs(e->loaded->tokenizer, &n);
+    *setup = (struct msg_setup){
+        .generation = e->number,
+        .backend = "cpu",
+        .n_threads = e->config->threads,
+        .isa = e->config->isa,
+        .plan = e->plan,
+    };
+    snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
+    for (size_t i = 0; i < n && i < EOG_MAX; i++)
+        setup->eog[setup->n_eog++] = eogs[i];
+}
+
+static void on_message(void *user, const struct message *msg);
+static void on_gone(void *user, const char *why);
+static const struct generation_events generation_events = {on_message, on_gone};
+
+static int start_generation(struct engines *e, struct err *err) {
+    int fds[STREAM_FDS_MAX];
+    uint32_t n_fds = 0;
+    struct msg_setup setup;
+    fds[n_fds++] = e->loaded->fd;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        if (!e->plan.cards[i].online)
+            continue;
+        const int rc = memory_for_card(&e->cards[i], &e->plan, i, err);
+        if (rc < 0)
+            return rc;
+        fds[n_fds++] = e->cards[i].weights_fd;
+    }
+    e->number++;
+    e->progress = (struct msg_progress){0};
+    e->expected = false;
+    e->why[0] = 0;
+    fill_setup(e, &setup);
+    return generation_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds,
+                            &generation_events, e, err);
+}
+
+static void wait_for_card(struct engines *e, const char *why) {
+    e->state = ENGINES_WAITING;
+    log_error("no card can serve the model: %s; requests wait %u s", why,
+              e->config->no_card_wait_s);
+    snprintf(e->why, sizeof e->why, "%s", why);
+    uv_timer_start(&e->timer, on_timer, (uint64_t)e->config->no_card_wait_s * 1000, 0);
+}
+
+static void rest(struct engines *e, const char *why) {
+    char text[600];
+    e->state = ENGINES_RESTING;
+    snprintf(text, sizeof text, "the engine does not stay alive: %s", why);
+    log_error("%s; the next try is in %d s", text, ENGINE_REST_S);
+    snprintf(e->why, sizeof e->why, "%s", why);
+    uv_timer_start(&e->timer, on_timer, ENGINE_REST_S * 1000, 0);
+    scheduler_refuse(e->scheduler, -EIO, text);
+    scheduler_fail_all(e->scheduler, -EIO, text);
+}
+
+static void start_next(struct engines *e) {
+    struct plan plan;
+    struct err err = {{0}};
+    int rc = make_plan(e, &plan, &err);
+    if (rc == 0) {
+        plan_finish(&e->plan);
+        e->plan = plan;
+        e->state = ENGINES_STARTING;
+        rc = start_generation(e, &err);
+        if (rc < 0)
+            rest(e, err.text);
+    } else {
+        wait_for_card(e, err.text);
+    }
+    changed(e);
+}
+
+int engines_load(struct engines *e, const struct loaded *loaded, struct err *err) {
+    struct plan plan;
+    e->loaded = loaded;
+    size_cards(e);
+    int rc = make_plan(e, &plan, err);
+    if (rc < 0) {
+        e->loaded = NULL;
+        return rc;
+    }
+    e->plan = plan;
+    scheduler_set_model(e->scheduler, loaded->tokenizer, plan.context, plan.max_sequences);
+    e->state = ENGINES_STARTING;
+    rc = start_generation(e, err);
+    changed(e);
+    return rc;
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct engines *e = timer->data;
+    switch (e->state) {
+    case ENGINES_WAITING:
+        scheduler_refuse(e->scheduler, -ENODEV, e->why);
+        scheduler_fail_all(e->scheduler, -ENODEV, e->why);
+        return;
+    case ENGINES_RESTING:
+        start_next(e);
+        return;
+    case ENGINES_STOPPING:
+        if (e->current)
+            generation_kill(e->current);
+        else
+            e->events.stopped(e->user);
+        return;
+    default:
+        return;
+    }
+}
+
+/* --- what it says --- */
+
+static void on_ready(struct engines *e, const struct msg_ready *ready) {
+    const uint64_t now = uv_hrtime();
+    e->ready = *ready;
+    if (e->state == ENGINES_STOPPING)
+        return;
+    e->state = ENGINES_SERVING;
+    if (e->ready_once) {
+        char event[256];
+        snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",
+                 (unsigned long long)e->number, (double)(now - e->gone_ns) * 1e-9,
+                 engines_online(e), engines_online(e) == 1 ? "" : "s");
+        const size_t n = strlen(e->last_event);
+        snprintf(e->last_event + n, sizeof e->last_event - n, "; %s", event);
+        log_notice("%s", event);
+    }
+    e->ready_once = true;
+    scheduler_refuse(e->scheduler, 0, NULL);
+    changed(e);
+    scheduler_engine_ready(e->scheduler, e->number, now);
+}
+
+static void on_lost(struct engines *e, uint32_t card) {
+    if (card >= e->n_cards || e->cards[card].lost)
+        return;
+    e->cards[card].lost = true;
+    e->expected = true;
+    memory_drop(&e->cards[card]);
+    snprintf(e->why, sizeof e->why, "card %u was lost", card);
+    log_warning("card %u is lost", card);
+    if (e->current)
+        generation_kill(e->current);
+}
+
+static void on_message(void *user, const struct message *msg) {
+    struct engines *e = user;
+    const uint64_t now = uv_hrtime();
+    switch (msg->type) {
+    case MSG_PROGRESS:
+        e->progress = msg->progress;
+        changed(e);
+        break;
+    case MSG_READY:
+        on_ready(e, &msg->ready);
+        break;
+    case MSG_FAILED:
+        snprintf(e->why, sizeof e->why, "%s", msg->failed.text);
+        break;
+    case MSG_TOKEN:
+        e->n_deaths = 0;
+        scheduler_on_token(e->scheduler, &msg->token, now);
+        break;
+    case MSG_PROMPT:
+        scheduler_on_prompt(e->scheduler, &msg->prompt);
+        break;
+    case MSG_END:
+        scheduler_on_end(e->scheduler, &msg->end, now);
+        break;
+    case MSG_CREDIT:
+        scheduler_on_credit(e->scheduler, &msg->credit);
+        break;
+    case MSG_PREEMPTED:
+        scheduler_on_preempted(e->scheduler, &msg->preempted);
+        break;
+    case MSG_LOST:
+        on_lost(e, msg->lost.card);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- its end --- */
+
+/* True: it is too often now. */
+static bool count_death(struct engines *e, uint64_t now) {
+    if (e->n_deaths == ENGINE_DEATHS_MAX) {
+        memmove(e->deaths_ns, e->deaths_ns + 1, sizeof e->deaths_ns - sizeof *e->deaths_ns);
+        e->n_deaths--;
+    }
+    e->deaths_ns[e->n_deaths++] = now;
+    return e->n_deaths == ENGINE_DEATHS_MAX &&
+           now - e->deaths_ns[0] < ENGINE_DEATHS_WINDOW_S * UINT64_C(1000000000);
+}
+
+static void on_gone(void *user, const char *why) {
+    struct engines *e = user;
+    struct scheduler_counts counts;
+    char text[512];
+    const uint64_t now = uv_hrtime();
+    const bool served = e->state == ENGINES_SERVING;
+    snprintf(text, sizeof text, "%s", e->why[0] ? e->why : why);
+    e->current = NULL;
+    e->gone_ns = now;
+    if (e->state == ENGINES_STOPPING) {
+        uv_timer_stop(&e->timer);
+        e->events.stopped(e->user);
+        return;
+    }
+    /* What said why, before it ever served, would say it again. */
+    if (!e->ready_once && e->why[0] && !e->expected) {
+        e->state = ENGINES_IDLE;
+        e->events.failed(e->user, text);
+        return;
+    }
+    scheduler_counts(e->scheduler, &counts);
+    snprintf(e->last_event, sizeof e->last_event, "generation %llu: %s",
+             (unsigned long long)e->number, text);
+    log_warning("the engine of generation %llu is gone: %s; %u running requests are replayed",
+                (unsigned long long)e->number, text, counts.running);
+    e->state = ENGINES_STARTING;
+    const bool counted = !e->expected && (!served || counts.running > 0);
+    scheduler_engine_gone(e->scheduler, e->number, now);
+    if (counted && count_death(e, now)) {
+        e->n_deaths = 0;
+        rest(e, text);
+        changed(e);
+        return;
+    }
+    start_next(e);
+}
+
+void engines_report(struct engines *e, const struct spawner_report *report) {
+    if (e->current)
+        generation_report(e->current, report);
+}
+
+/* --- asked for --- */
+
+int engines_lose(struct engines *e, uint32_t card, struct err *err) {
+    const struct msg_lose lose = {card};
+    if (card >= e->n_cards)
+        return err_set(err, -EINVAL, "there is no card %u; there are %u", card, e->n_cards);
+    if (e->cards[card].lost)
+        return err_set(err, -EINVAL, "card %u is lost already", card);
+    if (!e->current || e->state != ENGINES_SERVING)
+        return err_set(err, -ENODEV, "no engine is serving now");
+    const int rc = generation_send(e->current, MSG_LOSE, &lose);
+    return rc < 0 ? err_set(err, rc, "the engine is gone") : 0;
+}
+
+int engines_kill(struct engines *e, struct err *err) {
+    if (!e->current)
+        return err_set(err, -ENODEV, "no engine is running now");
+    e->expected = true;
+    generation_kill(e->current);
+    return 0;
+}
+
+void engines_stop(struct engines *e) {
+    if (e->state == ENGINES_STOPPING)
+        return;
+    e->state = ENGINES_STOPPING;
+    uv_timer_start(&e->timer, on_timer, e->current ? ENGINE_STOP_MS : 0, 0);
+    if (e->current)
+        generation_send(e->current, MSG_STOP, NULL);
+}
+
+void engines_finish(struct engines *e) {
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        memory_drop(&e->cards[i]);
+    plan_finish(&e->plan);
+    e->plan = (struct plan){0};
+}
+
+/* --- the scheduler's way in --- */
+
+static int admit(void *user, const struct msg_admit *msg) {
+    struct engines *e = user;
+    return e->current ? generation_send(e->current, MSG_ADMIT, msg) : -EPIPE;
+}
+
+static int cancel(void *user, uint64_t sequence) {
+    struct engines *e = user;
+    const struct msg_cancel msg = {sequence};
+    return e->current ? generation_send(e->current, MSG_CANCEL, &msg) : -EPIPE;
+}
+
+const struct scheduler_engine_ops engines_ops = {admit, cancel};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engines.h - the line of generations that serves a model, and its cards.
+ *
+ * Recovery is one path: whatever ended an engine, its process is waited for, a plan is made for the
+ * cards that are left, the next generation starts, and the scheduler replays.  A lost card keeps
+ * its number.  Weight memory is held here, over generations, while a card's ranges stay the same.
+ *
+ *   idle -> starting -> serving -> (gone) -> starting ...
+ *                                       \-> waiting   no plan fits the cards that are left
+ *                                       \-> resting   five deaths in a minute without a token
+ * Threads: one, the loop's. */
+#ifndef OCTARC_SERVICE_ENGINES_H
+#define OCTARC_SERVICE_ENGINES_H
+
+#include <uv.h>
+
+#include "daemon/channel/messages.h"
+#include "daemon/scheduler/scheduler.h"
+#include "daemon/service/config.h"
+#include "daemon/service/generation.h"
+#include "daemon/service/loaded.h"
+
+#define ENGINE_DEATHS_MAX      5
+#define ENGINE_DEATHS_WINDOW_S 60
+#define ENGINE_REST_S          30
+#define ENGINE_STOP_MS         3000
+#define STEP_ROWS_MAX          512
+
+enum engines_state {
+    ENGINES_IDLE,
+    ENGINES_STARTING,
+    ENGINES_SERVING,
+    ENGINES_WAITING,
+    ENGINES_RESTING,
+    ENGINES_STOPPING
+};
+
+struct engines_events {
+    void (*changed)(void *user); /* state or progress */
+    /* The first generation cannot come to life: a plan that does not fit, a file that is cut. */
+    void (*failed)(void *user, const char *text);
+    void (*stopped)(void *user);
+};
+
+struct engines {
+    uv_loop_t *loop; /* borrowed, as all of these */
+    struct spawner *spawner;
+    struct scheduler *scheduler;
+    const struct config *config;
+    const struct loaded *loaded; /* NULL: no model */
+    struct engines_events events;
+    void *user;
+
+    enum engines_state state;
+    bool ready_once;
+    struct generation *current;
+    uint64_t number; /* of the latest generation */
+    struct plan plan;
+    struct msg_ready ready; /* actual bytes, by the latest generation that said so */
+    struct engine_card {
+        bool lost;
+        uint64_t capacity_bytes;
+        int weights_fd; /* -1: none */
+        uint64_t weights_bytes;
+        struct plan_range *ranges; /* that it was made for; owned */
+        size_t n_ranges;
+    } cards[CARDS_MAX];
+    uint32_t n_cards;
+    struct msg_progress progress;
+
+    bool expected; /* the death to come was asked for */
+    char why[512]; /* what ends the current generation, where it is known */
+    uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
+    uint32_t n_deaths;
+    char last_event[640]; /* the last recovery in words; empty: none */
+    uv_timer_t timer;
+};
+
+/* Fill the borrowed parts first.  Nothing runs yet. */
+void engines_init(struct engines *engines);
+/* Start serving a model.  0; or the plan's error: nothing was started. */
+int engines_load(struct engines *engines, const struct loaded *loaded, struct err *err);
+/* A report of the spawner. */
+void engines_report(struct engines *engines, const struct spawner_report *report);
+uint32_t engines_online(const struct engines *engines);
+
+/* Rehearsals.  -EINVAL: no such card, or lost already; -ENODEV: no engine is there. */
+int engines_lose(struct engines *engines, uint32_t card, struct err *err);
+int engines_kill(struct engines *engines, struct err *err);
+
+/* End in good order; then events.stopped, never from inside this. */
+void engines_stop(struct engines *engines);
+/* After stopped: free what is held.  The timer is closed by the caller's loop. */
+void engines_finish(struct engines *engines);
+
+extern const struct scheduler_engine_ops engines_ops; /* user: struct engines */
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/generation.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/util/log.h"
+#include "octarc/error.h"
+
+struct generation {
+    uint64_t number;
+    struct spawner *spawner; /* borrowed */
+    struct stream stream;
+    uv_poll_t poll;
+    int polled; /* events */
+    pid_t pid;
+    bool kill_wanted, broken, over;
+    struct generation_events events;
+    void *user;
+};
+
+static void on_poll(uv_poll_t *poll, int status, int what);
+
+static void set_poll(struct generation *g) {
+    const int want =
+        g->broken ? 0 : UV_READABLE | (stream_wants_write(&g->stream) ? UV_WRITABLE : 0);
+    if (want == g->polled)
+        return;
+    g->polled = want;
+    if (want)
+        uv_poll_start(&g->poll, want, on_poll);
+    else
+        uv_poll_stop(&g->poll);
+}
+
+void generation_kill(struct generation *g) {
+    g->kill_wanted = true;
+    if (g->pid > 0 && !g->over)
+        spawner_kill(g->spawner, g->pid);
+}
+
+/* Nothing more can be said over the channel. */
+static void break_channel(struct generation *g) {
+    if (g->broken)
+        return;
+    g->broken = true;
+    set_poll(g);
+    generation_kill(g);
+}
+
+/* Everything the engine has said so far. */
+static void read_all(struct generation *g) {
+    struct message msg;
+    int rc;
+    while (!(rc = stream_read(&g->stream, &msg))) {
+        if (msg.type == MSG_HELLO && msg.hello.version != CHANNEL_VERSION) {
+            log_error("generation %llu speaks version %u of the channel, this is version %u",
+                      (unsigned long long)g->number, msg.hello.version, CHANNEL_VERSION);
+            rc = -EPROTO;
+        } else {
+            g->events.message(g->user, &msg);
+        }
+        message_finish(&msg);
+        if (rc)
+            break;
+    }
+    if (rc == -EPROTO)
+        log_error("generation %llu said something that is not of the channel",
+                  (unsigned long long)g->number);
+    if (rc != -EAGAIN)
+        break_channel(g);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int what) {
+    struct generation *g = poll->data;
+    if (status < 0) {
+        break_channel(g);
+        return;
+    }
+    if (what & UV_WRITABLE) {
+        const int rc = stream_flush(&g->stream);
+        if (rc < 0 && rc != -EAGAIN) {
+            break_channel(g);
+            return;
+        }
+    }
+    if (what & UV_READABLE)
+        read_all(g);
+    set_poll(g);
+}
+
+int generation_send(struct generation *g, enum message_type type, const void *msg) {
+    if (g->broken || g->over)
+        return -EPIPE;
+    const int rc = stream_send(&g->stream, type, msg);
+    if (rc < 0 && rc != -ENOMEM && rc != -EMSGSIZE) {
+        generation_kill(g);
+        return rc;
+    }
+    set_poll(g);
+    return rc;
+}
+
+pid_t generation_pid(const struct generation *g) {
+    return g->pid;
+}
+
+static void closed(uv_handle_t *handle) {
+    struct generation *g = handle->data;
+    stream_finish(&g->stream);
+    free(g);
+}
+
+static void describe(const struct generation *g, const struct spawner_report *r, char *out,
+                     size_t size) {
+    if (r->event == SPAWNER_FAILED)
+        snprintf(out, size, "could not be started: %s", strerror(-r->status));
+    else if (WIFSIGNALED(r->status))
+        snprintf(out, size, "%s by signal %d (%s)", g->kill_wanted ? "was ended" : "was killed",
+                 WTERMSIG(r->status), strsignal(WTERMSIG(r->status)));
+    else if (WEXITSTATUS(r->status) == 127)
+        snprintf(out, size, "its program could not be run");
+    else
+        snprintf(out, size, "ended with status %d", WEXITSTATUS(r->status));
+}
+
+void generation_report(struct generation *g, const struct spawner_report *r) {
+    char why[128];
+    if (r->generation != g->number || g->over)
+        return;
+    if (r->event == SPAWNER_STARTED) {
+        g->pid = r->pid;
+        if (g->kill_wanted)
+            generation_kill(g);
+        return;
+    }
+    if (!g->broken)
+        read_all(g); /* its last words count */
+    g->over = true;
+    g->broken = true;
+    set_poll(g);
+    describe(g, r, why, sizeof why);
+    g->events.gone(g->user, why);
+    uv_close((uv_handle_t *)&g->poll, closed);
+}
+
+/* HELLO and SETUP wait in the socket until the process is there. */
+static int introduce(struct generation *g, const struct msg_setup *setup, const int *fds,
+                     uint32_t n_fds) {
+    const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
+    const int rc = stream_send(&g->stream, MSG_HELLO, &hello);
+    return rc ? rc : stream_send_fds(&g->stream, MSG_SETUP, setup, fds, n_fds);
+}
+
+int generation_start(struct generation **generation, uv_loop_t *loop, struct spawner *spawner,
+                     const struct msg_setup *setup, const int *fds, uint32_t n_fds,
+                     const struct generation_events *events, void *user, struct err *err) {
+    int ends[2];
+    struct generation *g = calloc(1, sizeof *g);
+    if (!g)
+        return err_set(err, -ENOMEM, "no memory for an engine");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+        const int rc = -errno;
+        free(g);
+        return err_set(err, rc, "cannot make an engine's channel: %s", strerror(-rc));
+    }
+    stream_init(&g->stream, ends[0]);
+    g->number = setup->generation;
+    g->spawner = spawner;
+    g->events = *events;
+    g->user = user;
+    int rc = introduce(g, setup, fds, n_fds);
+    if (rc == 0 || rc == -EAGAIN)
+        rc = spawner_start_engine(spawner, g->number, ends[1]);
+    if (rc == 0)
+        rc = uv_poll_init(loop, &g->poll, ends[0]);
+    close(ends[1]);
+    if (rc < 0) {
+        stream_finish(&g->stream);
+        free(g);
+        return err_set(err, rc, "cannot start an engine: %s", strerror(-rc));
+    }
+    g->poll.data = g;
+    set_poll(g);
+    *generation = g;
+    return 0;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the protocol sees of the service. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/service/daemon.h"
+#include "octarc/error.h"
+
+static uint64_t host_now(void *user) {
+    (void)user;
+    return uv_hrtime();
+}
+
+static const char *kv_name(uint32_t type) {
+    return type == KV_F32 ? "f32" : type == KV_Q8_0 ? "q8_0" : "f16";
+}
+
+static void host_status(void *user, struct status_view *view) {
+    const struct daemon *d = user;
+    const struct engines *e = &d->engines;
+    *view = (struct status_view){
+        .state = d->state,
+        .status_text = d->status,
+        .version = OCTARC_VERSION,
+        .backend = "cpu",
+        .split = plan_split_name(e->loaded ? e->plan.split : (enum split)d->config.split),
+        .kv_type = kv_name(d->config.kv_type),
+        .model_path = d->config.model[0] ? d->config.model : NULL,
+        .generation = e->number,
+        .uptime_ns = uv_hrtime() - d->started_ns,
+        .n_cards = d->config.cards,
+        .cards_online = e->n_cards ? engines_online(e) : d->config.cards,
+        .context = e->loaded ? e->plan.context : d->config.context,
+        .max_sequences = d->config.max_sequences,
+        .load_done_bytes = e->progress.done_bytes,
+        .load_total_bytes = e->progress.total_bytes,
+        .last_event = e->last_event[0] ? e->last_event : NULL,
+    };
+}
+
+static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
+    const struct daemon *d = user;
+    const struct engines *e = &d->engines;
+    for (uint32_t i = 0; i < d->config.cards; i++) {
+        const bool lost = e->cards[i].lost, planned = e->loaded && !lost;
+        views[i] = (struct card_view){
+            .card = i,
+            .name = "simulated card",
+            .state = lost ? "lost" : "online",
+            .capacity_bytes = e->cards[i].capacity_bytes,
+            .plan = planned ? &e->plan.cards[i] : NULL,
+        };
+        if (!planned || i >= e->ready.n_cards)
+            continue;
+        views[i].weights_bytes = e->ready.cards[i].weights_bytes;
+        views[i].kv_bytes = e->ready.cards[i].kv_bytes;
+        views[i].scratch_bytes = e->ready.cards[i].scratch_bytes;
+        views[i].reused = e->ready.cards[i].reused;
+    }
+    return d->config.cards;
+}
+
+static const struct model_view *host_model(void *user) {
+    const struct daemon *d = user;
+    return d->engines.loaded ? &d->model : NULL;
+}
+
+static struct scheduler *host_scheduler(void *user) {
+    return ((struct daemon *)user)->scheduler;
+}
+
+static int check_drill(const struct daemon *d, struct err *err) {
+    if (config_drill(&d->config))
+        return 0;
+    return err_set(err, -EPERM, "faults are not rehearsed here; set the key drill = yes");
+}
+
+static int host_lose(void *user, uint32_t card, struct err *err) {
+    struct daemon *d = user;
+    const int rc = check_drill(d, err);
+    return rc < 0 ? rc : engines_lose(&d->engines, card, err);
+}
+
+static int host_kill(void *user, struct err *err) {
+    struct daemon *d = user;
+    const int rc = check_drill(d, err);
+    return rc < 0 ? rc : engines_kill(&d->engines, err);
+}
+
+static int host_reload(void *user, struct err *err) {
+    return daemon_reload(user, err);
+}
+
+struct job {
+    uv_work_t work;
+    void (*run)(void *arg);
+    void (*done)(void *arg);
+    void *arg;
+};
+
+static void job_run(uv_work_t *work) {
+    struct job *job = work->data;
+    job->run(job->arg);
+}
+
+static void job_done(uv_work_t *work, int status) {
+    struct job *job = work->data;
+    (void)status; /* jobs are never cancelled */
+    job->done(job->arg);
+    free(job);
+}
+
+static int host_offload(void *user, void (*run)(void *arg), void (*done)(void *arg), void *arg) {
+    struct daemon *d = user;
+    struct job *job = calloc(1, sizeof *job);
+    if (!job)
+        return -ENOMEM;
+    *job = (struct job){.run = run, .done = done, .arg = arg};
+    job->work.data = job;
+    const int rc = uv_queue_work(&d->loop, &job->work, job_run, job_done);
+    if (rc < 0)
+        free(job);
+    return rc;
+}
+
+void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
+    *host = (struct protocol_host){
+        .user = d,
+        .now_ns = host_now,
+        .status = host_status,
+        .cards = host_cards,
+        .model = host_model,
+        .scheduler = host_scheduler,
+        .drill_lose = host_lose,
+        .drill_kill_engine = host_kill,
+        .reload = host_reload,
+        .offload = host_offload,
+        .max_request_bytes = d->config.max_request_bytes,
+    };
+}
+
+void daemon_describe_model(struct daemon *d) {
+    const struct loaded *l = d->loaded;
+    d->model = (struct model_view){
+        .id = l->id,
+        .params = &l->model.params,
+        .tokenizer = l->tokenizer,
+        .chat = l->chat,
+        .chat_error = l->chat_error,
+        .bos_text = l->bos_text,
+        .eos_text = l->eos_text,
+        .created = l->created,
+        .file_bytes = l->model.file_bytes,
+        .n_params = l->n_params,
+        .context = d->engines.plan.context,
+    };
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/loaded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "models/chat/chat.h"
+#include "models/gguf.h"
+#include "models/tokenizer/tokenizer.h"
+#include "octarc/error.h"
+
+static int open_file(const char *path, struct err *err) {
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return err_set(err, -EINVAL, "the model %s is not a file", path);
+    }
+    return fd;
+}
+
+static char *id_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *id = strdup(slash ? slash + 1 : path);
+    const size_t n = id ? strlen(id) : 0;
+    if (n > 5 && !strcmp(id + n - 5, ".gguf"))
+        id[n - 5] = 0;
+    return id;
+}
+
+static char *token_text(const struct tokenizer *tokenizer, int32_t id) {
+    const char *bytes = "";
+    size_t n = 0;
+    if (id >= 0 && tokenizer_piece(tokenizer, id, true, &bytes, &n) < 0)
+        n = 0;
+    return strndup(bytes, n);
+}
+
+/* A template that cannot be used is no reason to refuse the model: chat says why, and the rest
+ * works. */
+static int read_template(struct loaded *l, const struct gguf *gguf) {
+    struct gguf_string source;
+    struct err why = {{0}};
+    if (gguf_string(gguf, "tokenizer.chat_template", &source, &why) < 0)
+        return 0;
+    const int rc = chat_template_create(&l->chat, source.bytes, source.n, &why);
+    if (rc == 0)
+        return 0;
+    l->chat_error = strdup(why.text);
+    return rc == -ENOMEM || !l->chat_error ? -ENOMEM : 0;
+}
+
+static int read_parts(struct loaded *l, const char *path, struct err *err) {
+    struct gguf *gguf = NULL;
+    int rc = gguf_open(&gguf, l->fd, path, err);
+    if (rc < 0)
+        return rc;
+    rc = model_read(&l->model, gguf, err);
+    if (rc == 0)
+        rc = tokenizer_create(&l->tokenizer, gguf, err);
+    if (rc == 0 && read_template(l, gguf) < 0)
+        rc = err_set(err, -ENOMEM, "no memory for the chat template of %s", path);
+    gguf_close(gguf);
+    return rc;
+}
+
+static int check_vocabulary(const struct loaded *l, struct err *err) {
+    const uint32_t tokens = tokenizer_n_vocab(l->tokenizer), rows = l->model.params.n_vocab;
+    if (tokens > rows)
+        return err_set(err, -EINVAL, "%s: the tokenizer has %u tokens, the embedding %u rows",
+                       l->path, tokens, rows);
+    return 0;
+}
+
+static int fill(struct loaded *l, const char *path, struct err *err) {
+    l->path = realpath(path, NULL);
+    l->id = id_of(path);
+    if (!l->path || !l->id)
+        return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
+    int rc = read_parts(l, path, err);
+    if (rc == 0)
+        rc = check_vocabulary(l, err);
+    if (rc < 0)
+        return rc;
+    l->bos_text = token_text(l->tokenizer, tokenizer_bos(l->tokenizer));
+    l->eos_text = token_text(l->tokenizer, tokenizer_eos(l->tokenizer));
+    if (!l->bos_text || !l->eos_text)
+        return err_set(err, -ENOMEM, "no memory for the model %s", path);
+    for (size_t i = 0; i < l->model.n_tensors; i++)
+        l->n_params += l->model.tensors[i].rows * l->model.tensors[i].cols;
+    l->created = (uint64_t)time(NULL);
+    return 0;
+}
+
+int loaded_open(struct loaded **loaded, const char *path, struct err *err) {
+    const int fd = open_file(path, err);
+    if (fd < 0)
+        return fd;
+    struct loaded *l = calloc(1, sizeof *l);
+    if (!l) {
+        close(fd);
+        return err_set(err, -ENOMEM, "no memory for the model %s", path);
+    }
+    l->fd = fd;
+    const int rc = fill(l, path, err);
+    if (rc < 0) {
+        loaded_close(l);
+        return rc;
+    }
+    *loaded = l;
+    return 0;
+}
+
+void loaded_close(struct loaded *l) {
+    if (!l)
+        return;
+    if (l->tokenizer)
+        tokenizer_destroy(l->tokenizer);
+    if (l->chat)
+        chat_template_destroy(l->chat);
+    model_finish(&l->model);
+    close(l->fd);
+    free(l->chat_error);
+    free(l->bos_text);
+    free(l->eos_text);
+    free(l->path);
+    free(l->id);
+    free(l);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "octarc/error.h"
+
+uint64_t memory_available(void) {
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return (kib ? kib : 1u << 20) * 1024u;
+}
+
+/* The ranges of one card lie together. */
+static const struct plan_range *ranges_of(const struct plan *plan, uint32_t card, size_t *n) {
+    size_t begin = 0;
+    while (begin < plan->n_ranges && plan->ranges[begin].card != card)
+        begin++;
+    size_t end = begin;
+    while (end < plan->n_ranges && plan->ranges[end].card == card)
+        end++;
+    *n = end - begin;
+    return plan->ranges + begin;
+}
+
+static bool same_range(const struct plan_range *a, const struct plan_range *b) {
+    return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
+           a->col_begin == b->col_begin && a->col_end == b->col_end && a->offset == b->offset &&
+           a->bytes == b->bytes;
+}
+
+static bool made_for(const struct engine_card *card, const struct plan_range *ranges, size_t n,
+                     uint64_t bytes) {
+    if (card->weights_fd < 0 || card->weights_bytes != bytes || card->n_ranges != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!same_range(&card->ranges[i], &ranges[i]))
+            return false;
+    return true;
+}
+
+void memory_drop(struct engine_card *card) {
+    if (card->weights_fd >= 0)
+        close(card->weights_fd);
+    card->weights_fd = -1;
+    free(card->ranges);
+    card->ranges = NULL;
+    card->n_ranges = 0;
+}
+
+static int make_fd(uint32_t number, uint64_t bytes) {
+    char name[32];
+    snprintf(name, sizeof name, "octarc-weights-%u", number);
+    const int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)bytes) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+        const int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number,
+                    struct err *err) {
+    size_t n;
+    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    const uint64_t bytes = plan->cards[number].weights_bytes;
+    if (made_for(card, ranges, n, bytes))
+        return 0;
+    memory_drop(card);
+    card->ranges = malloc((n + 1) * sizeof *card->ranges);
+    if (!card->ranges)
+        return err_set(err, -ENOMEM, "no memory for the ranges of card %u", number);
+    memcpy(card->ranges, ranges, n * sizeof *ranges);
+    card->n_ranges = n;
+    card->weights_bytes = bytes;
+    card->weights_fd = make_fd(number, bytes);
+    if (card->weights_fd >= 0)
+        return 0;
+    const int rc = card->weights_fd;
+    card->weights_fd = -1;
+    return err_set(err, rc, "cannot make %llu bytes of weight memory for card %u: %s",
+                   (unsigned long long)bytes, number, strerror(-rc));
+}

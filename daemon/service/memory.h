@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memory.h - the weight memory of simulated cards: memfds that outlive an engine. */
+#ifndef OCTARC_SERVICE_MEMORY_H
+#define OCTARC_SERVICE_MEMORY_H
+
+#include "daemon/service/engines.h"
+
+/* Bytes the machine could give out now (MemAvailable). */
+uint64_t memory_available(void);
+
+/* Make card->weights_fd what the plan says for this card.  Memory made for the same ranges is kept,
+ * with what is in it; it can neither grow nor shrink. */
+int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number,
+                    struct err *err);
+void memory_drop(struct engine_card *card);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "octarc/error.h"
+
+const char options_help[] =
+    "usage: octarcd [OPTION]...\n"
+    "Serve a language model on a Unix socket.\n"
+    "\n"
+    "  --config FILE          read FILE (" CONFIG_FILE_DEFAULT " where it exists)\n"
+    "  --check-config         check the configuration and end\n"
+    "  --listen PATH          the socket\n"
+    "  --model FILE           a GGUF file; none: serve without a model\n"
+    "  --context N            tokens of one sequence (the trained context, at most 4096)\n"
+    "  --backend auto|cpu     what computes\n"
+    "  --cards N              simulated cards, 1 to 8 (1)\n"
+    "  --card-memory SIZES    of each card, as in 2G or 2G,1G (a share of the free memory)\n"
+    "  --split auto|layer|tensor\n"
+    "                         how the model lies on the cards\n"
+    "  --kv-type f16|f32|q8_0 how keys and values are kept (f16)\n"
+    "  --threads N            of the computation (one a usable core)\n"
+    "  --max-sequences N      that run at once (16)\n"
+    "  --isa auto|portable|avx2|avx512\n"
+    "                         instruction set of the cpu backend\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 stopped in good order; 1 failure; 2 usage; 78 configuration or model.\n";
+
+static const char *const later[] = {"storage", "topology", "probe", NULL};
+
+static int take(struct options *o, const char *name, const char *value) {
+    if (!strcmp(name, "config")) {
+        o->config_path = value;
+    } else if (o->n < OPTIONS_MAX) {
+        o->set[o->n].name = name;
+        o->set[o->n++].value = value;
+    }
+    return 0;
+}
+
+static bool take_flag(struct options *o, const char *name) {
+    bool *flag = !strcmp(name, "check-config") ? &o->check_config
+                 : !strcmp(name, "help")       ? &o->help
+                 : !strcmp(name, "version")    ? &o->version
+                                               : NULL;
+    if (flag)
+        *flag = true;
+    return flag;
+}
+
+/* "--name=value" is cut in place. */
+int options_parse(struct options *options, int argc, char **argv, struct err *err) {
+    struct options o = {0};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-h")) {
+            o.help = true;
+            continue;
+        }
+        if (strncmp(argv[i], "--", 2) || !argv[i][2])
+            return err_set(err, -EINVAL, "'%.64s' is not an option", argv[i]);
+        char *name = argv[i] + 2, *value = strchr(name, '=');
+        const size_t n = value ? (size_t)(value - name) : strlen(name);
+        for (int k = 0; later[k]; k++)
+            if (strlen(later[k]) == n && !strncmp(later[k], name, n))
+                return err_set(err, -ENOTSUP, "--%s is not supported by this version", later[k]);
+        if (!value && take_flag(&o, name))
+            continue;
+        if (value)
+            *value++ = 0;
+        else if (i + 1 < argc)
+            value = argv[++i];
+        struct config scratch;
+        config_default(&scratch);
+        if (strcmp(name, "config") &&
+            config_option(&scratch, name, value ? value : "", err) == -ENOENT)
+            return -EINVAL;
+        if (!value)
+            return err_set(err, -EINVAL, "--%s needs a value", name);
+        if (o.n == OPTIONS_MAX)
+            return err_set(err, -EINVAL, "more than %d options", OPTIONS_MAX);
+        take(&o, name, value);
+    }
+    *options = o;
+    return 0;
+}
+
+int options_config(const struct options *options, struct config *config, bool *usage,
+                   struct err *err) {
+    struct config made;
+    config_default(&made);
+    *usage = false;
+    const char *path = options->config_path ? options->config_path : CONFIG_FILE_DEFAULT;
+    int rc = config_read(&made, path, err);
+    if (rc == -ENOENT && !options->config_path)
+        rc = 0; /* all defaults */
+    for (uint32_t i = 0; i < options->n && rc == 0; i++) {
+        rc = config_option(&made, options->set[i].name, options->set[i].value, err);
+        *usage = rc < 0;
+    }
+    if (rc == 0) {
+        rc = config_check(&made, err);
+        *usage = rc < 0 && options->n > 0;
+    }
+    if (rc == 0)
+        *config = made;
+    return rc;
+}

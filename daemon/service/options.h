@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.h - octarcd's command line. */
+#ifndef OCTARC_SERVICE_OPTIONS_H
+#define OCTARC_SERVICE_OPTIONS_H
+
+#include "daemon/service/config.h"
+
+#define OPTIONS_MAX 32 /* settings on one command line */
+
+struct options {
+    const char *config_path; /* NULL: CONFIG_FILE_DEFAULT where it exists */
+    bool check_config, help, version;
+    uint32_t n;
+    struct {
+        const char *name, *value; /* lent by argv */
+    } set[OPTIONS_MAX];
+};
+
+/* -EINVAL (err says which and what is known), -ENOTSUP (an option of later versions). */
+int options_parse(struct options *options, int argc, char **argv, struct err *err);
+/* Defaults, then the file, then the command line.  *usage: the error is the command line's. */
+int options_config(const struct options *options, struct config *config, bool *usage,
+                   struct err *err);
+extern const char options_help[];
+
+#endif
