@@ -55,8 +55,7 @@ static void open_done(uv_work_t *work, int status) {
         rc = engines_load(&d->engines, o->loaded, &o->err);
     if (rc == 0) {
         daemon_describe_model(d);
-        log_info("%s: %s, %s split: %s", d->model.id, d->model.params->arch,
-                 plan_split_name(d->engines.plan.split), d->engines.plan.reason);
+        log_info("%s: %s, %s", d->model.id, d->model.params->arch, d->engines.plan.reason);
     } else {
         refuse_model(d, o->err.text);
     }

@@ -85,7 +85,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
 
 static void on_message(void *user, const struct message *msg);
 static void on_gone(void *user, const char *why);
-static const struct generation_events generation_events = {on_message, on_gone};
+static const struct process_events process_events = {on_message, on_gone};
 
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
@@ -105,8 +105,8 @@ static int start_generation(struct engines *e, struct err *err) {
     e->expected = false;
     e->why[0] = 0;
     fill_setup(e, &setup);
-    return generation_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds,
-                            &generation_events, e, err);
+    return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &process_events, e,
+                         err);
 }
 
 static void wait_for_card(struct engines *e, const char *why) {
@@ -174,7 +174,7 @@ static void on_timer(uv_timer_t *timer) {
         return;
     case ENGINES_STOPPING:
         if (e->current)
-            generation_kill(e->current);
+            process_kill(e->current);
         else
             e->events.stopped(e->user);
         return;
@@ -215,7 +215,7 @@ static void on_lost(struct engines *e, uint32_t card) {
     snprintf(e->why, sizeof e->why, "card %u was lost", card);
     log_warning("card %u is lost", card);
     if (e->current)
-        generation_kill(e->current);
+        process_kill(e->current);
 }
 
 static void on_message(void *user, const struct message *msg) {
@@ -308,7 +308,7 @@ static void on_gone(void *user, const char *why) {
 
 void engines_report(struct engines *e, const struct spawner_report *report) {
     if (e->current)
-        generation_report(e->current, report);
+        process_report(e->current, report);
 }
 
 /* --- asked for --- */
@@ -321,7 +321,7 @@ int engines_lose(struct engines *e, uint32_t card, struct err *err) {
         return err_set(err, -EINVAL, "card %u is lost already", card);
     if (!e->current || e->state != ENGINES_SERVING)
         return err_set(err, -ENODEV, "no engine is serving now");
-    const int rc = generation_send(e->current, MSG_LOSE, &lose);
+    const int rc = process_send(e->current, MSG_LOSE, &lose);
     return rc < 0 ? err_set(err, rc, "the engine is gone") : 0;
 }
 
@@ -329,7 +329,7 @@ int engines_kill(struct engines *e, struct err *err) {
     if (!e->current)
         return err_set(err, -ENODEV, "no engine is running now");
     e->expected = true;
-    generation_kill(e->current);
+    process_kill(e->current);
     return 0;
 }
 
@@ -339,7 +339,7 @@ void engines_stop(struct engines *e) {
     e->state = ENGINES_STOPPING;
     uv_timer_start(&e->timer, on_timer, e->current ? ENGINE_STOP_MS : 0, 0);
     if (e->current)
-        generation_send(e->current, MSG_STOP, NULL);
+        process_send(e->current, MSG_STOP, NULL);
 }
 
 void engines_finish(struct engines *e) {
@@ -353,13 +353,13 @@ void engines_finish(struct engines *e) {
 
 static int admit(void *user, const struct msg_admit *msg) {
     struct engines *e = user;
-    return e->current ? generation_send(e->current, MSG_ADMIT, msg) : -EPIPE;
+    return e->current ? process_send(e->current, MSG_ADMIT, msg) : -EPIPE;
 }
 
 static int cancel(void *user, uint64_t sequence) {
     struct engines *e = user;
     const struct msg_cancel msg = {sequence};
-    return e->current ? generation_send(e->current, MSG_CANCEL, &msg) : -EPIPE;
+    return e->current ? process_send(e->current, MSG_CANCEL, &msg) : -EPIPE;
 }
 
 const struct scheduler_engine_ops engines_ops = {admit, cancel};

@@ -17,8 +17,8 @@
 #include "daemon/channel/messages.h"
 #include "daemon/scheduler/scheduler.h"
 #include "daemon/service/config.h"
-#include "daemon/service/generation.h"
 #include "daemon/service/loaded.h"
+#include "daemon/service/process.h"
 
 #define ENGINE_DEATHS_MAX      5
 #define ENGINE_DEATHS_WINDOW_S 60
@@ -53,7 +53,7 @@ struct engines {
 
     enum engines_state state;
     bool ready_once;
-    struct generation *current;
+    struct process *current;
     uint64_t number; /* of the latest generation */
     struct plan plan;
     struct msg_ready ready; /* actual bytes, by the latest generation that said so */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/service/generation.h"
+#include "daemon/service/process.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,21 +13,22 @@
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
-struct generation {
+struct process {
     uint64_t number;
     struct spawner *spawner; /* borrowed */
     struct stream stream;
     uv_poll_t poll;
     int polled; /* events */
     pid_t pid;
-    bool kill_wanted, broken, over;
-    struct generation_events events;
+    bool kill_wanted, asked; /* to be killed; by the owner, not for a broken channel */
+    bool broken, over;
+    struct process_events events;
     void *user;
 };
 
 static void on_poll(uv_poll_t *poll, int status, int what);
 
-static void set_poll(struct generation *g) {
+static void set_poll(struct process *g) {
     const int want =
         g->broken ? 0 : UV_READABLE | (stream_wants_write(&g->stream) ? UV_WRITABLE : 0);
     if (want == g->polled)
@@ -39,23 +40,28 @@ static void set_poll(struct generation *g) {
         uv_poll_stop(&g->poll);
 }
 
-void generation_kill(struct generation *g) {
+static void kill_now(struct process *g) {
     g->kill_wanted = true;
     if (g->pid > 0 && !g->over)
         spawner_kill(g->spawner, g->pid);
 }
 
+void process_kill(struct process *g) {
+    g->asked = true;
+    kill_now(g);
+}
+
 /* Nothing more can be said over the channel. */
-static void break_channel(struct generation *g) {
+static void break_channel(struct process *g) {
     if (g->broken)
         return;
     g->broken = true;
     set_poll(g);
-    generation_kill(g);
+    kill_now(g);
 }
 
 /* Everything the engine has said so far. */
-static void read_all(struct generation *g) {
+static void read_all(struct process *g) {
     struct message msg;
     int rc;
     while (!(rc = stream_read(&g->stream, &msg))) {
@@ -78,7 +84,7 @@ static void read_all(struct generation *g) {
 }
 
 static void on_poll(uv_poll_t *poll, int status, int what) {
-    struct generation *g = poll->data;
+    struct process *g = poll->data;
     if (status < 0) {
         break_channel(g);
         return;
@@ -95,34 +101,34 @@ static void on_poll(uv_poll_t *poll, int status, int what) {
     set_poll(g);
 }
 
-int generation_send(struct generation *g, enum message_type type, const void *msg) {
+int process_send(struct process *g, enum message_type type, const void *msg) {
     if (g->broken || g->over)
         return -EPIPE;
     const int rc = stream_send(&g->stream, type, msg);
     if (rc < 0 && rc != -ENOMEM && rc != -EMSGSIZE) {
-        generation_kill(g);
+        kill_now(g);
         return rc;
     }
     set_poll(g);
     return rc;
 }
 
-pid_t generation_pid(const struct generation *g) {
+pid_t process_pid(const struct process *g) {
     return g->pid;
 }
 
 static void closed(uv_handle_t *handle) {
-    struct generation *g = handle->data;
+    struct process *g = handle->data;
     stream_finish(&g->stream);
     free(g);
 }
 
-static void describe(const struct generation *g, const struct spawner_report *r, char *out,
+static void describe(const struct process *g, const struct spawner_report *r, char *out,
                      size_t size) {
     if (r->event == SPAWNER_FAILED)
         snprintf(out, size, "could not be started: %s", strerror(-r->status));
     else if (WIFSIGNALED(r->status))
-        snprintf(out, size, "%s by signal %d (%s)", g->kill_wanted ? "was ended" : "was killed",
+        snprintf(out, size, "%s by signal %d (%s)", g->asked ? "was ended" : "was killed",
                  WTERMSIG(r->status), strsignal(WTERMSIG(r->status)));
     else if (WEXITSTATUS(r->status) == 127)
         snprintf(out, size, "its program could not be run");
@@ -130,14 +136,14 @@ static void describe(const struct generation *g, const struct spawner_report *r,
         snprintf(out, size, "ended with status %d", WEXITSTATUS(r->status));
 }
 
-void generation_report(struct generation *g, const struct spawner_report *r) {
+void process_report(struct process *g, const struct spawner_report *r) {
     char why[128];
     if (r->generation != g->number || g->over)
         return;
     if (r->event == SPAWNER_STARTED) {
         g->pid = r->pid;
         if (g->kill_wanted)
-            generation_kill(g);
+            kill_now(g);
         return;
     }
     if (!g->broken)
@@ -151,18 +157,18 @@ void generation_report(struct generation *g, const struct spawner_report *r) {
 }
 
 /* HELLO and SETUP wait in the socket until the process is there. */
-static int introduce(struct generation *g, const struct msg_setup *setup, const int *fds,
+static int introduce(struct process *g, const struct msg_setup *setup, const int *fds,
                      uint32_t n_fds) {
     const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
     const int rc = stream_send(&g->stream, MSG_HELLO, &hello);
     return rc ? rc : stream_send_fds(&g->stream, MSG_SETUP, setup, fds, n_fds);
 }
 
-int generation_start(struct generation **generation, uv_loop_t *loop, struct spawner *spawner,
-                     const struct msg_setup *setup, const int *fds, uint32_t n_fds,
-                     const struct generation_events *events, void *user, struct err *err) {
+int process_start(struct process **process, uv_loop_t *loop, struct spawner *spawner,
+                  const struct msg_setup *setup, const int *fds, uint32_t n_fds,
+                  const struct process_events *events, void *user, struct err *err) {
     int ends[2];
-    struct generation *g = calloc(1, sizeof *g);
+    struct process *g = calloc(1, sizeof *g);
     if (!g)
         return err_set(err, -ENOMEM, "no memory for an engine");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
@@ -188,6 +194,6 @@ int generation_start(struct generation **generation, uv_loop_t *loop, struct spa
     }
     g->poll.data = g;
     set_poll(g);
-    *generation = g;
+    *process = g;
     return 0;
 }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* process.h - one engine process and its channel, in the front's loop.
+ *
+ * It is over when the process has been reaped and everything it had said has been read: then, and
+ * only then, gone() is called.  A channel that breaks or carries nonsense gets the process killed.
+ * Threads: one, the loop's. */
+#ifndef OCTARC_SERVICE_PROCESS_H
+#define OCTARC_SERVICE_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "daemon/channel/stream.h"
+#include "daemon/service/spawner.h"
+
+struct process;
+
+struct process_events {
+    void (*message)(void *user, const struct message *msg);
+    /* The process is gone; `why` in words.  The struct frees itself after this. */
+    void (*gone)(void *user, const char *why);
+};
+
+/* Starts a process with this SETUP; fds (borrowed) go with it. */
+int process_start(struct process **process, uv_loop_t *loop, struct spawner *spawner,
+                  const struct msg_setup *setup, const int *fds, uint32_t n_fds,
+                  const struct process_events *events, void *user, struct err *err);
+/* 0, or negative: the channel is broken and gone() will follow, never from inside this. */
+int process_send(struct process *process, enum message_type type, const void *msg);
+void process_kill(struct process *process);
+/* A report of the spawner; others' are ignored. */
+void process_report(struct process *process, const struct spawner_report *report);
+pid_t process_pid(const struct process *process); /* 0: not yet known */
+
+#endif

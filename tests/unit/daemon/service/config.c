@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/config.h"
+
+#include <errno.h>
+
+#include "daemon/placement/plan.h"
+#include "daemon/service/options.h"
+#include "octarc/error.h"
+#include "tests/check.h"
+
+static int parse(struct config *config, const char *text, struct err *err) {
+    return config_parse(config, text, strlen(text), "file", err);
+}
+
+/* The text is refused with all of these words, and the configuration stays as it was. */
+static void refused(const char *text, const char *const *words) {
+    struct config before, after;
+    struct err err = {{0}};
+    config_default(&before);
+    config_default(&after);
+    CHECK(parse(&after, text, &err) < 0);
+    CHECK(!memcmp(&before, &after, sizeof before));
+    for (; *words; words++)
+        if (!strstr(err.text, *words)) {
+            printf("# '%s' lacks '%s'\n", err.text, *words);
+            CHECK(false);
+        }
+}
+#define REFUSED(text, ...) refused(text, (const char *const[]){__VA_ARGS__, NULL})
+
+static void defaults_are_those_of_the_manual(void) {
+    struct config c;
+    config_default(&c);
+    CHECK_EQ(c.cards, 1);
+    CHECK_EQ(c.max_sequences, 16);
+    CHECK_EQ(c.kv_type, KV_F16);
+    CHECK_EQ(c.split, SPLIT_AUTO);
+    CHECK_EQ(c.max_queue, 1024);
+    CHECK_EQ(c.max_request_bytes, 8u << 20);
+    CHECK_EQ(c.log_level, 6);
+    CHECK(!config_drill(&c));
+}
+
+static void a_file_sets_keys(void) {
+    struct config c;
+    struct err err;
+    config_default(&c);
+    CHECK_EQ(
+        parse(&c,
+              "# a comment\n[engine]\nmodel = /m/a b.gguf\ncards = 3\n"
+              "card_memory = 2G,1G,512M\nsplit = tensor\nkv_type=q8_0\n[service]\ndrill = yes\n",
+              &err),
+        0);
+    CHECK(!strcmp(c.model, "/m/a b.gguf"));
+    CHECK_EQ(c.cards, 3);
+    CHECK_EQ(c.card_memory.n, 3);
+    CHECK_EQ(c.card_memory.bytes[2], 512u << 20);
+    CHECK_EQ(c.split, SPLIT_TENSOR);
+    CHECK_EQ(c.kv_type, KV_Q8_0);
+    CHECK(config_drill(&c));
+    CHECK_EQ(config_check(&c, &err), 0);
+}
+
+static void an_error_names_file_line_key_and_value(void) {
+    REFUSED("[engine]\n\ncards = 9\n", "file:3", "cards", "'9'", "1 to 8");
+    REFUSED("[engine]\ncards = 99999999999999999999\n", "file:2", "cards");
+    REFUSED("[engine]\ncards = 2x\n", "file:2", "'2x'");
+    REFUSED("[engine]\ncolour = red\n", "file:2", "colour", "[engine]", "context");
+    REFUSED("[motor]\ncards = 2\n", "file:2", "[motor]", "engine, service, queue, socket");
+    REFUSED("cards = 2\n", "file:1", "cards");
+    REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor");
+    REFUSED("[engine]\nsplit = hybrid\n", "file:2", "'hybrid'", "not supported");
+    REFUSED("[engine]\nbackend = level_zero\n", "file:2", "'level_zero'", "not supported");
+    REFUSED("[engine]\ncard_memory = 1G,,2G\n", "file:2", "card_memory");
+    REFUSED("[engine]\ncards = 2\ncards = 3\n", "file:3", "second time");
+    REFUSED("[engine]\nwhat is this\n", "file:2");
+}
+
+static void a_long_line_is_refused(void) {
+    char text[400] = "[engine]\nmodel = ";
+    memset(text + strlen(text), 'x', 300);
+    REFUSED(text, "file:2", "190");
+}
+
+static int options(struct options *o, struct err *err, const char *const *words) {
+    static char copies[16][64];
+    char *argv[17] = {"octarcd"};
+    int n = 1;
+    for (; *words; words++, n++) {
+        snprintf(copies[n - 1], sizeof copies[0], "%s", *words);
+        argv[n] = copies[n - 1];
+    }
+    return options_parse(o, n, argv, err);
+}
+#define OPTIONS(o, err, ...) options(o, err, (const char *const[]){__VA_ARGS__, NULL})
+
+static void the_command_line_wins_over_the_file(void) {
+    char path[] = "/tmp/octarc-config-XXXXXX";
+    const int fd = mkstemp(path);
+    const char text[] = "[engine]\ncards = 5\ncontext = 100\n";
+    CHECK(fd >= 0 && write(fd, text, sizeof text - 1) == sizeof text - 1);
+    close(fd);
+    struct options o;
+    struct config c;
+    struct err err;
+    bool usage;
+    CHECK_EQ(OPTIONS(&o, &err, "--config", path, "--cards=2", "--card-memory", "1G"), 0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    unlink(path);
+    CHECK_EQ(c.cards, 2);
+    CHECK_EQ(c.context, 100);
+    CHECK(config_drill(&c)); /* --cards: simulated */
+}
+
+static void reserved_and_unknown_options_are_refused_by_name(void) {
+    struct options o;
+    struct config c;
+    struct err err;
+    bool usage = false;
+    CHECK_EQ(OPTIONS(&o, &err, "--storage", "svm"), -ENOTSUP);
+    CHECK(strstr(err.text, "--storage"));
+    CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
+    CHECK_EQ(OPTIONS(&o, &err, "--topology=x"), -ENOTSUP);
+    CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);
+    CHECK(strstr(err.text, "--colour"));
+    CHECK_EQ(OPTIONS(&o, &err, "--cards"), -EINVAL);
+    CHECK(strstr(err.text, "needs a value"));
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--split", "hybrid"), 0);
+    CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
+    CHECK(strstr(err.text, "--split") && strstr(err.text, "hybrid"));
+    CHECK_EQ(
+        OPTIONS(&o, &err, "--config", "/dev/null", "--cards", "2", "--card-memory", "1G,1G,1G"), 0);
+    CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
+}
+
+/* Every key, in its section, with its default, commented out. */
+static void the_shipped_file_lists_every_key_with_its_default(void) {
+    FILE *file = fopen("systemd/octarc.conf", "re");
+    if (!file)
+        SKIP("systemd/octarc.conf is not here: run from the top of the tree");
+    char line[256], section[64] = "";
+    size_t found = 0;
+    while (fgets(line, sizeof line, file)) {
+        char name[64], value[64] = "";
+        if (sscanf(line, "[%63[^]]]", section) == 1)
+            continue;
+        if (sscanf(line, "#%63[a-z_] = %63[^\n]", name, value) < 1 || !strstr(line, " ="))
+            continue;
+        if (line[1] == ' ')
+            continue;
+        const struct config_key_view key = config_key(found);
+        CHECK(found < config_n_keys());
+        CHECK(!strcmp(key.section, section) && !strcmp(key.name, name));
+        CHECK(!strcmp(key.value, value));
+        found++;
+    }
+    fclose(file);
+    CHECK_EQ(found, config_n_keys());
+}
+
+CHECK_MAIN(T(defaults_are_those_of_the_manual), T(a_file_sets_keys),
+           T(an_error_names_file_line_key_and_value), T(a_long_line_is_refused),
+           T(the_command_line_wins_over_the_file),
+           T(reserved_and_unknown_options_are_refused_by_name),
+           T(the_shipped_file_lists_every_key_with_its_default))
