@@ -307,6 +307,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
     if (x->call)
         call_abandon(x->call);
     x->conn->exchange = NULL;
+    x->conn->soft_ms = 0;
     conn_phase(x->conn, PHASE_IDLE);
     buffer_finish(&x->body);
     buffer_finish(&x->out);

@@ -194,9 +194,12 @@ void lines_check(struct conn *conn, uint64_t now_ms) {
         conn->soft_ms = 0;
     else if (!conn->soft_ms)
         conn->soft_ms = now_ms;
-    const bool slow = conn->soft_ms && now_ms - conn->soft_ms >= limits->output_timeout_ms;
-    const bool stuck = waiting(conn) > 0 && rpc_session_pending(conn->rpc) == 0 &&
-                       now_ms - conn->progress_ms >= limits->output_timeout_ms;
+    /* A whole answer may take its time as long as it moves; what goes on must be kept up with. */
+    const bool goes_on = rpc_session_pending(conn->rpc) > 0;
+    const bool slow =
+        goes_on && conn->soft_ms && now_ms - conn->soft_ms >= limits->output_timeout_ms;
+    const bool stuck =
+        waiting(conn) > 0 && !goes_on && now_ms - conn->progress_ms >= limits->output_timeout_ms;
     if (slow || stuck) {
         conn->server->counts.slow++;
         conn_cut(conn);

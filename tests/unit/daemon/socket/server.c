@@ -448,6 +448,40 @@ static void large_answers_come_whole(void) {
     fake_server_stop(&f);
 }
 
+static void a_large_answer_may_be_read_slowly_but_must_move(void) {
+    short_limits();
+    f.limits.output_soft_bytes = 4096;
+    fake_server_start(&f);
+    struct buffer line = {0};
+    buffer_printf(&line, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", \"params\": "
+                         "{\"n\": 16, \"logprobs\": 2, \"prompt\": [");
+    for (int i = 0; i < 64; i++)
+        buffer_printf(&line, "%s\"x\"", i ? ", " : "");
+    buffer_append(&line, "]}}\n", 5);
+    const int patient = fake_connect(&f), gone = fake_connect(&f);
+    put(patient, line.bytes);
+    put(gone, line.bytes);
+    char bytes[40000], last = 0;
+    for (size_t n = 0; last != '\n'; usleep(30000)) { /* longer than output_timeout_ms in all */
+        struct pollfd p = {.fd = patient, .events = POLLIN};
+        CHECK(poll(&p, 1, 3000) > 0);
+        const ssize_t got = recv(patient, bytes, sizeof bytes, 0);
+        CHECK(got > 0);
+        last = bytes[got - 1];
+        n += (size_t)got;
+        CHECK(n < 100000000);
+    }
+    usleep(400000); /* nothing of it was read */
+    size_t n = 0;
+    for (ssize_t got; (got = recv(gone, bytes, sizeof bytes, 0)) > 0; n += (size_t)got)
+        last = bytes[got - 1];
+    CHECK(n > 0 && last != '\n');
+    buffer_finish(&line);
+    close(patient);
+    close(gone);
+    fake_server_stop(&f);
+}
+
 static void closing_ends_requests_under_way(void) {
     fake_server_init(&f);
     fake_server_start(&f);
@@ -478,4 +512,4 @@ CHECK_MAIN(T(a_connection_is_kept_and_requests_may_be_pipelined), T(another_firs
            T(hundreds_of_connections_that_leave_at_once_do_not_stop_the_loop),
            T(connections_over_the_limit_are_told_so),
            T(accepting_pauses_without_descriptors_and_goes_on), T(large_answers_come_whole),
-           T(closing_ends_requests_under_way))
+           T(a_large_answer_may_be_read_slowly_but_must_move), T(closing_ends_requests_under_way))
