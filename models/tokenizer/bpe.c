@@ -34,15 +34,20 @@ static uint32_t bucket_of(const struct bpe *b, const char *bytes, size_t left, s
 }
 
 /* "left right": the first space that is not the first character separates them. */
-static int add_rule(struct bpe *b, const struct gguf_string *s, uint32_t *at) {
+static int add_rule(struct bpe *b, const struct vocab *v, const struct gguf_string *s,
+                    uint32_t *at) {
     const char *space = s->n > 2 ? memchr(s->bytes + 1, ' ', s->n - 2) : NULL;
     if (!space)
         return -EINVAL;
     struct merge_rule *r = &b->rules[b->n_rules];
+    char *bytes = b->bytes + *at;
     r->offset = *at;
-    r->left = (uint32_t)vocab_bytes_of(s->bytes, (size_t)(space - s->bytes), b->bytes + *at);
-    r->right = (uint32_t)vocab_bytes_of(space + 1, (size_t)(s->bytes + s->n - space - 1),
-                                        b->bytes + *at + r->left);
+    r->left = (uint32_t)vocab_bytes_of(s->bytes, (size_t)(space - s->bytes), bytes);
+    r->right =
+        (uint32_t)vocab_bytes_of(space + 1, (size_t)(s->bytes + s->n - space - 1), bytes + r->left);
+    if (vocab_find(v, bytes, r->left) == NO_TOKEN ||
+        vocab_find(v, bytes + r->left, r->right) == NO_TOKEN)
+        return -EINVAL;
     *at += r->left + r->right;
     uint32_t *bucket = &b->buckets[bucket_of(b, b->bytes + r->offset, r->left, r->right)];
     /* Later in the chain means later in the file: a rule that stands twice keeps its first rank. */
@@ -53,7 +58,7 @@ static int add_rule(struct bpe *b, const struct gguf_string *s, uint32_t *at) {
     return 0;
 }
 
-int bpe_init(struct bpe *bpe, const struct gguf *gguf, struct err *err) {
+int bpe_init(struct bpe *bpe, const struct vocab *v, const struct gguf *gguf, struct err *err) {
     struct bpe b = {0};
     struct gguf_string *merges = NULL, pre = {"default", 7};
     char name[64];
@@ -84,8 +89,8 @@ int bpe_init(struct bpe *bpe, const struct gguf *gguf, struct err *err) {
     }
     memset(b.buckets, 0xff, b.n_buckets * sizeof *b.buckets);
     for (size_t i = 0; i < n && !rc; i++)
-        if ((rc = add_rule(&b, &merges[i], &at)))
-            err_set(err, rc, "%s: merge %zu ('%.*s') is not two pieces with a space between",
+        if ((rc = add_rule(&b, v, &merges[i], &at)))
+            err_set(err, rc, "%s: merge %zu ('%.*s') is not two tokens with a space between",
                     gguf_name(gguf), i, (int)(merges[i].n < 40 ? merges[i].n : 40),
                     merges[i].bytes);
     if (rc)
@@ -152,38 +157,40 @@ static int encode_word(const struct bpe *b, const struct vocab *v, struct merger
     return rc;
 }
 
-static int encode_valid(const struct bpe *b, const struct vocab *v, const char *text, size_t n,
-                        struct ids *ids) {
-    struct span *words;
-    size_t n_words;
-    struct merger m = {0};
-    int rc = splitter_cut(b->splitter, text, n, &words, &n_words);
-    if (rc)
+int bpe_work_init(struct bpe_work *work, const struct bpe *b) {
+    *work = (struct bpe_work){0};
+    return cutter_init(&work->cutter, b->splitter);
+}
+
+void bpe_work_finish(struct bpe_work *work) {
+    cutter_finish(&work->cutter);
+    merger_finish(&work->merger);
+}
+
+static int encode_valid(const struct bpe *b, const struct vocab *v, struct bpe_work *work,
+                        const char *text, size_t n, struct ids *ids) {
+    int rc = n ? cutter_run(&work->cutter, text, n) : 0;
+    if (n == 0 || rc)
         return rc;
-    for (size_t i = 0; i < n_words && !rc; i++)
-        rc = encode_word(b, v, &m, text, words[i], ids);
-    merger_finish(&m);
-    free(words);
+    for (size_t i = 0; i < work->cutter.n_spans && !rc; i++)
+        rc = encode_word(b, v, &work->merger, text, work->cutter.spans[i], ids);
     return rc;
 }
 
-int bpe_encode(const struct bpe *b, const struct vocab *v, const char *text, size_t n,
-               struct ids *ids) {
+int bpe_encode(const struct bpe *b, const struct vocab *v, struct bpe_work *work, const char *text,
+               size_t n, struct ids *ids) {
     size_t begin = 0, at = 0;
     int rc = 0;
     while (at < n && !rc) {
         const size_t length = utf8_length(text + at, n - at);
-        if (length > 0) {
+        if (length) {
             at += length;
             continue;
         }
-        if (at > begin)
-            rc = encode_valid(b, v, text + begin, at - begin, ids);
+        rc = encode_valid(b, v, work, text + begin, at - begin, ids);
         if (!rc)
             rc = add_piece(v, text + at, 1, ids);
         begin = ++at;
     }
-    if (!rc && at > begin)
-        rc = encode_valid(b, v, text + begin, at - begin, ids);
-    return rc;
+    return rc ? rc : encode_valid(b, v, work, text + begin, at - begin, ids);
 }

@@ -22,11 +22,21 @@ struct bpe {
     uint32_t n_buckets;
 };
 
-int bpe_init(struct bpe *bpe, const struct gguf *gguf, struct err *err);
+/* -EINVAL names the merge that is not two tokens of the vocabulary. */
+int bpe_init(struct bpe *bpe, const struct vocab *vocab, const struct gguf *gguf, struct err *err);
 void bpe_finish(struct bpe *bpe);
+/* Memory for one text, however many parts it is encoded in. */
+struct bpe_work {
+    struct cutter cutter;
+    struct merger merger;
+};
+
+int bpe_work_init(struct bpe_work *work, const struct bpe *bpe); /* -ENOMEM */
+void bpe_work_finish(struct bpe_work *work);                     /* zeroed is fine */
+
 /* Text without control tokens; valid UTF-8 is cut into words, other bytes are encoded one by one.
  */
-int bpe_encode(const struct bpe *bpe, const struct vocab *vocab, const char *text, size_t n,
-               struct ids *ids);
+int bpe_encode(const struct bpe *bpe, const struct vocab *vocab, struct bpe_work *work,
+               const char *text, size_t n, struct ids *ids);
 
 #endif

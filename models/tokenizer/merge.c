@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A symbol and the next one.  Both only grow, so another length of the two means that the pair is
+ * out of date. */
 struct pair {
     float rank;
-    int32_t left, right;
-    size_t n; /* bytes of both when the pair was made: anything else means it is out of date */
+    int32_t left;
+    uint32_t n; /* bytes of both when the pair was made */
 };
 
 void merger_finish(struct merger *m) {
@@ -21,7 +23,7 @@ void merger_clear(struct merger *m) {
 }
 
 int merger_add(struct merger *m, size_t begin, size_t n) {
-    if (m->n == INT32_MAX)
+    if (m->n == INT32_MAX || begin > UINT32_MAX - n)
         return -E2BIG;
     if (m->n == m->capacity) {
         const size_t more = m->capacity ? 2 * m->capacity : 64;
@@ -32,7 +34,7 @@ int merger_add(struct merger *m, size_t begin, size_t n) {
         m->capacity = more;
     }
     const int32_t i = (int32_t)m->n++;
-    m->symbols[i] = (struct symbol){begin, n, i - 1, -1};
+    m->symbols[i] = (struct symbol){(uint32_t)begin, (uint32_t)n, i - 1, -1};
     if (i)
         m->symbols[i - 1].next = i;
     return 0;
@@ -83,7 +85,7 @@ static int offer(struct merger *m, const char *text, merge_rank rank, const void
     if (left < 0 || right < 0)
         return 0;
     const struct symbol *a = &m->symbols[left], *b = &m->symbols[right];
-    struct pair pair = {.left = left, .right = right, .n = a->n + b->n};
+    struct pair pair = {.left = left, .n = a->n + b->n};
     return rank(user, text, a->begin, a->n, b->n, &pair.rank) ? push(m, pair) : 0;
 }
 
@@ -93,8 +95,11 @@ int merger_run(struct merger *m, const char *text, merge_rank rank, const void *
         rc = offer(m, text, rank, user, (int32_t)i - 1, (int32_t)i);
     while (m->n_pairs && !rc) {
         const struct pair pair = pop(m);
-        struct symbol *a = &m->symbols[pair.left], *b = &m->symbols[pair.right];
-        if (a->n == 0 || b->n == 0 || a->next != pair.right || a->n + b->n != pair.n)
+        struct symbol *a = &m->symbols[pair.left];
+        if (a->n == 0 || a->next < 0)
+            continue;
+        struct symbol *b = &m->symbols[a->next];
+        if (a->n + b->n != pair.n)
             continue;
         a->n += b->n;
         b->n = 0;

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct symbol {
-    size_t begin, n; /* bytes; n 0: joined to an earlier one */
+    uint32_t begin, n; /* bytes; n 0: joined to an earlier one */
     int32_t previous, next;
 };
 

@@ -19,9 +19,19 @@ void splitter_destroy(struct splitter *splitter);
 bool splitter_whole_words(const struct splitter *splitter); /* a word that is a token stays one */
 bool splitter_adds_bos(const struct splitter *splitter);    /* where the file does not say */
 
-/* Cut valid UTF-8 text.  *spans is the caller's; they cover the text without gaps.
+/* What cutting needs besides: made once for a text, used for each part of it, by one thread. */
+struct cutter {
+    const struct splitter *splitter;
+    void *data, *context, *stack;
+    struct span *spans; /* of the last cut; owned */
+    size_t n_spans;
+};
+
+int cutter_init(struct cutter *cutter, const struct splitter *splitter); /* -ENOMEM */
+void cutter_finish(struct cutter *cutter);                               /* zeroed is fine */
+
+/* Cut valid UTF-8 text into cutter->spans; they cover the text without gaps.
  * -ENOMEM; -E2BIG: a word that the patterns cannot handle within their limits. */
-int splitter_cut(const struct splitter *splitter, const char *text, size_t n, struct span **spans,
-                 size_t *n_spans);
+int cutter_run(struct cutter *cutter, const char *text, size_t n);
 
 #endif

@@ -56,23 +56,22 @@ static int add_symbol(const struct vocab *v, const char *p, size_t n, int32_t un
     return rc;
 }
 
-int spm_encode(const struct vocab *v, const char *text, size_t n, bool prefix, int32_t unknown,
-               struct ids *ids) {
-    struct merger m = {0};
+int spm_encode(const struct vocab *v, struct merger *m, const char *text, size_t n, bool prefix,
+               int32_t unknown, struct ids *ids) {
     size_t escaped_n;
     char *escaped = escape(text, n, prefix, &escaped_n);
     int rc = escaped ? 0 : -ENOMEM;
+    merger_clear(m);
     for (size_t i = 0; !rc && i < escaped_n;) {
         const size_t length = utf8_length(escaped + i, escaped_n - i);
         const size_t used = length > 0 ? length : 1;
-        rc = merger_add(&m, i, used);
+        rc = merger_add(m, i, used);
         i += used;
     }
     if (!rc)
-        rc = merger_run(&m, escaped, score_rank, v);
-    for (int32_t i = m.n ? 0 : -1; i >= 0 && !rc; i = m.symbols[i].next)
-        rc = add_symbol(v, escaped + m.symbols[i].begin, m.symbols[i].n, unknown, ids);
-    merger_finish(&m);
+        rc = merger_run(m, escaped, score_rank, v);
+    for (int32_t i = m->n ? 0 : -1; i >= 0 && !rc; i = m->symbols[i].next)
+        rc = add_symbol(v, escaped + m->symbols[i].begin, m->symbols[i].n, unknown, ids);
     free(escaped);
     return rc;
 }

@@ -7,6 +7,7 @@
 
 #include "models/gguf.h"
 #include "models/tokenizer/bpe.h"
+#include "models/tokenizer/special.h"
 #include "models/tokenizer/spm.h"
 #include "models/tokenizer/vocab.h"
 #include "octarc/error.h"
@@ -18,17 +19,16 @@ struct tokenizer {
     bool adds_bos, adds_eos, space_prefix;
     int32_t *eogs; /* owned, ascending */
     size_t n_eogs;
-    int32_t *special; /* owned: control and user-defined tokens, by first byte, longest first */
-    size_t n_special;
-    uint32_t special_begin[257]; /* of a first byte, in special */
+    struct special special;
 };
 
 /* ---- making one ----------------------------------------------------------------------------- */
 
-static int read_id(const struct gguf *gguf, const char *key, uint32_t n_vocab, int32_t *id,
-                   struct err *err) {
+/* otherwise: what an absent key means; NO_TOKEN too where the vocabulary ends before it. */
+static int read_id(const struct gguf *gguf, const char *key, uint32_t n_vocab, int32_t otherwise,
+                   int32_t *id, struct err *err) {
     uint32_t value;
-    *id = NO_TOKEN;
+    *id = otherwise < (int32_t)n_vocab ? otherwise : NO_TOKEN;
     if (!gguf_has(gguf, key))
         return 0;
     const int rc = gguf_u32(gguf, key, &value, err);
@@ -52,22 +52,6 @@ static int compare_ids(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Control tokens by the names that end a turn in published models. */
-static bool ends_turn(const struct tokenizer *t, uint32_t id) {
-    static const char *const names[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
-                                        "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
-                                        "<EOT>",         "_<EOT>",        "<|end_of_text|>",
-                                        "<|return|>",    "<|call|>",      "</s>"};
-    const struct token *token = &t->vocab.tokens[id];
-    if (token->type != TOKEN_CONTROL && token->type != TOKEN_USER)
-        return false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (token->n == strlen(names[i]) &&
-            !memcmp(t->vocab.bytes + token->offset, names[i], token->n))
-            return true;
-    return false;
-}
-
 static int find_eogs(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
     static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
@@ -75,13 +59,12 @@ static int find_eogs(struct tokenizer *t, const struct gguf *gguf, struct err *e
     int rc = t->eos == NO_TOKEN ? 0 : ids_add(&ids, t->eos);
     for (size_t i = 0; i < 2 && !rc; i++) {
         int32_t id;
-        rc = read_id(gguf, keys[i], t->vocab.n, &id, err);
+        rc = read_id(gguf, keys[i], t->vocab.n, NO_TOKEN, &id, err);
         if (!rc && id != NO_TOKEN)
             rc = ids_add(&ids, id);
     }
-    for (uint32_t i = 0; i < t->vocab.n && !rc; i++)
-        if (ends_turn(t, i))
-            rc = ids_add(&ids, (int32_t)i);
+    if (!rc)
+        rc = special_enders(&t->special, &t->vocab, &ids);
     if (ids.n)
         qsort(ids.at, ids.n, sizeof *ids.at, compare_ids);
     for (size_t i = 0; i < ids.n; i++)
@@ -91,34 +74,27 @@ static int find_eogs(struct tokenizer *t, const struct gguf *gguf, struct err *e
     return rc;
 }
 
-static bool is_special(const struct token *t) {
-    return (t->type == TOKEN_CONTROL || t->type == TOKEN_USER || t->type == TOKEN_UNKNOWN) && t->n;
-}
-
-/* Counting sort by first byte, then by length: descending, so the first match is the longest. */
-static int index_special(struct tokenizer *t) {
-    const struct vocab *v = &t->vocab;
-    uint32_t at[256] = {0};
-    for (uint32_t i = 0; i < v->n; i++)
-        if (is_special(&v->tokens[i])) {
-            at[(unsigned char)v->bytes[v->tokens[i].offset]]++;
-            t->n_special++;
-        }
-    t->special = calloc(t->n_special + 1, sizeof *t->special);
-    if (!t->special)
-        return -ENOMEM;
-    for (int c = 0; c < 256; c++)
-        t->special_begin[c + 1] = t->special_begin[c] + at[c];
-    memcpy(at, t->special_begin, sizeof at);
-    for (uint32_t i = 0; i < v->n; i++)
-        if (is_special(&v->tokens[i])) {
-            const unsigned char c = (unsigned char)v->bytes[v->tokens[i].offset];
-            uint32_t k = at[c]++;
-            for (; k > t->special_begin[c] && v->tokens[t->special[k - 1]].n < v->tokens[i].n; k--)
-                t->special[k] = t->special[k - 1];
-            t->special[k] = (int32_t)i;
-        }
-    return 0;
+/* Phi-3 was trained with its control tokens taking the white space behind them; its files do not
+ * say so. */
+static int find_stripping(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    static const char *const plain[] = {"<unk>", "<s>", "<|endoftext|>"};
+    struct gguf_string name;
+    if (!gguf_has(gguf, "general.name"))
+        return 0;
+    const int rc = gguf_string(gguf, "general.name", &name, err);
+    bool phi3 = false;
+    for (size_t i = 0; !rc && i + 4 <= name.n; i++)
+        phi3 |= !strncasecmp(name.bytes + i, "phi3", 4) ||
+                (i + 5 <= name.n && !strncasecmp(name.bytes + i, "phi-3", 5));
+    for (size_t i = 0; phi3 && i < t->special.n; i++) {
+        struct token *token = &t->vocab.tokens[t->special.ids[i]];
+        token->strips = true;
+        for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
+            if (token->key_n == strlen(plain[k]) &&
+                !memcmp(t->vocab.bytes + token->key, plain[k], token->key_n))
+                token->strips = false;
+    }
+    return rc;
 }
 
 static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
@@ -133,15 +109,16 @@ static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *
                        gguf_name(gguf), (int)(model.n < 40 ? model.n : 40), model.bytes);
     rc = vocab_init(&t->vocab, gguf, bpe, err);
     if (!rc && bpe)
-        rc = bpe_init(&t->bpe, gguf, err);
+        rc = bpe_init(&t->bpe, &t->vocab, gguf, err);
     const bool adds_bos = bpe ? !rc && splitter_adds_bos(t->bpe.splitter) : true;
     const uint32_t n = t->vocab.n;
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.bos_token_id", n, &t->bos, err);
+        rc = read_id(gguf, "tokenizer.ggml.bos_token_id", n, bpe ? NO_TOKEN : 1, &t->bos, err);
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", n, &t->eos, err);
+        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", n, bpe ? NO_TOKEN : 2, &t->eos, err);
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.unknown_token_id", n, &t->unknown, err);
+        rc = read_id(gguf, "tokenizer.ggml.unknown_token_id", n, bpe ? NO_TOKEN : 0, &t->unknown,
+                     err);
     if (!rc)
         rc = read_flag(gguf, "tokenizer.ggml.add_bos_token", adds_bos, &t->adds_bos, err);
     if (!rc)
@@ -157,9 +134,11 @@ int tokenizer_create(struct tokenizer **out, const struct gguf *gguf, struct err
         return err_set(err, -ENOMEM, "no memory for a tokenizer");
     int rc = read_model(t, gguf, err);
     if (!rc)
+        rc = special_init(&t->special, &t->vocab);
+    if (!rc)
         rc = find_eogs(t, gguf, err);
     if (!rc)
-        rc = index_special(t);
+        rc = find_stripping(t, gguf, err);
     if (rc == -ENOMEM)
         err_set(err, rc, "%s: no memory for the tokenizer", gguf_name(gguf));
     if (rc) {
@@ -176,7 +155,7 @@ void tokenizer_destroy(struct tokenizer *t) {
     vocab_finish(&t->vocab);
     bpe_finish(&t->bpe);
     free(t->eogs);
-    free(t->special);
+    special_finish(&t->special);
     free(t);
 }
 
@@ -219,49 +198,44 @@ int tokenizer_piece(const struct tokenizer *t, int32_t id, bool control, const c
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 
-/* The longest special token at text, or NO_TOKEN. */
-static int32_t special_at(const struct tokenizer *t, const char *text, size_t n, bool control) {
-    const unsigned char c = (unsigned char)text[0];
-    for (uint32_t k = t->special_begin[c]; k < t->special_begin[c + 1]; k++) {
-        const struct token *token = &t->vocab.tokens[t->special[k]];
-        if (token->n <= n && (control || token->type == TOKEN_USER) &&
-            !memcmp(t->vocab.bytes + token->offset, text, token->n))
-            return t->special[k];
-    }
-    return NO_TOKEN;
-}
-
-static int encode_plain(const struct tokenizer *t, const char *text, size_t n, bool prefix,
-                        struct ids *ids) {
+static int encode_plain(const struct tokenizer *t, struct bpe_work *work, const char *text,
+                        size_t n, struct ids *ids) {
     if (n == 0)
         return 0;
     return t->vocab.byte_level
-               ? bpe_encode(&t->bpe, &t->vocab, text, n, ids)
-               : spm_encode(&t->vocab, text, n, prefix && t->space_prefix, t->unknown, ids);
+               ? bpe_encode(&t->bpe, &t->vocab, work, text, n, ids)
+               : spm_encode(&t->vocab, &work->merger, text, n, t->space_prefix, t->unknown, ids);
 }
 
-static int encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
-                  struct ids *ids) {
+static size_t skip_space(const char *text, size_t n, size_t at) {
+    while (at < n && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r')))
+        at++;
+    return at;
+}
+
+static int encode(const struct tokenizer *t, struct bpe_work *work, const char *text, size_t n,
+                  unsigned flags, struct ids *ids) {
     size_t begin = 0, at = 0;
-    bool prefix = true; /* at the beginning, and behind a special token */
     int rc = 0;
     if (flags & ENCODE_SPECIAL && tokenizer_adds_bos(t))
         rc = ids_add(ids, t->bos);
     while (at < n && !rc) {
-        const int32_t id = special_at(t, text + at, n - at, flags & ENCODE_PARSE);
+        const int32_t id =
+            special_find(&t->special, &t->vocab, text + at, n - at, flags & ENCODE_PARSE);
         if (id == NO_TOKEN) {
             at++;
             continue;
         }
-        rc = encode_plain(t, text + begin, at - begin, prefix, ids);
+        rc = encode_plain(t, work, text + begin, at - begin, ids);
         if (!rc)
             rc = ids_add(ids, id);
-        at += t->vocab.tokens[id].n;
+        at += t->vocab.tokens[id].key_n;
+        if (t->vocab.tokens[id].strips)
+            at = skip_space(text, n, at);
         begin = at;
-        prefix = true;
     }
     if (!rc)
-        rc = encode_plain(t, text + begin, at - begin, prefix, ids);
+        rc = encode_plain(t, work, text + begin, at - begin, ids);
     if (!rc && flags & ENCODE_SPECIAL && t->adds_eos && t->eos != NO_TOKEN)
         rc = ids_add(ids, t->eos);
     return rc;
@@ -273,7 +247,11 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsi
     if (n > TOKENIZER_TEXT_MAX)
         return err_set(err, -E2BIG, "a text of %zu bytes, at most %u can be tokenized", n,
                        TOKENIZER_TEXT_MAX);
-    int rc = encode(t, text, n, flags, &ids);
+    struct bpe_work work = {0};
+    int rc = t->vocab.byte_level ? bpe_work_init(&work, &t->bpe) : 0;
+    if (!rc)
+        rc = encode(t, &work, text, n, flags, &ids);
+    bpe_work_finish(&work);
     if (!rc && !ids.at)
         rc = (ids.at = malloc(sizeof *ids.at)) ? 0 : -ENOMEM;
     if (rc) {

@@ -78,14 +78,15 @@ static size_t spaces_of(const char *text, size_t n, char *out) {
 /* Fill one token from its spelling; `at` is where its bytes go, with room for 2n. */
 static uint32_t fill_token(struct vocab *v, uint32_t id, const struct gguf_string *s, uint32_t at) {
     struct token *t = &v->tokens[id];
-    const bool plain = t->type != TOKEN_CONTROL && t->type != TOKEN_UNKNOWN;
+    const bool plain =
+        t->type != TOKEN_CONTROL && t->type != TOKEN_UNKNOWN && t->type != TOKEN_USER;
     int byte;
     t->offset = at;
     if (t->type == TOKEN_BYTE && (byte = byte_spelling(s->bytes, s->n)) >= 0) {
         v->bytes[at] = (char)byte;
         t->n = 1;
         v->byte_token[byte] = (int32_t)id;
-    } else if (v->byte_level && plain && t->type != TOKEN_USER) {
+    } else if (v->byte_level && plain) {
         t->n = (uint32_t)vocab_bytes_of(s->bytes, s->n, v->bytes + at);
         if (t->n == 1)
             v->byte_token[(unsigned char)v->bytes[at]] = (int32_t)id;
@@ -109,10 +110,10 @@ static uint32_t fill_token(struct vocab *v, uint32_t id, const struct gguf_strin
 
 static void index_token(struct vocab *v, uint32_t id) {
     struct token *t = &v->tokens[id];
-    if (t->type == TOKEN_CONTROL || t->type == TOKEN_UNKNOWN || t->type == TOKEN_BYTE)
-        return; /* never made from text */
+    if (t->type == TOKEN_CONTROL || t->type == TOKEN_UNKNOWN || t->type == TOKEN_BYTE || !t->key_n)
+        return; /* never made from text; an empty spelling is a hole that files do have */
     if (vocab_find(v, v->bytes + t->key, t->key_n) != NO_TOKEN)
-        return; /* spelled twice: the first id is the one that text becomes */
+        return; /* the same bytes spelled in two ways: text becomes the first id */
     uint32_t *bucket = &v->buckets[vocab_hash(v->bytes + t->key, t->key_n, 0) & (v->n_buckets - 1)];
     t->next = *bucket;
     *bucket = id;
@@ -143,6 +144,9 @@ static int read_attributes(struct vocab *v, const struct gguf *gguf, struct err 
                      gguf_name(gguf), v->n, n_scores, n_types);
     for (uint32_t i = 0; i < v->n && !rc; i++) {
         v->tokens[i].score = scores ? scores[i] : 0;
+        if (v->tokens[i].score != v->tokens[i].score)
+            rc = err_set(err, -EINVAL, "%s: the score of token %u is not a number", gguf_name(gguf),
+                         i);
         v->tokens[i].type = TOKEN_NORMAL;
         if (types && (types[i] < 0 || types[i] > TOKEN_BYTE))
             rc = err_set(err, -EINVAL, "%s: token %u has type %d, expected 1 to %d",
@@ -152,6 +156,31 @@ static int read_attributes(struct vocab *v, const struct gguf *gguf, struct err 
     }
     free(scores);
     free(types);
+    return rc;
+}
+
+/* Two tokens of one spelling: no way to tell which one text becomes. */
+static int check_spellings(const struct vocab *v, const struct gguf *gguf,
+                           const struct gguf_string *s, struct err *err) {
+    const uint32_t mask = v->n_buckets - 1; /* at least twice the tokens: never full */
+    uint32_t *seen = malloc(v->n_buckets * sizeof *seen);
+    int rc = seen ? 0 : -ENOMEM;
+    if (rc)
+        return err_set(err, rc, "%s: no memory for %u tokens", gguf_name(gguf), v->n);
+    memset(seen, 0xff, v->n_buckets * sizeof *seen);
+    for (uint32_t i = 0; i < v->n && !rc; i++) {
+        if (s[i].n == 0)
+            continue;
+        uint32_t k = (uint32_t)vocab_hash(s[i].bytes, s[i].n, 0) & mask;
+        for (; seen[k] != NONE; k = (k + 1) & mask)
+            if (s[seen[k]].n == s[i].n && !memcmp(s[seen[k]].bytes, s[i].bytes, s[i].n))
+                break;
+        if (seen[k] != NONE)
+            rc = err_set(err, -EINVAL, "%s: tokens %u and %u are both '%.*s'", gguf_name(gguf),
+                         seen[k], i, (int)(s[i].n < 40 ? s[i].n : 40), s[i].bytes);
+        seen[k] = i;
+    }
+    free(seen);
     return rc;
 }
 
@@ -185,11 +214,11 @@ int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, st
     if (!rc && (rc = allocate(&v, spellings, n)))
         err_set(err, rc, "%s: no memory for %zu tokens", gguf_name(gguf), n);
     if (!rc)
+        rc = check_spellings(&v, gguf, spellings, err);
+    if (!rc)
         rc = read_attributes(&v, gguf, err);
     memset(v.byte_token, 0xff, sizeof v.byte_token);
     for (uint32_t i = 0; i < n && !rc; i++) {
-        if (spellings[i].n == 0 && v.tokens[i].type == TOKEN_NORMAL && byte_level)
-            v.tokens[i].type = TOKEN_UNUSED; /* a hole: an id no text becomes */
         at = fill_token(&v, i, &spellings[i], at);
         index_token(&v, i);
     }

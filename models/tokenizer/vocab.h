@@ -27,6 +27,7 @@ struct token {
     uint32_t key, key_n; /* of its spelling for look-up (SPM: with U+2581), in vocab.bytes */
     float score;
     uint8_t type;
+    bool strips;   /* white space behind it in text belongs to it */
     uint32_t next; /* of the same hash bucket */
 };
 
@@ -34,7 +35,7 @@ struct vocab {
     struct token *tokens; /* owned */
     uint32_t n;
     char *bytes;       /* owned */
-    uint32_t *buckets; /* owned; normal, user-defined and byte tokens by spelling */
+    uint32_t *buckets; /* owned; normal, user-defined and unused tokens by spelling */
     uint32_t n_buckets;
     bool byte_level;
     int32_t byte_token[256]; /* -1: none */
@@ -45,7 +46,7 @@ struct vocab {
 int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, struct err *err);
 void vocab_finish(struct vocab *vocab);
 
-/* The token spelled so, or NO_TOKEN. */
+/* The normal, user-defined or unused token spelled so, or NO_TOKEN. */
 int32_t vocab_find(const struct vocab *vocab, const char *key, size_t n);
 
 /* A byte-level spelling as bytes into out (n bytes are enough); characters that stand for no byte

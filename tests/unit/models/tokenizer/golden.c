@@ -126,8 +126,12 @@ static void smollm2(void) {
     compare(default_model(), "goldens/tokenizer/smollm2.json");
 }
 
-static void spm_with_and_without_prefix(void) {
+static void spm_with_prefix(void) {
     compare(shared("goldens/tiny/llama-mha-tied-spm.gguf"), "goldens/tokenizer/tiny-spm.json");
+}
+
+static void spm_without_prefix(void) {
+    compare(shared("goldens/tiny/gemma3.gguf"), "goldens/tokenizer/tiny-spm-noprefix.json");
 }
 
 static void llama3(void) {
@@ -196,6 +200,14 @@ static void vectors_qwen2(void) {
     vectors("qwen2");
 }
 
+static void vectors_phi3(void) {
+    vectors("phi-3");
+}
+
+static void vectors_deepseek_llm(void) {
+    vectors("deepseek-llm");
+}
+
 static void vectors_deepseek_coder(void) {
     vectors("deepseek-coder");
 }
@@ -255,6 +267,7 @@ static void generated_model(void) {
     free(text);
 }
 
-CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_and_without_prefix), T(llama3), T(gpt4o),
-           T(vectors_gpt2), T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_deepseek_coder),
+CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_prefix), T(spm_without_prefix), T(llama3),
+           T(gpt4o), T(vectors_gpt2), T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3),
+           T(vectors_deepseek_llm), T(vectors_deepseek_coder),
            T(twice_the_text_takes_about_twice_the_time))
