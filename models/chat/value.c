@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/chat/value_impl.h"
+
+#define COMPARE_DEPTH 64
+
+struct chat_value *value_new(enum value_kind kind) {
+    struct chat_value *v = calloc(1, sizeof *v);
+    if (v) {
+        v->refs = 1;
+        v->kind = kind;
+    }
+    return v;
+}
+
+struct chat_value *chat_value_ref(struct chat_value *v) {
+    if (v)
+        v->refs++;
+    return v;
+}
+
+/* Values nest as deep as a request or a template may (both limited), so recursion is bounded. */
+void chat_value_unref(struct chat_value *v) {
+    if (!v || --v->refs)
+        return;
+    if (v->kind == V_STRING) {
+        free(v->string.bytes);
+    } else if (v->kind == V_LIST) {
+        for (size_t i = 0; i < v->list.n; i++)
+            chat_value_unref(v->list.items[i]);
+        free(v->list.items);
+    } else if (v->kind == V_DICT) {
+        for (size_t i = 0; i < v->dict.n; i++) {
+            chat_value_unref(v->dict.entries[i].key);
+            chat_value_unref(v->dict.entries[i].item);
+        }
+        free(v->dict.entries);
+    }
+    free(v);
+}
+
+struct chat_value *chat_none(void) {
+    return value_new(V_NONE);
+}
+
+struct chat_value *value_undefined(const char *name) {
+    struct chat_value *v = value_new(V_UNDEFINED);
+    if (v)
+        v->ref.name = name;
+    return v;
+}
+
+struct chat_value *chat_bool(bool value) {
+    struct chat_value *v = value_new(V_BOOL);
+    if (v)
+        v->boolean = value;
+    return v;
+}
+
+struct chat_value *chat_int(int64_t value) {
+    struct chat_value *v = value_new(V_INT);
+    if (v)
+        v->integer = value;
+    return v;
+}
+
+struct chat_value *chat_float(double value) {
+    struct chat_value *v = value_new(V_FLOAT);
+    if (v)
+        v->real = value;
+    return v;
+}
+
+struct chat_value *value_take_string(char *bytes, size_t n) {
+    struct chat_value *v = bytes ? value_new(V_STRING) : NULL;
+    if (!v) {
+        free(bytes);
+        return NULL;
+    }
+    v->string.bytes = bytes;
+    v->string.n = n;
+    return v;
+}
+
+struct chat_value *chat_string(const char *bytes, size_t n) {
+    char *copy = malloc(n + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, bytes, n);
+    copy[n] = 0;
+    return value_take_string(copy, n);
+}
+
+struct chat_value *value_text(const char *text) {
+    return chat_string(text, strlen(text));
+}
+
+struct chat_value *chat_list(void) {
+    return value_new(V_LIST);
+}
+
+struct chat_value *chat_dict(void) {
+    return value_new(V_DICT);
+}
+
+struct chat_value *chat_append(struct chat_value *list, struct chat_value *item) {
+    if (!list || !item)
+        goto fail;
+    if (list->list.n == list->list.capacity) {
+        const size_t more = list->list.capacity ? 2 * list->list.capacity : 4;
+        struct chat_value **items = realloc(list->list.items, more * sizeof *items);
+        if (!items)
+            goto fail;
+        list->list.items = items;
+        list->list.capacity = more;
+    }
+    list->list.items[list->list.n++] = item;
+    return list;
+
+fail:
+    chat_value_unref(list);
+    chat_value_unref(item);
+    return NULL;
+}
+
+int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value *item) {
+    if (!item)
+        return -ENOMEM;
+    for (size_t i = 0; i < dict->dict.n; i++)
+        if (value_equal(dict->dict.entries[i].key, key, 0)) {
+            chat_value_unref(dict->dict.entries[i].item);
+            dict->dict.entries[i].item = item;
+            return 0;
+        }
+    if (dict->dict.n == dict->dict.capacity) {
+        const size_t more = dict->dict.capacity ? 2 * dict->dict.capacity : 4;
+        struct entry *entries = realloc(dict->dict.entries, more * sizeof *entries);
+        if (!entries) {
+            chat_value_unref(item);
+            return -ENOMEM;
+        }
+        dict->dict.entries = entries;
+        dict->dict.capacity = more;
+    }
+    dict->dict.entries[dict->dict.n++] = (struct entry){chat_value_ref(key), item};
+    return 0;
+}
+
+struct chat_value *chat_set(struct chat_value *dict, const char *key, struct chat_value *item) {
+    struct chat_value *k = value_text(key);
+    if (!dict || !item || !k) {
+        chat_value_unref(item);
+        chat_value_unref(dict);
+        chat_value_unref(k);
+        return NULL;
+    }
+    const int rc = dict_put(dict, k, item);
+    chat_value_unref(k);
+    if (rc) {
+        chat_value_unref(dict);
+        return NULL;
+    }
+    return dict;
+}
+
+struct chat_value *dict_get(const struct chat_value *dict, const char *key, size_t n) {
+    for (size_t i = 0; i < dict->dict.n; i++) {
+        const struct chat_value *k = dict->dict.entries[i].key;
+        if (k->kind == V_STRING && k->string.n == n && !memcmp(k->string.bytes, key, n))
+            return dict->dict.entries[i].item;
+    }
+    return NULL;
+}
+
+struct chat_value *dict_find(const struct chat_value *dict, const struct chat_value *key) {
+    for (size_t i = 0; i < dict->dict.n; i++)
+        if (value_equal(dict->dict.entries[i].key, key, 0))
+            return dict->dict.entries[i].item;
+    return NULL;
+}
+
+bool value_true(const struct chat_value *v) {
+    switch (v->kind) {
+    case V_NONE:
+    case V_UNDEFINED:
+        return false;
+    case V_BOOL:
+        return v->boolean;
+    case V_INT:
+        return v->integer != 0;
+    case V_FLOAT:
+        return v->real != 0;
+    case V_STRING:
+        return v->string.n > 0;
+    case V_LIST:
+        return v->list.n > 0;
+    case V_DICT:
+        return v->is_namespace || v->dict.n > 0;
+    case V_MACRO:
+    case V_BUILTIN:
+        return true;
+    }
+    return false;
+}
+
+bool value_is_number(const struct chat_value *v) {
+    return v->kind == V_INT || v->kind == V_FLOAT || v->kind == V_BOOL;
+}
+
+double value_real(const struct chat_value *v) {
+    return v->kind == V_FLOAT ? v->real : v->kind == V_INT ? (double)v->integer : v->boolean;
+}
+
+static bool dicts_equal(const struct chat_value *a, const struct chat_value *b, int depth) {
+    if (a->dict.n != b->dict.n)
+        return false;
+    for (size_t i = 0; i < a->dict.n; i++) {
+        const struct chat_value *other = dict_find(b, a->dict.entries[i].key);
+        if (!other || !value_equal(a->dict.entries[i].item, other, depth + 1))
+            return false;
+    }
+    return true;
+}
+
+bool value_equal(const struct chat_value *a, const struct chat_value *b, int depth) {
+    if (a == b)
+        return true;
+    if (depth > COMPARE_DEPTH)
+        return false;
+    if (value_is_number(a) && value_is_number(b))
+        return a->kind == V_INT && b->kind == V_INT ? a->integer == b->integer
+                                                    : value_real(a) == value_real(b);
+    if (a->kind != b->kind)
+        return false;
+    switch (a->kind) {
+    case V_NONE:
+    case V_UNDEFINED:
+        return true;
+    case V_STRING:
+        return a->string.n == b->string.n && !memcmp(a->string.bytes, b->string.bytes, a->string.n);
+    case V_LIST:
+        if (a->list.n != b->list.n)
+            return false;
+        for (size_t i = 0; i < a->list.n; i++)
+            if (!value_equal(a->list.items[i], b->list.items[i], depth + 1))
+                return false;
+        return true;
+    case V_DICT:
+        return dicts_equal(a, b, depth);
+    default:
+        return false;
+    }
+}
+
+int value_compare(const struct chat_value *a, const struct chat_value *b, bool *ok) {
+    *ok = true;
+    if (a->kind == V_INT && b->kind == V_INT)
+        return (a->integer > b->integer) - (a->integer < b->integer);
+    if (value_is_number(a) && value_is_number(b))
+        return (value_real(a) > value_real(b)) - (value_real(a) < value_real(b));
+    if (a->kind == V_STRING && b->kind == V_STRING) {
+        const size_t n = a->string.n < b->string.n ? a->string.n : b->string.n;
+        const int c = memcmp(a->string.bytes, b->string.bytes, n);
+        return c ? (c > 0) - (c < 0) : (a->string.n > b->string.n) - (a->string.n < b->string.n);
+    }
+    if (a->kind == V_LIST && b->kind == V_LIST) {
+        for (size_t i = 0; i < a->list.n && i < b->list.n && *ok; i++) {
+            if (value_equal(a->list.items[i], b->list.items[i], 0))
+                continue;
+            return a->list.items[i]->kind == V_LIST
+                       ? (*ok = false, 0)
+                       : value_compare(a->list.items[i], b->list.items[i], ok);
+        }
+        return (a->list.n > b->list.n) - (a->list.n < b->list.n);
+    }
+    *ok = false;
+    return 0;
+}
+
+const char *value_type_name(const struct chat_value *v) {
+    static const char *const names[] = {"none",    "undefined", "a boolean", "an integer",
+                                        "a float", "a string",  "a list",    "a dict",
+                                        "a macro", "a function"};
+    return names[v->kind];
+}

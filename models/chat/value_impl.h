@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* value_impl.h - inside chat: what a value is made of. */
+#ifndef OCTARC_MODELS_CHAT_VALUE_IMPL_H
+#define OCTARC_MODELS_CHAT_VALUE_IMPL_H
+
+#include "models/chat/value.h"
+
+enum value_kind {
+    V_NONE,
+    V_UNDEFINED,
+    V_BOOL,
+    V_INT,
+    V_FLOAT,
+    V_STRING,
+    V_LIST, /* a tuple too: only printing one tells them apart */
+    V_DICT,
+    V_MACRO,   /* ast */
+    V_BUILTIN, /* a function, by its place in the table */
+};
+
+struct node;
+
+struct entry {
+    struct chat_value *key; /* a string, or another hashable value */
+    struct chat_value *item;
+};
+
+struct chat_value {
+    unsigned refs;
+    enum value_kind kind;
+    bool is_namespace; /* V_DICT: attributes may be set */
+    bool is_tuple;     /* V_LIST: printed with parentheses */
+    union {
+        bool boolean;
+        int64_t integer;
+        double real;
+        struct {
+            char *bytes; /* terminated */
+            size_t n;
+        } string;
+        struct {
+            struct chat_value **items;
+            size_t n, capacity;
+        } list;
+        struct {
+            struct entry *entries; /* in order of insertion */
+            size_t n, capacity;
+        } dict;
+        struct {
+            const struct node *macro;
+            const char *name; /* V_UNDEFINED: of what is not there; V_BUILTIN */
+        } ref;
+    };
+};
+
+struct chat_value *value_new(enum value_kind kind);
+struct chat_value *value_undefined(const char *name); /* borrowed; may be NULL */
+/* Take over a malloc'ed, terminated string. */
+struct chat_value *value_take_string(char *bytes, size_t n);
+struct chat_value *value_text(const char *text);
+
+bool value_true(const struct chat_value *v);
+bool value_equal(const struct chat_value *a, const struct chat_value *b, int depth);
+/* -1, 0, 1; *ok false when the two cannot be ordered. */
+int value_compare(const struct chat_value *a, const struct chat_value *b, bool *ok);
+bool value_is_number(const struct chat_value *v); /* booleans count, as in Python */
+double value_real(const struct chat_value *v);
+const char *value_type_name(const struct chat_value *v);
+
+/* Lent; NULL when the key is not there. */
+struct chat_value *dict_get(const struct chat_value *dict, const char *key, size_t n);
+struct chat_value *dict_find(const struct chat_value *dict, const struct chat_value *key);
+/* Takes over the item; the key is referenced.  -ENOMEM. */
+int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value *item);
+
+#endif

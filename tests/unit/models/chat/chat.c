@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cases.json holds what Jinja itself makes of each template (make_cases.py). */
+#include "models/chat/chat.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "models/gguf.h"
+#include "octarc/error.h"
+#include "tests/check.h"
+
+static struct chat_value *from_json(const cJSON *j) {
+    struct chat_value *v;
+    const cJSON *c;
+    if (cJSON_IsNull(j))
+        return chat_none();
+    if (cJSON_IsBool(j))
+        return chat_bool(cJSON_IsTrue(j));
+    if (cJSON_IsNumber(j))
+        return (double)j->valueint == j->valuedouble ? chat_int(j->valueint)
+                                                     : chat_float(j->valuedouble);
+    if (cJSON_IsString(j))
+        return chat_string(j->valuestring, strlen(j->valuestring));
+    if (cJSON_IsArray(j)) {
+        v = chat_list();
+        cJSON_ArrayForEach(c, j) v = chat_append(v, from_json(c));
+        return v;
+    }
+    v = chat_dict();
+    cJSON_ArrayForEach(c, j) v = chat_set(v, c->string, from_json(c));
+    return v;
+}
+
+static cJSON *read_json(const char *path) {
+    static char text[1 << 20];
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return NULL;
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    cJSON *json = cJSON_Parse(text);
+    CHECK(json != NULL);
+    return json;
+}
+
+static int render(const char *source, struct chat_value *globals, char **text, struct err *err) {
+    struct chat_template *t = NULL;
+    size_t n;
+    int rc = chat_template_create(&t, source, strlen(source), err);
+    if (!rc)
+        rc = chat_template_render(t, globals, text, &n, err);
+    chat_template_destroy(t);
+    return rc;
+}
+
+static void templates_render_as_jinja_renders_them(void) {
+    cJSON *json = read_json("tests/unit/models/chat/cases.json");
+    struct chat_value *globals = from_json(cJSON_GetObjectItemCaseSensitive(json, "context"));
+    const cJSON *c;
+    int wrong = 0, n = 0;
+    cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(json, "cases")) {
+        const char *source = cJSON_GetObjectItemCaseSensitive(c, "template")->valuestring;
+        const cJSON *want = cJSON_GetObjectItemCaseSensitive(c, "output");
+        struct err err = {{0}};
+        char *text = NULL;
+        const int rc = render(source, globals, &text, &err);
+        if (want ? rc != 0 || strcmp(text, want->valuestring) : rc == 0) {
+            printf("# %s\n#   got  %s\n#   want %s\n", source, rc ? err.text : text,
+                   want ? want->valuestring : "an error");
+            wrong++;
+        }
+        if (rc)
+            CHECK(strstr(err.text, "line "));
+        free(text);
+        n++;
+    }
+    printf("# %d cases\n", n);
+    CHECK(n > 180);
+    CHECK_EQ(wrong, 0);
+    chat_value_unref(globals);
+    cJSON_Delete(json);
+}
+
+static void hostile_templates_end_with_an_error(void) {
+    static const char *const sources[] = {
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 1000000000000 }}",
+        "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s "
+        "~ "
+        "ns.s %}{% endfor %}{{ ns.s }}",
+        "{{ range(1000000000) }}",
+        "{{ 9223372036854775807 + 1 }}",
+        "{{ 99999999999999999999 }}",
+        "{% set ns = namespace() %}{% set ns.me = ns %}",
+        "{% set l = [] %}{{ l.append(l) }}",
+        "{{ 2 ** 99 }}",
+        "{% if",
+        "{{ 'open",
+        "{# open",
+        "{% for x in y %}",
+        "{% endfor %}",
+        "{{ }}",
+        "{{ a b }}",
+        "{% break %}",
+        "{{ (1 }}",
+        "{{ x.__class__.y.z }}",
+    };
+    struct chat_value *globals = chat_dict();
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        struct err err = {{0}};
+        char *text = NULL;
+        const clock_t begin = clock();
+        const int rc = render(sources[i], globals, &text, &err);
+        if (rc == 0)
+            printf("# no error: %s -> %.60s\n", sources[i], text);
+        CHECK(rc == -EINVAL || rc == -E2BIG);
+        CHECK(err.text[0]);
+        CHECK((double)(clock() - begin) / CLOCKS_PER_SEC < 10);
+    }
+    chat_value_unref(globals);
+}
+
+static void deep_nesting_needs_no_deep_stack(void) {
+    static char source[300000];
+    struct chat_value *globals = chat_dict();
+    static const char *const opens[] = {
+        "{{ (", "{{ [", "{{ {1: ", "{{ not ", "{{ -", "{{ a if b else "};
+    for (size_t k = 0; k < sizeof opens / sizeof *opens; k++) {
+        char *text = NULL;
+        struct err err;
+        size_t at = (size_t)sprintf(source, "{{ ");
+        for (int i = 0; i < 20000; i++)
+            at = (size_t)(stpcpy(source + at, opens[k] + 3) - source);
+        CHECK(render(source, globals, &text, &err) != 0);
+    }
+    strcpy(source, "");
+    size_t at = 0;
+    for (int i = 0; i < 20000; i++)
+        at += (size_t)sprintf(source + at, "{%% if 1 %%}");
+    char *text = NULL;
+    CHECK(render(source, globals, &text, NULL) != 0);
+    at = (size_t)sprintf(source, "{{ 1");
+    for (int i = 0; i < 50000; i++)
+        at += (size_t)sprintf(source + at, "+1");
+    sprintf(source + at, " }}");
+    CHECK(render(source, globals, &text, NULL) != 0);
+    chat_value_unref(globals);
+}
+
+static struct chat_template *model_template(void) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char path[512];
+    struct gguf *gguf;
+    struct gguf_string source;
+    struct chat_template *t;
+    snprintf(path, sizeof path, "%s%s/octarc/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+             cache ? cache : home, cache ? "" : "/.cache");
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        SKIP("the default model is not in the cache");
+    CHECK_EQ(gguf_open(&gguf, fd, path, NULL), 0);
+    CHECK_EQ(gguf_string(gguf, "tokenizer.chat_template", &source, NULL), 0);
+    CHECK_EQ(chat_template_create(&t, source.bytes, source.n, NULL), 0);
+    gguf_close(gguf);
+    close(fd);
+    return t;
+}
+
+static void the_default_models_template_matches_the_reference(void) {
+    const char *dir = getenv("OCTARC_SHARED");
+    char path[512];
+    snprintf(path, sizeof path, "%s/goldens/chat/smollm2.json", dir ? dir : "../shared");
+    cJSON *json = read_json(path);
+    if (!json)
+        SKIP("the golden data (../shared/goldens) is not here");
+    struct chat_template *t = model_template();
+    const cJSON *c;
+    cJSON_ArrayForEach(c, json) {
+        struct chat_value *g = chat_dict();
+        char *text;
+        size_t n;
+        g = chat_set(g, "messages", from_json(cJSON_GetObjectItemCaseSensitive(c, "messages")));
+        g = chat_set(g, "add_generation_prompt", chat_bool(true));
+        CHECK_EQ(chat_template_render(t, g, &text, &n, NULL), 0);
+        const char *want = cJSON_GetObjectItemCaseSensitive(c, "prompt")->valuestring;
+        if (strcmp(text, want))
+            printf("# got %s\n# want %s\n", text, want);
+        CHECK(!strcmp(text, want));
+        free(text);
+        chat_value_unref(g);
+    }
+    chat_template_destroy(t);
+    cJSON_Delete(json);
+}
+
+CHECK_MAIN(T(templates_render_as_jinja_renders_them), T(hostile_templates_end_with_an_error),
+           T(deep_nesting_needs_no_deep_stack),
+           T(the_default_models_template_matches_the_reference))
