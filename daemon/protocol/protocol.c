@@ -180,9 +180,13 @@ static void http_stream(struct call *call) {
 }
 
 static void http_chunk(struct call *call, const char *json, size_t n) {
-    call->http->data(call->user, "data: ", 6);
-    call->http->data(call->user, json, n);
-    call->http->data(call->user, "\n\n", 2);
+    /* In one piece: the limits of a slow client count whole chunks. */
+    struct buffer event = {0};
+    buffer_reserve(&event, n + 8);
+    if (!buffer_append(&event, "data: ", 6) && !buffer_append(&event, json, n) &&
+        !buffer_append(&event, "\n\n", 2))
+        call->http->data(call->user, event.bytes, event.n);
+    buffer_finish(&event);
 }
 
 static void http_end(struct call *call) {

@@ -40,6 +40,7 @@ struct conn {
     struct buffer in, out;
     size_t scanned; /* bytes of in without a newline */
     size_t sent;    /* bytes of out that are gone */
+    size_t last;    /* bytes of the last line */
     bool paused;    /* not read while too much output waits */
     bool half_closed;
 

@@ -37,6 +37,7 @@ struct exchange {
     unsigned status;
     struct buffer out; /* the whole answer, or what of the stream is unsent */
     size_t sent;       /* bytes of out that MHD has taken */
+    size_t last;       /* bytes of the last chunk */
     uint64_t said_ms;  /* when the stream last said something */
 };
 
@@ -83,7 +84,8 @@ static void on_data(void *user, const char *bytes, size_t n) {
     struct server *server = x->conn->server;
     if (x->dead)
         return;
-    if (waiting(x) > server->limits.output_hard_bytes) {
+    /* A chunk may be larger than the limit, so the last one does not count. */
+    if (waiting(x) > server->limits.output_hard_bytes + x->last) {
         server->counts.slow++;
         conn_cut(x->conn);
         return;
@@ -94,6 +96,7 @@ static void on_data(void *user, const char *bytes, size_t n) {
         conn_cut(x->conn);
         return;
     }
+    x->last = n;
     x->said_ms = server_now_ms(server);
     resume(x);
 }

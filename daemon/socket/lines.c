@@ -20,12 +20,13 @@ static void on_line(void *user, struct buffer *line) {
     const struct server_limits *limits = &conn->server->limits;
     if (conn->closing)
         return;
-    /* What is already unsent counts, not what comes: one answer may be larger than the limit. */
-    if (waiting(conn) > limits->output_hard_bytes) {
+    /* What is already unsent counts, without the last line: one may be larger than the limit. */
+    if (waiting(conn) > limits->output_hard_bytes + conn->last) {
         conn->server->counts.slow++;
         conn_cut(conn);
         return;
     }
+    conn->last = line->n;
     if (waiting(conn) == 0) {
         buffer_finish(&conn->out);
         conn->out = *line;

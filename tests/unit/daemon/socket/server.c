@@ -482,6 +482,20 @@ static void a_large_answer_may_be_read_slowly_but_must_move(void) {
     fake_server_stop(&f);
 }
 
+static void a_chunk_may_be_larger_than_what_may_wait(void) {
+    fake_server_init(&f);
+    f.limits.output_hard_bytes = 1000;
+    f.limits.output_soft_bytes = 500;
+    f.fake.scheduler.ms = 20;
+    fake_server_start(&f);
+    expect(http(&f, "POST", "/v1/completions",
+                "{\"prompt\": \"flood\", \"stream\": true, \"max_tokens\": 5}"),
+           "aaaaaaaa", "data: [DONE]\n\n");
+    expect(rpc(&f, "complete", "{\"prompt\": \"flood\", \"stream\": true, \"max_tokens\": 5}"),
+           "aaaaaaaa", "{\"done\": true}");
+    fake_server_stop(&f);
+}
+
 static void closing_ends_requests_under_way(void) {
     fake_server_init(&f);
     fake_server_start(&f);
@@ -512,4 +526,5 @@ CHECK_MAIN(T(a_connection_is_kept_and_requests_may_be_pipelined), T(another_firs
            T(hundreds_of_connections_that_leave_at_once_do_not_stop_the_loop),
            T(connections_over_the_limit_are_told_so),
            T(accepting_pauses_without_descriptors_and_goes_on), T(large_answers_come_whole),
-           T(a_large_answer_may_be_read_slowly_but_must_move), T(closing_ends_requests_under_way))
+           T(a_large_answer_may_be_read_slowly_but_must_move),
+           T(a_chunk_may_be_larger_than_what_may_wait), T(closing_ends_requests_under_way))
