@@ -139,7 +139,7 @@ struct config_key_view config_key(size_t i) {
 }
 
 bool config_key_equal(size_t i, const struct config *a, const struct config *b) {
-    return value_equal(&keys[i].rule, a, b);
+    return rule_equal(&keys[i].rule, a, b);
 }
 
 bool config_drill(const struct config *config) {

@@ -101,6 +101,6 @@ int value_parse(const struct value_rule *rule, const char *value, void *config, 
     }
 }
 
-bool value_equal(const struct value_rule *rule, const void *a, const void *b) {
+bool rule_equal(const struct value_rule *rule, const void *a, const void *b) {
     return !memcmp((const char *)a + rule->offset, (const char *)b + rule->offset, rule->size);
 }

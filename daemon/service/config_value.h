@@ -29,6 +29,6 @@ struct value_rule {
 /* -EINVAL: err holds the value and what is allowed; -ENOTSUP: a reserved name.  The field is
  * untouched then. */
 int value_parse(const struct value_rule *rule, const char *value, void *config, struct err *err);
-bool value_equal(const struct value_rule *rule, const void *a, const void *b);
+bool rule_equal(const struct value_rule *rule, const void *a, const void *b);
 
 #endif
