@@ -470,7 +470,7 @@ static struct chat_value *f_unique(struct eval *e, struct chat_value *v, const s
     for (size_t i = 0; list && i < list->list.n && out && !e->rc; i++) {
         bool seen = false;
         for (size_t k = 0; k < out->list.n && !seen; k++)
-            seen = value_equal(out->list.items[k], list->list.items[i], 0);
+            seen = value_same(out->list.items[k], list->list.items[i], 0);
         e->steps += out->list.n;
         if (!seen)
             out = chat_append(out, chat_value_ref(list->list.items[i]));

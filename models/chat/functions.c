@@ -226,7 +226,7 @@ static int test_one(struct eval *e, enum predicate what, struct chat_value *v,
         return v->kind == V_STRING;
     case IS_SAME:
         return arg && (v == arg || (v->kind == arg->kind && v->kind != V_LIST &&
-                                    v->kind != V_DICT && value_equal(v, arg, 0)));
+                                    v->kind != V_DICT && value_same(v, arg, 0)));
     case IS_LOWER:
         return has_case(v, 'a', 'z');
     case IS_UPPER:

@@ -212,7 +212,7 @@ static struct chat_value *m_count(struct eval *e, struct chat_value *v, const st
         return eval_fail(e, "count takes what to look for");
     if (v->kind == V_LIST) {
         for (size_t i = 0; i < v->list.n; i++)
-            n += value_equal(v->list.items[i], what, 0);
+            n += value_same(v->list.items[i], what, 0);
         return eval_made(e, chat_int(n));
     }
     const char *at = v->string.bytes, *end = at + v->string.n;

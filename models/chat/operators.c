@@ -174,7 +174,7 @@ static int contains(struct eval *e, struct chat_value *part, struct chat_value *
                                              part->string.bytes, part->string.n) != NULL;
     case V_LIST:
         for (size_t i = 0; i < whole->list.n; i++)
-            if (value_equal(whole->list.items[i], part, 0))
+            if (value_same(whole->list.items[i], part, 0))
                 return 1;
         return 0;
     case V_DICT:
@@ -192,9 +192,9 @@ int compare(struct eval *e, enum op op, struct chat_value *a, struct chat_value 
     int order, inside;
     switch (op) {
     case OP_EQ:
-        return value_equal(a, b, 0);
+        return value_same(a, b, 0);
     case OP_NE:
-        return !value_equal(a, b, 0);
+        return !value_same(a, b, 0);
     case OP_IN:
         return contains(e, a, b);
     case OP_NOT_IN:

@@ -130,7 +130,7 @@ int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value 
     if (!item)
         return -ENOMEM;
     for (size_t i = 0; i < dict->dict.n; i++)
-        if (value_equal(dict->dict.entries[i].key, key, 0)) {
+        if (value_same(dict->dict.entries[i].key, key, 0)) {
             chat_value_unref(dict->dict.entries[i].item);
             dict->dict.entries[i].item = item;
             return 0;
@@ -177,7 +177,7 @@ struct chat_value *dict_get(const struct chat_value *dict, const char *key, size
 
 struct chat_value *dict_find(const struct chat_value *dict, const struct chat_value *key) {
     for (size_t i = 0; i < dict->dict.n; i++)
-        if (value_equal(dict->dict.entries[i].key, key, 0))
+        if (value_same(dict->dict.entries[i].key, key, 0))
             return dict->dict.entries[i].item;
     return NULL;
 }
@@ -219,13 +219,13 @@ static bool dicts_equal(const struct chat_value *a, const struct chat_value *b, 
         return false;
     for (size_t i = 0; i < a->dict.n; i++) {
         const struct chat_value *other = dict_find(b, a->dict.entries[i].key);
-        if (!other || !value_equal(a->dict.entries[i].item, other, depth + 1))
+        if (!other || !value_same(a->dict.entries[i].item, other, depth + 1))
             return false;
     }
     return true;
 }
 
-bool value_equal(const struct chat_value *a, const struct chat_value *b, int depth) {
+bool value_same(const struct chat_value *a, const struct chat_value *b, int depth) {
     if (a == b)
         return true;
     if (depth > COMPARE_DEPTH)
@@ -245,7 +245,7 @@ bool value_equal(const struct chat_value *a, const struct chat_value *b, int dep
         if (a->list.n != b->list.n)
             return false;
         for (size_t i = 0; i < a->list.n; i++)
-            if (!value_equal(a->list.items[i], b->list.items[i], depth + 1))
+            if (!value_same(a->list.items[i], b->list.items[i], depth + 1))
                 return false;
         return true;
     case V_DICT:
@@ -268,7 +268,7 @@ int value_compare(const struct chat_value *a, const struct chat_value *b, bool *
     }
     if (a->kind == V_LIST && b->kind == V_LIST) {
         for (size_t i = 0; i < a->list.n && i < b->list.n && *ok; i++) {
-            if (value_equal(a->list.items[i], b->list.items[i], 0))
+            if (value_same(a->list.items[i], b->list.items[i], 0))
                 continue;
             return a->list.items[i]->kind == V_LIST
                        ? (*ok = false, 0)

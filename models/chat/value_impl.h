@@ -60,7 +60,7 @@ struct chat_value *value_take_string(char *bytes, size_t n);
 struct chat_value *value_text(const char *text);
 
 bool value_true(const struct chat_value *v);
-bool value_equal(const struct chat_value *a, const struct chat_value *b, int depth);
+bool value_same(const struct chat_value *a, const struct chat_value *b, int depth);
 /* -1, 0, 1; *ok false when the two cannot be ordered. */
 int value_compare(const struct chat_value *a, const struct chat_value *b, bool *ok);
 bool value_is_number(const struct chat_value *v); /* booleans count, as in Python */
