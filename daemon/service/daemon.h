@@ -5,6 +5,7 @@
 
 #include "daemon/protocol/protocol.h"
 #include "daemon/service/engines.h"
+#include "daemon/service/listen.h"
 #include "daemon/service/options.h"
 #include "daemon/socket/server.h"
 
@@ -28,8 +29,7 @@ struct daemon {
     int exit_code;
     uint64_t started_ns, status_ns;
     char listen_path[PATH_MAX]; /* bound here, to be removed; empty: by systemd */
-    int listen_fd;
-    char admin_group[64];
+    struct listen_id listen_id;
 
     uv_signal_t signals[3];
     uv_timer_t watchdog, tick, drain;

@@ -158,6 +158,10 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
     scheduler_set_model(e->scheduler, loaded->tokenizer, plan.context, plan.max_sequences);
     e->state = ENGINES_STARTING;
     rc = start_generation(e, err);
+    if (rc < 0) {
+        e->loaded = NULL;
+        e->state = ENGINES_IDLE;
+    }
     changed(e);
     return rc;
 }
@@ -299,6 +303,14 @@ static void on_gone(void *user, const char *why) {
     scheduler_engine_gone(e->scheduler, e->number, now);
     if (counted && count_death(e, now)) {
         e->n_deaths = 0;
+        if (!e->ready_once) {
+            char line[600];
+            e->state = ENGINES_IDLE;
+            snprintf(line, sizeof line, "the engine ended %d times before it served: %s",
+                     ENGINE_DEATHS_MAX, text);
+            e->events.failed(e->user, line);
+            return;
+        }
         rest(e, text);
         changed(e);
         return;

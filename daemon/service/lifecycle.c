@@ -92,12 +92,13 @@ int daemon_reload(struct daemon *d, struct err *err) {
     struct config after;
     char restart[300];
     bool usage;
-    notify_reloading();
+    if (d->ready_said)
+        notify_reloading();
     int rc = options_config(d->options, &after, &usage, err);
-    if (rc < 0) {
+    if (d->ready_said)
         notify_ready(d->status);
+    if (rc < 0)
         return rc;
-    }
     name_changes(&d->config, &after, restart, sizeof restart);
     d->config.drill = after.drill;
     d->config.drain_timeout_s = after.drain_timeout_s;
@@ -111,7 +112,6 @@ int daemon_reload(struct daemon *d, struct err *err) {
         log_warning("the configuration was read again; needs a restart: %s", restart);
     else
         log_notice("the configuration was read again");
-    notify_ready(d->status);
     return 0;
 }
 
@@ -171,7 +171,7 @@ void daemon_stop(struct daemon *d, int exit_code) {
     daemon_changed(d);
     server_stop_listening(d->server);
     if (d->listen_path[0])
-        unlink(d->listen_path);
+        listen_remove(d->listen_path, &d->listen_id);
     uv_timer_start(&d->drain, on_drain_timeout, (uint64_t)d->config.drain_timeout_s * 1000, 0);
     scheduler_drain(d->scheduler, on_drained, d);
 }

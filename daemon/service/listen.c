@@ -59,7 +59,8 @@ static int clear_path(const struct sockaddr_un *address, struct err *err) {
     return 0;
 }
 
-int listen_open(const char *path, struct err *err) {
+int listen_open(const char *path, struct listen_id *id, struct err *err) {
+    struct stat st = {0};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
         return err_set(err, -ENAMETOOLONG, "the socket path has %zu bytes, %zu are allowed: %.200s",
@@ -81,14 +82,13 @@ int listen_open(const char *path, struct err *err) {
         close(fd);
         return err_set(err, rc, "cannot listen on %s: %s", path, strerror(-rc));
     }
+    lstat(path, &st);
+    *id = (struct listen_id){st.st_dev, st.st_ino};
     return fd;
 }
 
-void listen_remove(const char *path, int fd) {
-    struct sockaddr_un bound;
-    socklen_t n = sizeof bound;
+void listen_remove(const char *path, const struct listen_id *id) {
     struct stat st;
-    if (getsockname(fd, (struct sockaddr *)&bound, &n) == 0 && !strcmp(bound.sun_path, path) &&
-        lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+    if (lstat(path, &st) == 0 && st.st_dev == id->device && st.st_ino == id->inode)
         unlink(path);
 }

@@ -4,8 +4,15 @@
 #define OCTARC_SERVICE_LISTEN_H
 
 #include <limits.h>
+#include <sys/types.h>
 
 struct err;
+
+/* Which socket lies at a path. */
+struct listen_id {
+    dev_t device;
+    ino_t inode;
+};
 
 #define LISTEN_BACKLOG 256
 
@@ -13,11 +20,11 @@ struct err;
  * what is missing. */
 int listen_default_path(char path[PATH_MAX], struct err *err);
 
-/* Bind, mode 0660, and listen; the descriptor.  A socket that nobody serves is replaced.
- *   -ENAMETOOLONG  -EADDRINUSE: a server answers there  -EEXIST: something else is there
- *   or what the system said; err names the path */
-int listen_open(const char *path, struct err *err);
-/* Remove the path if it is still the socket behind fd. */
-void listen_remove(const char *path, int fd);
+/* Bind, mode 0660, and listen; the descriptor.  *id is set.  A socket that nobody serves is
+ * replaced. -ENAMETOOLONG  -EADDRINUSE: a server answers there  -EEXIST: something else is there or
+ * what the system said; err names the path */
+int listen_open(const char *path, struct listen_id *id, struct err *err);
+/* Remove the path while it is still that socket and no later server's. */
+void listen_remove(const char *path, const struct listen_id *id);
 
 #endif
