@@ -99,6 +99,9 @@ void conn_close(struct conn *conn);
 void conn_free(struct conn *conn);
 /* The client breaks a limit: what is under way is cancelled and the connection cut. */
 void conn_cut(struct conn *conn);
+/* Whether `waiting` unsent bytes, the last piece not counted, are too many.  The client must have
+ * had the time to take some: several pieces may come in one turn of the loop. */
+bool conn_too_slow(const struct conn *conn, size_t waiting, size_t last);
 /* Listen anew for events that are already there. */
 void conn_rearm(struct conn *conn, bool output);
 

@@ -85,13 +85,15 @@ static void on_data(void *user, const char *bytes, size_t n) {
     if (x->dead)
         return;
     /* A chunk may be larger than the limit, so the last one does not count. */
-    if (waiting(x) > server->limits.output_hard_bytes + x->last) {
+    if (conn_too_slow(x->conn, waiting(x), x->last)) {
         server->counts.slow++;
         conn_cut(x->conn);
         return;
     }
-    if (waiting(x) == 0)
+    if (waiting(x) == 0) {
         x->out.n = x->sent = 0;
+        x->conn->progress_ms = server_now_ms(server);
+    }
     if (buffer_append(&x->out, bytes, n)) {
         conn_cut(x->conn);
         return;

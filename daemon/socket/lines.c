@@ -17,11 +17,10 @@ static size_t waiting(const struct conn *conn) {
 
 static void on_line(void *user, struct buffer *line) {
     struct conn *conn = user;
-    const struct server_limits *limits = &conn->server->limits;
     if (conn->closing)
         return;
     /* What is already unsent counts, without the last line: one may be larger than the limit. */
-    if (waiting(conn) > limits->output_hard_bytes + conn->last) {
+    if (conn_too_slow(conn, waiting(conn), conn->last)) {
         conn->server->counts.slow++;
         conn_cut(conn);
         return;

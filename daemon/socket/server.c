@@ -17,6 +17,7 @@
 #define ACCEPT_PAUSE_MS 100 /* after EMFILE and its like */
 #define REFUSING_MAX    64  /* connections over the limit that are told so; more are just closed */
 #define REFUSE_MS       1000
+#define TAKE_MS         250 /* in which a client that reads takes a byte */
 #define EVENTS          64
 #define EVENT_TURNS     64 /* what is left then wakes the loop again */
 
@@ -66,6 +67,12 @@ void conn_mark(struct conn *conn) {
 void conn_close(struct conn *conn) {
     conn->closing = true;
     conn_mark(conn);
+}
+
+bool conn_too_slow(const struct conn *conn, size_t waiting, size_t last) {
+    const struct server *server = conn->server;
+    return waiting > server->limits.output_hard_bytes + last &&
+           (waiting > REPLY_BYTES_MAX || server_now_ms(server) - conn->progress_ms >= TAKE_MS);
 }
 
 void conn_cut(struct conn *conn) {
