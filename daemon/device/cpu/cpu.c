@@ -49,6 +49,8 @@ static void cpu_close(struct device *device) {
     free(device->tasks);
     free(device->phases);
     free(device->next_item);
+    free(device->work);
+    free(device->work_memory);
     free(device);
 }
 

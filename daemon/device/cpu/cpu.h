@@ -34,6 +34,12 @@ struct cpu_phase {
     uint32_t first, n; /* of device.tasks */
 };
 
+/* What a member of the team needs for itself, the same at any step: weights and inputs made ready
+ * inside one item.  Owned by the device; sized by load. */
+struct cpu_work {
+    struct panel panels[2];
+};
+
 struct device {
     const struct device_ops *ops;
     uint32_t n_cards, max_rows;
@@ -45,7 +51,9 @@ struct device {
     size_t n_tasks;
     struct cpu_phase *phases; /* owned */
     uint32_t n_phases;
-    uint32_t *next_item; /* owned; [n_phases], taken with atomic adds during a step */
+    struct cpu_work *work; /* owned; [team_size] */
+    char *work_memory;     /* owned; what the panels point into */
+    uint32_t *next_item;   /* owned; [n_phases], taken with atomic adds during a step */
 };
 
 /* memory.c */
@@ -66,7 +74,11 @@ int cpu_step(struct device *device, const struct step_params *params, uint64_t d
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);
 void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
-                const struct step_params *params, uint32_t begin, uint32_t end);
+                const struct step_params *params, uint32_t begin, uint32_t end,
+                struct cpu_work *work);
+
+/* Heads whose attention ends on whole atoms: the unit of work of OP_ATTENTION; 0: too many. */
+uint32_t cpu_unit_heads(uint32_t head_dim);
 
 static inline char *cpu_at(const struct device *device, uint32_t card, enum area area,
                            uint64_t offset) {

@@ -108,7 +108,8 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_rows(&c, op->attention.q, n, op->attention.n_heads * op->attention.head_dim);
         check_act(&c, &op->attention.act, op->attention.n_heads * op->attention.head_dim);
         check_kv(&c, card, &op->attention.kv, 1);
-        c.bad |= op->attention.head_dim > CPU_HEAD_DIM_MAX;
+        c.bad |= op->attention.head_dim > CPU_HEAD_DIM_MAX ||
+                 cpu_unit_heads(op->attention.head_dim) == 0;
         break;
     case OP_LANES:
         check_matrix(&c, &op->lanes.w);
@@ -141,6 +142,50 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     return !c.bad;
 }
 
+/* The longest input of a matrix, in atoms. */
+static uint32_t longest_input(const struct program *programs, uint32_t n_cards) {
+    uint32_t cols = ATOM;
+    for (uint32_t card = 0; card < n_cards; card++)
+        for (size_t i = 0; i < programs[card].n_ops; i++) {
+            const struct op *op = &programs[card].ops[i];
+            const uint32_t of[] = {
+                op->kind == OP_QKV ? op->qkv.q.cols : 0,
+                op->kind == OP_LANES ? op->lanes.w.cols : 0,
+                op->kind == OP_GATE_UP ? op->gate_up.gate.cols : 0,
+                op->kind == OP_LOGITS ? op->logits.w.cols : 0,
+            };
+            for (size_t k = 0; k < sizeof of / sizeof *of; k++)
+                cols = of[k] > cols ? of[k] : cols;
+        }
+    return (cols + ATOM - 1) / ATOM;
+}
+
+/* Each member's panels, on pages of their own. */
+static int make_work(struct device *device, const struct program *programs, struct err *err) {
+    const uint32_t atoms = longest_input(programs, device->n_cards), n = team_size(device->team);
+    const uint64_t x_bytes = (uint64_t)PANEL_STEP * PANEL_ROW_BYTES * atoms + PANEL_BYTES;
+    const uint64_t opened_bytes = (uint64_t)atoms * OPENED_BYTES;
+    const uint64_t bytes = (2 * x_bytes + opened_bytes + 4095) / 4096 * 4096;
+    struct cpu_work *work = calloc(n, sizeof *work);
+    char *memory = aligned_alloc(4096, bytes * n);
+    if (!work || !memory) {
+        free(work);
+        free(memory);
+        return err_set(err, -ENOMEM, "no memory for %u threads", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        char *at = memory + i * bytes;
+        for (int k = 0; k < 2; k++)
+            work[i].panels[k] =
+                (struct panel){.x = (uint8_t *)at + opened_bytes + k * x_bytes, .opened = at};
+    }
+    free(device->work);
+    free(device->work_memory);
+    device->work = work;
+    device->work_memory = memory;
+    return 0;
+}
+
 static int check_programs(const struct device *device, const struct program *programs, size_t *n,
                           uint32_t *n_phases, struct err *err) {
     *n = 0;
@@ -162,7 +207,10 @@ static int check_programs(const struct device *device, const struct program *pro
 int cpu_load(struct device *device, const struct program *programs, struct err *err) {
     size_t n, next[CARDS_MAX] = {0}, at = 0;
     uint32_t n_phases;
-    const int rc = check_programs(device, programs, &n, &n_phases, err);
+    int rc = check_programs(device, programs, &n, &n_phases, err);
+    if (rc)
+        return rc;
+    rc = make_work(device, programs, err);
     if (rc)
         return rc;
     struct cpu_task *tasks = calloc(n + 1, sizeof *tasks);

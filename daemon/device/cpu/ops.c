@@ -37,12 +37,37 @@ static struct matmul matmul_at(const struct device *d, uint32_t card, const stru
     };
 }
 
-/* Heads whose attention ends on whole atoms: the unit of work of OP_ATTENTION. */
-static uint32_t unit_heads(uint32_t head_dim) {
-    uint32_t n = 1;
-    while (n * head_dim % ATOM && (n + 1) * head_dim <= UNIT_MAX)
-        n++;
-    return n;
+#define ATTENTION_ROWS  4 /* rows of a prefill that share a pass over the pages */
+#define ATTENTION_HEADS 4 /* about as many heads do */
+#define UNIT_HEADS_MAX  32
+
+/* How OP_ATTENTION is cut: blocks of rows, and runs of heads that end on whole atoms.  A decode
+ * step has few rows: single units then, so that every thread has one. */
+struct attention_cut {
+    uint32_t rows, heads, n_runs;
+};
+
+static struct attention_cut cut_attention(const struct op *op, uint32_t n_rows) {
+    const uint32_t unit = cpu_unit_heads(op->attention.head_dim), n_heads = op->attention.n_heads;
+    struct attention_cut cut = {.rows = 1, .heads = unit};
+    if (n_rows >= 2 * ATTENTION_ROWS) {
+        const uint32_t wanted = op->attention.heads_per_kv < ATTENTION_HEADS
+                                    ? op->attention.heads_per_kv
+                                    : ATTENTION_HEADS;
+        cut.rows = ATTENTION_ROWS;
+        while (cut.heads + unit <= wanted &&
+               (cut.heads + unit) * op->attention.head_dim <= UNIT_MAX)
+            cut.heads += unit;
+    }
+    cut.n_runs = (n_heads + cut.heads - 1) / cut.heads;
+    return cut;
+}
+
+uint32_t cpu_unit_heads(uint32_t head_dim) {
+    for (uint32_t n = 1; n <= UNIT_HEADS_MAX && n * head_dim <= UNIT_MAX; n++)
+        if (n * head_dim % ATOM == 0)
+            return n;
+    return 0;
 }
 
 uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
@@ -56,8 +81,8 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
     case OP_QKV:
         return tiles_of(op->qkv.q.rows) + tiles_of(op->qkv.k.rows) + tiles_of(op->qkv.v.rows);
     case OP_ATTENTION: {
-        const uint32_t unit = unit_heads(op->attention.head_dim);
-        return p->n_rows * ((op->attention.n_heads + unit - 1) / unit);
+        const struct attention_cut cut = cut_attention(op, p->n_rows);
+        return (p->n_rows + cut.rows - 1) / cut.rows * cut.n_runs;
     }
     case OP_LANES:
         return tiles_of(op->lanes.w.rows);
@@ -103,20 +128,31 @@ static void run_norm(struct device *d, uint32_t card, const struct op *op,
              op->norm.eps, &act, item);
 }
 
+/* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
+static void run_tiles(struct device *d, const struct matmul *m, uint32_t n, uint32_t begin,
+                      uint32_t end, float *out, uint32_t stride, struct cpu_work *work) {
+    const uint32_t step = panel_rows(m->cols);
+    struct panel *panel = &work->panels[0];
+    for (uint32_t row = 0; row < n && begin < end; row += step) {
+        d->kernels->gather(m, row, n - row < step ? n - row : step, panel);
+        for (uint32_t tile = begin; tile < end; tile++)
+            d->kernels->tile(m, tile, panel, out + (uint64_t)row * stride + tile * TILE, stride);
+    }
+}
+
 static void run_qkv(struct device *d, uint32_t card, const struct op *op,
-                    const struct step_params *p, uint32_t item) {
+                    const struct step_params *p, uint32_t begin, uint32_t end,
+                    struct cpu_work *work) {
     const struct matrix *parts[] = {&op->qkv.q, &op->qkv.k, &op->qkv.v};
-    uint32_t at = 0;
+    uint32_t at = 0, first = 0;
     for (int i = 0; i < 3; i++) {
-        const uint32_t tiles = tiles_of(parts[i]->rows);
-        if (item < tiles) {
-            const struct matmul m = matmul_at(d, card, parts[i], &op->qkv.act);
-            d->kernels->tile(&m, item, 0, p->n_rows,
-                             rows_at(d, card, op->qkv.out, 0) + at + item * TILE,
-                             op->qkv.out.stride);
-            return;
-        }
-        item -= tiles;
+        const uint32_t tiles = tiles_of(parts[i]->rows), last = first + tiles;
+        const struct matmul m = matmul_at(d, card, parts[i], &op->qkv.act);
+        if (begin < last && end > first)
+            run_tiles(d, &m, p->n_rows, begin > first ? begin - first : 0,
+                      end < last ? end - first : tiles, rows_at(d, card, op->qkv.out, 0) + at,
+                      op->qkv.out.stride, work);
+        first = last;
         at += parts[i]->rows;
     }
 }
@@ -144,42 +180,73 @@ static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
     }
 }
 
-static void run_attention(struct device *d, uint32_t card, const struct op *op,
-                          const struct step_params *p, uint32_t item) {
-    const uint32_t unit = unit_heads(op->attention.head_dim), dim = op->attention.head_dim;
-    const uint32_t n_units = (op->attention.n_heads + unit - 1) / unit;
-    const uint32_t row = item / n_units, first = item % n_units * unit;
-    const struct step_row *r = &p->rows[row];
-    const struct act_view act = act_at(d, card, &op->attention.act);
-    const float *q = rows_at(d, card, op->attention.q, row);
-    float out[UNIT_MAX];
-    uint32_t n = 0;
-    for (uint32_t h = first; h < first + unit && h < op->attention.n_heads; h++, n++) {
-        const uint32_t slot =
-            (op->attention.head_begin + h) / op->attention.heads_per_kv - op->attention.kv_begin;
+/* Rows [row, row_end), all of one sequence, and heads [head, head_end): passed to the kernel by the
+ * KV head they read.  out: row after row, `stride` values apart, from head `head` on. */
+static void attend(struct device *d, uint32_t card, const struct op *op,
+                   const struct step_params *p, uint32_t row, uint32_t row_end, uint32_t head,
+                   uint32_t head_end, float *out, uint32_t stride) {
+    struct attention_query queries[ATTENTION_ROWS * UNIT_HEADS_MAX];
+    const uint32_t dim = op->attention.head_dim, first = head;
+    while (head < head_end) {
+        const uint32_t kv_head = (op->attention.head_begin + head) / op->attention.heads_per_kv;
         const struct attention_job job = {
-            .q = q + h * dim,
             .head_dim = dim,
-            .n_positions = r->position + 1,
-            .pages = p->sequences[r->sequence].pages,
-            .kv = kv_at(d, card, &op->attention.kv, slot, 0),
+            .pages = p->sequences[p->rows[row].sequence].pages,
+            .kv = kv_at(d, card, &op->attention.kv, kv_head - op->attention.kv_begin, 0),
             .page_bytes = op->attention.kv.page_bytes,
             .half_bytes = op->attention.kv.slot_bytes / 2,
             .type = op->attention.kv.type,
             .scale = op->attention.scale,
-            .out = out + n * dim,
         };
-        d->kernels->attention(&job);
+        uint32_t n = 0, end = head;
+        while (end < head_end &&
+               (op->attention.head_begin + end) / op->attention.heads_per_kv == kv_head)
+            end++;
+        for (uint32_t r = row; r < row_end; r++)
+            for (uint32_t h = head; h < end; h++)
+                queries[n++] = (struct attention_query){
+                    .q = rows_at(d, card, op->attention.q, r) + h * dim,
+                    .n_positions = p->rows[r].position + 1,
+                    .out = out + (r - row) * stride + (h - first) * dim,
+                };
+        d->kernels->attention(&job, queries, n);
+        head = end;
     }
-    d->kernels->store(&act, row, first * dim, out, n * dim);
+}
+
+static void run_attention(struct device *d, uint32_t card, const struct op *op,
+                          const struct step_params *p, uint32_t item) {
+    const struct attention_cut cut = cut_attention(op, p->n_rows);
+    const uint32_t dim = op->attention.head_dim, stride = cut.heads * dim;
+    const uint32_t begin = item / cut.n_runs * cut.rows, head = item % cut.n_runs * cut.heads;
+    const uint32_t end = begin + cut.rows < p->n_rows ? begin + cut.rows : p->n_rows;
+    const uint32_t head_end =
+        head + cut.heads < op->attention.n_heads ? head + cut.heads : op->attention.n_heads;
+    const struct act_view act = act_at(d, card, &op->attention.act);
+    float out[ATTENTION_ROWS * UNIT_MAX];
+    for (uint32_t row = begin, next; row < end; row = next) {
+        for (next = row + 1; next < end && p->rows[next].sequence == p->rows[row].sequence;)
+            next++;
+        attend(d, card, op, p, row, next, head, head_end, out + (row - begin) * stride, stride);
+    }
+    for (uint32_t row = begin; row < end; row++)
+        d->kernels->store(&act, row, head * dim, out + (row - begin) * stride,
+                          (head_end - head) * dim);
 }
 
 static void run_lanes(struct device *d, uint32_t card, const struct op *op,
-                      const struct step_params *p, uint32_t tile) {
+                      const struct step_params *p, uint32_t begin, uint32_t end,
+                      struct cpu_work *work) {
     const struct matmul m = matmul_at(d, card, &op->lanes.w, &op->lanes.act);
-    d->kernels->lanes(&m, tile, 0, p->n_rows, op->lanes.col, op->lanes.slot,
-                      rows_at(d, card, op->lanes.slots, 0),
-                      (uint64_t)d->max_rows * op->lanes.slots.stride, op->lanes.slots.stride);
+    const uint32_t step = panel_rows(m.cols), stride = op->lanes.slots.stride;
+    struct panel *panel = &work->panels[0];
+    for (uint32_t row = 0; row < p->n_rows; row += step) {
+        d->kernels->gather(&m, row, p->n_rows - row < step ? p->n_rows - row : step, panel);
+        for (uint32_t tile = begin; tile < end; tile++)
+            d->kernels->lanes(&m, tile, panel, op->lanes.col, op->lanes.slot,
+                              rows_at(d, card, op->lanes.slots, row),
+                              (uint64_t)d->max_rows * stride, stride);
+    }
 }
 
 static void run_combine(struct device *d, uint32_t card, const struct op *op, uint32_t row) {
@@ -198,33 +265,50 @@ static void run_combine(struct device *d, uint32_t card, const struct op *op, ui
     }
 }
 
-#define GATE_ROWS 8 /* rows at a time: their gates and ups wait on the stack */
+/* Sixteen rows of gate and up times a panel, multiplied into one half of the atoms of x. */
+static void gate_tile(struct device *d, const struct matmul *gate, const struct matmul *up,
+                      uint32_t tile, const struct panel *for_gate, const struct panel *for_up,
+                      float (*x)[ATOM]) {
+    float u[PANEL_ROWS_MAX][TILE];
+    const uint32_t left = gate->rows - tile * TILE, width = left < TILE ? left : TILE;
+    float *g = &x[0][tile % 2 * TILE];
+    d->kernels->tile(gate, tile, for_gate, g, ATOM);
+    d->kernels->tile(up, tile, for_up, &u[0][0], TILE);
+    for (uint32_t i = 0; i < for_gate->n; i++)
+        d->kernels->silu_mul(g + i * ATOM, u[i], width);
+}
 
 static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
-                        const struct step_params *p, uint32_t item) {
+                        const struct step_params *p, uint32_t begin, uint32_t end,
+                        struct cpu_work *work) {
     const struct matmul gate = matmul_at(d, card, &op->gate_up.gate, &op->gate_up.act);
     const struct matmul up = matmul_at(d, card, &op->gate_up.up, &op->gate_up.act);
     const struct act_view act = act_at(d, card, &op->gate_up.out);
-    const uint32_t left = gate.rows - item * ATOM, width = left < ATOM ? left : ATOM;
-    float g[GATE_ROWS][ATOM], u[GATE_ROWS][ATOM];
-    for (uint32_t row = 0; row < p->n_rows; row += GATE_ROWS) {
-        const uint32_t n = p->n_rows - row < GATE_ROWS ? p->n_rows - row : GATE_ROWS;
-        for (uint32_t half = 0; half * TILE < width; half++) {
-            d->kernels->tile(&gate, 2 * item + half, row, n, &g[0][half * TILE], ATOM);
-            d->kernels->tile(&up, 2 * item + half, row, n, &u[0][half * TILE], ATOM);
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            d->kernels->silu_mul(g[i], u[i], width);
-            d->kernels->store(&act, row + i, item * ATOM, g[i], width);
+    const bool same = d->kernels->same_panel(gate.type, up.type);
+    const uint32_t step = panel_rows(gate.cols);
+    float x[PANEL_ROWS_MAX][ATOM];
+    for (uint32_t row = 0; row < p->n_rows; row += step) {
+        const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;
+        d->kernels->gather(&gate, row, n, &work->panels[0]);
+        if (!same)
+            d->kernels->gather(&up, row, n, &work->panels[1]);
+        for (uint32_t item = begin; item < end; item++) {
+            const uint32_t left = gate.rows - item * ATOM, width = left < ATOM ? left : ATOM;
+            for (uint32_t half = 0; half * TILE < width; half++)
+                gate_tile(d, &gate, &up, 2 * item + half, &work->panels[0],
+                          &work->panels[same ? 0 : 1], x);
+            for (uint32_t i = 0; i < n; i++)
+                d->kernels->store(&act, row + i, item * ATOM, x[i], width);
         }
     }
 }
 
 static void run_logits(struct device *d, uint32_t card, const struct op *op,
-                       const struct step_params *p, uint32_t tile) {
+                       const struct step_params *p, uint32_t begin, uint32_t end,
+                       struct cpu_work *work) {
     const struct matmul m = matmul_at(d, card, &op->logits.w, &op->logits.act);
-    d->kernels->tile(&m, tile, 0, p->n_outputs, rows_at(d, card, op->logits.out, 0) + tile * TILE,
-                     op->logits.out.stride);
+    run_tiles(d, &m, p->n_outputs, begin, end, rows_at(d, card, op->logits.out, 0),
+              op->logits.out.stride, work);
 }
 
 /* Copy what this step wrote of one KV head: a column of K, a row of V, and their scales. */
@@ -278,39 +362,50 @@ static void run_exchange(struct device *d, const struct op *op, const struct ste
                src, op->exchange.row_bytes);
 }
 
+/* Operations whose items stand alone. */
+static void run_item(struct device *d, uint32_t card, const struct op *op,
+                     const struct step_params *p, uint32_t item) {
+    switch (op->kind) {
+    case OP_EMBED:
+        run_embed(d, card, op, p, item);
+        break;
+    case OP_NORM:
+        run_norm(d, card, op, p, item);
+        break;
+    case OP_ROPE_STORE:
+        run_rope_store(d, card, op, p, item);
+        break;
+    case OP_ATTENTION:
+        run_attention(d, card, op, p, item);
+        break;
+    case OP_COMBINE:
+        run_combine(d, card, op, item);
+        break;
+    case OP_EXCHANGE:
+        run_exchange(d, op, p, item);
+        break;
+    default:
+        break;
+    }
+}
+
 void cpu_op_run(struct device *d, uint32_t card, const struct op *op, const struct step_params *p,
-                uint32_t begin, uint32_t end) {
-    for (uint32_t i = begin; i < end; i++)
-        switch (op->kind) {
-        case OP_EMBED:
-            run_embed(d, card, op, p, i);
-            break;
-        case OP_NORM:
-            run_norm(d, card, op, p, i);
-            break;
-        case OP_QKV:
-            run_qkv(d, card, op, p, i);
-            break;
-        case OP_ROPE_STORE:
-            run_rope_store(d, card, op, p, i);
-            break;
-        case OP_ATTENTION:
-            run_attention(d, card, op, p, i);
-            break;
-        case OP_LANES:
-            run_lanes(d, card, op, p, i);
-            break;
-        case OP_COMBINE:
-            run_combine(d, card, op, i);
-            break;
-        case OP_GATE_UP:
-            run_gate_up(d, card, op, p, i);
-            break;
-        case OP_LOGITS:
-            run_logits(d, card, op, p, i);
-            break;
-        case OP_EXCHANGE:
-            run_exchange(d, op, p, i);
-            break;
-        }
+                uint32_t begin, uint32_t end, struct cpu_work *work) {
+    switch (op->kind) {
+    case OP_QKV:
+        run_qkv(d, card, op, p, begin, end, work);
+        break;
+    case OP_LANES:
+        run_lanes(d, card, op, p, begin, end, work);
+        break;
+    case OP_GATE_UP:
+        run_gate_up(d, card, op, p, begin, end, work);
+        break;
+    case OP_LOGITS:
+        run_logits(d, card, op, p, begin, end, work);
+        break;
+    default:
+        for (uint32_t i = begin; i < end; i++)
+            run_item(d, card, op, p, i);
+    }
 }

@@ -3,28 +3,6 @@
 
 #include <string.h>
 
-#include "daemon/device/cpu/isa/kernels.h"
-
-uint32_t pack_atom_bytes(uint32_t type) {
-    switch (type) {
-    case TENSOR_F32:
-        return ATOM * TILE * 4;
-    case TENSOR_F16:
-    case TENSOR_BF16:
-        return ATOM * TILE * 2;
-    case TENSOR_Q8_0:
-        return ATOM * TILE + TILE * 2;
-    case TENSOR_Q4_0:
-        return ATOM * TILE / 2 + TILE * 2;
-    case TENSOR_Q4_1:
-        return ATOM * TILE / 2 + TILE * 4;
-    case TENSOR_Q6_K:
-        return ATOM * TILE + TILE * 4;
-    default:
-        return 0;
-    }
-}
-
 uint64_t pack_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
     const uint64_t bytes =
         rows == 1 ? cols * sizeof(float)
@@ -37,21 +15,91 @@ static void put_bytes(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
         atom[c / 4 * 64 + t * 4 + c % 4] = q[c];
 }
 
-/* Rows share a byte's two nibbles with no other row, so rows may be written in any order. */
-static void put_nibbles(uint8_t *atom, uint32_t t, const uint8_t *qs) {
+/* The four low bits of a row's 32 values.  Rows share no byte, so they may be written in any
+ * order. */
+static void put_low(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
     for (int j = 0; j < 4; j++)
+        for (int b = 0; b < 4; b++)
+            atom[64 * j + t * 4 + b] =
+                (uint8_t)((q[8 * j + b] & 15) | (q[8 * j + 4 + b] & 15) << 4);
+}
+
+/* The fifth bits. */
+static void put_high1(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
+    for (int b = 0; b < 4; b++) {
+        uint8_t bits = 0;
+        for (int g = 0; g < 8; g++)
+            bits |= (uint8_t)((q[4 * g + b] >> 4 & 1) << g);
+        atom[PACK_HIGH_AT + t * 4 + b] = bits;
+    }
+}
+
+/* The fifth and sixth bits. */
+static void put_high2(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
+    for (int half = 0; half < 2; half++)
         for (int b = 0; b < 4; b++) {
-            const int low = 8 * j + b, high = low + 4;
-            const uint8_t l = low < 16 ? qs[low] & 15 : qs[low - 16] >> 4;
-            const uint8_t h = high < 16 ? qs[high] & 15 : qs[high - 16] >> 4;
-            atom[64 * j + t * 4 + b] = (uint8_t)(l | h << 4);
+            uint8_t bits = 0;
+            for (int g = 0; g < 4; g++)
+                bits |= (uint8_t)((q[16 * half + 4 * g + b] >> 4 & 3) << 2 * g);
+            atom[PACK_HIGH_AT + 64 * half + t * 4 + b] = bits;
         }
 }
 
+/* 32 nibbles as the 32-wide types hold them: value i low, value i + 16 high. */
+static void get_nibbles(const uint8_t *qs, uint8_t q[ATOM]) {
+    for (int i = 0; i < 16; i++) {
+        q[i] = qs[i] & 15;
+        q[i + 16] = qs[i] >> 4;
+    }
+}
+
+/* Q4_0, Q4_1, Q5_0, Q5_1: f16 scales, 32 high bits, nibbles. */
+static void put_narrow(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *block) {
+    const bool min = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
+    const bool five = type == TENSOR_Q5_0 || type == TENSOR_Q5_1;
+    const uint8_t *high = block + (min ? 4 : 2);
+    uint8_t q[ATOM], *scales = atom + pack_scale_at(type);
+    get_nibbles(high + (five ? 4 : 0), q);
+    for (int i = 0; five && i < ATOM; i++)
+        q[i] |= (uint8_t)((high[i / 8] >> i % 8 & 1) << 4);
+    put_low(atom, t, q);
+    if (five)
+        put_high1(atom, t, q);
+    memcpy(scales + 2 * t, block, 2);
+    if (min)
+        memcpy(scales + 32 + 2 * t, block + 2, 2);
+}
+
+/* Q4_K, Q5_K: f16 d, f16 dmin, 12 bytes of 6-bit scales and minimums, high bits, nibbles. */
+static void put_k(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *block, uint32_t col) {
+    const uint32_t run = col / ATOM, shift = run % 2 * 4;
+    const uint8_t *s = block + 4, *high = block + 16;
+    const uint8_t *low = block + (type == TENSOR_Q5_K ? 48 : 16) + run / 2 * 32;
+    uint8_t q[ATOM], scale, min, *scales = atom + pack_scale_at(type);
+    if (run < 4) {
+        scale = s[run] & 63;
+        min = s[run + 4] & 63;
+    } else {
+        scale = (uint8_t)((s[run + 4] & 15) | s[run - 4] >> 6 << 4);
+        min = (uint8_t)(s[run + 4] >> 4 | s[run] >> 6 << 4);
+    }
+    for (int i = 0; i < ATOM; i++) {
+        q[i] = low[i] >> shift & 15;
+        if (type == TENSOR_Q5_K)
+            q[i] |= (uint8_t)((high[i] >> run & 1) << 4);
+    }
+    put_low(atom, t, q);
+    if (type == TENSOR_Q5_K)
+        put_high1(atom, t, q);
+    memcpy(scales + 2 * t, block, 2);
+    memcpy(scales + 32 + 2 * t, block + 2, 2);
+    scales[64 + t] = scale;
+    scales[80 + t] = (uint8_t)-min;
+}
+
 static void put_q6k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t col) {
-    const uint8_t *ql = block, *qh = block + 128;
-    const int8_t *scales = (const int8_t *)block + 192;
-    uint8_t q[ATOM];
+    const uint8_t *ql = block, *qh = block + 128, *factors = block + 192;
+    uint8_t q[ATOM], *scales = atom + pack_scale_at(TENSOR_Q6_K);
     /* 32 columns: a quarter of a half block of 128, all of them in the same bit positions. */
     const uint32_t half = col / 128, quarter = col / 32 % 4;
     for (int i = 0; i < ATOM; i++) {
@@ -59,10 +107,11 @@ static void put_q6k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t co
         const uint8_t high = qh[32 * half + i] >> 2 * quarter & 3;
         q[i] = (uint8_t)((quarter < 2 ? low & 15 : low >> 4) | high << 4);
     }
-    put_bytes(atom, t, q);
-    memcpy(atom + 512 + 2 * t, block + 208, 2);
-    atom[544 + t] = (uint8_t)scales[col / 16];
-    atom[544 + TILE + t] = (uint8_t)scales[col / 16 + 1];
+    put_low(atom, t, q);
+    put_high2(atom, t, q);
+    memcpy(scales + 2 * t, block + 208, 2);
+    scales[32 + t] = factors[col / 16];
+    scales[32 + TILE + t] = factors[col / 16 + 1];
 }
 
 static void put_floats(uint8_t *atom, uint32_t t, uint32_t size, const uint8_t *from, uint32_t n) {
@@ -95,15 +144,15 @@ static void put_atom(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *ro
         memcpy(atom + 512 + 2 * t, block, 2);
         break;
     case TENSOR_Q4_0:
-        block = row + col / 32 * 18;
-        put_nibbles(atom, t, block + 2);
-        memcpy(atom + 256 + 2 * t, block, 2);
-        break;
     case TENSOR_Q4_1:
-        block = row + col / 32 * 20;
-        put_nibbles(atom, t, block + 4);
-        memcpy(atom + 256 + 2 * t, block, 2);
-        memcpy(atom + 288 + 2 * t, block + 2, 2);
+    case TENSOR_Q5_0:
+    case TENSOR_Q5_1:
+        put_narrow(atom, type, t, row + col / 32 * tensor_type_info(type)->block_bytes);
+        break;
+    case TENSOR_Q4_K:
+    case TENSOR_Q5_K:
+        put_k(atom, type, t, row + col / 256 * tensor_type_info(type)->block_bytes,
+              (uint32_t)(col % 256));
         break;
     case TENSOR_Q6_K:
         put_q6k(atom, t, row + col / 256 * 210, (uint32_t)(col % 256));

@@ -18,14 +18,14 @@ struct pass {
 
 /* Items [begin, end) of a phase, counted over its operations one after another. */
 static void run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
-                      uint32_t end) {
+                      uint32_t end, struct cpu_work *work) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < phase->n && at < end; i++) {
         const struct cpu_task *task = &pass->device->tasks[phase->first + i];
         const uint32_t n = cpu_op_items(task->op, pass->params);
         if (at + n > begin) {
             const uint32_t from = begin > at ? begin - at : 0, to = end - at < n ? end - at : n;
-            cpu_op_run(pass->device, task->card, task->op, pass->params, from, to);
+            cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
         }
         at += n;
     }
@@ -35,7 +35,6 @@ static void run_member(void *arg, uint32_t member) {
     const struct pass *pass = arg;
     struct device *d = pass->device;
     const uint32_t size = team_size(d->team);
-    (void)member;
     for (uint32_t p = 0; p < d->n_phases; p++) {
         const struct cpu_phase *phase = &d->phases[p];
         uint32_t total = 0, begin;
@@ -45,7 +44,8 @@ static void run_member(void *arg, uint32_t member) {
             continue;
         const uint32_t chunk = (total + size * CHUNKS_PER_MEMBER - 1) / (size * CHUNKS_PER_MEMBER);
         while ((begin = __atomic_fetch_add(&d->next_item[p], chunk, __ATOMIC_RELAXED)) < total)
-            run_items(pass, phase, begin, total - begin < chunk ? total : begin + chunk);
+            run_items(pass, phase, begin, total - begin < chunk ? total : begin + chunk,
+                      &d->work[member]);
         team_meet(d->team);
     }
 }
@@ -60,7 +60,7 @@ static void run_isolated(struct device *d, const struct step_params *params) {
                 cpu_protect(d, c,
                             exchange ? c == task->op->exchange.src || c == task->op->exchange.dst
                                      : c == task->card);
-        cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params));
+        cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params), &d->work[0]);
     }
     for (uint32_t c = 0; c < d->n_cards; c++)
         if (d->cards[c].present)

@@ -6,9 +6,8 @@
 #ifndef OCTARC_DEVICE_CPU_ISA_KERNELS_H
 #define OCTARC_DEVICE_CPU_ISA_KERNELS_H
 
+#include "daemon/device/cpu/pack.h"
 #include "daemon/device/program.h"
-
-#define TILE 16 /* rows of a packed tile */
 
 /* Activations resolved to pointers; row r begins r strides further. */
 struct act_view {
@@ -26,25 +25,59 @@ struct matmul {
     struct act_view act;
 };
 
+/* Rows of the input rearranged for the kernels of one type: groups of rows, atom by atom.  Memory
+ * of a thread. */
+struct panel {
+    uint8_t *x;   /* panel_bytes() */
+    void *opened; /* opened_bytes(): a tile's atoms, while many rows pass over it */
+    uint32_t n;   /* rows */
+};
+
+#define PANEL_BYTES     (192u << 10) /* half of a small second-level cache */
+#define PANEL_STEP      12           /* rows of a full group */
+#define PANEL_ROWS_MAX  96
+#define PANEL_ROW_BYTES 128 /* of an atom of one row, at most: f32 */
+#define OPENED_BYTES    640 /* of an atom */
+
+/* Rows of one panel of inputs of `cols` columns. */
+static inline uint32_t panel_rows(uint32_t cols) {
+    const uint32_t atoms = (cols + ATOM - 1) / ATOM;
+    const uint32_t n = PANEL_BYTES / (atoms * 44 + 1) / PANEL_STEP * PANEL_STEP;
+    return n < PANEL_STEP ? PANEL_STEP : n > PANEL_ROWS_MAX ? PANEL_ROWS_MAX : n;
+}
+
+#define ATTENTION_DIM_MAX 544 /* values of a head, and room for a last partial vector */
+
+/* One KV head of one sequence, as the card holds it. */
 struct attention_job {
-    const float *q; /* [head_dim] of one head and row, rotated */
-    uint32_t head_dim, n_positions;
+    uint32_t head_dim;
     const uint32_t *pages;
     const char *kv;                  /* base of page 0's K of the layer and slot */
     uint64_t page_bytes, half_bytes; /* from page to page; from K to V */
     enum kv_type type;
     float scale;
+};
+
+/* A query head of a row that reads it. */
+struct attention_query {
+    const float *q; /* [head_dim], rotated */
+    uint32_t n_positions;
     float *out; /* [head_dim] */
 };
 
 struct kernels {
     const char *name;
-    /* Rows [row, row + n) of the input times tile `tile`: out[i][t], i < n, t < TILE, out_stride
-     * apart; n is any number.  Rows of the tile beyond the matrix are not written. */
-    void (*tile)(const struct matmul *m, uint32_t tile, uint32_t row, uint32_t n, float *out,
+    /* Rows [row, row + n) of m's input into a panel for m's type; n <= panel_rows(m->cols).  Two
+     * matrices with the same input share a panel when `same_panel` says so of their types. */
+    void (*gather)(const struct matmul *m, uint32_t row, uint32_t n, struct panel *panel);
+    bool (*same_panel)(uint32_t type_a, uint32_t type_b);
+    /* The panel's rows times tile `tile`: out[i][t], i < panel->n, t < TILE, out_stride apart.
+     * Rows of the tile beyond the matrix are not written. */
+    void (*tile)(const struct matmul *m, uint32_t tile, const struct panel *panel, float *out,
                  uint32_t out_stride);
-    /* The same for lanes: slot planes as in struct op.lanes; `planes` is row 0 of slot 0. */
-    void (*lanes)(const struct matmul *m, uint32_t tile, uint32_t row, uint32_t n,
+    /* The same for lanes: slot planes as in struct op.lanes; `planes` is the panel's first row of
+     * slot 0 and column 0. */
+    void (*lanes)(const struct matmul *m, uint32_t tile, const struct panel *panel,
                   const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES], float *planes,
                   uint64_t plane_stride, uint32_t row_stride);
     /* The forms of n values of one row, from column `col` on (a multiple of ATOM); the last atom is
@@ -62,7 +95,9 @@ struct kernels {
     /* Store one position's K or V of one head. */
     void (*store_k)(char *page, enum kv_type type, uint32_t head_dim, uint32_t at, const float *x);
     void (*store_v)(char *page, enum kv_type type, uint32_t head_dim, uint32_t at, const float *x);
-    void (*attention)(const struct attention_job *job);
+    /* n queries of one KV head; they may be of any rows. */
+    void (*attention)(const struct attention_job *job, const struct attention_query *queries,
+                      uint32_t n);
     /* One row of a packed matrix as f32. */
     void (*unpack_row)(const struct matmul *m, uint32_t row, float *out);
 };

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attention.h - KV pages, and queries against them.
+ *
+ * K of a page is [head_dim][PAGE_TOKENS], V is [PAGE_TOKENS][head_dim], so that neither needs a sum
+ * across a register; q8_0 keeps the 8-bit values so and, behind them, f16 scales of 32 values along
+ * the head: K [head_dim / 32][PAGE_TOKENS], V [PAGE_TOKENS][head_dim / 32].
+ *
+ * A query's result is made of segments of absolute positions, each a softmax of its own, merged
+ * left to right.  Every value is one chain over d (scores) or over positions (sums), so it does not
+ * matter how many queries share a pass over a page. */
+#ifndef OCTARC_DEVICE_CPU_ISA_ATTENTION_H
+#define OCTARC_DEVICE_CPU_ISA_ATTENTION_H
+
+#include <math.h>
+
+#include "daemon/device/cpu/isa/matmul.h"
+#include "daemon/device/cpu/isa/scalar.h"
+
+#define SEGMENT       256 /* positions whose softmax is taken at once */
+#define SEGMENT_PAGES (SEGMENT / PAGE_TOKENS)
+#define PAGE_VECS     (PAGE_TOKENS / TILE)
+
+static void quantise_kv(const float *x, int8_t *q, uint16_t *scale) {
+    float largest = 0;
+    for (int i = 0; i < ATOM; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    *scale = half_of(largest / 127.0f);
+    const float d = float_of_half(*scale), inverse = d > 0 ? 1.0f / d : 0.0f;
+    for (int i = 0; i < ATOM; i++) {
+        float v = x[i] * inverse;
+        v = v > 127.0f ? 127.0f : v < -127.0f ? -127.0f : v;
+        q[i] = (int8_t)round_to_int(v);
+    }
+}
+
+static void store_k_kernel(char *page, enum kv_type type, uint32_t head_dim, uint32_t at,
+                           const float *x) {
+    int8_t q[ATOM];
+    if (type == KV_F32)
+        for (uint32_t d = 0; d < head_dim; d++)
+            ((float *)(void *)page)[d * PAGE_TOKENS + at] = x[d];
+    else if (type == KV_F16)
+        for (uint32_t d = 0; d < head_dim; d++)
+            ((uint16_t *)(void *)page)[d * PAGE_TOKENS + at] = half_of(x[d]);
+    else
+        for (uint32_t k = 0; k < head_dim / ATOM; k++) {
+            uint16_t *scales = (uint16_t *)(void *)(page + head_dim * PAGE_TOKENS);
+            quantise_kv(x + k * ATOM, q, &scales[k * PAGE_TOKENS + at]);
+            for (int i = 0; i < ATOM; i++)
+                ((int8_t *)page)[(k * ATOM + i) * PAGE_TOKENS + at] = q[i];
+        }
+}
+
+static void store_v_kernel(char *page, enum kv_type type, uint32_t head_dim, uint32_t at,
+                           const float *x) {
+    if (type == KV_F32)
+        memcpy(page + (uint64_t)at * head_dim * 4, x, head_dim * 4);
+    else if (type == KV_F16)
+        for (uint32_t d = 0; d < head_dim; d++)
+            ((uint16_t *)(void *)page)[at * head_dim + d] = half_of(x[d]);
+    else
+        for (uint32_t k = 0; k < head_dim / ATOM; k++) {
+            uint16_t *scales = (uint16_t *)(void *)(page + head_dim * PAGE_TOKENS);
+            quantise_kv(x + k * ATOM, (int8_t *)page + at * head_dim + k * ATOM,
+                        &scales[at * (head_dim / ATOM) + k]);
+        }
+}
+
+/* Positions [16j, 16j + 16) of row d of a page's K. */
+INLINE vf read_k(enum kv_type type, const char *page, uint32_t head_dim, uint32_t d, int j) {
+    const uint32_t at = d * PAGE_TOKENS + (uint32_t)j * TILE;
+    if (type == KV_F32)
+        return vf_load((const float *)(const void *)page + at);
+    if (type == KV_F16)
+        return vf_halves(page + at * 2);
+    const char *scales = page + head_dim * PAGE_TOKENS;
+    return vf_mul(vf_halves(scales + 2 * (d / ATOM * PAGE_TOKENS + (uint32_t)j * TILE)),
+                  vf_bytes(page + at));
+}
+
+/* Values [d, d + 16) of V at position `at` of a page; fewer, then zeros, where the head ends. */
+INLINE vf read_v(enum kv_type type, const char *page, uint32_t head_dim, uint32_t at, uint32_t d) {
+    const uint32_t from = at * head_dim + d, width = head_dim - d;
+    if (width < TILE && type != KV_Q8_0) {
+        union {
+            float f[TILE];
+            uint16_t h[TILE];
+        } part = {.f = {0}};
+        const uint32_t size = type == KV_F32 ? 4 : 2;
+        memcpy(&part, page + from * size, width * size);
+        return type == KV_F32 ? vf_load(part.f) : vf_halves(part.h);
+    }
+    if (type == KV_F32)
+        return vf_load((const float *)(const void *)page + from);
+    if (type == KV_F16)
+        return vf_halves(page + from * 2);
+    uint16_t scale;
+    memcpy(&scale, page + head_dim * PAGE_TOKENS + 2 * (at * (head_dim / ATOM) + d / ATOM), 2);
+    return vf_mul(vf_set(float_of_half(scale)), vf_bytes(page + from));
+}
+
+/* Scores of `width` queries against `pages` pages, into the queries' rows of p. */
+INLINE void score(enum kv_type type, uint32_t width, uint32_t pages,
+                  const struct attention_job *job, const struct attention_query *q,
+                  const char *const *page, float (*p)[SEGMENT]) {
+    vf s[GROUP_MAX * PAGE_VECS];
+    UNROLL for (uint32_t i = 0; i < width * pages * PAGE_VECS; i++) s[i] = vf_set(0.0f);
+    for (uint32_t d = 0; d < job->head_dim; d++)
+        UNROLL for (uint32_t g = 0; g < pages; g++) {
+            const vf a = read_k(type, page[g], job->head_dim, d, 0);
+            const vf b = read_k(type, page[g], job->head_dim, d, 1);
+            UNROLL for (uint32_t i = 0; i < width; i++) {
+                const vf x = vf_set(q[i].q[d]);
+                vf *to = &s[(i * pages + g) * PAGE_VECS];
+                to[0] = vf_fma(x, a, to[0]);
+                to[1] = vf_fma(x, b, to[1]);
+            }
+        }
+    UNROLL for (uint32_t i = 0; i < width; i++)
+        UNROLL for (uint32_t j = 0; j < pages * PAGE_VECS; j++)
+            vf_store(&p[i][j * TILE], vf_mul(s[i * pages * PAGE_VECS + j], vf_set(job->scale)));
+}
+
+/* sum[i][d .. d + 16 * tiles) += positions [from, to) of a segment, one after another, each times
+ * its weight. */
+INLINE void weigh(enum kv_type type, uint32_t width, uint32_t tiles,
+                  const struct attention_job *job, const char *const *page, uint32_t from,
+                  uint32_t to, float (*p)[SEGMENT], uint32_t d, float *sum) {
+    vf acc[GROUP_MAX * 4];
+    UNROLL for (uint32_t i = 0; i < width; i++) UNROLL for (uint32_t t = 0; t < tiles; t++)
+        acc[i * tiles + t] = vf_load(sum + i * ATTENTION_DIM_MAX + d + t * TILE);
+    for (uint32_t at = from; at < to; at++) {
+        const char *v = page[at / PAGE_TOKENS] + job->half_bytes;
+        UNROLL for (uint32_t t = 0; t < tiles; t++) {
+            const vf x = read_v(type, v, job->head_dim, at % PAGE_TOKENS, d + t * TILE);
+            UNROLL for (uint32_t i = 0; i < width; i++) acc[i * tiles + t] =
+                vf_fma(vf_set(p[i][at]), x, acc[i * tiles + t]);
+        }
+    }
+    UNROLL for (uint32_t i = 0; i < width; i++) UNROLL for (uint32_t t = 0; t < tiles; t++)
+        vf_store(sum + i * ATTENTION_DIM_MAX + d + t * TILE, acc[i * tiles + t]);
+}
+
+/* All pages of a segment for a group of queries. */
+INLINE void score_all(enum kv_type type, uint32_t width, const struct attention_job *job,
+                      const struct attention_query *q, const char *const *page, uint32_t n_pages,
+                      float (*p)[SEGMENT]) {
+    uint32_t g = 0;
+    if (width == 1)
+        for (; g + 4 <= n_pages; g += 4)
+            score(type, 1, 4, job, q, page + g, (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
+    for (; g < n_pages; g++)
+        score(type, width, 1, job, q, page + g, (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
+}
+
+INLINE void weigh_all(enum kv_type type, uint32_t width, const struct attention_job *job,
+                      const char *const *page, uint32_t from, uint32_t to, float (*p)[SEGMENT],
+                      float *sum) {
+    const uint32_t tiles = width <= 4 ? 4 : 2, dim = job->head_dim;
+    uint32_t d = 0;
+    for (; d + tiles * TILE <= dim; d += tiles * TILE)
+        weigh(type, width, tiles, job, page, from, to, p, d, sum);
+    for (; d < dim; d += TILE)
+        weigh(type, width, 1, job, page, from, to, p, d, sum);
+}
+
+#define ATTEND(name, type, width)                                                                  \
+    static void score_##name##_##width(const struct attention_job *job,                            \
+                                       const struct attention_query *q, const char *const *page,   \
+                                       uint32_t n_pages, float(*p)[SEGMENT]) {                     \
+        score_all(type, width, job, q, page, n_pages, p);                                          \
+    }                                                                                              \
+    static void weigh_##name##_##width(const struct attention_job *job, const char *const *page,   \
+                                       uint32_t from, uint32_t to, float(*p)[SEGMENT],             \
+                                       float *sum) {                                               \
+        weigh_all(type, width, job, page, from, to, p, sum);                                       \
+    }
+EACH_GROUP(ATTEND, f16, KV_F16)
+EACH_GROUP(ATTEND, f32, KV_F32)
+EACH_GROUP(ATTEND, q8, KV_Q8_0)
+
+typedef void score_fn(const struct attention_job *job, const struct attention_query *q,
+                      const char *const *page, uint32_t n_pages, float (*p)[SEGMENT]);
+typedef void weigh_fn(const struct attention_job *job, const char *const *page, uint32_t from,
+                      uint32_t to, float (*p)[SEGMENT], float *sum);
+
+static score_fn *const score_fns[][5] = {
+    [KV_F16] = BY_GROUP(score_f16),
+    [KV_F32] = BY_GROUP(score_f32),
+    [KV_Q8_0] = BY_GROUP(score_q8),
+};
+static weigh_fn *const weigh_fns[][5] = {
+    [KV_F16] = BY_GROUP(weigh_f16),
+    [KV_F32] = BY_GROUP(weigh_f32),
+    [KV_Q8_0] = BY_GROUP(weigh_q8),
+};
+
+/* What a query carries from segment to segment. */
+struct attention_state {
+    float top, sum;
+};
+
+/* Softmax of one segment of n positions: p, its largest score and the sum of p. */
+static struct attention_state soften(float *p, uint32_t n) {
+    const uint32_t padded = (n + PAGE_TOKENS - 1) / PAGE_TOKENS * PAGE_TOKENS;
+    float part[TILE] = {0}, most[TILE], top;
+    for (uint32_t i = n; i < padded; i++)
+        p[i] = -INFINITY;
+    for (int t = 0; t < TILE; t++)
+        most[t] = p[t];
+    for (uint32_t i = TILE; i < padded; i += TILE)
+        for (int t = 0; t < TILE; t++)
+            most[t] = p[i + t] > most[t] ? p[i + t] : most[t];
+    top = most[0];
+    for (int t = 1; t < TILE; t++)
+        top = most[t] > top ? most[t] : top;
+    for (uint32_t i = 0; i < padded; i += TILE) {
+        for (int t = 0; t < TILE; t++)
+            p[i + t] -= top;
+        exp_16(p + i, p + i);
+        for (int t = 0; t < TILE; t++)
+            part[t] += p[i + t];
+    }
+    return (struct attention_state){top, fold16(part)};
+}
+
+/* out = the first segment's sum, or the result so far and it, each scaled to the higher top. */
+static void merge(struct attention_state *state, struct attention_state segment, bool first,
+                  const float *sum, float *out, uint32_t head_dim) {
+    if (first) {
+        *state = segment;
+        memcpy(out, sum, head_dim * sizeof *out);
+        return;
+    }
+    const float high = segment.top > state->top ? segment.top : state->top;
+    float scale[TILE] = {state->top - high, segment.top - high};
+    exp_16(scale, scale);
+    state->sum = fma1(segment.sum, scale[1], state->sum * scale[0]);
+    state->top = high;
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] = fma1(sum[d], scale[1], out[d] * scale[0]);
+}
+
+/* One segment for `width` queries that all reach into it; width is a group's. */
+static void attend_segment(const struct attention_job *job, const struct attention_query *q,
+                           struct attention_state *state, uint32_t width, uint32_t begin) {
+    float p[GROUP_MAX][SEGMENT], sum[GROUP_MAX * ATTENTION_DIM_MAX];
+    const char *page[SEGMENT_PAGES];
+    struct attention_state segment[GROUP_MAX];
+    uint32_t n[GROUP_MAX], least = SEGMENT, most = 0;
+    for (uint32_t i = 0; i < width; i++) {
+        n[i] = q[i].n_positions - begin < SEGMENT ? q[i].n_positions - begin : SEGMENT;
+        least = n[i] < least ? n[i] : least;
+        most = n[i] > most ? n[i] : most;
+    }
+    const uint32_t n_pages = (most + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    for (uint32_t g = 0; g < n_pages; g++)
+        page[g] = job->kv + job->pages[begin / PAGE_TOKENS + g] * job->page_bytes;
+    score_fns[job->type][group_index(width)](job, q, page, n_pages, p);
+    for (uint32_t i = 0; i < width; i++) {
+        segment[i] = soften(p[i], n[i]);
+        for (uint32_t d = 0; d < job->head_dim + TILE - 1; d++)
+            sum[i * ATTENTION_DIM_MAX + d] = 0.0f;
+    }
+    weigh_fns[job->type][group_index(width)](job, page, 0, least, p, sum);
+    for (uint32_t i = 0; i < width; i++) {
+        float *own = sum + i * ATTENTION_DIM_MAX;
+        if (n[i] > least) /* positions that the group's earliest query must not see */
+            weigh_fns[job->type][0](job, page, least, n[i], &p[i], own);
+        merge(&state[i], segment[i], begin == 0, own, q[i].out, job->head_dim);
+    }
+}
+
+static void attention_kernel(const struct attention_job *job, const struct attention_query *q,
+                             uint32_t n) {
+    struct attention_state state[GROUP_MAX];
+    for (uint32_t i = 0, w; i < n; i += w) {
+        uint32_t end = 0;
+        w = group_of(n - i);
+        for (uint32_t j = i; j < i + w; j++)
+            end = q[j].n_positions > end ? q[j].n_positions : end;
+        for (uint32_t begin = 0; begin < end; begin += SEGMENT) {
+            bool all = true;
+            for (uint32_t j = 0; j < w; j++)
+                all &= q[i + j].n_positions > begin;
+            for (uint32_t j = 0; !all && j < w; j++)
+                if (q[i + j].n_positions > begin)
+                    attend_segment(job, q + i + j, state + j, 1, begin);
+            if (all)
+                attend_segment(job, q + i, state, w, begin);
+        }
+        for (uint32_t j = 0; j < w; j++) {
+            const float inverse = 1.0f / state[j].sum;
+            for (uint32_t d = 0; d < job->head_dim; d++)
+                q[i + j].out[d] *= inverse;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* matmul.h - a panel of input rows times a tile of 16 weight rows.
+ *
+ * One row or many, the sum of one output is the same chain: atom after atom, each an exact integer
+ * sum and one or two fused multiply-adds (docs/numerics.md), so decode and prefill have equal bits.
+ * Rows are taken in groups, whose sums stay in registers; a tile that more than a few rows pass
+ * over is opened once. */
+#ifndef OCTARC_DEVICE_CPU_ISA_MATMUL_H
+#define OCTARC_DEVICE_CPU_ISA_MATMUL_H
+
+#include "daemon/device/cpu/isa/atoms.h"
+
+#if defined(__AVX512VNNI__)
+#define GROUP_MAX 12
+#elif defined(__AVX2__)
+#define GROUP_MAX 4
+#else
+#define GROUP_MAX 1
+#endif
+#define FUSED_MAX 4 /* rows up to which a tile is opened on the fly */
+
+#define OPENED UINT32_MAX /* in place of a type: the weights are struct atom */
+
+/* Rows of the next group when n are left. */
+INLINE uint32_t group_of(uint32_t n) {
+    n = n < GROUP_MAX ? n : GROUP_MAX;
+    return n == 12 ? 12 : n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+}
+
+/* Fill a table of functions name_1, name_2 ... by groups of rows: 1, 2, 4, 8, 12. */
+INLINE uint32_t group_index(uint32_t rows) {
+    return rows == 12 ? 4 : rows == 8 ? 3 : rows / 2;
+}
+#if GROUP_MAX == 12
+#define BY_GROUP(name)                                                                             \
+    { name##_1, name##_2, name##_4, name##_8, name##_12 }
+#define EACH_GROUP(make, ...)                                                                      \
+    make(__VA_ARGS__, 1) make(__VA_ARGS__, 2) make(__VA_ARGS__, 4) make(__VA_ARGS__, 8)            \
+        make(__VA_ARGS__, 12)
+#elif GROUP_MAX == 4
+#define BY_GROUP(name)                                                                             \
+    { name##_1, name##_2, name##_4 }
+#define EACH_GROUP(make, ...) make(__VA_ARGS__, 1) make(__VA_ARGS__, 2) make(__VA_ARGS__, 4)
+#else
+#define BY_GROUP(name)                                                                             \
+    { name##_1 }
+#define EACH_GROUP(make, ...) make(__VA_ARGS__, 1)
+#endif
+
+static inline uint32_t atoms_of(uint32_t cols) {
+    return (cols + ATOM - 1) / ATOM;
+}
+
+/* ---- panels ---------------------------------------------------------------------------------
+ * A group of w rows, for each atom: f32 [w][32] for float types, else int8 [w][32], f32 scale[w],
+ * then two words a row, a[w] and b[w], that the kind defines. */
+
+#define Q8_ROW 44 /* bytes of an atom of one row */
+
+INLINE uint32_t panel_row_bytes(enum sum_kind kind) {
+    return kind == SUM_FLOAT ? ATOM * 4 : Q8_ROW;
+}
+
+INLINE int32_t panel_offset(uint32_t type) {
+    return sum_kind_of(type) == SUM_WIDE ? WIDE_OFFSET : offset_of(type);
+}
+
+static bool same_panel_kernel(uint32_t a, uint32_t b) {
+    return sum_kind_of(a) == sum_kind_of(b) && panel_offset(a) == panel_offset(b);
+}
+
+/* One atom of row r of a group of w rows. */
+INLINE void gather_atom(enum sum_kind kind, int32_t offset, const struct act_view *act, uint64_t at,
+                        uint8_t *to, uint32_t w, uint32_t r) {
+    const int8_t *q = act->q8 + at * ATOM;
+    const int32_t sum = act->sum[at];
+    const float weighted = act->scale[at] * (float)sum;
+    int32_t words[2] = {-offset * sum, 0};
+    memcpy(to + r * ATOM, q, ATOM);
+    memcpy(to + w * ATOM + 4 * r, &act->scale[at], 4);
+    if (kind == SUM_MIN)
+        memcpy(&words[0], &weighted, 4);
+    if (kind == SUM_SPLIT) {
+        int32_t low = 0;
+        for (int i = 0; i < 16; i++)
+            low += q[i];
+        words[0] = -offset * low;
+        words[1] = -offset * (sum - low);
+    }
+    memcpy(to + w * (ATOM + 4) + 4 * r, &words[0], 4);
+    memcpy(to + w * (ATOM + 8) + 4 * r, &words[1], 4);
+}
+
+static void gather_kernel(const struct matmul *m, uint32_t row, uint32_t n, struct panel *panel) {
+    const enum sum_kind kind = sum_kind_of(m->type);
+    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(kind);
+    const int32_t offset = panel_offset(m->type);
+    panel->n = n;
+    for (uint32_t i = 0, w; i < n; i += w) {
+        w = group_of(n - i);
+        for (uint32_t r = 0; r < w; r++) {
+            const uint64_t from = row + i + r;
+            uint8_t *to = panel->x + (uint64_t)i * atoms * bytes;
+            for (uint32_t k = 0; k < atoms; k++, to += w * bytes)
+                if (kind == SUM_FLOAT)
+                    memcpy(to + r * ATOM * 4, m->act.f32 + from * m->act.cols + k * ATOM, ATOM * 4);
+                else
+                    gather_atom(kind, offset, &m->act, from * (m->act.cols / ATOM) + k, to, w, r);
+        }
+    }
+}
+
+/* ---- sums ----------------------------------------------------------------------------------- */
+
+INLINE float float_at(const uint8_t *p) {
+    float value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+INLINE int32_t int_at(const uint8_t *p) {
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+/* acc[r] += one float atom, column after column. */
+INLINE void add_floats(uint32_t type, uint32_t width, const uint8_t *w, const uint8_t *x, vf *acc) {
+    for (int c = 0; c < ATOM; c++) {
+        const vf column = float_column(type, w, c);
+        UNROLL for (uint32_t r = 0; r < width; r++) acc[r] =
+            vf_fma(column, vf_set(float_at(x + (r * ATOM + c) * 4)), acc[r]);
+    }
+}
+
+/* The exact sum of an atom of row r, offset included. */
+INLINE vi sum_atom(enum sum_kind kind, const vb *w, const vi *factor, const uint8_t *x,
+                   uint32_t width, uint32_t r) {
+    const int8_t *q = (const int8_t *)x + r * ATOM;
+    vi s = vi_set(kind == SUM_MIN ? 0 : int_at(x + width * (ATOM + 4) + 4 * r));
+    if (kind == SUM_SPLIT) {
+        vi high = vi_set(int_at(x + width * (ATOM + 8) + 4 * r));
+        UNROLL for (int g = 0; g < 4; g++) {
+            s = vi_dot(s, w[g], q + 4 * g);
+            high = vi_dot(high, w[g + 4], q + 4 * (g + 4));
+        }
+        return vi_add(vi_mul(factor[0], s), vi_mul(factor[1], high));
+    }
+    UNROLL for (int g = 0; g < 8; g++) s =
+        kind == SUM_WIDE ? vi_dot_wide(s, w[g], q + 4 * g) : vi_dot(s, w[g], q + 4 * g);
+    return s;
+}
+
+/* acc[r] += one quantised atom. */
+INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *p,
+                     const uint8_t *x, vf *acc) {
+    const struct atom *a = (const struct atom *)(const void *)p;
+    const uint8_t *factors =
+        type == OPENED ? (const uint8_t *)a->factor : p + pack_scale_at(type) + 32;
+    const vf d = type == OPENED ? vf_load(a->d) : atom_scale(type, p);
+    vf m = d;
+    vb w[ATOM / 4];
+    vi factor[2] = {vi_set(0), vi_set(0)};
+    UNROLL for (int g = 0; g < ATOM / 4; g++) w[g] =
+        type == OPENED ? vb_load(a->w[g]) : atom_group(type, p, g);
+    if (kind == SUM_MIN)
+        m = type == OPENED ? vf_load(a->m) : atom_min(type, p);
+    if (kind == SUM_SPLIT) {
+        factor[0] = vi_bytes(factors);
+        factor[1] = vi_bytes(factors + TILE);
+    }
+    UNROLL for (uint32_t r = 0; r < width; r++) {
+        const vf s = vf_of_ints(sum_atom(kind, w, factor, x, width, r));
+        acc[r] = vf_fma(vf_mul(s, d), vf_set(float_at(x + width * ATOM + 4 * r)), acc[r]);
+        if (kind == SUM_MIN)
+            acc[r] = vf_fma(m, vf_set(float_at(x + width * (ATOM + 4) + 4 * r)), acc[r]);
+    }
+}
+
+/* acc = `atoms` atoms from w on times those from x on, for a group of `width` rows. */
+INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *w,
+                 const uint8_t *x, uint32_t atoms, float (*out)[TILE]) {
+    const uint32_t w_step = type == OPENED ? sizeof(struct atom) : pack_atom_bytes(type);
+    vf acc[GROUP_MAX];
+    UNROLL for (uint32_t r = 0; r < width; r++) acc[r] = vf_set(0.0f);
+    for (uint32_t k = 0; k < atoms; k++, w += w_step, x += width * panel_row_bytes(kind))
+        if (kind == SUM_FLOAT)
+            add_floats(type, width, w, x, acc);
+        else
+            add_atom(type, kind, width, w, x, acc);
+    UNROLL for (uint32_t r = 0; r < width; r++) vf_store(out[r], acc[r]);
+}
+
+typedef void walk_fn(const uint8_t *w, const uint8_t *x, uint32_t atoms, float (*out)[TILE]);
+
+#define WALK(name, type, kind, width)                                                              \
+    static void name##_##width(const uint8_t *w, const uint8_t *x, uint32_t atoms,                 \
+                               float(*out)[TILE]) {                                                \
+        walk(type, kind, width, w, x, atoms, out);                                                 \
+    }
+/* On the fly, for few rows; GROUP_MAX > 4 leaves its wide groups to the opened ones. */
+#if GROUP_MAX >= 4
+#define WALK_FEW(name, type, kind)                                                                 \
+    WALK(name, type, kind, 1) WALK(name, type, kind, 2) WALK(name, type, kind, 4)
+#define FEW(name)                                                                                  \
+    { name##_1, name##_2, name##_4 }
+#else
+#define WALK_FEW(name, type, kind) WALK(name, type, kind, 1)
+#define FEW(name)                                                                                  \
+    { name##_1 }
+#endif
+
+WALK_FEW(walk_q4_0, TENSOR_Q4_0, SUM_OFFSET)
+WALK_FEW(walk_q4_1, TENSOR_Q4_1, SUM_MIN)
+WALK_FEW(walk_q5_0, TENSOR_Q5_0, SUM_OFFSET)
+WALK_FEW(walk_q5_1, TENSOR_Q5_1, SUM_MIN)
+WALK_FEW(walk_q8_0, TENSOR_Q8_0, SUM_WIDE)
+WALK_FEW(walk_q4_k, TENSOR_Q4_K, SUM_MIN)
+WALK_FEW(walk_q5_k, TENSOR_Q5_K, SUM_MIN)
+WALK_FEW(walk_q6_k, TENSOR_Q6_K, SUM_SPLIT)
+EACH_GROUP(WALK, walk_f32, TENSOR_F32, SUM_FLOAT)
+EACH_GROUP(WALK, walk_f16, TENSOR_F16, SUM_FLOAT)
+EACH_GROUP(WALK, walk_bf16, TENSOR_BF16, SUM_FLOAT)
+EACH_GROUP(WALK, walk_offset, OPENED, SUM_OFFSET)
+EACH_GROUP(WALK, walk_wide, OPENED, SUM_WIDE)
+EACH_GROUP(WALK, walk_min, OPENED, SUM_MIN)
+EACH_GROUP(WALK, walk_split, OPENED, SUM_SPLIT)
+
+#define TYPES_MAX (TENSOR_BF16 + 1)
+
+/* By the group's rows: 1, 2, 4, 8, 12. */
+static walk_fn *const fused[TYPES_MAX][5] = {
+    [TENSOR_F32] = BY_GROUP(walk_f32),   [TENSOR_F16] = BY_GROUP(walk_f16),
+    [TENSOR_BF16] = BY_GROUP(walk_bf16), [TENSOR_Q4_0] = FEW(walk_q4_0),
+    [TENSOR_Q4_1] = FEW(walk_q4_1),      [TENSOR_Q5_0] = FEW(walk_q5_0),
+    [TENSOR_Q5_1] = FEW(walk_q5_1),      [TENSOR_Q8_0] = FEW(walk_q8_0),
+    [TENSOR_Q4_K] = FEW(walk_q4_k),      [TENSOR_Q5_K] = FEW(walk_q5_k),
+    [TENSOR_Q6_K] = FEW(walk_q6_k),
+};
+static walk_fn *const opened[SUM_FLOAT][5] = {
+    [SUM_OFFSET] = BY_GROUP(walk_offset),
+    [SUM_WIDE] = BY_GROUP(walk_wide),
+    [SUM_MIN] = BY_GROUP(walk_min),
+    [SUM_SPLIT] = BY_GROUP(walk_split),
+};
+
+/* Where a tile's weights are read, as the panel is long or short. */
+struct tile_source {
+    walk_fn *const *walk;
+    const uint8_t *w;
+    uint32_t w_step;
+};
+
+static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
+                                    const struct panel *panel) {
+    const uint32_t atoms = atoms_of(m->cols), bytes = pack_atom_bytes(m->type);
+    const enum sum_kind kind = sum_kind_of(m->type);
+    const uint8_t *w = m->tiles + (uint64_t)tile * atoms * bytes;
+    if (kind == SUM_FLOAT || panel->n <= FUSED_MAX)
+        return (struct tile_source){fused[m->type], w, bytes};
+    open_atoms(m->type, w, atoms, panel->opened);
+    return (struct tile_source){opened[kind], panel->opened, sizeof(struct atom)};
+}
+
+static void put_rows(const struct matmul *m, uint32_t tile, uint32_t n, float (*acc)[TILE],
+                     float *out, uint32_t stride) {
+    const uint32_t left = m->rows - tile * TILE;
+    for (uint32_t i = 0; i < n; i++)
+        if (left >= TILE)
+            memcpy(out + (uint64_t)i * stride, acc[i], TILE * sizeof(float));
+        else
+            memcpy(out + (uint64_t)i * stride, acc[i], left * sizeof(float));
+}
+
+static void tile_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
+                        float *out, uint32_t out_stride) {
+    const struct tile_source s = open_tile(m, tile, panel);
+    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(sum_kind_of(m->type));
+    float acc[GROUP_MAX][TILE];
+    for (uint32_t i = 0, w; i < panel->n; i += w) {
+        w = group_of(panel->n - i);
+        s.walk[group_index(w)](s.w, panel->x + (uint64_t)i * atoms * bytes, atoms, acc);
+        put_rows(m, tile, w, acc, out + (uint64_t)i * out_stride, out_stride);
+    }
+}
+
+/* A node of the lane tree whose left children wait for their siblings. */
+struct lane_tree {
+    float waiting[3][GROUP_MAX][TILE];
+    bool present[3];
+};
+
+/* Climb from a leaf: write what a slot asks for, add a waiting left sibling, or wait. */
+static void climb(struct lane_tree *tree, uint32_t lane, bool present, float (*acc)[TILE],
+                  uint32_t n, const struct matmul *m, uint32_t tile, const int8_t slot[TREE_NODES],
+                  float *planes, uint64_t plane_stride, uint32_t row_stride) {
+    uint32_t node = LANES + lane;
+    for (int level = 0;; level++, node /= 2) {
+        if (present && slot[node] != NO_SLOT)
+            put_rows(m, tile, n, acc, planes + (uint64_t)slot[node] * plane_stride, row_stride);
+        if (node == 1)
+            return;
+        if (node % 2 == 0) {
+            tree->present[level] = present;
+            if (present)
+                memcpy(tree->waiting[level], acc, n * sizeof *acc);
+            return;
+        }
+        if (tree->present[level] && present)
+            for (uint32_t r = 0; r < n; r++)
+                vf_store(acc[r], vf_add(vf_load(tree->waiting[level][r]), vf_load(acc[r])));
+        else if (tree->present[level])
+            memcpy(acc, tree->waiting[level], n * sizeof *acc);
+        present |= tree->present[level];
+    }
+}
+
+static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
+                         const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
+                         float *planes, uint64_t plane_stride, uint32_t row_stride) {
+    const struct tile_source s = open_tile(m, tile, panel);
+    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(sum_kind_of(m->type));
+    float acc[GROUP_MAX][TILE];
+    struct lane_tree tree;
+    for (uint32_t i = 0, w; i < panel->n; i += w) {
+        w = group_of(panel->n - i);
+        const uint8_t *x = panel->x + (uint64_t)i * atoms * bytes;
+        for (uint32_t lane = 0; lane < LANES; lane++) {
+            const uint32_t begin = col[lane] / ATOM, end = atoms_of(col[lane + 1]);
+            const bool present = col[lane] < col[lane + 1];
+            if (present)
+                s.walk[group_index(w)](s.w + (uint64_t)begin * s.w_step,
+                                       x + (uint64_t)begin * w * bytes, end - begin, acc);
+            climb(&tree, lane, present, acc, w, m, tile, slot,
+                  planes + (uint64_t)i * row_stride + tile * TILE, plane_stride, row_stride);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scalar.h - small functions whose every rounding is fixed: half floats, exp, folds. */
+#ifndef OCTARC_DEVICE_CPU_ISA_SCALAR_H
+#define OCTARC_DEVICE_CPU_ISA_SCALAR_H
+
+#include "daemon/device/cpu/isa/vec.h"
+
+/* 1.5 * 2^23: added to a float below 2^22 it leaves the nearest integer, ties to even, in the low
+ * bits of the sum. */
+#define ROUNDING      12582912.0f
+#define ROUNDING_BITS 0x4b400000u
+
+INLINE uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+INLINE float float_of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE int32_t round_to_int(float x) {
+    return (int32_t)(bits_of(x + ROUNDING) - ROUNDING_BITS);
+}
+
+#ifdef __F16C__
+INLINE uint16_t half_of(float x) {
+    return (uint16_t)_mm_extract_epi16(
+        _mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), 0);
+}
+INLINE float float_of_half(uint16_t h) {
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+#else
+/* Round to nearest even, as the hardware does. */
+static inline uint16_t half_of(float x) {
+    uint32_t bits = bits_of(x);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | (bits >> 13 & 0x3ff));
+    if (bits >= 0x477ff000) /* rounds to 2^16 or beyond */
+        return sign | 0x7c00;
+    if (bits < 0x38800000) /* subnormal: adding 0.5 aligns the last bit to 2^-24 */
+        return (uint16_t)(sign | (bits_of(float_of_bits(bits) + 0.5f) - 0x3f000000));
+    bits += 0xfff + (bits >> 13 & 1);
+    return (uint16_t)(sign | (bits - 0x38000000) >> 13);
+}
+#endif
+
+/* e^x for 16 values: 2^k * p(r), p of degree 7 on |r| <= ln2/2 (docs/numerics.md has the error).
+ * Below -87 the result is 0, above 88 it is e^88, of a NaN it is a NaN. */
+INLINE void exp_16(const float *x, float *y) {
+    for (int i = 0; i < 16; i++) {
+        const float low = x[i] < -87.0f ? -87.0f : x[i], c = low > 88.0f ? 88.0f : low;
+        const float t = fma1(c, 1.44269504f, ROUNDING), k = t - ROUNDING;
+        float r = fma1(k, -0.693359375f, c);
+        r = fma1(k, 2.12194440e-4f, r);
+        float p = 1.9875691500e-4f;
+        p = fma1(p, r, 1.3981999507e-3f);
+        p = fma1(p, r, 8.3334519073e-3f);
+        p = fma1(p, r, 4.1665795894e-2f);
+        p = fma1(p, r, 1.6666665459e-1f);
+        p = fma1(p, r, 5.0000001201e-1f);
+        p = fma1(p, r * r, r) + 1.0f;
+        const float two_k = float_of_bits((bits_of(t) - ROUNDING_BITS + 127u) << 23);
+        y[i] = x[i] < -87.0f ? 0.0f : p * two_k;
+    }
+}
+
+/* Sum of 16 partial sums as a fixed tree. */
+INLINE float fold16(const float *s) {
+    float t[8];
+    for (int i = 0; i < 8; i++)
+        t[i] = s[i] + s[i + 8];
+    for (int i = 0; i < 4; i++)
+        t[i] = t[i] + t[i + 4];
+    return (t[0] + t[2]) + (t[1] + t[3]);
+}
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec.h - sixteen lanes, in the registers of the instruction set that is compiled for.
+ *
+ * Every function is exact or rounds once, lane by lane, so the sets differ in speed only. */
+#ifndef OCTARC_DEVICE_CPU_ISA_VEC_H
+#define OCTARC_DEVICE_CPU_ISA_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#if !defined(__AVX2__)
+#define UNROLL /* sixteen lanes in memory: unrolling buys nothing */
+#elif defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+INLINE float fma1(float a, float b, float c) {
+    return __builtin_fmaf(a, b, c);
+}
+
+#if defined(__AVX512VNNI__)
+
+typedef __m512 vf;  /* 16 floats */
+typedef __m512i vi; /* 16 int32 */
+typedef __m512i vb; /* 64 bytes: four of each lane */
+
+INLINE vf vf_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+INLINE void vf_store(float *p, vf a) {
+    _mm512_storeu_ps(p, a);
+}
+INLINE vf vf_set(float a) {
+    return _mm512_set1_ps(a);
+}
+INLINE vf vf_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+INLINE vf vf_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE vf vf_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+INLINE vf vf_halves(const void *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+INLINE vf vf_brains(const void *p) {
+    const __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+}
+INLINE vf vf_bytes(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+INLINE vf vf_of_ints(vi a) {
+    return _mm512_cvtepi32_ps(a);
+}
+INLINE vi vi_set(int32_t a) {
+    return _mm512_set1_epi32(a);
+}
+INLINE vi vi_sub(vi a, vi b) {
+    return _mm512_sub_epi32(a, b);
+}
+INLINE vi vi_add(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+INLINE vi vi_mul(vi a, vi b) {
+    return _mm512_mullo_epi32(a, b);
+}
+INLINE vi vi_bytes(const void *p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE vb vb_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+INLINE void vb_store(void *p, vb a) {
+    _mm512_storeu_si512(p, a);
+}
+INLINE vb vb_low(vb a) {
+    return _mm512_and_si512(a, _mm512_set1_epi8(15));
+}
+INLINE vb vb_high(vb a) {
+    return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
+}
+/* Bits of every byte, moved left (or right, where negative) and masked. */
+INLINE vb vb_bits(vb a, int left, int mask) {
+    a = left >= 0 ? _mm512_slli_epi16(a, (unsigned)left) : _mm512_srli_epi16(a, (unsigned)-left);
+    return _mm512_and_si512(a, _mm512_set1_epi8((char)mask));
+}
+INLINE vb vb_or(vb a, vb b) {
+    return _mm512_or_si512(a, b);
+}
+/* s + the products of four unsigned bytes of each lane with the four signed bytes at x.  The
+ * assembly reads x as the broadcast operand, which the compiler does not fold by itself. */
+INLINE vi vi_dot(vi s, vb w, const int8_t *x) {
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(s) : "v"(w), "m"(*(const int8_t(*)[4])x));
+    return s;
+}
+/* The same for all eight bits of a byte; the bytes stand for value + WIDE_OFFSET. */
+#define WIDE_OFFSET 128
+INLINE vi vi_dot_wide(vi s, vb w, const int8_t *x) {
+    return vi_dot(s, w, x);
+}
+
+#elif defined(__AVX2__)
+
+typedef struct {
+    __m256 a, b;
+} vf;
+typedef struct {
+    __m256i a, b;
+} vi;
+typedef vi vb;
+
+INLINE vf vf_load(const float *p) {
+    return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+INLINE void vf_store(float *p, vf x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+INLINE vf vf_set(float x) {
+    return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+INLINE vf vf_add(vf x, vf y) {
+    return (vf){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+INLINE vf vf_mul(vf x, vf y) {
+    return (vf){_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+INLINE vf vf_fma(vf x, vf y, vf z) {
+    return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+INLINE vf vf_max(vf x, vf y) {
+    return (vf){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+INLINE vf vf_halves(const void *p) {
+    return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))};
+}
+INLINE __m256 brains(__m128i h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+INLINE vf vf_brains(const void *p) {
+    return (vf){brains(_mm_loadu_si128((const __m128i *)p)),
+                brains(_mm_loadu_si128((const __m128i *)p + 1))};
+}
+INLINE vi vi_bytes(const void *p) {
+    return (vi){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)p + 8)))};
+}
+INLINE vf vf_of_ints(vi x) {
+    return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+INLINE vf vf_bytes(const void *p) {
+    return vf_of_ints(vi_bytes(p));
+}
+INLINE vi vi_set(int32_t x) {
+    return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+INLINE vi vi_sub(vi x, vi y) {
+    return (vi){_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
+}
+INLINE vi vi_add(vi x, vi y) {
+    return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+INLINE vi vi_mul(vi x, vi y) {
+    return (vi){_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
+}
+INLINE vb vb_load(const void *p) {
+    return (vb){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)};
+}
+INLINE void vb_store(void *p, vb x) {
+    _mm256_storeu_si256((__m256i *)p, x.a);
+    _mm256_storeu_si256((__m256i *)p + 1, x.b);
+}
+INLINE vb vb_low(vb x) {
+    const __m256i m = _mm256_set1_epi8(15);
+    return (vb){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+INLINE vb vb_high(vb x) {
+    return vb_low((vb){_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
+}
+INLINE vb vb_bits(vb x, int left, int mask) {
+    const __m256i m = _mm256_set1_epi8((char)mask);
+    if (left >= 0)
+        x = (vb){_mm256_slli_epi16(x.a, left), _mm256_slli_epi16(x.b, left)};
+    else
+        x = (vb){_mm256_srli_epi16(x.a, -left), _mm256_srli_epi16(x.b, -left)};
+    return (vb){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+INLINE vb vb_or(vb x, vb y) {
+    return (vb){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+}
+/* Bytes below 128: two products fit 16 bits. */
+INLINE vi vi_dot(vi s, vb w, const int8_t *x) {
+    const __m256i one = _mm256_set1_epi16(1);
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    const __m256i v = _mm256_set1_epi32(four);
+    return vi_add(s, (vi){_mm256_madd_epi16(_mm256_maddubs_epi16(w.a, v), one),
+                          _mm256_madd_epi16(_mm256_maddubs_epi16(w.b, v), one)});
+}
+/* Bytes that stand for value + 128: |value| times x with the value's sign; 2 * 128 * 127 fits 16
+ * bits.  The offset is gone then. */
+#define WIDE_OFFSET 0
+INLINE __m256i dot_wide_half(__m256i w, __m256i v) {
+    const __m256i value = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    return _mm256_madd_epi16(
+        _mm256_maddubs_epi16(_mm256_abs_epi8(value), _mm256_sign_epi8(v, value)),
+        _mm256_set1_epi16(1));
+}
+INLINE vi vi_dot_wide(vi s, vb w, const int8_t *x) {
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    const __m256i v = _mm256_set1_epi32(four);
+    return vi_add(s, (vi){dot_wide_half(w.a, v), dot_wide_half(w.b, v)});
+}
+
+#else
+
+typedef struct {
+    float v[16];
+} vf;
+typedef struct {
+    int32_t v[16];
+} vi;
+typedef struct {
+    uint8_t v[64];
+} vb;
+
+/* The value of a half float: exact. */
+INLINE float float_of_half(uint16_t h) {
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, frac = h & 0x3ff;
+    uint32_t bits;
+    float value;
+    if (exponent == 0) { /* zero or subnormal: frac * 2^-24 is exact */
+        value = (float)frac * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | frac << 13;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+#define EACH        for (int t = 0; t < 16; t++)
+INLINE vf vf_load(const float *p) {
+    vf r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+INLINE void vf_store(float *p, vf a) {
+    memcpy(p, &a, sizeof a);
+}
+INLINE vf vf_set(float a) {
+    vf r;
+    EACH r.v[t] = a;
+    return r;
+}
+INLINE vf vf_add(vf a, vf b) {
+    EACH a.v[t] += b.v[t];
+    return a;
+}
+INLINE vf vf_mul(vf a, vf b) {
+    EACH a.v[t] *= b.v[t];
+    return a;
+}
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    EACH c.v[t] = fma1(a.v[t], b.v[t], c.v[t]);
+    return c;
+}
+INLINE vf vf_max(vf a, vf b) {
+    EACH a.v[t] = a.v[t] > b.v[t] ? a.v[t] : b.v[t];
+    return a;
+}
+INLINE vf vf_halves(const void *p) {
+    uint16_t h[16];
+    vf r;
+    memcpy(h, p, sizeof h);
+    EACH r.v[t] = float_of_half(h[t]);
+    return r;
+}
+INLINE vf vf_brains(const void *p) {
+    uint16_t h[16];
+    uint32_t bits[16];
+    vf r;
+    memcpy(h, p, sizeof h);
+    EACH bits[t] = (uint32_t)h[t] << 16;
+    memcpy(&r, bits, sizeof r);
+    return r;
+}
+INLINE vi vi_bytes(const void *p) {
+    vi r;
+    EACH r.v[t] = ((const int8_t *)p)[t];
+    return r;
+}
+INLINE vf vf_of_ints(vi a) {
+    vf r;
+    EACH r.v[t] = (float)a.v[t];
+    return r;
+}
+INLINE vf vf_bytes(const void *p) {
+    return vf_of_ints(vi_bytes(p));
+}
+INLINE vi vi_set(int32_t a) {
+    vi r;
+    EACH r.v[t] = a;
+    return r;
+}
+INLINE vi vi_sub(vi a, vi b) {
+    EACH a.v[t] -= b.v[t];
+    return a;
+}
+INLINE vi vi_add(vi a, vi b) {
+    EACH a.v[t] += b.v[t];
+    return a;
+}
+INLINE vi vi_mul(vi a, vi b) {
+    EACH a.v[t] *= b.v[t];
+    return a;
+}
+INLINE vb vb_load(const void *p) {
+    vb r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+INLINE void vb_store(void *p, vb a) {
+    memcpy(p, &a, sizeof a);
+}
+INLINE vb vb_low(vb a) {
+    for (int i = 0; i < 64; i++)
+        a.v[i] &= 15;
+    return a;
+}
+INLINE vb vb_high(vb a) {
+    for (int i = 0; i < 64; i++)
+        a.v[i] >>= 4;
+    return a;
+}
+INLINE vb vb_bits(vb a, int left, int mask) {
+    for (int i = 0; i < 64; i++)
+        a.v[i] = (uint8_t)((left >= 0 ? a.v[i] << left : a.v[i] >> -left) & mask);
+    return a;
+}
+INLINE vb vb_or(vb a, vb b) {
+    for (int i = 0; i < 64; i++)
+        a.v[i] |= b.v[i];
+    return a;
+}
+INLINE vi vi_dot(vi s, vb w, const int8_t *x) {
+    EACH s.v[t] +=
+        w.v[4 * t] * x[0] + w.v[4 * t + 1] * x[1] + w.v[4 * t + 2] * x[2] + w.v[4 * t + 3] * x[3];
+    return s;
+}
+#define WIDE_OFFSET 128
+INLINE vi vi_dot_wide(vi s, vb w, const int8_t *x) {
+    return vi_dot(s, w, x);
+}
+#undef EACH
+
+#endif
+#endif
