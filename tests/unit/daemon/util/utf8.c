@@ -49,4 +49,32 @@ static void valid_is_what_unicode_says(void) {
     CHECK_EQ(utf8_length("\x80", 1), 0);
 }
 
-CHECK_MAIN(T(any_cut_of_the_bytes_gives_the_same_text), T(valid_is_what_unicode_says))
+/* Random bytes that often are nearly valid: one push and many give the same, and it is valid. */
+static void random_bytes_give_valid_text_however_cut(void) {
+    static const unsigned char some[] = {'a',  0x80, 0xbf, 0xc2, 0xe0, 0xa0, 0x9f, 0xed, 0xef,
+                                         0xbd, 0xf0, 0x90, 0x8f, 0xf4, 0xff, 0xc0, 0xe2, 0x82};
+    srand(1);
+    for (int round = 0; round < 20000; round++) {
+        char in[16], whole[128], cut[128];
+        const size_t n = (size_t)rand() % sizeof in;
+        for (size_t i = 0; i < n; i++)
+            in[i] = (char)some[(size_t)rand() % sizeof some];
+        struct utf8_stream a = {0}, b = {0};
+        size_t n_whole = utf8_stream_push(&a, in, n, whole), n_cut = 0;
+        n_whole += utf8_stream_finish(&a, whole + n_whole);
+        for (size_t i = 0, part; i < n; i += part) {
+            part = 1 + (size_t)rand() % (n - i);
+            const size_t put = utf8_stream_push(&b, in + i, part, cut + n_cut);
+            CHECK(put <= utf8_stream_room(part));
+            n_cut += put;
+            CHECK(utf8_valid(cut, n_cut));
+        }
+        n_cut += utf8_stream_finish(&b, cut + n_cut);
+        CHECK_EQ(n_cut, n_whole);
+        CHECK(!memcmp(cut, whole, n_cut));
+        CHECK(!utf8_valid(in, n) || (n == n_cut && !memcmp(in, cut, n)));
+    }
+}
+
+CHECK_MAIN(T(any_cut_of_the_bytes_gives_the_same_text), T(random_bytes_give_valid_text_however_cut),
+           T(valid_is_what_unicode_says))
