@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/channel/codec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "daemon/channel/stream.h"
+#include "tests/check.h"
+
+static struct plan small_plan(void) {
+    struct plan p = {.split = SPLIT_TENSOR,
+                     .n_cards = 3,
+                     .context = 128,
+                     .max_sequences = 4,
+                     .max_rows = 64,
+                     .max_outputs = 64,
+                     .kv_type = KV_Q8_0,
+                     .n_pages = 77,
+                     .n_ranges = 2};
+    p.ranges = calloc(2, sizeof *p.ranges);
+    p.ranges[0] = (struct plan_range){
+        .tensor = 1, .card = 0, .row_end = 32, .col_end = 64, .offset = 65536, .bytes = 2048};
+    p.ranges[1] = (struct plan_range){.tensor = 2,
+                                      .card = 2,
+                                      .row_begin = 16,
+                                      .row_end = 32,
+                                      .col_begin = 32,
+                                      .col_end = 64,
+                                      .offset = 65536,
+                                      .bytes = 1024,
+                                      .copy = true};
+    for (uint32_t i = 0; i < 3; i++) {
+        p.cards[i] = (struct plan_card){.online = i != 1,
+                                        .capacity_bytes = UINT64_C(1) << (30 + i),
+                                        .layer_end = 5,
+                                        .lane_begin = i,
+                                        .lane_end = i + 1,
+                                        .head_end = 3,
+                                        .kv_end = 2,
+                                        .own_begin = 1,
+                                        .own_end = 2,
+                                        .vocab_end = 100 + i,
+                                        .weights_bytes = 1234567890123 + i};
+        snprintf(p.cards[i].reason, sizeof p.cards[i].reason, "card %u", i);
+    }
+    return p;
+}
+
+/* Every type of message, with something in every field that can be wrong. */
+static void encode_all(struct buffer *out, size_t ends[16], size_t *n) {
+    int32_t tokens[] = {5, 6, 7, -1};
+    struct logit_bias bias[] = {{3, -1.5f}, {9, 2}};
+    struct token_logprob top[] = {{1, -0.5f}, {2, -1.5f}, {3, -2}, {4, -3}};
+    float logprobs[] = {-1, -2};
+    struct msg_setup setup = {.generation = UINT64_C(0x123456789abcdef0),
+                              .backend = "cpu",
+                              .model_name = "/a/b.gguf",
+                              .n_threads = 3,
+                              .isa = 2,
+                              .isolate = true,
+                              .n_eog = 2,
+                              .eog = {2, 99},
+                              .plan = small_plan()};
+    const struct msg_admit admit = {.sequence = 42,
+                                    .uid = 1000,
+                                    .tokens = tokens,
+                                    .n_tokens = 4,
+                                    .n_prompt = 3,
+                                    .max_tokens = 100,
+                                    .n_logprobs = 5,
+                                    .logprobs = true,
+                                    .sampling = {.temperature = 0.7f,
+                                                 .top_k = 40,
+                                                 .seed = UINT64_MAX,
+                                                 .penalty_last_n = -1,
+                                                 .n_bias = 2,
+                                                 .bias = bias}};
+    const struct msg_token token = {1, 42, 17, 5, -0.25f, 4, top};
+    const struct msg_prompt prompt = {1, 42, 3, 2, logprobs, 2, top};
+    const struct msg_end end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
+    const struct msg_ready ready = {1, 2, {{1, 2, 3, true}, {4, 5, 6, false}}};
+    const struct msg_credit credit = {1, 2, 3, 4, 5, 6, 7};
+    const struct msg_failed failed = {-28, "no space"};
+    const struct {
+        enum message_type type;
+        const void *msg;
+    } all[] = {{MSG_HELLO, &(struct msg_hello){1, 2}},
+               {MSG_SETUP, &setup},
+               {MSG_ADMIT, &admit},
+               {MSG_CANCEL, &(struct msg_cancel){9}},
+               {MSG_LOSE, &(struct msg_lose){3}},
+               {MSG_STOP, NULL},
+               {MSG_PROGRESS, &(struct msg_progress){10, 20}},
+               {MSG_READY, &ready},
+               {MSG_FAILED, &failed},
+               {MSG_TOKEN, &token},
+               {MSG_PROMPT, &prompt},
+               {MSG_END, &end},
+               {MSG_CREDIT, &credit},
+               {MSG_PREEMPTED, &(struct msg_preempted){1, 2}},
+               {MSG_LOST, &(struct msg_lost){1, 2}}};
+    for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
+        CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);
+        ends[*n] = out->n;
+    }
+    plan_finish(&setup.plan);
+}
+
+static uint32_t u32_at(const char *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+static void what_is_encoded_is_decoded(void) {
+    struct buffer out = {0}, again = {0};
+    size_t ends[16], n, begin = 0;
+    encode_all(&out, ends, &n);
+    for (size_t i = 0; i < n; i++) {
+        struct message m;
+        const uint32_t type = u32_at(out.bytes + begin + 4);
+        CHECK_EQ(u32_at(out.bytes + begin), ends[i] - begin - FRAME_HEADER_BYTES);
+        CHECK_EQ(message_decode(&m, (uint16_t)type, out.bytes + begin + FRAME_HEADER_BYTES,
+                                ends[i] - begin - FRAME_HEADER_BYTES),
+                 0);
+        /* The same bytes come out again: nothing was lost or invented. */
+        again.n = 0;
+        CHECK_EQ(message_encode(&again, m.type, &m.hello), 0);
+        CHECK_EQ(again.n, ends[i] - begin);
+        CHECK(!memcmp(again.bytes, out.bytes + begin, again.n));
+        if (m.type == MSG_SETUP) {
+            CHECK_EQ(m.setup.plan.n_ranges, 2);
+            CHECK(m.setup.plan.ranges[1].copy);
+            CHECK(!strcmp(m.setup.plan.cards[2].reason, "card 2"));
+        }
+        message_finish(&m);
+        begin = ends[i];
+    }
+    buffer_finish(&out);
+    buffer_finish(&again);
+}
+
+static void every_cut_and_every_surplus_is_refused(void) {
+    struct buffer out = {0};
+    size_t ends[16], n, begin = 0;
+    encode_all(&out, ends, &n);
+    CHECK_EQ(buffer_append(&out, "\0\0\0\0", 4), 0);
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t type = (uint16_t)u32_at(out.bytes + begin + 4);
+        const char *payload = out.bytes + begin + FRAME_HEADER_BYTES;
+        const size_t length = ends[i] - begin - FRAME_HEADER_BYTES;
+        struct message m;
+        for (size_t cut = 0; cut < length; cut++) {
+            /* In memory of its own, so that a sanitizer sees one byte too many. */
+            char *copy = malloc(cut ? cut : 1);
+            memcpy(copy, payload, cut);
+            CHECK_EQ(message_decode(&m, type, copy, cut), -EPROTO);
+            free(copy);
+        }
+        CHECK_EQ(message_decode(&m, type, payload, length + 1), -EPROTO);
+        begin = ends[i];
+    }
+    struct message m;
+    CHECK_EQ(message_decode(&m, 99, "", 0), -EPROTO);
+    buffer_finish(&out);
+}
+
+static void descriptors_travel_with_setup(void) {
+    struct stream a, b;
+    struct message m;
+    int pair[2], fds[STREAM_FDS_MAX], sent[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    stream_init(&a, pair[0]);
+    stream_init(&b, pair[1]);
+    struct msg_setup setup = {.backend = "cpu", .plan = small_plan()};
+    for (int i = 0; i < 2; i++) {
+        sent[i] = memfd_create("test", MFD_CLOEXEC);
+        CHECK_EQ(write(sent[i], i ? "b" : "a", 1), 1);
+    }
+    CHECK_EQ(stream_send_fds(&a, MSG_SETUP, &setup, sent, 2), 0);
+    CHECK_EQ(stream_read(&b, &m), 0);
+    CHECK_EQ(m.type, MSG_SETUP);
+    CHECK_EQ(stream_take_fds(&b, fds), 2);
+    for (int i = 0; i < 2; i++) {
+        char byte = 0;
+        CHECK_EQ(pread(fds[i], &byte, 1, 0), 1);
+        CHECK_EQ(byte, i ? 'b' : 'a');
+        CHECK(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+        close(fds[i]);
+        close(sent[i]);
+    }
+    CHECK_EQ(stream_read(&b, &(struct message){0}), -EAGAIN);
+    message_finish(&m);
+    plan_finish(&setup.plan);
+    stream_finish(&a);
+    CHECK_EQ(stream_read(&b, &m), -EPIPE);
+    stream_finish(&b);
+}
+
+static void a_reader_that_waits_loses_nothing(void) {
+    struct stream a, b;
+    struct message m;
+    int pair[2], rc;
+    uint32_t sent = 0, got = 0;
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    stream_init(&a, pair[0]);
+    stream_init(&b, pair[1]);
+    for (; sent < 50000; sent++) {
+        const struct msg_token token = {.generation = 1, .sequence = 2, .position = sent};
+        CHECK_EQ(stream_send(&a, MSG_TOKEN, &token), 0);
+    }
+    CHECK(stream_wants_write(&a));
+    while (got < sent) {
+        while ((rc = stream_read(&b, &m)) == 0) {
+            CHECK_EQ(m.token.position, got);
+            got++;
+            message_finish(&m);
+        }
+        CHECK_EQ(rc, -EAGAIN);
+        stream_flush(&a);
+    }
+    stream_finish(&a);
+    stream_finish(&b);
+}
+
+static void a_frame_beyond_the_limit_ends_the_stream(void) {
+    struct stream b;
+    struct message m;
+    int pair[2];
+    const uint32_t header[2] = {CHANNEL_FRAME_MAX + 1, MSG_HELLO};
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    stream_init(&b, pair[1]);
+    CHECK_EQ(write(pair[0], header, sizeof header), (ssize_t)sizeof header);
+    CHECK_EQ(stream_read(&b, &m), -EPROTO);
+    close(pair[0]);
+    stream_finish(&b);
+}
+
+CHECK_MAIN(T(what_is_encoded_is_decoded), T(every_cut_and_every_surplus_is_refused),
+           T(descriptors_travel_with_setup), T(a_reader_that_waits_loses_nothing),
+           T(a_frame_beyond_the_limit_ends_the_stream))
