@@ -85,9 +85,20 @@ void run_health(struct call *call) {
     struct params params;
     struct failure failure;
     struct buffer out = {0};
+    struct status_view view = {0};
+    const struct protocol_host *host = call_host(call);
     if (no_fields(call, &params))
         return;
-    if (!call_model(call, NULL, &failure)) {
+    host->status(host->user, &view);
+    /* While a model loads, requests wait in the queue, but nobody who asks before sending one
+     * should be told that all is well.  A recovery is no reason to go elsewhere: it keeps every
+     * request. */
+    const bool loading = view.state == SERVICE_LOADING, draining = view.state == SERVICE_DRAINING;
+    if (loading)
+        failure_set(&failure, ERROR_LOADING, NULL, "Loading model");
+    else if (draining)
+        failure_set(&failure, ERROR_DRAINING, NULL, "the service is stopping");
+    if (loading || draining || !call_model(call, NULL, &failure)) {
         call_fail(call, &failure);
         return;
     }

@@ -186,6 +186,12 @@ static void without_a_model_it_says_so(void) {
     expect(http(&f, "GET", "/octarc/v1/status", NULL), " 200 ", "\"model\": null");
     f.fake.state = SERVICE_LOADING;
     expect(http(&f, "GET", "/health", NULL), " 503 ", "\"message\": \"Loading model\"");
+    f.fake.no_model = false; /* described already, its weights are still being read */
+    expect(http(&f, "GET", "/health", NULL), " 503 ", "\"message\": \"Loading model\"");
+    f.fake.state = SERVICE_RECOVERING;
+    expect(http(&f, "GET", "/health", NULL), " 200 ", "ok");
+    f.fake.state = SERVICE_DRAINING;
+    expect(http(&f, "GET", "/health", NULL), " 503 ", "\"name\": \"draining\"");
     fake_server_stop(&f);
 }
 
