@@ -90,7 +90,7 @@ static void merges_join_the_best_pair_first_and_the_leftmost_of_equals(void) {
     CHECK_TEXT(t, "aaaaa", 0, AA, AA, 'a');
     CHECK_TEXT(t, "lll", 0, LL, 'l');
     CHECK_TEXT(t, "l l", 0, 'l', ' ', 'l');
-    check_text(t, "", 0, 0, NULL, 0);
+    check_text(t, "", 0, 0, (const int32_t[]){0}, 0);
     tokenizer_destroy(t);
 }
 
