@@ -3,16 +3,19 @@ VERSION    := 0.1.0
 PREFIX     ?= /usr/local
 bindir     ?= $(PREFIX)/bin
 libdir     ?= $(PREFIX)/lib
+includedir ?= $(PREFIX)/include
 libexecdir ?= $(PREFIX)/libexec/octarc
 mandir     ?= $(PREFIX)/share/man
 unitdir    ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
 sysconfdir ?= /etc
 
 # SAN=address,undefined or SAN=thread.  Each variant has objects of its own, so none can mix.
 SAN   ?=
 BUILD ?= build
 comma := ,
-B     := $(BUILD)/$(or $(subst $(comma),-,$(SAN)),release)
+B     := $(BUILD)/$(or $(subst $(comma),-,$(SAN)),release)$(if $(findstring clang,$(CC)),-clang)
 
 PKG_CONFIG ?= pkg-config
 CFLAGS     ?= -O2 -g
@@ -21,7 +24,7 @@ HARDEN     := -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 # -ffp-contract=off: a multiply-add is fused only where the source says fma (docs/numerics.md).
 ALL_CFLAGS  = -std=gnu11 $(WARN) $(HARDEN) -fPIE -ffp-contract=off -I. -Iinclude -D_GNU_SOURCE \
-              -DOCTARC_VERSION='"$(VERSION)"' $(SANFLAGS)
+              -DOCTARC_VERSION='"$(VERSION)"' -DOCTARC_LIBEXECDIR='"$(libexecdir)"' $(SANFLAGS)
 LINK        = $(CC) $(ALL_CFLAGS) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 pkg         = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
@@ -41,6 +44,16 @@ cli      := $(wildcard client/*.c)
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
+fuzzers  := $(patsubst %.c,$(B)/%,$(if $(FUZZ),tests/fuzz/$(FUZZ).c,$(wildcard tests/fuzz/*.c)))
+man      := $(patsubst %.scd,$(B)/%,$(wildcard client/*.scd))
+
+# Test programs emit TAP; tests/run counts it.  The slow ones do without sanitizers.
+JOBS  ?= $(shell nproc)
+TALLY ?=
+FUZZ_SECONDS ?= 5
+RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
+quick := $(wildcard tests/e2e/quick_*.py)
+slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)
 
@@ -77,6 +90,7 @@ $(isa): $(B)/daemon/device/cpu/isa/kernels_%.o: daemon/device/cpu/isa/kernels.c 
 	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -O3 $($*_FLAGS) -DKERNELS=kernels_$* \
 	  -DKERNELS_NAME='"$*"' -MMD -MP -c -o $@ $<
 
+programs-of-tests: $(programs) $(tests)
 unit: $(tests:=.log)  ## unit tests; UNIT=path/part runs those whose path holds it
 $(B)/%.log: $(B)/% $(BUILD)/tiny/tiny-f32.gguf
 	$(call say,TEST,$*)
@@ -87,9 +101,77 @@ $(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py
 	$(call say,GEN,$(@D))
 	$(Q)python3 tests/golden/make_tiny.py $(@D)
 
-lint:  ## refuse includes that point up the layers, and unformatted code
-	$(Q)awk -f tests/lint/layers.awk $$(git ls-files '*.c' '*.h')
-	$(Q)clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+test: programs-of-tests tiny  ## the quick part of check; SAN=address,undefined or thread too
+	$(Q)$(RUN) --title "$(or $(SAN),release)" $(tests) $(quick)
+
+deps:  ## install the packages that are missing; DEPS=run takes the few that `make run` needs
+	$(Q)[ "$(DEPS)" = none ] || .ci/deps $(or $(DEPS),check)
+
+run:  ## install, build, fetch a small model and watch it answer over eight simulated cards
+	$(Q)$(MAKE) --no-print-directory DEPS=$(or $(DEPS),run) deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)tests/demo $(B)
+
+# Each stage counts its tests in the tally; one that cannot even be built counts as a failure.
+stages := lint-stage test san-address san-thread fuzz-stage slow
+check: TALLY := $(abspath $(BUILD))/tally
+check:  ## everything a change must pass
+	$(Q)$(MAKE) --no-print-directory deps
+	$(Q)mkdir -p $(BUILD) && : > $(TALLY)
+	$(Q)for stage in $(stages); do \
+	  lines=$$(wc -l < $(TALLY)); \
+	  $(MAKE) --no-print-directory -j$(JOBS) TALLY=$(TALLY) $$stage || \
+	    [ $$(wc -l < $(TALLY)) -gt $$lines ] || \
+	    { echo "$$stage: not built"; echo "0 1 0 $$stage" >> $(TALLY); }; \
+	done; tests/run --sum $(TALLY)
+
+lint: lint-stage  ## layers, format, gcc and clang without a warning
+lint-stage:
+	$(Q)COMPILE='$(subst ','\'',$(filter-out -D_FORTIFY_SOURCE=2,$(ALL_CFLAGS)))' \
+	  $(RUN) --title lint tests/lint/run
+san-address:
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined test
+san-thread:
+	$(Q)$(MAKE) --no-print-directory SAN=thread test
+slow: all tiny
+	$(Q)$(RUN) --title slow $(slow)
+
+fuzz: fuzz-stage  ## replay the corpora, then fuzz each parser for FUZZ_SECONDS (5); FUZZ=name for one
+fuzz-stage:
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
+fuzz-run: $(fuzzers)
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN) --title fuzz \
+	  $(foreach f,$(fuzzers),"tests/fuzz/run $(f) tests/fuzz/corpus/$(notdir $(f)) $(B)/corpus")
+$(fuzzers): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(FRONT_LIBS)
+
+mutants:  ## break each promise on purpose; the tests must notice
+	$(Q)tests/mutants/run $(MUTANT)
+
+$(B)/%: %.scd
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)scdoc < $< > $@
+man: $(man)  ## the manual pages
+
+install: all $(if $(shell command -v scdoc),man)  ## DESTDIR= PREFIX=; starts nothing
+	install -D -m 755 -t $(DESTDIR)$(bindir) $(B)/octarcd $(B)/octarc
+	install -D -m 755 -t $(DESTDIR)$(libexecdir) $(B)/octarc-engine
+	install -D -m 644 -t $(DESTDIR)$(libdir) $(B)/liboctarc.a
+	install -D -m 644 -t $(DESTDIR)$(includedir) include/octarc.h
+	install -D -m 644 client/octarc.bash \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/octarc
+	install -D -m 644 -t $(DESTDIR)$(unitdir) systemd/octarcd.socket
+	sed 's|@bindir@|$(bindir)|' systemd/octarcd.service.in > $(B)/octarcd.service
+	install -D -m 644 -t $(DESTDIR)$(unitdir) $(B)/octarcd.service
+	install -D -m 644 systemd/octarc.sysusers $(DESTDIR)$(sysusersdir)/octarc.conf
+	install -D -m 644 systemd/octarc.tmpfiles $(DESTDIR)$(tmpfilesdir)/octarc.conf
+	[ -e $(DESTDIR)$(sysconfdir)/octarc/octarc.conf ] || \
+	  install -D -m 644 -t $(DESTDIR)$(sysconfdir)/octarc systemd/octarc.conf
+	$(if $(shell command -v scdoc),$(foreach m,$(man),\
+	  install -D -m 644 -t $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(m))) $(m) &&) :,\
+	  @echo "no scdoc: the manual pages are left out")
 
 clean:  ## remove the build folder
 	rm -rf $(BUILD)
@@ -99,5 +181,6 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit tiny lint clean help
+.PHONY: all unit tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
+        fuzz-stage fuzz-run mutants man install clean help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

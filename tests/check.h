@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.h - the whole test framework: one binary per file, TAP on stdout.
  *
  * Each test runs in a forked child under a timeout, so a crash, a hang or a sanitizer report fails

@@ -11,14 +11,25 @@
 #include "daemon/device/cpu/pack.h"
 #include "octarc/error.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static uint64_t cpu_packed_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
     return pack_bytes(type, rows, cols);
 }
 
+#if defined(__x86_64__)
+/* clang 14's __builtin_cpu_supports() does not know this one. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static const struct kernels *choose_kernels(enum instruction_set isa, struct err *err) {
 #if defined(__x86_64__)
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");

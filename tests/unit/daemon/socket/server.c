@@ -145,8 +145,8 @@ static void a_client_that_drips_is_cut(void) {
     short_limits();
     fake_server_start(&f);
     static const char *const begins[] = {"G", "GET /version HTTP/1.1\r\nHost",
-                                         "POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: "
-                                         "999\r\n\r\n{",
+                                         ("POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: "
+                                          "999\r\n\r\n{"),
                                          "{\"jsonrpc\": "};
     for (size_t i = 0; i < 4; i++) {
         const int fd = fake_connect(&f);

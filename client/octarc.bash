@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion for bash: verbs, then options of the verb as its own help tells them.
+_octarc() {
+    local word=${COMP_WORDS[COMP_CWORD]} verb= i
+    local verbs='call cards chat complete drill help ps run status tokenize version'
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case " $verbs " in *" ${COMP_WORDS[i]} "*) verb=${COMP_WORDS[i]} && break ;; esac
+    done
+    case ${COMP_WORDS[COMP_CWORD - 1]} in
+    -S | --socket)
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+        ;;
+    drill)
+        mapfile -t COMPREPLY < <(compgen -W 'lose kill-engine' -- "$word")
+        return
+        ;;
+    help) verb= ;;
+    esac
+    if [[ $word == -* ]]; then
+        local options
+        options=$(octarc help $verb 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+    elif [[ -z $verb ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$word")
+    fi
+}
+complete -F _octarc octarc
