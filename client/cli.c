@@ -47,7 +47,7 @@ static int print_params(const struct cli *cli, const cJSON *params, char **text)
     return params && !*text ? cli_fail(cli, CLI_FAILED, "no memory") : CLI_OK;
 }
 
-static int call_text(struct cli *cli, const char *method, const cJSON *params, char **answer) {
+int cli_ask(struct cli *cli, const char *method, const cJSON *params, char **answer) {
     struct octarc_error err;
     char *text;
     const int status = print_params(cli, params, &text);
@@ -61,7 +61,7 @@ static int call_text(struct cli *cli, const char *method, const cJSON *params, c
 
 int cli_call(struct cli *cli, const char *method, const cJSON *params, cJSON **answer) {
     char *text;
-    const int status = call_text(cli, method, params, &text);
+    const int status = cli_ask(cli, method, params, &text);
     if (status)
         return status;
     cJSON *parsed = cJSON_Parse(text);
@@ -76,7 +76,7 @@ int cli_call(struct cli *cli, const char *method, const cJSON *params, cJSON **a
 
 int cli_print(struct cli *cli, const char *method, const cJSON *params) {
     char *text;
-    const int status = call_text(cli, method, params, &text);
+    const int status = cli_ask(cli, method, params, &text);
     if (status)
         return status;
     puts(text);

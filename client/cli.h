@@ -71,6 +71,8 @@ int cli_fail(const struct cli *cli, int code, const char *fmt, ...)
 int cli_fail_call(const struct cli *cli, int rc, const struct octarc_error *err);
 /* Open cli->conn; 0 or an exit status, said on stderr. */
 int cli_connect(struct cli *cli);
+/* Call.  *answer is the caller's, free() it.  0 or an exit status, said on stderr. */
+int cli_ask(struct cli *cli, const char *method, const cJSON *params, char **answer);
 /* Call and parse.  *answer is the caller's, cJSON_Delete() it.  0 or an exit status, said. */
 int cli_call(struct cli *cli, const char *method, const cJSON *params, cJSON **answer);
 /* Call and print the answer as one line. */

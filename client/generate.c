@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "client/cli.h"
+#include "client/lib/scan.h"
 #include "client/table.h"
 
 /* What one streamed answer leaves behind. */
@@ -26,51 +27,57 @@ static int keep_text(struct answer *answer, const char *text, size_t n) {
         answer->text = more;
         answer->capacity = capacity;
     }
-    memcpy(answer->text + answer->n, text, n + 1);
+    memcpy(answer->text + answer->n, text, n);
+    answer->text[answer->n + n] = '\0';
     answer->n += n;
     return 0;
 }
 
-static double number_of(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+static double number_of(struct span object, const char *key) {
+    const struct span value = scan_member(object, key);
+    return value.at ? strtod(value.at, NULL) : 0; /* it ends at the comma or brace behind it */
 }
 
-static void note_counts(struct answer *answer, const cJSON *chunk) {
-    const cJSON *usage = cJSON_GetObjectItemCaseSensitive(chunk, "usage");
-    const cJSON *timings = cJSON_GetObjectItemCaseSensitive(chunk, "timings");
-    if (cJSON_IsObject(usage)) {
+static void note_counts(struct answer *answer, struct span chunk) {
+    const struct span usage = scan_member(chunk, "usage");
+    const struct span timings = scan_member(chunk, "timings");
+    if (scan_is_object(usage)) {
         answer->in = number_of(usage, "prompt_tokens");
         answer->out = number_of(usage, "completion_tokens");
     }
-    if (cJSON_IsObject(timings))
+    if (scan_is_object(timings))
         answer->per_s = number_of(timings, "predicted_per_second");
 }
 
-static const cJSON *choice_text(const cJSON *choice) {
-    const cJSON *delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
-    if (!delta)
-        delta = cJSON_GetObjectItemCaseSensitive(choice, "message");
-    return delta ? cJSON_GetObjectItemCaseSensitive(delta, "content")
-                 : cJSON_GetObjectItemCaseSensitive(choice, "text");
+/* The text of a choice, decoded; NULL: it has none, or no memory.  free() it.  cJSON cannot be
+ * used: it ends a string at the first NUL, which is a token like any other. */
+static char *choice_text(struct span choice, size_t *n) {
+    struct span from = scan_member(choice, "delta");
+    if (!from.at)
+        from = scan_member(choice, "message");
+    const struct span value = from.at ? scan_member(from, "content") : scan_member(choice, "text");
+    char *text = value.at && *value.at == '"' ? malloc(value.n) : NULL;
+    if (text)
+        *n = scan_string(value, text, value.n);
+    return text;
 }
 
-static int on_chunk(void *user, const char *text) {
+static int on_chunk(void *user, const char *json) {
     struct answer *answer = user;
-    cJSON *chunk = cJSON_Parse(text);
-    const cJSON *choices = cJSON_GetObjectItemCaseSensitive(chunk, "choices");
-    const cJSON *choice = cJSON_GetArrayItem(choices, 0), *piece = choice_text(choice);
-    const cJSON *finish = cJSON_GetObjectItemCaseSensitive(choice, "finish_reason");
+    const struct span chunk = scan_object(json, strlen(json));
+    const struct span choice = scan_item(scan_member(chunk, "choices"), 0);
+    const struct span finish = scan_member(choice, "finish_reason");
     int rc = 0;
-    if (cJSON_IsString(piece)) {
-        const size_t n = strlen(piece->valuestring);
-        text_print(stdout, piece->valuestring, n);
-        rc = fflush(stdout) ? -1 : keep_text(answer, piece->valuestring, n);
+    size_t n = 0;
+    char *text = choice_text(choice, &n);
+    if (text) {
+        text_print(stdout, text, n);
+        rc = fflush(stdout) ? -1 : keep_text(answer, text, n);
     }
-    if (cJSON_IsString(finish))
-        snprintf(answer->finish, sizeof answer->finish, "%s", finish->valuestring);
+    if (finish.at && *finish.at == '"')
+        scan_string(finish, answer->finish, sizeof answer->finish);
     note_counts(answer, chunk);
-    cJSON_Delete(chunk);
+    free(text);
     return rc;
 }
 
@@ -104,20 +111,21 @@ static int stream_answer(struct cli *cli, const char *method, struct answer *ans
 
 /* Several answers come whole, with a blank line between two. */
 static int print_choices(struct cli *cli, const char *method) {
-    cJSON *answer;
-    const int status = cli_call(cli, method, cli->fields, &answer);
+    char *json;
+    const int status = cli_ask(cli, method, cli->fields, &json);
     if (status)
         return status;
-    const cJSON *choice, *choices = cJSON_GetObjectItemCaseSensitive(answer, "choices");
-    cJSON_ArrayForEach(choice, choices) {
-        const cJSON *text = choice_text(choice);
-        if (choice != choices->child)
+    const struct span choices = scan_member(scan_object(json, strlen(json)), "choices");
+    for (size_t i = 0; scan_item(choices, i).at; i++) {
+        size_t n = 0;
+        char *text = choice_text(scan_item(choices, i), &n);
+        if (i)
             putchar('\n');
-        if (cJSON_IsString(text))
-            text_print(stdout, text->valuestring, strlen(text->valuestring));
+        text_print(stdout, text, n);
         putchar('\n');
+        free(text);
     }
-    cJSON_Delete(answer);
+    free(json);
     return CLI_OK;
 }
 
@@ -125,7 +133,8 @@ static int show_answer(struct cli *cli, const char *method) {
     struct answer answer = {0};
     if (cli->json)
         return cli_print(cli, method, cli->fields);
-    if (number_of(cli->fields, "n") > 1)
+    const cJSON *n = cJSON_GetObjectItemCaseSensitive(cli->fields, "n");
+    if (n && n->valuedouble > 1)
         return print_choices(cli, method);
     const int status = stream_answer(cli, method, &answer);
     free(answer.text);

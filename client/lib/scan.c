@@ -152,6 +152,21 @@ struct span scan_member(struct span object, const char *key) {
     return (struct span){0};
 }
 
+struct span scan_item(struct span array, size_t i) {
+    if (!array.at || *array.at != '[')
+        return (struct span){0};
+    const char *end = array.at + array.n, *p = skip_blanks(array.at + 1, end);
+    while (*p != ']') {
+        const char *after = skip_value(p, end);
+        if (i-- == 0)
+            return (struct span){p, (size_t)(after - p)};
+        p = skip_blanks(after, end);
+        if (*p == ',')
+            p = skip_blanks(p + 1, end);
+    }
+    return (struct span){0};
+}
+
 static unsigned long read_hex(const char *p) {
     unsigned long code = 0;
     for (int i = 0; i < 4; i++)
@@ -203,7 +218,7 @@ static size_t read_character(const char **p, char out[4]) {
     return 1;
 }
 
-void scan_string(struct span value, char *out, size_t size) {
+size_t scan_string(struct span value, char *out, size_t size) {
     size_t used = 0;
     if (value.at && *value.at == '"')
         for (const char *p = value.at + 1; *p != '"'; p++) {
@@ -216,6 +231,7 @@ void scan_string(struct span value, char *out, size_t size) {
         }
     if (size)
         out[used] = '\0';
+    return used;
 }
 
 long scan_long(struct span value) {

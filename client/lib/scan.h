@@ -26,11 +26,15 @@ struct span scan_object(const char *text, size_t n);
  * of several counts.  Keys are compared as they are written: one with an escape is never found. */
 struct span scan_member(struct span object, const char *key);
 
+/* Element i of an array found by scan_member(); at = NULL: none. */
+struct span scan_item(struct span array, size_t i);
+
 bool scan_is_object(struct span value);
 
-/* Decode a JSON string into `out` of `size` bytes, cut at a whole character where it is longer.
- * Not a string: "". */
-void scan_string(struct span value, char *out, size_t size);
+/* Decode a JSON string into `out` of `size` bytes, cut at a whole character where it is longer, and
+ * terminate it.  The bytes written, among which may be NUL; decoded, a string never gets longer.
+ * Not a string: 0. */
+size_t scan_string(struct span value, char *out, size_t size);
 
 /* An integer; anything else: 0. */
 long scan_long(struct span value);

@@ -22,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (strlen(out) >= sizeof out)
             abort();
         scan_long(value);
+        for (size_t k = 0; scan_item(value, k).at; k++)
+            if (k > size)
+                abort();
         if (scan_is_object(value) && scan_object(value.at, value.n).n != value.n)
             abort(); /* a member that is an object is one alone, too */
     }

@@ -21,6 +21,19 @@ static void members_are_found_as_they_were_written(void) {
     CHECK_EQ(scan_long(scan_member(scan("{\"n\":-32021}"), "n")), -32021);
 }
 
+static void elements_are_found_in_order(void) {
+    const struct span object = scan("{\"a\":[ 1 ,{\"b\":[]}, \"x\\u0000y\"],\"e\":[]}");
+    const struct span list = scan_member(object, "a");
+    char out[8];
+    CHECK_EQ(scan_long(scan_item(list, 0)), 1);
+    CHECK(scan_is_object(scan_item(list, 1)));
+    CHECK_EQ(scan_string(scan_item(list, 2), out, sizeof out), 3);
+    CHECK(!memcmp(out, "x\0y", 4));
+    CHECK(!scan_item(list, 3).at);
+    CHECK(!scan_item(scan_member(object, "e"), 0).at);
+    CHECK(!scan_item(object, 0).at);
+}
+
 static void what_is_not_one_object_is_refused(void) {
     static const char *const bad[] = {"",
                                       "{",
@@ -81,5 +94,6 @@ static void strings_are_decoded_and_cut_at_a_whole_character(void) {
     CHECK(!strcmp(out, ""));
 }
 
-CHECK_MAIN(T(members_are_found_as_they_were_written), T(what_is_not_one_object_is_refused),
-           T(nesting_is_limited), T(strings_are_decoded_and_cut_at_a_whole_character))
+CHECK_MAIN(T(members_are_found_as_they_were_written), T(elements_are_found_in_order),
+           T(what_is_not_one_object_is_refused), T(nesting_is_limited),
+           T(strings_are_decoded_and_cut_at_a_whole_character))

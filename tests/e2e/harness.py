@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""harness.py - start an octarcd of one's own on a private socket and talk to it.
+
+Nothing but the standard library.  Every process is ended by its id; the system's octarcd is never
+touched.  Environment: OCTARC_BUILD (the programs), OCTARC_TINY (the tiny models), SAN (times are
+stretched), OCTARC_SHARED (reference data that is not part of the project; may be absent).
+"""
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("OCTARC_BUILD", os.path.join(ROOT, "build", "release"))
+TINY = os.environ.get("OCTARC_TINY", os.path.join(ROOT, "build", "tiny"))
+SAN = os.environ.get("SAN", "")
+SHARED = os.environ.get("OCTARC_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))
+STRETCH = 8 if SAN else 2  # a loaded machine is slow, one with a sanitizer slower
+tests = []
+
+
+class Skip(Exception):
+    pass
+
+
+class RpcError(Exception):
+    def __init__(self, error):
+        super().__init__(error["message"])
+        self.error, self.name = error, error.get("data", {}).get("name")
+
+
+def test(function):
+    """Mark a test; its name is a sentence."""
+    tests.append(function)
+    return function
+
+
+def note(text):
+    for line in str(text).splitlines():
+        print("# " + line, flush=True)
+
+
+def main():
+    wanted = sys.argv[1:]
+    chosen = [t for t in tests if not wanted or t.__name__ in wanted]
+    failed = False
+    print("1..%d" % len(chosen))
+    for number, run in enumerate(chosen, 1):
+        name, outcome = run.__name__.replace("_", " "), ""
+        try:
+            run()
+        except Skip as why:
+            outcome = " # SKIP %s" % why
+        except Exception:
+            note(traceback.format_exc())
+            failed = True
+            print("not ", end="")
+        print("ok %d - %s%s" % (number, name, outcome), flush=True)
+    Daemon.stop_shared()
+    sys.exit(failed)
+
+
+def equal(got, want, what="value"):
+    if got != want:
+        raise AssertionError("%s is %.600r, want %.600r" % (what, got, want))
+
+
+def wait_until(condition, seconds, what):
+    end = time.monotonic() + seconds * STRETCH
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("%s did not happen in %d s" % (what, seconds * STRETCH))
+        time.sleep(0.02)
+
+
+def tiny(name="tiny-f32"):
+    return os.path.join(TINY, name + ".gguf")
+
+
+def shared(*parts):
+    path = os.path.join(SHARED, *parts)
+    if not os.path.exists(path):
+        raise Skip("no reference data at %s" % path)
+    return path
+
+
+def default_model():
+    """The small real model; fetched once for all tests and runs."""
+    fetch = os.path.join(ROOT, "models", "catalog", "fetch")
+    done = subprocess.run([fetch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Skip("the default model cannot be had: %s" % (done.stderr.strip().splitlines()[-1:]))
+    return done.stdout.strip()
+
+
+class Lines:
+    """A JSON-RPC connection."""
+
+    def __init__(self, path, timeout):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rb")
+        self.last_id = 0
+
+    def send(self, method, params=None):
+        self.last_id += 1
+        text = json.dumps({"jsonrpc": "2.0", "id": self.last_id, "method": method,
+                           "params": params or {}})
+        self.socket.sendall(text.encode() + b"\n")
+        return self.last_id
+
+    def receive(self):
+        line = self.file.readline()
+        if not line:
+            raise ConnectionError("the service closed the connection")
+        return json.loads(line)
+
+    def call(self, method, params=None):
+        number = self.send(method, params)
+        message = self.receive()
+        if "error" in message:
+            raise RpcError(message["error"])
+        equal(message["id"], number, "id")
+        return message["result"]
+
+    def stream(self, method, params):
+        """Yields the chunks."""
+        number = self.send(method, dict(params, stream=True))
+        while True:
+            message = self.receive()
+            if "error" in message:
+                raise RpcError(message["error"])
+            if "id" in message:
+                equal((message["id"], message["result"]), (number, {"done": True}), "the end")
+                return
+            equal(message["params"]["id"], number, "id")
+            yield message["params"]["chunk"]
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class UnixHttp(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Daemon:
+    """An octarcd.  As a context manager it is stopped in good order, and that must work."""
+
+    kept = {}
+
+    def __init__(self, *options, model=None, wait=True):
+        self.folder = tempfile.TemporaryDirectory(prefix="octarc-e2e-")
+        self.socket = os.path.join(self.folder.name, "sock")
+        self.log_path = os.path.join(self.folder.name, "log")
+        self.config = os.path.join(self.folder.name, "octarc.conf")
+        command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket]
+        if "--config" not in options:
+            open(self.config, "w").close()  # never the system's
+            command += ["--config", self.config]
+        if model:
+            command += ["--model", model]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command + list(options), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        self.timeout = 60 * STRETCH
+        try:
+            if wait:
+                self.wait_ready(with_model=model is not None)
+        except BaseException:
+            self.kill()
+            raise
+
+    @classmethod
+    def shared(cls, *options, model):
+        """One for all tests of a file that want the same."""
+        key = (options, model)
+        if key in cls.kept and cls.kept[key].process.poll() is not None:
+            del cls.kept[key]
+        if key not in cls.kept:
+            cls.kept[key] = cls(*options, model=model)
+        return cls.kept[key]
+
+    @classmethod
+    def stop_shared(cls):
+        for daemon in cls.kept.values():
+            daemon.kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            self.show_log()
+            self.kill()
+        else:
+            self.stop()
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def show_log(self):
+        with contextlib.suppress(OSError):
+            note("\n".join(self.log().splitlines()[-60:]))
+
+    def wait_ready(self, with_model=True):
+        want = "ready" if with_model else "no_model"
+
+        def is_ready():
+            if self.process.poll() is not None:
+                raise AssertionError("octarcd ended with %s: %s" % (self.process.returncode,
+                                                                    self.log()))
+            try:
+                return self.rpc("status")["state"] == want
+            except OSError:
+                return False
+        wait_until(is_ready, 60, "state " + want)
+
+    def stop(self):
+        """SIGTERM; it must end with 0 and leave no socket behind."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(40 * STRETCH)
+            equal(status, 0, "octarcd's exit status")
+            equal(os.path.exists(self.socket), False, "the socket is left behind")
+            if "ERROR: " in self.log() or "WARNING: ThreadSanitizer" in self.log():
+                raise AssertionError("a sanitizer complained")
+        except BaseException:
+            self.show_log()
+            raise
+        finally:
+            self.kill()
+
+    def kill(self):
+        for pid in [*self.engines(), self.process.pid]:
+            with contextlib.suppress(OSError):
+                if self.process.poll() is None:
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.folder.cleanup()
+
+    def engines(self):
+        """The ids of the engine processes below this octarcd."""
+        processes = {}
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError, ValueError):
+                with open("/proc/%s/stat" % entry) as f:
+                    name, rest = f.read().rsplit(")", 1)
+                state, parent = rest.split()[:2]
+                processes[int(entry)] = (int(parent), name.split("(", 1)[1], state)
+        below, more = set(), {self.process.pid}
+        while more:
+            below |= more
+            more = {p for p, (parent, _, _) in processes.items() if parent in below} - below
+        return [p for p in below if p in processes and processes[p][1].startswith("octarc-engine")
+                and processes[p][2] != "Z"]
+
+    def connect(self):
+        return Lines(self.socket, self.timeout)
+
+    def rpc(self, method, params=None):
+        lines = self.connect()
+        try:
+            return lines.call(method, params)
+        finally:
+            lines.close()
+
+    def rpc_error(self, method, params=None):
+        """The name of the error the call must end with."""
+        try:
+            answer = self.rpc(method, params)
+        except RpcError as error:
+            return error.name
+        raise AssertionError("%s %.200r was answered: %.200r" % (method, params, answer))
+
+    def raw_line(self, line):
+        """Send bytes, return the first line that comes back."""
+        lines = self.connect()
+        try:
+            lines.socket.sendall(line)
+            return json.loads(lines.file.readline() or "{}")
+        finally:
+            lines.close()
+
+    def http(self, verb, path, body=None, headers=None):
+        """(status, parsed JSON or bytes)"""
+        connection = UnixHttp(self.socket, self.timeout)
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        connection.request(verb, path, data,
+                           {"Content-Type": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        with contextlib.suppress(ValueError):
+            return answer.status, json.loads(text)
+        return answer.status, text
+
+    def sse(self, path, body):
+        """Yields the data lines of a stream; the last one must be [DONE]."""
+        connection = UnixHttp(self.socket, self.timeout)
+        connection.request("POST", path, json.dumps(dict(body, stream=True)).encode())
+        answer = connection.getresponse()
+        equal(answer.status, 200, "status")
+        equal(answer.getheader("Content-Type").split(";")[0], "text/event-stream", "type")
+        done = False
+        for line in answer:
+            if line.startswith(b"data: "):
+                assert not done, "data after [DONE]"
+                done = line.strip() == b"data: [DONE]"
+                if not done:
+                    yield json.loads(line[6:])
+        assert done or path == "/completion", "the stream ended without [DONE]"
+        connection.close()
+
+    def client(self, *words, stdin=None, env=None):
+        """Run octarc; (exit status, stdout, stderr)."""
+        done = subprocess.run([os.path.join(BUILD, "octarc"), "--socket", self.socket, *words],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=self.timeout,
+                              input=b"" if stdin is None else stdin,
+                              env=dict(os.environ, **(env or {})))
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def complete(self, prompt, n=16, **fields):
+        return self.rpc("complete", dict({"prompt": prompt, "max_tokens": n, "temperature": 0},
+                                         **fields))
+
+
+def in_parallel(functions):
+    """Run them at once; their results in order."""
+    results = [None] * len(functions)
+
+    def run(i):
+        try:
+            results[i] = functions[i]()
+        except Exception as error:
+            results[i] = error
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(functions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return results

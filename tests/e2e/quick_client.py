@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of octarc, their output and their exit statuses, against a tiny model."""
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+from harness import BUILD, Daemon, equal, main, test, tiny, wait_until
+
+PROMPT = "The cat sat on the mat and"
+
+
+def daemon():
+    return Daemon.shared("--cards", "4", "--context", "256", model=tiny())
+
+
+def say(*words, **more):
+    """What octarc prints on success."""
+    status, out, err = daemon().client(*words, **more)
+    equal((status, err), (0, ""), "status and stderr of octarc %s" % " ".join(words))
+    return out
+
+
+@test
+def complete_prints_the_text_and_a_newline():
+    want = daemon().complete(PROMPT)["choices"][0]["text"]
+    equal(say("complete", "--max-tokens", "16", "--temperature", "0", PROMPT), want + "\n")
+
+
+@test
+def complete_takes_the_prompt_from_stdin_without_its_last_newline():
+    want = say("complete", "-n", "16", "-t", "0", PROMPT)
+    equal(say("complete", "-n", "16", "-t", "0", stdin=(PROMPT + "\n").encode()), want)
+    equal(say("complete", "-n", "16", "-t", "0", "-", stdin=PROMPT.encode()), want)
+    equal(say("complete", "-n", "16", "-t", "0", *PROMPT.split(" ")), want, "joined words")
+
+
+@test
+def complete_json_is_the_object_of_v1_completions_on_one_line():
+    out = say("--json", "complete", "-n", "5", "-t", "0", "--logprobs", "2", PROMPT)
+    equal(out.count("\n"), 1, "lines")
+    answer, want = json.loads(out), daemon().complete(PROMPT, 5, logprobs=2)
+    equal(answer["object"], "text_completion")
+    equal(answer["choices"], want["choices"])
+    equal(answer["usage"]["completion_tokens"], 5)
+
+
+@test
+def sampling_options_reach_the_service():
+    again = [say("complete", "-n", "12", "--seed", "18446744073709551615", "--top-k", "40",
+                 "--top-p", "0.9", "--min-p", "0.01", "-t", "1.5", PROMPT) for _ in range(2)]
+    equal(again[0], again[1], "the same seed")
+    other = say("complete", "-n", "12", "--seed", "18446744073709551614", "--top-k", "40",
+                "--top-p", "0.9", "--min-p", "0.01", "-t", "1.5", PROMPT)
+    assert other != again[0], "another seed gives the same"
+    text = say("complete", "-n", "16", "-t", "0", PROMPT)
+    stop = text[2:4]
+    equal(say("complete", "-n", "16", "-t", "0", "--stop", stop, PROMPT), text[:text.index(stop)] + "\n")
+    two = json.loads(say("--json", "complete", "-n", "4", "--n", "2", "-t", "1", PROMPT))
+    equal(len(two["choices"]), 2)
+
+
+@test
+def chat_and_run_answer_one_message():
+    body = {"messages": [{"role": "system", "content": "Be kind."},
+                         {"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0}
+    want = daemon().rpc("chat", body)["choices"][0]["message"]["content"]
+    for verb in ("chat", "run"):
+        equal(say(verb, "-n", "8", "-t", "0", "--system", "Be kind.", "Hello"), want + "\n")
+    answer = json.loads(say("--json", "chat", "-n", "8", "-t", "0", "--system", "Be kind.", "Hello"))
+    equal(answer["object"], "chat.completion")
+
+
+@test
+def status_cards_ps_and_version_are_readable_and_json():
+    equal(json.loads(say("--json", "status"))["state"], "ready")
+    assert "ready" in say("status").splitlines()[0]
+    cards = say("cards").splitlines()
+    equal(len(cards), 5, "lines of cards")
+    equal(len({len(line) for line in cards}), 1, "widths")
+    equal(len(say("--no-legend", "cards").splitlines()), 4)
+    assert "layers" in say("-v", "cards"), "no reasons"
+    equal(len(json.loads(say("--json", "cards"))["cards"]), 4)
+    equal(json.loads(say("--json", "ps")), {"requests": []})
+    assert say("ps").startswith("ID ")
+    equal(len(set(json.loads(say("--json", "version")).values())), 1, "versions")
+
+
+@test
+def tokenize_prints_the_ids_and_with_v_the_pieces():
+    want = daemon().rpc("tokenize", {"content": "the cat"})["tokens"]
+    equal(say("tokenize", "the cat").split(), [str(t) for t in want])
+    equal([int(line.split()[0]) for line in say("-v", "tokenize", "the cat").splitlines()], want)
+    equal(json.loads(say("--json", "tokenize", "the cat"))["tokens"], want)
+
+
+@test
+def call_reaches_every_method():
+    equal(json.loads(say("call", "health")), {"status": "ok"})
+    tokens = json.loads(say("call", "tokenize", '{"content":\n "the"}'))["tokens"]
+    equal(json.loads(say("call", "detokenize", json.dumps({"tokens": tokens})))["content"], "the")
+    lines = say("call", "--stream", "complete",
+                json.dumps({"prompt": PROMPT, "max_tokens": 3, "temperature": 0})).splitlines()
+    text = "".join(json.loads(line)["choices"][0]["text"] for line in lines)
+    equal(text, daemon().complete(PROMPT, 3)["choices"][0]["text"])
+
+
+@test
+def a_request_that_fails_exits_with_1_and_says_why():
+    for words, part in ((("call", "nonsense"), "nonsense"),
+                        (("complete", "-n", "-3", "x"), "max_tokens"),
+                        (("complete", "--model", "other", "x"), "other"),
+                        (("complete", "word " * 2000), "256")):
+        status, out, err = daemon().client(*words)
+        equal((status, out), (1, ""), "octarc %.40r: %s" % (words, err))
+        assert err.startswith("octarc: %s: " % words[0]) and err.count("\n") == 1, err
+        assert part in err, err
+
+
+@test
+def wrong_words_exit_with_2_before_anything_is_sent():
+    for words in ((), ("nonsense",), ("cards", "extra"), ("complete", "--nonsense", "x"),
+                  ("complete", "--max-tokens", "x", "y"), ("complete", "--max-tokens"),
+                  ("complete", "--seed", "-1", "x"), ("call",), ("call", "status", "[]"),
+                  ("drill",), ("drill", "lose", "9"), ("--json=yes", "ps"),
+                  ("status", "--wait", "x")):
+        status, _, err = daemon().client(*words)
+        equal(status, 2, "exit status of %r" % (words,))
+        assert not words or err.startswith("octarc: "), err
+
+
+@test
+def no_service_exits_with_3():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "none")
+        for words in (("status",), ("complete", "x"), ("status", "--wait", "0.2")):
+            done = subprocess.run([os.path.join(BUILD, "octarc"), "-S", path, *words],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            equal(done.returncode, 3, "exit status of %r" % (words,))
+            assert path in done.stderr, done.stderr
+        done = subprocess.run([os.path.join(BUILD, "octarc"), "version"], text=True,
+                              capture_output=True, env=dict(os.environ, OCTARC_SOCKET=path))
+        equal((done.returncode, "not running" in done.stdout), (0, True), "version")
+
+
+@test
+def the_environment_names_the_socket():
+    done = subprocess.run([os.path.join(BUILD, "octarc"), "call", "health"], text=True,
+                          capture_output=True, env=dict(os.environ, OCTARC_SOCKET=daemon().socket))
+    equal((done.returncode, done.stderr), (0, ""))
+
+
+@test
+def an_interrupt_cancels_the_request_and_exits_with_130():
+    before = daemon().rpc("status")["requests"]["cancelled"]
+    process = subprocess.Popen([os.path.join(BUILD, "octarc"), "-S", daemon().socket, "complete",
+                                "-n", "200", "-t", "1", "--n", "8", PROMPT], text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    wait_until(lambda: daemon().rpc("ps")["requests"], 10, "the request")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    equal((process.returncode, err), (130, ""), "status and stderr")
+    wait_until(lambda: not daemon().rpc("ps")["requests"], 10, "its end")
+    assert daemon().rpc("status")["requests"]["cancelled"] > before, "it was not cancelled"
+
+
+@test
+def the_help_names_every_verb_and_the_completion_too():
+    out = say("help")
+    verbs = [line.split()[0] for line in out.split("\n\n")[2].splitlines()]
+    equal(verbs, sorted(verbs), "order of the verbs")
+    script = open(os.path.join(os.path.dirname(__file__), "../../client/octarc.bash")).read()
+    for verb in verbs:
+        assert say("help", verb).startswith("octarc " + verb), verb
+        assert " %s " % verb in script.replace("'", " "), "%s is not completed" % verb
+
+
+@test
+def a_drill_is_seen_in_cards():
+    with Daemon("--cards", "2", "--context", "256", model=tiny()) as own:
+        equal(own.client("drill", "lose", "1"), (0, "", ""))
+        own.complete(PROMPT, 4)
+        time.sleep(0.1)
+        status, out, _ = own.client("--no-legend", "cards")
+        equal((status, [line.split()[1] for line in out.splitlines()]), (0, ["online", "lost"]))
+
+
+if __name__ == "__main__":
+    main()
