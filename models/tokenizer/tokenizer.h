@@ -22,7 +22,9 @@ enum {
 };
 
 /* -EINVAL, -ENOTSUP (tokenizer model or pre-tokenizer not known; err lists the known ones),
- * -ENOMEM.  A vocabulary with holes, ids out of range, merges that do not parse are -EINVAL. */
+ * -ENOMEM.  A spelling that two tokens have, ids out of range, scores or types of another number,
+ * merges that are not of two tokens are -EINVAL, with the index.  A token of no spelling (files do
+ * have such holes) is one that no text becomes. */
 int tokenizer_create(struct tokenizer **tokenizer, const struct gguf *gguf, struct err *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 

@@ -128,6 +128,7 @@ static void smollm2(void) {
 
 static void spm_with_prefix(void) {
     compare(shared("goldens/tiny/llama-mha-tied-spm.gguf"), "goldens/tokenizer/tiny-spm.json");
+    compare(shared("goldens/tiny/phi3-fused.gguf"), "goldens/tokenizer/tiny-spm.json");
 }
 
 static void spm_without_prefix(void) {
@@ -140,6 +141,47 @@ static void llama3(void) {
 
 static void gpt4o(void) {
     compare(shared("goldens/tiny/gpt-oss-f32.gguf"), "goldens/tokenizer/tiny-bpe-gpt4o.json");
+}
+
+/* The prompts of the model goldens, as their tokens say. */
+static void prompts_of_every_tiny_model(void) {
+    static const char *const names[] = {"gemma2",
+                                        "gemma3",
+                                        "gpt-oss-f32",
+                                        "gpt-oss-mxfp4",
+                                        "llama-gqa-untied",
+                                        "llama-linear-rope",
+                                        "llama-mha-tied-spm",
+                                        "llama-moe",
+                                        "llama-mqa",
+                                        "llama-rope-freqs",
+                                        "llama-yarn",
+                                        "mistral3-tempscale",
+                                        "phi3-fused",
+                                        "phi3-longrope",
+                                        "qwen2-bias",
+                                        "qwen2-tied",
+                                        "qwen2moe-shexp",
+                                        "qwen3-qknorm",
+                                        "qwen3-tied",
+                                        "qwen3moe"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[256];
+        size_t n;
+        const cJSON *c;
+        snprintf(path, sizeof path, "goldens/tiny/%s.gguf", names[i]);
+        struct tokenizer *t = open_tokenizer(shared(path));
+        snprintf(path, sizeof path, "goldens/tiny/%s.json", names[i]);
+        char *text = slurp(shared(path), &n);
+        cJSON *json = cJSON_Parse(text);
+        CHECK(json != NULL);
+        cJSON_ArrayForEach(c, cJSON_GetObjectItemCaseSensitive(json, "cases"))
+            check_ids(t, cJSON_GetObjectItemCaseSensitive(c, "prompt")->valuestring,
+                      ENCODE_SPECIAL | ENCODE_PARSE, cJSON_GetObjectItemCaseSensitive(c, "tokens"));
+        tokenizer_destroy(t);
+        cJSON_Delete(json);
+        free(text);
+    }
 }
 
 /* The .inp/.out vectors: texts between marker lines, one line of ids for each. */
@@ -268,6 +310,6 @@ static void generated_model(void) {
 }
 
 CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_prefix), T(spm_without_prefix), T(llama3),
-           T(gpt4o), T(vectors_gpt2), T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3),
-           T(vectors_deepseek_llm), T(vectors_deepseek_coder),
+           T(gpt4o), T(prompts_of_every_tiny_model), T(vectors_gpt2), T(vectors_llama_bpe),
+           T(vectors_qwen2), T(vectors_phi3), T(vectors_deepseek_llm), T(vectors_deepseek_coder),
            T(twice_the_text_takes_about_twice_the_time))
