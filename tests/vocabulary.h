@@ -15,7 +15,7 @@
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
 
 struct vocabulary {
-    const char *model, *pre; /* pre NULL: no such key */
+    const char *name, *model, *pre; /* NULL: no such key, but for the model */
     struct {
         char text[32];
         int32_t type;
@@ -88,10 +88,12 @@ static inline void add_merge(struct vocabulary *v, const char *merge, const char
 }
 
 static inline void put_vocabulary(struct gguf_bytes *b, const struct vocabulary *v) {
-    uint64_t n_keys = 4 + (v->pre != NULL) + (v->merges[0] != NULL);
+    uint64_t n_keys = 4 + (v->name != NULL) + (v->pre != NULL) + (v->merges[0] != NULL);
     for (int i = 0; i < 4; i++)
         n_keys += (v->ids[i].key != NULL) + (v->flags[i].key != NULL);
     put_header(b, 0, n_keys);
+    if (v->name)
+        put_key_string(b, "general.name", v->name);
     put_key_string(b, "tokenizer.ggml.model", v->model);
     if (v->pre)
         put_key_string(b, "tokenizer.ggml.pre", v->pre);

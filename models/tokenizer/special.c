@@ -82,53 +82,71 @@ int32_t special_find(const struct special *s, const struct vocab *v, const char 
     return best;
 }
 
-static bool named(const struct vocab *v, int32_t id, const char *name) {
-    const struct token *t = &v->tokens[id];
-    return t->key_n == strlen(name) && !memcmp(v->bytes + t->key, name, t->key_n);
+/* Names that published models give to tokens that end a generation or, in the second list, mark
+ * the parts of a fill-in prompt.  Files exist where these are typed as normal text. */
+static const char *const enders[] = {
+    "<|eot_id|>",    "<|im_end|>",
+    "<|end|>",       "<|return|>",
+    "<|call|>",      "<|flush|>",
+    "<|calls|>",     "<end_of_turn>",
+    "<|endoftext|>", "</s>",
+    "<|eom_id|>",    "<EOT>",
+    "_<EOT>",        "[EOT]",
+    "[EOS]",         "<|end_of_text|>",
+    "<eos>",         "<end_of_utterance>",
+    "<turn|>",       "<|tool_response>",
+    "<|fim_pad|>",   "<fim-pad>",
+    "<fim_pad>",     "<PAD>",
+    "[PAD]",         "<|fim_repo|>",
+    "<|repo_name|>", "<fim-repo>",
+    "<REPO>",        "<reponame>",
+    "<|file_sep|>",  "<｜end▁of▁sentence｜>",
+};
+static const char *const markers[] = {
+    "<|fim_prefix|>", "<fim-prefix>",    "<fim_prefix>",    "<｜fim▁begin｜>", "<PRE>",
+    "▁<PRE>",         "<|code_prefix|>", "<|prefix|>",      "<|fim_suffix|>",  "<fim-suffix>",
+    "<fim_suffix>",   "<｜fim▁hole｜>",  "<SUF>",           "▁<SUF>",          "<|code_suffix|>",
+    "<|suffix|>",     "<|fim_middle|>",  "<fim-middle>",    "<fim_middle>",    "<｜fim▁end｜>",
+    "<MID>",          "▁<MID>",          "<|code_middle|>", "<|middle|>",
+};
+
+static bool among(const char *const *names, size_t n_names, const char *p, size_t n) {
+    for (size_t i = 0; i < n_names; i++)
+        if (strlen(names[i]) == n && !memcmp(names[i], p, n))
+            return true;
+    return false;
 }
 
-static int compare_ids(const void *a, const void *b) {
-    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
+static bool is_ender(const char *p, size_t n) {
+    return among(enders, sizeof enders / sizeof *enders, p, n);
+}
+
+bool special_named(const char *p, size_t n) {
+    if (n < 4 || !strchr("<[_\xe2", p[0]))
+        return false;
+    return is_ender(p, n) || among(markers, sizeof markers / sizeof *markers, p, n);
+}
+
+static int32_t find_named(const struct special *s, const struct vocab *v, const char *name) {
+    const size_t n = strlen(name);
+    const int32_t id = special_find(s, v, name, n, true);
+    return id != NO_TOKEN && v->tokens[id].key_n == n ? id : NO_TOKEN;
 }
 
 int special_enders(const struct special *s, const struct vocab *v, struct ids *ids) {
-    static const char *const names[] = {"<|eot_id|>",
-                                        "<|im_end|>",
-                                        "<|end|>",
-                                        "<end_of_turn>",
-                                        "<|endoftext|>",
-                                        "<|eom_id|>",
-                                        "<EOT>",
-                                        "_<EOT>",
-                                        "<|return|>",
-                                        "<|call|>",
-                                        "<|end_of_text|>",
-                                        "</s>",
-                                        "<eos>",
-                                        "[EOT]",
-                                        "[EOS]",
-                                        "<|end_of_turn|>",
-                                        "<｜end▁of▁sentence｜>",
-                                        "<|eot|>",
-                                        "<end_of_utterance>"};
-    const size_t begin = ids->n;
-    bool returns = false, calls = false;
+    int32_t no_end = NO_TOKEN, no_s = NO_TOKEN;
     int rc = 0;
-    for (size_t i = 0; i < s->n && !rc; i++)
-        for (size_t k = 0; k < sizeof names / sizeof *names && !rc; k++)
-            if (named(v, s->ids[i], names[k])) {
-                returns |= !strcmp(names[k], "<|return|>");
-                calls |= !strcmp(names[k], "<|call|>");
-                rc = ids_add(ids, s->ids[i]);
-            }
-    /* Where messages end with these two, <|end|> only separates the parts of an answer. */
-    for (size_t i = begin; i < ids->n && returns && calls;)
-        if (named(v, ids->at[i], "<|end|>"))
-            ids->at[i] = ids->at[--ids->n];
-        else
-            i++;
-    if (ids->n > begin)
-        qsort(ids->at + begin, ids->n - begin, sizeof *ids->at, compare_ids);
+    /* Where messages end with these, <|end|> only separates the parts of an answer; and </s> is
+     * nothing to the family that has <|tool_response>. */
+    if ((find_named(s, v, "<|call|>") != NO_TOKEN && find_named(s, v, "<|return|>") != NO_TOKEN) ||
+        (find_named(s, v, "<|calls|>") != NO_TOKEN && find_named(s, v, "<|flush|>") != NO_TOKEN))
+        no_end = find_named(s, v, "<|end|>");
+    if (find_named(s, v, "<|tool_response>") != NO_TOKEN)
+        no_s = find_named(s, v, "</s>");
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        const struct token *t = &v->tokens[s->ids[i]];
+        if (is_ender(v->bytes + t->key, t->key_n) && s->ids[i] != no_end && s->ids[i] != no_s)
+            rc = ids_add(ids, s->ids[i]);
+    }
     return rc;
 }

@@ -21,7 +21,10 @@ void special_finish(struct special *special);
 int32_t special_find(const struct special *special, const struct vocab *vocab, const char *text,
                      size_t n, bool control);
 
-/* Add to ids the tokens whose names end a turn in published models, in order of their ids. */
+/* Whether a token of that spelling is one of control, whatever type the file gives it. */
+bool special_named(const char *spelling, size_t n);
+
+/* Add to ids the tokens whose names end a generation in published models. */
 int special_enders(const struct special *special, const struct vocab *vocab, struct ids *ids);
 
 #endif

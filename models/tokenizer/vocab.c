@@ -7,6 +7,7 @@
 
 #include "daemon/util/utf8.h"
 #include "models/gguf.h"
+#include "models/tokenizer/special.h"
 #include "octarc/error.h"
 
 #define TOKENS_MAX (1u << 21)
@@ -219,6 +220,8 @@ int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, st
         rc = read_attributes(&v, gguf, err);
     memset(v.byte_token, 0xff, sizeof v.byte_token);
     for (uint32_t i = 0; i < n && !rc; i++) {
+        if (special_named(spellings[i].bytes, spellings[i].n))
+            v.tokens[i].type = TOKEN_CONTROL;
         at = fill_token(&v, i, &spellings[i], at);
         index_token(&v, i);
     }

@@ -87,7 +87,14 @@ static void check_pieces(const struct tokenizer *t, const cJSON *piece) {
     CHECK_EQ(*hex, 0);
 }
 
-static void compare(const char *model, const char *golden) {
+/* Pieces are compared where all ids are below `known`. */
+static bool all_below(const cJSON *ids, double known) {
+    const cJSON *id;
+    cJSON_ArrayForEach(id, ids) if (id->valuedouble >= known) return false;
+    return true;
+}
+
+static void compare_known(const char *model, const char *golden, uint32_t known) {
     size_t n;
     char *text = slurp(shared(golden), &n);
     cJSON *json = cJSON_Parse(text);
@@ -102,13 +109,19 @@ static void compare(const char *model, const char *golden) {
         check_ids(t, s, ENCODE_SPECIAL | ENCODE_PARSE,
                   cJSON_GetObjectItemCaseSensitive(item, "special"));
     }
-    cJSON_ArrayForEach(item,
-                       cJSON_GetObjectItemCaseSensitive(
-                           json, "pieces")) if (cJSON_GetObjectItemCaseSensitive(item, "bytes_hex"))
-        check_pieces(t, item);
+    const cJSON *pieces = cJSON_GetObjectItemCaseSensitive(json, "pieces");
+    cJSON_ArrayForEach(item, pieces) {
+        const cJSON *ids = cJSON_GetObjectItemCaseSensitive(item, "ids");
+        if (cJSON_GetObjectItemCaseSensitive(item, "bytes_hex") && all_below(ids, known))
+            check_pieces(t, item);
+    }
     tokenizer_destroy(t);
     cJSON_Delete(json);
     free(text);
+}
+
+static void compare(const char *model, const char *golden) {
+    compare_known(model, golden, UINT32_MAX);
 }
 
 static const char *default_model(void) {
@@ -133,6 +146,12 @@ static void spm_with_prefix(void) {
 
 static void spm_without_prefix(void) {
     compare(shared("goldens/tiny/gemma3.gguf"), "goldens/tokenizer/tiny-spm-noprefix.json");
+}
+
+static void qwen2(void) {
+    /* The golden model names a few ids that this file of the same vocabulary leaves unnamed. */
+    compare_known(shared("goldens/vocab/ggml-vocab-qwen2.gguf"), "goldens/tokenizer/qwen2.json",
+                  151646);
 }
 
 static void llama3(void) {
@@ -309,7 +328,7 @@ static void generated_model(void) {
     free(text);
 }
 
-CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_prefix), T(spm_without_prefix), T(llama3),
-           T(gpt4o), T(prompts_of_every_tiny_model), T(vectors_gpt2), T(vectors_llama_bpe),
-           T(vectors_qwen2), T(vectors_phi3), T(vectors_deepseek_llm), T(vectors_deepseek_coder),
-           T(twice_the_text_takes_about_twice_the_time))
+CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_prefix), T(spm_without_prefix), T(qwen2),
+           T(llama3), T(gpt4o), T(prompts_of_every_tiny_model), T(vectors_gpt2),
+           T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3), T(vectors_deepseek_llm),
+           T(vectors_deepseek_coder), T(twice_the_text_takes_about_twice_the_time))

@@ -162,6 +162,42 @@ static void beginnings_and_ends_are_added_as_the_file_says(void) {
     tokenizer_destroy(t);
 }
 
+static void names_of_control_tokens_count_more_than_their_types(void) {
+    start_hello("gpt-2");
+    add_token(&v, "</s>", NORMAL, 0);
+    add_token(&v, "<|fim_prefix|>", NORMAL, 0);
+    struct tokenizer *t = made();
+    size_t n;
+    const int32_t *ends = tokenizer_eogs(t, &n);
+    CHECK_EQ(n, 2);
+    CHECK(ends[0] == END_TURN && ends[1] == WHOLE + 1);
+    CHECK(tokenizer_is_control(t, WHOLE + 1) && tokenizer_is_control(t, WHOLE + 2));
+    CHECK_TEXT(t, "</s><|fim_prefix|>", ENCODE_PARSE, WHOLE + 1, WHOLE + 2);
+    CHECK_TEXT(t, "</s>", 0, '<', '/', 's', '>');
+    tokenizer_destroy(t);
+    add_token(&v, "<|end|>", CONTROL, 0);
+    add_token(&v, "<|return|>", CONTROL, 0);
+    add_token(&v, "<|call|>", CONTROL, 0);
+    t = made();
+    ends = tokenizer_eogs(t, &n);
+    CHECK_EQ(n, 4);
+    CHECK(ends[2] == WHOLE + 4 && ends[3] == WHOLE + 5);
+    tokenizer_destroy(t);
+}
+
+static void phi3_control_tokens_take_the_space_behind_them(void) {
+    start_hello("gpt-2");
+    v.name = "My Phi-3 mini";
+    struct tokenizer *t = made();
+    CHECK_TEXT(t, "<|x|> \n a", ENCODE_PARSE, X, 'a');
+    CHECK_TEXT(t, "<|x|> a", 0, '<', '|', 'x', '|', '>', ' ', 'a');
+    tokenizer_destroy(t);
+    v.name = "Another";
+    t = made();
+    CHECK_TEXT(t, "<|x|> a", ENCODE_PARSE, X, ' ', 'a');
+    tokenizer_destroy(t);
+}
+
 static void pieces_and_decoding_hide_control_tokens(void) {
     start_hello("gpt-2");
     struct tokenizer *t = made();
@@ -369,6 +405,8 @@ CHECK_MAIN(T(merges_join_the_best_pair_first_and_the_leftmost_of_equals),
            T(the_longest_control_token_wins_and_only_when_asked),
            T(beginnings_and_ends_are_added_as_the_file_says),
            T(pieces_and_decoding_hide_control_tokens),
+           T(names_of_control_tokens_count_more_than_their_types),
+           T(phi3_control_tokens_take_the_space_behind_them),
            T(spm_joins_by_score_and_falls_back_to_bytes), T(wrong_files_are_refused_with_the_place),
            T(a_text_over_the_limit_is_refused), T(decoding_what_was_encoded_gives_the_text_back),
            T(hostile_texts_take_no_long_time), T(threads_share_a_tokenizer),
