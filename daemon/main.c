@@ -23,11 +23,11 @@ static int run(const struct options *options, struct daemon *d) {
         if (usage)
             return usage_error(&err);
         log_error("%s", err.text);
-        return EXIT_CONFIG;
+        return options->check_config ? 1 : EXIT_CONFIG;
     }
     log_init("octarcd", (enum log_priority)d->config.log_level);
     if (options->check_config) {
-        puts("the configuration is good");
+        puts("OK");
         return 0;
     }
     /* Before anything else exists that an engine could inherit. */

@@ -14,7 +14,11 @@
 #include "octarc/error.h"
 
 static const char *const backends[] = {"auto", "cpu", "level_zero", NULL};
+static const char *const later_backends[] = {"level_zero", NULL};
 static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
+static const char *const later_splits[] = {"hybrid", NULL};
+static const char *const storages[] = {"auto", "svm", "usm", NULL};
+static const char *const later_storages[] = {"svm", "usm", NULL};
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
 static const char *const isas[] = {"auto", "portable", "avx2", "avx512", NULL};
 static const char *const drills[] = {"auto", "no", "yes", NULL};
@@ -35,7 +39,7 @@ static const struct config_key {
      "auto",
      false,
      true,
-     {VALUE_NAME, AT(backend), 0, 0, 0, backends, "level_zero"}},
+     {VALUE_NAME, AT(backend), 0, 0, 0, backends, later_backends}},
     {"engine", "cards", "1", false, true, {VALUE_COUNT, AT(cards), 1, CARDS_MAX, 0, NULL, NULL}},
     {"engine",
      "card_memory",
@@ -43,7 +47,18 @@ static const struct config_key {
      false,
      true,
      {VALUE_SIZES, AT(card_memory), 1u << 20, UINT64_C(1) << 46, 0, NULL, NULL}},
-    {"engine", "split", "auto", false, true, {VALUE_NAME, AT(split), 0, 0, 0, splits, "hybrid"}},
+    {"engine",
+     "split",
+     "auto",
+     false,
+     true,
+     {VALUE_NAME, AT(split), 0, 0, 0, splits, later_splits}},
+    {"engine",
+     "storage",
+     "auto",
+     false,
+     true,
+     {VALUE_NAME, AT(storage), 0, 0, 0, storages, later_storages}},
     {"engine", "kv_type", "f16", false, true, {VALUE_NAME, AT(kv_type), 0, 0, 0, kv_types, NULL}},
     {"engine", "threads", "0", false, true, {VALUE_COUNT, AT(threads), 0, 1024, 0, NULL, NULL}},
     {"engine",
@@ -57,7 +72,7 @@ static const struct config_key {
     {"service", "drill", "auto", true, false, {VALUE_NAME, AT(drill), 0, 0, 0, drills, NULL}},
     {"service",
      "drain_timeout",
-     "30",
+     "10",
      true,
      false,
      {VALUE_COUNT, AT(drain_timeout_s), 0, 3600, 0, NULL, NULL}},
@@ -73,6 +88,7 @@ static const struct config_key {
      true,
      false,
      {VALUE_NAME, AT(log_level), 0, 0, 3, levels, NULL}},
+    {"service", "group", "octarc", false, false, {VALUE_TEXT, AT(group), 0, 0, 0, NULL, NULL}},
     {"queue",
      "max_queue",
      "1024",

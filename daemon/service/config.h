@@ -19,6 +19,7 @@
 struct err;
 
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
+enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
 enum drill_choice { DRILL_AUTO, DRILL_OFF, DRILL_ON };
 
 struct config {
@@ -32,6 +33,7 @@ struct config {
         uint64_t bytes[CARDS_MAX];
     } card_memory;    /* n = 0: a share of the free memory; 1: the same for all cards */
     uint32_t split;   /* enum split */
+    uint32_t storage; /* enum storage_choice */
     uint32_t kv_type; /* enum kv_type */
     uint32_t threads; /* 0: one a usable core */
     uint32_t max_sequences;
@@ -39,9 +41,11 @@ struct config {
 
     /* [service] */
     char listen[PATH_MAX]; /* empty: the default path */
-    uint32_t drill;        /* enum drill_choice */
+    uint32_t drill;        /* enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
+enum drill_choice */
     uint32_t drain_timeout_s, no_card_wait_s;
     uint32_t log_level; /* enum log_priority */
+    char group[64];     /* of the socket that is bound here; empty: as the process */
 
     /* [queue] */
     uint32_t max_queue, max_queue_per_user;

@@ -63,18 +63,25 @@ static int parse_sizes(const struct value_rule *rule, const char *text, struct c
     return 0;
 }
 
+static bool is_later(const struct value_rule *rule, const char *text) {
+    for (uint32_t i = 0; rule->later && rule->later[i]; i++)
+        if (!strcmp(rule->later[i], text))
+            return true;
+    return false;
+}
+
 static int parse_name(const struct value_rule *rule, const char *text, uint32_t *field,
                       struct err *err) {
     char allowed[128] = "";
     size_t n = 0;
-    if (rule->later && !strcmp(rule->later, text))
+    if (is_later(rule, text))
         return err_set(err, -ENOTSUP, "'%s' is not supported by this version", text);
     for (uint32_t i = 0; rule->names[i]; i++) {
         if (!strcmp(rule->names[i], text)) {
             *field = rule->first + i;
             return 0;
         }
-        if (rule->later && !strcmp(rule->later, rule->names[i]))
+        if (is_later(rule, rule->names[i]))
             continue;
         n += (size_t)snprintf(allowed + n, sizeof allowed - n, "%s%s", n ? ", " : "",
                               rule->names[i]);

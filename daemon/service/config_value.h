@@ -23,7 +23,7 @@ struct value_rule {
     uint64_t least, most; /* of counts and sizes */
     uint32_t first;
     const char *const *names; /* NULL-terminated */
-    const char *later;        /* a name that is reserved and refused */
+    const char *const *later; /* of these, those that are reserved and refused; or NULL */
 };
 
 /* -EINVAL: err holds the value and what is allowed; -ENOTSUP: a reserved name.  The field is

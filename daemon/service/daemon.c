@@ -160,7 +160,7 @@ static int listen_all(struct daemon *d, struct err *err) {
         snprintf(path, sizeof path, "%s", d->config.listen);
     else if ((rc = listen_default_path(path, err)) < 0)
         return rc;
-    const int fd = listen_open(path, &d->listen_id, err);
+    const int fd = listen_open(path, d->config.group, &d->listen_id, err);
     if (fd < 0)
         return fd;
     snprintf(d->listen_path, sizeof d->listen_path, "%s", path);

@@ -2,6 +2,7 @@
 #include "daemon/service/listen.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 int listen_default_path(char path[PATH_MAX], struct err *err) {
@@ -59,7 +61,19 @@ static int clear_path(const struct sockaddr_un *address, struct err *err) {
     return 0;
 }
 
-int listen_open(const char *path, struct listen_id *id, struct err *err) {
+/* Without the group the socket still works, for fewer people: no reason to fail. */
+static void give_to_group(const char *path, const char *group) {
+    if (!group || !*group)
+        return;
+    const struct group *entry = getgrnam(group);
+    if (!entry)
+        log_debug("%s: there is no group %s; members of group %u may connect", path, group,
+                  (unsigned)getegid());
+    else if (lchown(path, (uid_t)-1, entry->gr_gid) < 0)
+        log_info("%s: cannot be given to the group %s: %s", path, group, strerror(errno));
+}
+
+int listen_open(const char *path, const char *group, struct listen_id *id, struct err *err) {
     struct stat st = {0};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
@@ -82,6 +96,7 @@ int listen_open(const char *path, struct listen_id *id, struct err *err) {
         close(fd);
         return err_set(err, rc, "cannot listen on %s: %s", path, strerror(-rc));
     }
+    give_to_group(path, group);
     lstat(path, &st);
     *id = (struct listen_id){st.st_dev, st.st_ino};
     return fd;

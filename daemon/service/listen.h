@@ -21,9 +21,11 @@ struct listen_id {
 int listen_default_path(char path[PATH_MAX], struct err *err);
 
 /* Bind, mode 0660, and listen; the descriptor.  *id is set.  A socket that nobody serves is
- * replaced. -ENAMETOOLONG  -EADDRINUSE: a server answers there  -EEXIST: something else is there or
- * what the system said; err names the path */
-int listen_open(const char *path, struct listen_id *id, struct err *err);
+ * replaced.  The socket is given to `group` where there is such a group and this process may; NULL
+ * or empty: it keeps the process's own.
+ *   -ENAMETOOLONG   -EADDRINUSE: a server answers there  -EEXIST: something else is there
+ *   or what the system said; err names the path */
+int listen_open(const char *path, const char *group, struct listen_id *id, struct err *err);
 /* Remove the path while it is still that socket and no later server's. */
 void listen_remove(const char *path, const struct listen_id *id);
 

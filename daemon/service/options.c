@@ -20,6 +20,7 @@ const char options_help[] =
     "  --card-memory SIZES    of each card, as in 2G or 2G,1G (a share of the free memory)\n"
     "  --split auto|layer|tensor\n"
     "                         how the model lies on the cards\n"
+    "  --storage auto         how cards hold the weights\n"
     "  --kv-type f16|f32|q8_0 how keys and values are kept (f16)\n"
     "  --threads N            of the computation (one a usable core)\n"
     "  --max-sequences N      that run at once (16)\n"
@@ -27,9 +28,10 @@ const char options_help[] =
     "                         instruction set of the cpu backend\n"
     "  --help, --version\n"
     "\n"
-    "Exit status: 0 stopped in good order; 1 failure; 2 usage; 78 configuration or model.\n";
+    "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
+    "78 the configuration or the model cannot be served, and trying again would not help.\n";
 
-static const char *const later[] = {"storage", "topology", "probe", NULL};
+static const char *const later[] = {"topology", "probe", NULL};
 
 static int take(struct options *o, const char *name, const char *value) {
     if (!strcmp(name, "config")) {

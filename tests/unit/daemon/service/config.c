@@ -70,6 +70,8 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("cards = 2\n", "file:1", "cards");
     REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor");
     REFUSED("[engine]\nsplit = hybrid\n", "file:2", "'hybrid'", "not supported");
+    REFUSED("[engine]\nstorage = svm\n", "file:2", "'svm'", "not supported");
+    REFUSED("[engine]\nstorage = disk\n", "file:2", "'disk' is none of auto");
     REFUSED("[engine]\nbackend = level_zero\n", "file:2", "'level_zero'", "not supported");
     REFUSED("[engine]\ncard_memory = 1G,,2G\n", "file:2", "card_memory");
     REFUSED("[engine]\ncards = 2\ncards = 3\n", "file:3", "second time");
@@ -117,8 +119,11 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     struct config c;
     struct err err;
     bool usage = false;
-    CHECK_EQ(OPTIONS(&o, &err, "--storage", "svm"), -ENOTSUP);
-    CHECK(strstr(err.text, "--storage"));
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "usm"), 0);
+    CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
+    CHECK(strstr(err.text, "--storage") && strstr(err.text, "'usm'"));
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "auto"), 0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
     CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--topology=x"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);
