@@ -121,7 +121,7 @@ static int print_choices(struct cli *cli, const char *method) {
         char *text = choice_text(scan_item(choices, i), &n);
         if (i)
             putchar('\n');
-        text_print(stdout, text, n);
+        text_print(stdout, text ? text : "", n);
         putchar('\n');
         free(text);
     }

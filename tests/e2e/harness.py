@@ -52,6 +52,8 @@ def main():
     wanted = sys.argv[1:]
     chosen = [t for t in tests if not wanted or t.__name__ in wanted]
     failed = False
+    if not os.path.exists(os.path.join(BUILD, "octarcd")):
+        sys.exit("%s holds no octarcd: set OCTARC_BUILD" % BUILD)
     print("1..%d" % len(chosen))
     for number, run in enumerate(chosen, 1):
         name, outcome = run.__name__.replace("_", " "), ""
@@ -166,15 +168,14 @@ class Daemon:
 
     kept = {}
 
-    def __init__(self, *options, model=None, wait=True):
+    def __init__(self, *options, model=None, wait=True, config=""):
         self.folder = tempfile.TemporaryDirectory(prefix="octarc-e2e-")
         self.socket = os.path.join(self.folder.name, "sock")
         self.log_path = os.path.join(self.folder.name, "log")
         self.config = os.path.join(self.folder.name, "octarc.conf")
-        command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket]
-        if "--config" not in options:
-            open(self.config, "w").close()  # never the system's
-            command += ["--config", self.config]
+        with open(self.config, "w") as f:  # never the system's
+            f.write(config)
+        command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket, "--config", self.config]
         if model:
             command += ["--model", model]
         with open(self.log_path, "wb") as log:
@@ -341,6 +342,14 @@ class Daemon:
     def complete(self, prompt, n=16, **fields):
         return self.rpc("complete", dict({"prompt": prompt, "max_tokens": n, "temperature": 0},
                                          **fields))
+
+
+def octarcd(*options, seconds=30, **more):
+    """Run octarcd where it must end by itself: (exit status, stderr)."""
+    done = subprocess.run([os.path.join(BUILD, "octarcd"), *options], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=seconds * STRETCH, **more)
+    return done.returncode, done.stderr
 
 
 def in_parallel(functions):

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The main job against a tiny model: every way to ask, streamed and whole, and nothing lost."""
+import json
+import os
+import signal
+import time
+
+from harness import (RpcError, Daemon, UnixHttp, equal, in_parallel, main, test, tiny, wait_until)
+
+PROMPT = "The cat sat on the mat and"
+
+
+def daemon():
+    return Daemon.shared("--cards", "3", "--context", "256", model=tiny())
+
+
+def text_of(answer):
+    return answer["choices"][0]["text"]
+
+
+@test
+def the_first_byte_decides_between_lines_and_http():
+    equal(daemon().raw_line(b'{"jsonrpc":"2.0","id":"a","method":"health"}\n')["id"], "a")
+    equal(daemon().http("GET", "/health"), (200, {"status": "ok"}))
+    lines = daemon().connect()
+    lines.socket.sendall(b"\x00\x01")
+    lines.socket.settimeout(20)
+    data = lines.socket.recv(4096)
+    assert not data or b"error" in data, data
+    lines.close()
+
+
+@test
+def a_stream_is_the_whole_answer_in_pieces():
+    want = daemon().complete(PROMPT, 24)
+    lines = daemon().connect()
+    params = {"prompt": PROMPT, "max_tokens": 24, "temperature": 0}
+    got = "".join(text_of(c) for c in lines.stream("complete", params))
+    lines.close()
+    equal(got, text_of(want), "over lines")
+    chunks = list(daemon().sse("/v1/completions", dict(params, stream_options={"include_usage": True})))
+    equal("".join(text_of(c) for c in chunks if c["choices"]), text_of(want), "over SSE")
+    equal(chunks[-1]["choices"], [])
+    equal(chunks[-1]["usage"]["completion_tokens"], want["usage"]["completion_tokens"])
+    equal(text_of(daemon().http("POST", "/v1/completions", params)[1]), text_of(want), "over HTTP")
+
+
+@test
+def a_chat_is_the_completion_of_its_template():
+    messages = [{"role": "user", "content": "Say 1 + 2 = 3."}]
+    prompt = daemon().rpc("apply_template", {"messages": messages})["prompt"]
+    equal(prompt, "<|im_start|>user\nSay 1 + 2 = 3.<|im_end|>\n<|im_start|>assistant\n")
+    chat = daemon().http("POST", "/v1/chat/completions",
+                         {"messages": messages, "max_tokens": 20, "temperature": 0})[1]
+    plain = daemon().complete(prompt, 20)
+    equal(chat["choices"][0]["message"]["content"], text_of(plain))
+    chunks = list(daemon().sse("/v1/chat/completions",
+                               {"messages": messages, "max_tokens": 20, "temperature": 0}))
+    equal(chunks[0]["choices"][0]["delta"]["role"], "assistant")
+    equal("".join(c["choices"][0]["delta"].get("content") or "" for c in chunks), text_of(plain))
+
+
+@test
+def completion_gives_ids_and_probabilities_for_every_token():
+    status, answer = daemon().http("POST", "/completion", {
+        "prompt": [87, 260, 272], "n_predict": 6, "temperature": 0, "n_probs": 290,
+        "return_tokens": True})
+    equal(status, 200)
+    rows = answer["completion_probabilities"]
+    equal([row["id"] for row in rows], answer["tokens"])
+    for row in rows:
+        equal(len(row["top_logprobs"]), 290)
+        equal(row["top_logprobs"][0]["id"], row["id"], "the likeliest")
+        equal(row["top_logprobs"][0]["logprob"], row["logprob"])
+
+
+@test
+def echo_gives_the_log_probabilities_of_the_prompt():
+    answer = daemon().complete(PROMPT, 0, echo=True, logprobs=1)
+    rows = answer["choices"][0]["logprobs"]
+    equal(text_of(answer), PROMPT)
+    equal(rows["token_logprobs"][0], None)
+    assert all(x < 0 for x in rows["token_logprobs"][1:])
+    equal(answer["usage"]["completion_tokens"], 0)
+
+
+@test
+def tokens_and_text_turn_into_each_other():
+    for text in ("the cat", "It's ä\U0001F600 \n\t x", ""):
+        tokens = daemon().http("POST", "/tokenize", {"content": text})[1]["tokens"]
+        equal(daemon().http("POST", "/detokenize", {"tokens": tokens}), (200, {"content": text}))
+
+
+@test
+def many_at_once_get_what_each_gets_alone():
+    prompts = [PROMPT[:4 + i] for i in range(12)]
+    alone = [text_of(daemon().complete(p, 20)) for p in prompts]
+    together = in_parallel([lambda p=p: text_of(daemon().complete(p, 20)) for p in prompts])
+    equal(together, alone)
+
+
+@test
+def seeds_repeat_and_choices_differ():
+    params = {"max_tokens": 16, "temperature": 1.2, "seed": 7, "n": 3}
+    first, second = (daemon().rpc("complete", dict(params, prompt=PROMPT)) for _ in range(2))
+    texts = [c["text"] for c in first["choices"]]
+    equal(texts, [c["text"] for c in second["choices"]])
+    equal(len(set(texts)), 3, "different choices")
+
+
+@test
+def every_count_of_cards_and_split_gives_the_same_bits():
+    want = None
+    for split in ("layer", "tensor"):
+        for cards in ("1", "2", "5", "8"):
+            with Daemon("--cards", cards, "--split", split, "--context", "128",
+                        model=tiny()) as own:
+                got = own.complete(PROMPT, 24, logprobs=3)["choices"]
+                want = want or got
+                equal(got, want, "%s cards, %s split" % (cards, split))
+
+
+BUSY = {"prompt": PROMPT, "max_tokens": 480, "n": 8, "temperature": 1, "seed": 3, "stream": True}
+
+
+def leave_lines(own):
+    lines = own.connect()
+    lines.send("complete", BUSY)
+    lines.receive()
+    lines.close()
+
+
+def leave_http(own):
+    http = UnixHttp(own.socket, 20)
+    http.request("POST", "/v1/completions", json.dumps(BUSY))
+    wait_until(lambda: own.rpc("ps")["requests"], 5, "the request")
+    http.sock.close()
+    http.close()
+
+
+@test
+def a_client_that_leaves_cancels_its_request():
+    with Daemon("--context", "512", "--threads", "1", model=tiny()) as own:
+        for leave in (leave_lines, leave_http):
+            before = own.rpc("status")["requests"]["cancelled"]
+            leave(own)
+            wait_until(lambda: own.rpc("status")["requests"]["cancelled"] > before, 5,
+                       "the cancel after " + leave.__name__)
+
+
+@test
+def requests_of_one_connection_run_at_once_and_can_be_cancelled():
+    with Daemon("--context", "512", model=tiny()) as own:
+        lines = own.connect()
+        long = lines.send("complete", dict(BUSY, stream=False))
+        short = lines.send("complete", {"prompt": PROMPT, "max_tokens": 1, "temperature": 0})
+        equal(lines.receive()["id"], short, "the first to end")
+        cancel = lines.send("cancel", {"rpc_id": long})
+        answers = {m["id"]: m for m in (lines.receive(), lines.receive())}
+        equal(answers[cancel]["result"]["cancelled"], True)
+        equal(answers[long]["error"]["data"]["name"], "cancelled")
+        lines.close()
+
+
+def stream_busy(own, disturb=None):
+    """The eight texts of a stream; `disturb(own)` is called after its first pieces."""
+    texts, n = [""] * 8, 0
+    lines = own.connect()
+    for chunk in lines.stream("complete", BUSY):
+        for choice in chunk["choices"]:
+            texts[choice["index"]] += choice["text"]
+        n += 1
+        if n == 8 and disturb:
+            disturb(own)
+    lines.close()
+    return texts
+
+
+def disturbed(disturb):
+    """A stream during which `disturb` happens must equal one without; the status after it."""
+    for _ in range(6):
+        with Daemon("--cards", "4", "--context", "512", model=tiny()) as own:
+            want = stream_busy(own)
+            equal(stream_busy(own, disturb), want, "the transcripts")
+            wait_until(lambda: own.rpc("status")["generation"] == 2, 10, "the next generation")
+            status = own.rpc("status")
+            if status["requests"]["recovered"]:
+                return status
+    raise AssertionError("the stream was over before it was disturbed, six times")
+
+
+def kill_engine(own):
+    pids = own.engines()
+    equal(len(pids), 1, "engines")
+    os.kill(pids[0], signal.SIGKILL)
+
+
+@test
+def a_killed_engine_loses_no_token():
+    disturbed(kill_engine)
+
+
+@test
+def the_kill_engine_drill_loses_no_token():
+    disturbed(lambda own: own.rpc("drill", {"fault": "kill-engine"}))
+
+
+@test
+def a_lost_card_loses_no_token():
+    status = disturbed(lambda own: own.rpc("drill", {"fault": "lose", "card": 2}))
+    equal((status["cards"], status["cards_online"]), (4, 3))
+
+
+@test
+def a_killed_engine_is_replaced_while_nothing_runs():
+    with Daemon("--cards", "2", "--context", "128", model=tiny()) as own:
+        want = text_of(own.complete(PROMPT))
+        kill_engine(own)
+        wait_until(lambda: own.rpc("status")["generation"] == 2, 10, "the next generation")
+        own.wait_ready()
+        equal(text_of(own.complete(PROMPT)), want)
+
+
+@test
+def no_card_left_ends_requests_by_name():
+    with Daemon("--cards", "1", "--context", "128", model=tiny(),
+                config="[service]\nno_card_wait = 1\n") as own:
+        lines = own.connect()
+        lines.send("complete", dict(BUSY, max_tokens=100))
+        lines.receive()
+        own.rpc("drill", {"fault": "lose", "card": 0})
+        name = None
+        while name is None:
+            message = lines.receive()
+            assert "result" not in message or "id" not in message, "it was answered"
+            name = message.get("error", {}).get("data", {}).get("name")
+        equal(name, "no_device")
+        lines.close()
+
+
+@test
+def stop_lets_requests_under_way_end():
+    own = Daemon("--cards", "2", "--context", "512", model=tiny())
+    try:
+        want = stream_busy(own)
+        equal(stream_busy(own, lambda d: d.process.send_signal(signal.SIGTERM)), want)
+        own.stop()
+    finally:
+        own.kill()
+
+
+@test
+def without_a_model_it_is_ready_and_says_so():
+    with Daemon() as own:
+        equal(own.rpc("status")["state"], "no_model")
+        equal(own.rpc_error("complete", {"prompt": "x"}), "no_model")
+        status, answer = own.http("POST", "/v1/completions", {"prompt": "x"})
+        equal((status, answer["error"]["name"]), (503, "no_model"))
+        equal(own.http("GET", "/health")[0], 503)
+        equal(own.http("GET", "/v1/models")[1]["data"], [])
+
+
+@test
+def a_reload_keeps_the_old_configuration_when_the_new_is_bad():
+    with Daemon() as own:
+        with open(own.config, "w") as f:
+            f.write("[queue]\nmax_queue = many\n")
+        try:
+            own.rpc("reload")
+            raise AssertionError("a bad file was taken")
+        except RpcError as error:
+            for part in ("octarc.conf", "2", "max_queue", "many"):
+                assert part in str(error), error
+        os.kill(own.process.pid, signal.SIGHUP)
+        time.sleep(0.2)
+        equal(own.rpc("status")["state"], "no_model")
+        with open(own.config, "w") as f:
+            f.write("[queue]\nmax_queue = 3\n")
+        equal(own.rpc("reload")["reloaded"], True)
+
+
+if __name__ == "__main__":
+    main()
