@@ -97,6 +97,8 @@ static void on_reports(uv_poll_t *poll, int status, int what) {
         uv_poll_stop(poll);
         if (!d->closing) {
             log_error("the process that starts engines is gone");
+            d->config.drain_timeout_s = 0;
+            engines_orphaned(&d->engines);
             daemon_stop(d, 1);
         }
     }

@@ -87,6 +87,11 @@ static void on_message(void *user, const struct message *msg);
 static void on_gone(void *user, const char *why);
 static const struct process_events process_events = {on_message, on_gone};
 
+/* An engine that starts says how far it is; one that says nothing is as good as dead. */
+static void watch_start(struct engines *e) {
+    uv_timer_start(&e->timer, on_timer, ENGINE_SILENCE_MS, 0);
+}
+
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
@@ -102,9 +107,10 @@ static int start_generation(struct engines *e, struct err *err) {
     }
     e->number++;
     e->progress = (struct msg_progress){0};
-    e->expected = false;
+    e->expected = e->refused = false;
     e->why[0] = 0;
     fill_setup(e, &setup);
+    watch_start(e);
     return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &process_events, e,
                          err);
 }
@@ -169,6 +175,11 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
 static void on_timer(uv_timer_t *timer) {
     struct engines *e = timer->data;
     switch (e->state) {
+    case ENGINES_STARTING:
+        log_error("generation %llu said nothing for %d s while it started",
+                  (unsigned long long)e->number, ENGINE_SILENCE_MS / 1000);
+        process_kill(e->current);
+        return;
     case ENGINES_WAITING:
         scheduler_refuse(e->scheduler, -ENODEV, e->why);
         scheduler_fail_all(e->scheduler, -ENODEV, e->why);
@@ -177,7 +188,9 @@ static void on_timer(uv_timer_t *timer) {
         start_next(e);
         return;
     case ENGINES_STOPPING:
-        if (e->current)
+        if (e->current && e->orphaned)
+            process_leave(e->current, "the process that starts engines is gone");
+        else if (e->current)
             process_kill(e->current);
         else
             e->events.stopped(e->user);
@@ -195,6 +208,7 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     if (e->state == ENGINES_STOPPING)
         return;
     e->state = ENGINES_SERVING;
+    uv_timer_stop(&e->timer);
     if (e->ready_once) {
         char event[256];
         snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",
@@ -228,12 +242,15 @@ static void on_message(void *user, const struct message *msg) {
     switch (msg->type) {
     case MSG_PROGRESS:
         e->progress = msg->progress;
+        if (e->state == ENGINES_STARTING)
+            watch_start(e);
         changed(e);
         break;
     case MSG_READY:
         on_ready(e, &msg->ready);
         break;
     case MSG_FAILED:
+        e->refused = true;
         snprintf(e->why, sizeof e->why, "%s", msg->failed.text);
         break;
     case MSG_TOKEN:
@@ -287,8 +304,9 @@ static void on_gone(void *user, const char *why) {
         e->events.stopped(e->user);
         return;
     }
+    uv_timer_stop(&e->timer);
     /* What said why, before it ever served, would say it again. */
-    if (!e->ready_once && e->why[0] && !e->expected) {
+    if (!e->ready_once && e->refused) {
         e->state = ENGINES_IDLE;
         e->events.failed(e->user, text);
         return;
@@ -319,6 +337,9 @@ static void on_gone(void *user, const char *why) {
 }
 
 void engines_report(struct engines *e, const struct spawner_report *report) {
+    if (report->generation < e->number && report->event == SPAWNER_EXITED)
+        log_notice("the engine of generation %llu, left behind, has ended",
+                   (unsigned long long)report->generation);
     if (e->current)
         process_report(e->current, report);
 }
@@ -345,13 +366,23 @@ int engines_kill(struct engines *e, struct err *err) {
     return 0;
 }
 
+/* An engine hears a STOP only while it serves, and has nothing to lose before. */
 void engines_stop(struct engines *e) {
-    if (e->state == ENGINES_STOPPING)
-        return;
+    const bool at_once = e->state != ENGINES_SERVING;
     e->state = ENGINES_STOPPING;
-    uv_timer_start(&e->timer, on_timer, e->current ? ENGINE_STOP_MS : 0, 0);
-    if (e->current)
-        process_send(e->current, MSG_STOP, NULL);
+    if (!e->current || e->orphaned) {
+        uv_timer_start(&e->timer, on_timer, 0, 0);
+    } else if (at_once || process_send(e->current, MSG_STOP, NULL) < 0) {
+        process_kill(e->current);
+    } else {
+        uv_timer_start(&e->timer, on_timer, ENGINE_STOP_MS, 0);
+    }
+}
+
+void engines_orphaned(struct engines *e) {
+    e->orphaned = true;
+    if (e->state == ENGINES_STOPPING)
+        engines_stop(e);
 }
 
 void engines_finish(struct engines *e) {

@@ -24,6 +24,7 @@
 #define ENGINE_DEATHS_WINDOW_S 60
 #define ENGINE_REST_S          30
 #define ENGINE_STOP_MS         3000
+#define ENGINE_SILENCE_MS      60000 /* while it starts */
 #define STEP_ROWS_MAX          512
 
 enum engines_state {
@@ -69,6 +70,8 @@ struct engines {
     struct msg_progress progress;
 
     bool expected; /* the death to come was asked for */
+    bool refused;  /* the current generation said that it cannot serve */
+    bool orphaned; /* no report of the spawner will come any more */
     char why[512]; /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
     uint32_t n_deaths;
@@ -88,8 +91,11 @@ uint32_t engines_online(const struct engines *engines);
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);
 int engines_kill(struct engines *engines, struct err *err);
 
-/* End in good order; then events.stopped, never from inside this. */
+/* End in good order; then events.stopped, never from inside this.  A second call does not wait for
+ * the engine. */
 void engines_stop(struct engines *engines);
+/* The spawner is gone, and every engine with it: only engines_stop() is left to do. */
+void engines_orphaned(struct engines *engines);
 /* After stopped: free what is held.  The timer is closed by the caller's loop. */
 void engines_finish(struct engines *engines);
 

@@ -100,6 +100,9 @@ int daemon_reload(struct daemon *d, struct err *err) {
     if (rc < 0)
         return rc;
     name_changes(&d->config, &after, restart, sizeof restart);
+    if (restart[0])
+        return err_set(err, -EINVAL, "a restart is needed to change %s; nothing was changed",
+                       restart);
     d->config.drill = after.drill;
     d->config.drain_timeout_s = after.drain_timeout_s;
     d->config.no_card_wait_s = after.no_card_wait_s;
@@ -108,10 +111,7 @@ int daemon_reload(struct daemon *d, struct err *err) {
     d->config.max_queue_per_user = after.max_queue_per_user;
     log_init("octarcd", (enum log_priority)after.log_level);
     scheduler_set_limits(d->scheduler, after.max_queue, after.max_queue_per_user);
-    if (restart[0])
-        log_warning("the configuration was read again; needs a restart: %s", restart);
-    else
-        log_notice("the configuration was read again");
+    log_notice("the configuration was read again");
     return 0;
 }
 
@@ -148,8 +148,6 @@ static void on_drained(void *user) {
 }
 
 static void cut_off(struct daemon *d) {
-    if (d->settled)
-        return;
     scheduler_fail_all(d->scheduler, -ESHUTDOWN, "the service is stopping");
 }
 
@@ -163,6 +161,8 @@ static void on_drain_timeout(uv_timer_t *timer) {
 void daemon_stop(struct daemon *d, int exit_code) {
     if (d->stopping) {
         cut_off(d);
+        if (!d->closing)
+            engines_stop(&d->engines);
         return;
     }
     d->stopping = true;

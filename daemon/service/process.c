@@ -18,7 +18,9 @@ struct process {
     struct spawner *spawner; /* borrowed */
     struct stream stream;
     uv_poll_t poll;
-    int polled; /* events */
+    uv_timer_t patience; /* with one that was killed */
+    uint32_t n_handles;  /* not yet closed */
+    int polled;          /* events */
     pid_t pid;
     bool kill_wanted, asked; /* to be killed; by the owner, not for a broken channel */
     bool broken, over;
@@ -40,9 +42,17 @@ static void set_poll(struct process *g) {
         uv_poll_stop(&g->poll);
 }
 
+static void on_patience(uv_timer_t *timer) {
+    process_leave(timer->data, "was killed and does not end; it is left behind");
+}
+
 static void kill_now(struct process *g) {
+    if (g->over)
+        return;
+    if (!g->kill_wanted)
+        uv_timer_start(&g->patience, on_patience, PROCESS_REAP_MS, 0);
     g->kill_wanted = true;
-    if (g->pid > 0 && !g->over)
+    if (g->pid > 0)
         spawner_kill(g->spawner, g->pid);
 }
 
@@ -119,6 +129,8 @@ pid_t process_pid(const struct process *g) {
 
 static void closed(uv_handle_t *handle) {
     struct process *g = handle->data;
+    if (--g->n_handles > 0)
+        return;
     stream_finish(&g->stream);
     free(g);
 }
@@ -148,12 +160,19 @@ void process_report(struct process *g, const struct spawner_report *r) {
     }
     if (!g->broken)
         read_all(g); /* its last words count */
+    describe(g, r, why, sizeof why);
+    process_leave(g, why);
+}
+
+void process_leave(struct process *g, const char *why) {
+    if (g->over)
+        return;
     g->over = true;
     g->broken = true;
     set_poll(g);
-    describe(g, r, why, sizeof why);
-    g->events.gone(g->user, why);
+    uv_close((uv_handle_t *)&g->patience, closed);
     uv_close((uv_handle_t *)&g->poll, closed);
+    g->events.gone(g->user, why);
 }
 
 /* HELLO and SETUP wait in the socket until the process is there. */
@@ -192,7 +211,9 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
         free(g);
         return err_set(err, rc, "cannot start an engine: %s", strerror(-rc));
     }
-    g->poll.data = g;
+    uv_timer_init(loop, &g->patience);
+    g->poll.data = g->patience.data = g;
+    g->n_handles = 2;
     set_poll(g);
     *process = g;
     return 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* process.h - one engine process and its channel, in the front's loop.
  *
- * It is over when the process has been reaped and everything it had said has been read: then, and
- * only then, gone() is called.  A channel that breaks or carries nonsense gets the process killed.
- * Threads: one, the loop's. */
+ * It is over when the process has been reaped and everything it had said has been read; then gone()
+ * is called.  A channel that breaks or carries nonsense gets the process killed.  One that is
+ * killed and does not end (it may hang in the kernel) is left behind after PROCESS_REAP_MS: gone()
+ * is called, and nothing it says is heard any more. Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_PROCESS_H
 #define OCTARC_SERVICE_PROCESS_H
 
@@ -13,6 +14,8 @@
 
 #include "daemon/channel/stream.h"
 #include "daemon/service/spawner.h"
+
+#define PROCESS_REAP_MS 5000
 
 struct process;
 
@@ -29,6 +32,8 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
 /* 0, or negative: the channel is broken and gone() will follow, never from inside this. */
 int process_send(struct process *process, enum message_type type, const void *msg);
 void process_kill(struct process *process);
+/* No report will come any more: gone() is called from inside this. */
+void process_leave(struct process *process, const char *why);
 /* A report of the spawner; others' are ignored. */
 void process_report(struct process *process, const struct spawner_report *report);
 pid_t process_pid(const struct process *process); /* 0: not yet known */

@@ -161,6 +161,17 @@ static void take_order(struct nursery *n) {
         close(fd);
 }
 
+/* What the front was given by systemd is not for engines. */
+static void leave_front_behind(int fd) {
+    static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                        "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        unsetenv(names[i]);
+    if (fd > STDERR_FILENO + 1)
+        close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
+    close_range((unsigned)fd + 1, ~0u, 0);
+}
+
 static _Noreturn void run_spawner(int fd, pid_t front) {
     struct nursery n = {.fd = fd};
     sigset_t mask;
@@ -168,6 +179,7 @@ static _Noreturn void run_spawner(int fd, pid_t front) {
     if (getppid() != front)
         _exit(0);
     prctl(PR_SET_NAME, "octarc-spawner");
+    leave_front_behind(fd);
     setpgid(0, 0); /* a terminal's Ctrl-C is for the front, which drains */
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
