@@ -175,11 +175,11 @@ static void take_token(struct scheduler *s, struct sequence *sequence, const str
 
 void scheduler_on_token(struct scheduler *s, const struct msg_token *msg, uint64_t now_ns) {
     struct sequence *sequence = running(find_slot(s, msg->generation, msg->sequence));
-    if (!sequence)
-        return;
-    const uint32_t next = sequence->request->spec.n_tokens + sequence->n_generated;
-    if (msg->position < next)
-        return; /* known */
+    const uint32_t next =
+        sequence ? sequence->request->spec.n_tokens + sequence->n_generated : UINT32_MAX;
+    s->counts.dropped_tokens += msg->position != next;
+    if (!sequence || msg->position < next)
+        return; /* nobody's, or known */
     scheduler_enter(s);
     if (msg->position > next)
         replay(sequence);

@@ -169,6 +169,9 @@ struct scheduler_counts {
     uint32_t queued, running;
     uint64_t accepted, finished, cancelled, failed, recovered; /* requests, since the start */
     uint64_t prompt_tokens, completion_tokens;
+    /* Tokens of engines that were not taken: of another generation, of a sequence that is over, or
+     * not at its next position. */
+    uint64_t dropped_tokens;
 };
 void scheduler_counts(const struct scheduler *scheduler, struct scheduler_counts *counts);
 

@@ -319,8 +319,47 @@ static void transcripts_survive_deaths_and_repetitions(void) {
                 check_transcript(&clients[i]);
         CHECK_EQ(counts.finished + counts.failed, CLIENTS);
         CHECK(counts.finished >= CLIENTS - 1);
+        CHECK(counts.dropped_tokens > 0);
         scheduler_destroy(f.scheduler);
     }
+}
+
+static uint64_t dropped(const struct fake *f) {
+    struct scheduler_counts counts;
+    scheduler_counts(f->scheduler, &counts);
+    return counts.dropped_tokens;
+}
+
+static void only_the_next_position_of_the_current_generation_is_taken(void) {
+    struct fake f = {0};
+    make(&f, 8, 8);
+    fake_start(&f);
+    fake_die(&f);
+    fake_start(&f); /* generation 2 */
+    struct client c = {.prompt = 1, .seed = 2, .max = 8, .n_choices = 1};
+    CHECK_EQ(submit(&f, &c, 0, true), 0);
+    const uint64_t id = f.sequences[0].id;
+    const struct msg_token wrong[] = {
+        {.generation = 1, .sequence = id, .position = 3, .token = 3},
+        {.generation = 3, .sequence = id, .position = 3, .token = 3},
+        {.generation = 2, .sequence = id + 1, .position = 3, .token = 3},
+        {.generation = 2, .sequence = id, .position = 2, .token = 3},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        scheduler_on_token(f.scheduler, &wrong[i], 1);
+        CHECK_EQ(dropped(&f), i + 1);
+        CHECK_EQ(c.tokens[0], 0);
+    }
+    fake_step(&f, 0);
+    CHECK_EQ(c.tokens[0], 1);
+    f.sequences[0].at--; /* said again */
+    fake_step(&f, 0);
+    CHECK_EQ(c.tokens[0], 1);
+    CHECK_EQ(dropped(&f), 5);
+    while (f.n > 0)
+        fake_step(&f, 0);
+    check_transcript(&c);
+    scheduler_destroy(f.scheduler);
 }
 
 static void no_event_comes_from_inside_submit(void) {
@@ -502,7 +541,9 @@ static void no_device_ends_all_with_its_text(void) {
     scheduler_destroy(f.scheduler);
 }
 
-CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions), T(no_event_comes_from_inside_submit),
+CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions),
+           T(only_the_next_position_of_the_current_generation_is_taken),
+           T(no_event_comes_from_inside_submit),
            T(uids_take_turns_and_the_oldest_of_one_goes_first), T(credit_bounds_what_is_admitted),
            T(a_poisoned_request_fails_by_name_at_the_third_death),
            T(a_suspect_that_gives_a_token_has_company_again), T(limits_name_their_key),
