@@ -19,8 +19,13 @@ struct check_test {
     void (*run)(void);
 };
 
-#define CHECK_TIMEOUT_S 20
-#define CHECK_SKIPPED   77
+/* A sanitizer makes everything slower, and so does a machine that checks other things too. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define CHECK_TIMEOUT_S 180
+#else
+#define CHECK_TIMEOUT_S 60
+#endif
+#define CHECK_SKIPPED 77
 
 #define CHECK(cond)                                                                                \
     do {                                                                                           \
