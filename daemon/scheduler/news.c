@@ -51,7 +51,7 @@ void scheduler_engine_ready(struct scheduler *s, uint64_t generation, uint64_t n
 }
 
 /* Every request that was inside waits, and is marked once. */
-static void take_back(struct scheduler *s) {
+static void take_back(struct scheduler *s, bool blame) {
     for (uint32_t i = 0; i < s->n_slots; i++) {
         struct sequence *sequence = s->slots[i].sequence;
         if (!sequence || sequence->state != SEQUENCE_RUNNING)
@@ -66,7 +66,7 @@ static void take_back(struct scheduler *s) {
             inside |= r->sequences[i].was_inside;
             r->sequences[i].was_inside = false;
         }
-        r->deaths += inside;
+        r->deaths += inside && blame;
         r->replays += inside;
     }
 }
@@ -87,13 +87,13 @@ static void tell_waiting(struct request *r) {
         r->events.waiting(r->user, true);
 }
 
-void scheduler_engine_gone(struct scheduler *s, uint64_t generation, uint64_t now_ns) {
+void scheduler_engine_gone(struct scheduler *s, uint64_t generation, bool blame, uint64_t now_ns) {
     if (generation != s->generation)
         return;
     s->serving = false;
     s->now_ns = now_ns;
     scheduler_enter(s);
-    take_back(s);
+    take_back(s, blame);
     for (struct request *r = s->first; r; r = r->next) {
         /* A choice that a stop string ended has nothing left to wait for. */
         for (uint32_t i = 0; i < r->spec.n && !r->gone; i++)

@@ -133,7 +133,10 @@ int scheduler_cancel(struct scheduler *scheduler, uint64_t id, uint32_t uid);
 
 /* News from the engine of `generation` (service/ calls these). */
 void scheduler_engine_ready(struct scheduler *scheduler, uint64_t generation, uint64_t now_ns);
-void scheduler_engine_gone(struct scheduler *scheduler, uint64_t generation, uint64_t now_ns);
+/* blame: nothing explains the end, so a request that was running may have caused it.  A card that
+ * was lost or an engine that was told to end is no reason to suspect anyone. */
+void scheduler_engine_gone(struct scheduler *scheduler, uint64_t generation, bool blame,
+                           uint64_t now_ns);
 void scheduler_on_token(struct scheduler *scheduler, const struct msg_token *msg, uint64_t now_ns);
 void scheduler_on_prompt(struct scheduler *scheduler, const struct msg_prompt *msg);
 void scheduler_on_end(struct scheduler *scheduler, const struct msg_end *msg, uint64_t now_ns);

@@ -318,7 +318,7 @@ static void on_gone(void *user, const char *why) {
                 (unsigned long long)e->number, text, counts.running);
     e->state = ENGINES_STARTING;
     const bool counted = !e->expected && (!served || counts.running > 0);
-    scheduler_engine_gone(e->scheduler, e->number, now);
+    scheduler_engine_gone(e->scheduler, e->number, !e->expected, now);
     if (counted && count_death(e, now)) {
         e->n_deaths = 0;
         if (!e->ready_once) {

@@ -48,6 +48,7 @@ struct fake {
     struct scheduler *scheduler;
     uint64_t generation;
     bool alive;
+    bool card_lost; /* why it dies: nobody is to blame */
     uint32_t n, admits, most;
     struct fake_sequence {
         uint64_t id;
@@ -93,7 +94,7 @@ static void fake_start(struct fake *f) {
 
 static void fake_die(struct fake *f) {
     f->alive = false;
-    scheduler_engine_gone(f->scheduler, f->generation, 1);
+    scheduler_engine_gone(f->scheduler, f->generation, !f->card_lost, 1);
     if (f->n > 0) { /* what was still in the pipe */
         const struct fake_sequence *q = &f->sequences[0];
         const struct msg_token late = {
@@ -441,6 +442,26 @@ static void a_poisoned_request_fails_by_name_at_the_third_death(void) {
     scheduler_destroy(f.scheduler);
 }
 
+static void a_lost_card_makes_nobody_a_suspect(void) {
+    struct fake f = {.card_lost = true};
+    make(&f, 64, 64);
+    struct client two[2] = {{.prompt = 1, .seed = 2, .max = 40, .n_choices = 1},
+                            {.prompt = 4, .seed = 9, .max = 40, .n_choices = 1}};
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(submit(&f, &two[i], 0, true), 0);
+    for (int i = 0; i < 5; i++) {
+        fake_start(&f);
+        CHECK_EQ(f.n, 2); /* together again */
+        fake_die(&f);
+    }
+    fake_start(&f);
+    while (f.n)
+        fake_step(&f, 0);
+    for (int i = 0; i < 2; i++)
+        check_transcript(&two[i]);
+    scheduler_destroy(f.scheduler);
+}
+
 static void a_suspect_that_gives_a_token_has_company_again(void) {
     struct fake f = {0};
     make(&f, 64, 64);
@@ -546,6 +567,6 @@ CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions),
            T(no_event_comes_from_inside_submit),
            T(uids_take_turns_and_the_oldest_of_one_goes_first), T(credit_bounds_what_is_admitted),
            T(a_poisoned_request_fails_by_name_at_the_third_death),
-           T(a_suspect_that_gives_a_token_has_company_again), T(limits_name_their_key),
-           T(abandoned_and_cancelled_requests_leave_the_engine), T(draining_refuses_and_ends_once),
-           T(no_device_ends_all_with_its_text))
+           T(a_lost_card_makes_nobody_a_suspect), T(a_suspect_that_gives_a_token_has_company_again),
+           T(limits_name_their_key), T(abandoned_and_cancelled_requests_leave_the_engine),
+           T(draining_refuses_and_ends_once), T(no_device_ends_all_with_its_text))
