@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Engines die and cards are lost while requests run: every answer equals the undisturbed one."""
+import os
+import signal
+import tempfile
+import threading
+import time
+
+from harness import Daemon, default_model, equal, in_parallel, main, test, tiny, wait_until
+
+PROMPT = "Once upon a time in a small village by the sea there lived"
+LONG = 100
+
+# Each kind of request that has to survive; streamed and whole.
+REQUESTS = {
+    "greedy": {},
+    "sampled": {"temperature": 0.9, "seed": 7, "top_k": 50, "top_p": 0.95},
+    "penalties": {"temperature": 0.7, "seed": 8, "frequency_penalty": 0.5, "presence_penalty": 0.2},
+    "logprobs": {"logprobs": 3},
+    "choices": {"temperature": 0.8, "seed": 9, "n": 2},
+    "bias": {"logit_bias": {"12": 3, "13": -100}},
+}
+
+
+def start(*options, model=None):
+    return Daemon("--cards", "8", "--context", "1024", *options, model=model or default_model())
+
+
+def whole(daemon, fields):
+    answer = daemon.rpc("complete", dict({"prompt": PROMPT, "max_tokens": LONG,
+                                          "temperature": 0}, **fields))
+    return [(c["index"], c["text"], c["logprobs"], c["finish_reason"])
+            for c in sorted(answer["choices"], key=lambda c: c["index"])]
+
+
+def streamed(daemon, fields, on_chunk=lambda count: None):
+    """The same, put together from the pieces of a stream; no piece twice, none missing."""
+    body = dict({"prompt": PROMPT, "max_tokens": LONG, "temperature": 0}, **fields)
+    choices, count = {}, 0
+    for chunk in daemon.sse("/v1/completions", body):
+        for c in chunk["choices"]:
+            text, probs, reason = choices.get(c["index"], ("", None, None))
+            piece = c.get("logprobs")
+            if piece:
+                probs = ({k: probs[k] + piece[k] for k in probs} if probs else piece)
+            choices[c["index"]] = (text + c["text"], probs, c["finish_reason"] or reason)
+        count += 1
+        on_chunk(count)
+    return [(i, *choices[i]) for i in sorted(choices)]
+
+
+def kill_engine(daemon):
+    for pid in daemon.engines():
+        os.kill(pid, signal.SIGKILL)
+
+
+def recoveries(daemon):
+    return daemon.rpc("status")["generation"]
+
+
+@test
+def an_engine_killed_in_mid_answer_changes_no_answer():
+    with start() as daemon:
+        for name, fields in REQUESTS.items():
+            want = whole(daemon, fields)
+            before, kills = recoveries(daemon), []
+
+            def strike(count):
+                if count in (5, 60):
+                    kills.append(count)
+                    kill_engine(daemon)
+            got = streamed(daemon, fields, strike)
+            assert kills, "nothing was killed"
+            assert recoveries(daemon) > before, "no new generation"
+            equal([g[1] for g in got], [w[1] for w in want], name)
+            equal(got, want, name)
+
+
+@test
+def a_card_lost_in_mid_answer_changes_no_answer():
+    for split in ("layer", "tensor"):
+        with start("--split", split) as daemon:
+            want = {name: whole(daemon, fields) for name, fields in REQUESTS.items()}
+            for card, (name, fields) in zip((3, 0, 7, 5, 1, 2), REQUESTS.items()):
+                def strike(count, card=card):
+                    if count == 20:
+                        equal(daemon.client("drill", "lose", str(card))[0], 0, "octarc drill")
+                equal(streamed(daemon, fields, strike), want[name], "%s, card %d" % (name, card))
+                states = [c["state"] for c in daemon.rpc("cards")["cards"]]
+                equal(states[card], "lost")
+            equal(daemon.rpc("status")["cards_online"], 2)
+            equal(whole(daemon, REQUESTS["greedy"]), want["greedy"], "on the two cards left")
+
+
+@test
+def sixteen_requests_survive_a_kill_and_a_loss_together():
+    with start() as daemon:
+        prompts = [PROMPT + " number %d" % i for i in range(16)]
+        want = [daemon.complete(p, 60)["choices"][0]["text"] for p in prompts]
+        done = threading.Event()
+
+        def strike():
+            for turn in range(3):
+                wait_until(lambda: daemon.rpc("status")["requests"]["running"] > 4 or done.is_set(),
+                           30, "a crowd")
+                time.sleep(0.3)
+                if turn == 1:
+                    daemon.rpc("drill", {"fault": "lose", "card": 4})
+                else:
+                    kill_engine(daemon)
+        thread = threading.Thread(target=strike)
+        thread.start()
+        got = in_parallel([lambda p=p: daemon.complete(p, 60)["choices"][0]["text"]
+                           for p in prompts])
+        done.set()
+        thread.join()
+        equal(got, want)
+        assert recoveries(daemon) >= 3, "nothing happened"
+        counts = daemon.rpc("status")["requests"]
+        equal((counts["failed"], counts["running"], counts["queued"]), (0, 0, 0))
+
+
+@test
+def chat_and_completion_survive_too():
+    with start() as daemon:
+        messages = [{"role": "user", "content": "Tell me about the sea."}]
+        chat = {"messages": messages, "max_tokens": LONG, "temperature": 0}
+        raw = {"prompt": PROMPT, "n_predict": LONG, "temperature": 0, "return_tokens": True,
+               "n_probs": 2}
+        want_chat = daemon.http("POST", "/v1/chat/completions", chat)[1]["choices"]
+        want_raw = daemon.http("POST", "/completion", raw)[1]
+
+        def strike():
+            time.sleep(0.5)
+            kill_engine(daemon)
+        for _ in range(2):
+            thread = threading.Thread(target=strike)
+            thread.start()
+            got_chat, got_raw = in_parallel([
+                lambda: daemon.http("POST", "/v1/chat/completions", chat)[1]["choices"],
+                lambda: daemon.http("POST", "/completion", raw)[1]])
+            thread.join()
+            equal(got_chat, want_chat)
+            for key in ("content", "tokens", "completion_probabilities", "stop_type"):
+                equal(got_raw[key], want_raw[key], key)
+
+
+@test
+def stop_strings_work_across_a_kill():
+    with start() as daemon:
+        text = whole(daemon, {})[0][1]
+        stop = text[len(text) * 3 // 4:][:6]
+        want = whole(daemon, {"stop": [stop]})
+        equal(want[0][3], "stop")
+        assert stop not in want[0][1]
+        got = streamed(daemon, {"stop": [stop]},
+                       lambda count: count == 10 and kill_engine(daemon))
+        equal(got, want)
+
+
+@test
+def with_the_last_card_gone_requests_wait_and_then_end_by_name():
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+        config.write("[service]\nno_card_wait = 1\n")
+        config.flush()
+        lose_both(config.name)
+
+
+def lose_both(config):
+    with Daemon("--config", config, "--cards", "2", model=tiny()) as daemon:
+        daemon.complete(PROMPT)
+        for card in (0, 1):
+            daemon.rpc("drill", {"fault": "lose", "card": card})
+            time.sleep(0.5)
+        begin = time.monotonic()
+        equal(daemon.rpc_error("complete", {"prompt": PROMPT, "max_tokens": 5}), "no_device")
+        assert time.monotonic() - begin < 30
+        equal(daemon.rpc("status")["cards_online"], 0)
+
+
+@test
+def a_stop_lets_a_stream_end_whole():
+    daemon = start()
+    want = whole(daemon, {})
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(streamed(daemon, {}, lambda c: (
+        c == 3 and daemon.process.send_signal(signal.SIGTERM)))))
+    thread.start()
+    thread.join()
+    equal(got, want)
+    equal(daemon.process.wait(30), 0, "exit status")
+    daemon.kill()
+
+
+@test
+def memory_that_survived_is_used_again_without_the_file():
+    with start("--split", "tensor") as daemon:
+        daemon.complete(PROMPT)
+        kill_engine(daemon)
+        wait_until(lambda: daemon.rpc("status")["state"] == "ready" and recoveries(daemon) == 2, 30,
+                   "the next generation")
+        equal({c["reused"] for c in daemon.rpc("cards")["cards"]}, {True})
+
+
+if __name__ == "__main__":
+    main()
