@@ -72,7 +72,7 @@ client = openai.OpenAI(base_url="http://localhost/v1", api_key="none",
                        http_client=httpx.Client(transport=httpx.HTTPTransport(uds=sys.argv[1])))
 model = client.models.list().data[0].id
 ask = dict(model=model, temperature=0, max_tokens=16, seed=1,
-           messages=[{"role": "user", "content": "What is the capital of France?"}])
+           messages=[{"role": "user", "content": "What is the capital of France? Answer in one sentence."}])
 whole = client.chat.completions.create(**ask, logprobs=True, top_logprobs=2)
 assert "Paris" in whole.choices[0].message.content, whole
 assert whole.choices[0].finish_reason in ("stop", "length")

@@ -37,7 +37,8 @@ def every_count_of_cards_and_split_gives_the_same_bytes_alone_and_among_sixteen(
 def it_knows_the_capital_of_france():
     with Daemon("--cards", "8", "--context", "512", model=default_model()) as own:
         assert "Paris" in ask(own, PROMPTS[0])
-        status, out, _ = own.client("run", "-t", "0", "-n", "32", "What is the capital of France?")
+        status, out, _ = own.client("run", "-t", "0", "-n", "32",
+                                    "What is the capital of France? Answer in one sentence.")
         assert status == 0 and "Paris" in out, out
 
 

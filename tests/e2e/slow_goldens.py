@@ -150,8 +150,7 @@ def the_default_model_is_as_near_as_the_peer():
 def the_tokenizer_agrees_on_every_text():
     golden = read(shared("goldens", "tokenizer", "smollm2.json"))
     with serve(default_model(), cards="1", context="64") as own:
-        texts = golden["texts"] if "texts" in golden else golden["cases"]
-        for entry in texts:
+        for entry in golden["encode"]:
             text = entry["text"]
             for key, special in (("plain", False), ("special", True)):
                 if key in entry:
