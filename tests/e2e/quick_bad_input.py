@@ -153,6 +153,9 @@ def bad_options_exit_with_2_and_a_bad_file_with_78():
             with open(path, "w") as f:
                 f.write(content)
             status, err = octarcd("--config", path, "--check-config")
+            equal(status, 1, err)
+            assert path in err and part in err, err
+            status, err = octarcd("--config", path, "--listen", os.path.join(folder, "sock"))
             equal(status, 78, err)
             assert path in err and part in err, err
     equal(octarcd("--config", os.devnull, "--check-config")[0], 0)
