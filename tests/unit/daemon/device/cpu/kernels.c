@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernels against sums in double precision, and against each other: every instruction set,
+ * any number of rows, any cut of the lanes gives the same bits. */
+#include "daemon/device/cpu/isa/kernels.h"
+
+#include <math.h>
+
+#include "tests/check.h"
+
+#define COLS     320u /* 10 atoms; not a multiple of 256: the 256-wide types use 512 */
+#define ROWS     40u  /* two tiles and a half */
+#define INPUTS   29u  /* 12 + 12 + 4 + 1 */
+#define SETS_MAX 3
+#define OUT(r)   ((r)*48u)
+
+static const uint32_t types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
+                                 TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
+                                 TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+#define N_TYPES (sizeof types / sizeof *types)
+
+static uint64_t noise_state = 88172645463325252u;
+static uint32_t noise(void) {
+    noise_state ^= noise_state << 13;
+    noise_state ^= noise_state >> 7;
+    noise_state ^= noise_state << 17;
+    return (uint32_t)(noise_state >> 16);
+}
+static float noise_float(void) {
+    return (float)(int32_t)noise() * 0x1p-31f;
+}
+
+/* The instruction sets of this machine, portable first. */
+static int usable_sets(const struct kernels *sets[SETS_MAX]) {
+    int n = 0;
+    sets[n++] = &kernels_portable;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        sets[n++] = &kernels_avx2;
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw"))
+        sets[n++] = &kernels_avx512;
+    return n;
+}
+
+/* A random matrix in the file's form, packed, and as doubles. */
+struct sample {
+    struct matmul m;
+    double *w; /* [ROWS][cols] */
+    uint8_t *blocks;
+    uint64_t row_bytes;
+    struct panel panel;
+};
+
+/* Random bits would make scales infinite: exponents of the halves stay small. */
+static void tame(uint32_t type, uint8_t *b) {
+    const uint16_t scale = (uint16_t)(0x2000 | (noise() & 0x83ff));
+    const uint32_t bytes = tensor_type_info(type)->block_bytes;
+    float f = noise_float();
+    switch (type) {
+    case TENSOR_F32:
+        memcpy(b, &f, 4);
+        break;
+    case TENSOR_BF16:
+        memcpy(b, (char *)&f + 2, 2);
+        break;
+    case TENSOR_F16:
+        b[1] = (uint8_t)(0x30 | (b[1] & 0x8f & ~0x40));
+        break;
+    case TENSOR_Q6_K:
+        memcpy(b + bytes - 2, &scale, 2);
+        break;
+    case TENSOR_Q4_1:
+    case TENSOR_Q5_1:
+    case TENSOR_Q4_K:
+    case TENSOR_Q5_K:
+        memcpy(b + 2, &scale, 2);
+        b[3] = (uint8_t)(0x24 | (noise() & 0x83));
+        /* fall through */
+    default:
+        memcpy(b, &scale, 2);
+    }
+}
+
+static void sample_init(struct sample *s, uint32_t type) {
+    const struct tensor_type_info *info = tensor_type_info(type);
+    const uint32_t cols = info->block_values == 256 ? 512 : COLS;
+    const uint32_t n_blocks = cols / info->block_values;
+    const uint64_t bytes = pack_bytes(type, ROWS, cols);
+    float *values = malloc(cols * sizeof *values);
+    uint8_t *tiles = aligned_alloc(64, bytes);
+    *s = (struct sample){.w = malloc(ROWS * cols * sizeof *s->w),
+                         .row_bytes = (uint64_t)n_blocks * info->block_bytes};
+    s->blocks = malloc(ROWS * s->row_bytes);
+    for (uint64_t i = 0; i < ROWS * s->row_bytes; i++)
+        s->blocks[i] = (uint8_t)noise();
+    for (uint32_t i = 0; i < ROWS * n_blocks; i++)
+        tame(type, s->blocks + (uint64_t)i * info->block_bytes);
+    for (uint32_t r = 0; r < ROWS; r++) {
+        tensor_dequantise(type, s->blocks + r * s->row_bytes, n_blocks, values);
+        for (uint32_t c = 0; c < cols; c++)
+            s->w[r * cols + c] = values[c];
+    }
+    memset(tiles, 0, bytes);
+    pack_rows(tiles, type, ROWS, 0, 16, cols, 0, s->blocks, s->row_bytes);
+    pack_rows(tiles, type, ROWS, 16, ROWS - 16, cols, 0, s->blocks + 16 * s->row_bytes,
+              s->row_bytes);
+    s->m = (struct matmul){.tiles = tiles, .type = type, .rows = ROWS, .cols = cols};
+    s->m.act = (struct act_view){.q8 = malloc(INPUTS * cols),
+                                 .scale = malloc(INPUTS * cols / ATOM * 4),
+                                 .sum = malloc(INPUTS * cols / ATOM * 4),
+                                 .f32 = malloc(INPUTS * cols * 4),
+                                 .cols = cols,
+                                 .forms = FORM_Q8 | FORM_F32};
+    for (uint32_t r = 0; r < INPUTS; r++) {
+        for (uint32_t c = 0; c < cols; c++)
+            values[c] = noise_float() * (float)(1 + r);
+        kernels_portable.store(&s->m.act, r, 0, values, cols);
+    }
+    s->panel.x = aligned_alloc(64, PANEL_BYTES + PANEL_STEP * PANEL_ROW_BYTES * (cols / ATOM));
+    s->panel.opened = aligned_alloc(64, (uint64_t)OPENED_BYTES * cols / ATOM);
+    free(values);
+}
+
+static void sample_finish(struct sample *s) {
+    free((void *)(uintptr_t)s->m.tiles);
+    free(s->w);
+    free(s->blocks);
+    free(s->m.act.q8);
+    free(s->m.act.scale);
+    free(s->m.act.sum);
+    free(s->m.act.f32);
+    free(s->panel.x);
+    free(s->panel.opened);
+}
+
+static bool is_float(uint32_t type) {
+    return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16;
+}
+
+/* The input as the kernels see it: row r, column c. */
+static double input(const struct matmul *m, uint32_t r, uint32_t c) {
+    const uint64_t at = (uint64_t)r * m->act.cols + c;
+    return is_float(m->type) ? (double)m->act.f32[at]
+                             : (double)m->act.q8[at] * (double)m->act.scale[at / ATOM];
+}
+
+/* All rows from `row` on, `n` at a time. */
+static void multiply(const struct kernels *k, struct sample *s, uint32_t n, float *out) {
+    for (uint32_t row = 0; row < INPUTS; row += n) {
+        const uint32_t left = INPUTS - row;
+        k->gather(&s->m, row, left < n ? left : n, &s->panel);
+        for (uint32_t t = 0; t * TILE < ROWS; t++)
+            k->tile(&s->m, t, &s->panel, out + OUT(row) + t * TILE, OUT(1));
+    }
+}
+
+static void products_match_sums_in_double(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct sample s;
+        float out[OUT(INPUTS)];
+        double worst = 0;
+        sample_init(&s, types[i]);
+        multiply(sets[n_sets - 1], &s, INPUTS, out);
+        for (uint32_t r = 0; r < INPUTS; r++)
+            for (uint32_t row = 0; row < ROWS; row++) {
+                double sum = 0, size = 0;
+                for (uint32_t c = 0; c < s.m.cols; c++) {
+                    const double p = s.w[row * s.m.cols + c] * input(&s.m, r, c);
+                    sum += p;
+                    size += fabs(p);
+                }
+                const double e = fabs(sum - (double)out[OUT(r) + row]) / size;
+                worst = e > worst || isnan(e) ? e : worst;
+            }
+        printf("# %s: largest error %.2g of the sum of magnitudes\n",
+               tensor_type_info(types[i])->name, worst);
+        CHECK(worst < 2e-6);
+        sample_finish(&s);
+    }
+}
+
+static void sets_and_batches_do_not_change_a_bit(void) {
+    static const uint32_t batches[] = {1, 2, 3, 5, 12, 13, 25, INPUTS};
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct sample s;
+        float want[OUT(INPUTS)] = {0}, got[OUT(INPUTS)] = {0};
+        sample_init(&s, types[i]);
+        multiply(sets[0], &s, 1, want);
+        for (int set = 0; set < n_sets; set++)
+            for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+                memset(got, 0, sizeof got);
+                multiply(sets[set], &s, batches[b], got);
+                if (memcmp(want, got, sizeof got))
+                    printf("# %s %s, %u rows at a time\n", sets[set]->name,
+                           tensor_type_info(types[i])->name, batches[b]);
+                CHECK(!memcmp(want, got, sizeof got));
+            }
+        sample_finish(&s);
+    }
+}
+
+static void rows_come_back_as_they_were(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct sample s;
+        float out[512], first[512];
+        sample_init(&s, types[i]);
+        for (int set = 0; set < n_sets; set++)
+            for (uint32_t r = 0; r < ROWS; r += 13) {
+                sets[set]->unpack_row(&s.m, r, out);
+                for (uint32_t c = 0; c < s.m.cols; c++)
+                    CHECK(fabs((double)out[c] - s.w[r * s.m.cols + c]) <=
+                          fabs(s.w[r * s.m.cols + c]) * 1e-6 + 1e-6);
+                if (set == 0 && r == 0)
+                    memcpy(first, out, sizeof first);
+                CHECK(set == 0 || r || !memcmp(first, out, s.m.cols * 4));
+            }
+        sample_finish(&s);
+    }
+}
+
+/* A lane-cut range of a 256-wide type may begin inside a block. */
+static void a_range_that_begins_inside_a_block_packs_the_same_values(void) {
+    static const uint32_t wide[] = {TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    for (size_t i = 0; i < 3; i++) {
+        struct sample s;
+        float whole[512], cut[512];
+        sample_init(&s, wide[i]);
+        struct matmul m = s.m;
+        m.cols = 256;
+        uint8_t *tiles = aligned_alloc(64, pack_bytes(wide[i], ROWS, m.cols));
+        pack_rows(tiles, wide[i], ROWS, 0, ROWS, m.cols, 96, s.blocks, s.row_bytes);
+        m.tiles = tiles;
+        for (uint32_t r = 0; r < ROWS; r++) {
+            kernels_portable.unpack_row(&s.m, r, whole);
+            kernels_portable.unpack_row(&m, r, cut);
+            CHECK(!memcmp(whole + 96, cut, m.cols * 4));
+        }
+        free(tiles);
+        sample_finish(&s);
+    }
+}
+
+/* Fill slots of the nodes that lanes [begin, end) complete by themselves. */
+static void own_nodes(uint32_t begin, uint32_t end, int8_t slot[TREE_NODES]) {
+    for (uint32_t node = 1; node < TREE_NODES; node++) {
+        uint32_t first = node, last = node;
+        while (first < LANES) {
+            first = 2 * first;
+            last = 2 * last + 1;
+        }
+        const bool own = first - LANES >= begin && last - LANES < end;
+        const uint32_t up = node / 2;
+        slot[node] = own && (node == 1 || slot[up] == NO_SLOT) ? (int8_t)node : NO_SLOT;
+        if (node > 1 && own && slot[up] != NO_SLOT)
+            slot[node] = NO_SLOT;
+    }
+}
+
+/* Nodes below an owned one are not needed. */
+static void prune(int8_t slot[TREE_NODES]) {
+    for (uint32_t node = 2; node < TREE_NODES; node++)
+        for (uint32_t up = node / 2; up; up /= 2)
+            if (slot[up] != NO_SLOT)
+                slot[node] = NO_SLOT;
+}
+
+#define PLANE (INPUTS * 48u)
+
+/* The lanes of one card: columns [edges[begin], edges[end]) as a matrix of their own. */
+static void run_card(const struct kernels *k, struct sample *s, const uint32_t edges[LANES + 1],
+                     uint32_t begin, uint32_t end, int8_t seen[TREE_NODES], float *planes) {
+    const uint32_t cols = edges[end] - edges[begin];
+    struct matmul m = s->m;
+    uint32_t col[LANES + 1];
+    int8_t slot[TREE_NODES];
+    if (cols == 0)
+        return;
+    uint8_t *tiles = aligned_alloc(64, pack_bytes(m.type, ROWS, cols));
+    pack_rows(tiles, m.type, ROWS, 0, ROWS, cols, edges[begin], s->blocks, s->row_bytes);
+    struct act_view act = {.q8 = malloc(INPUTS * cols),
+                           .scale = malloc(INPUTS * cols / ATOM * 4),
+                           .sum = malloc(INPUTS * cols / ATOM * 4),
+                           .f32 = malloc(INPUTS * cols * 4),
+                           .cols = cols,
+                           .forms = FORM_Q8 | FORM_F32};
+    for (uint32_t r = 0; r < INPUTS; r++)
+        k->store(&act, r, 0, s->m.act.f32 + r * s->m.cols + edges[begin], cols);
+    for (uint32_t l = 0; l <= LANES; l++)
+        col[l] = l <= begin ? 0 : l >= end ? cols : edges[l] - edges[begin];
+    memset(slot, NO_SLOT, sizeof slot);
+    own_nodes(begin, end, slot);
+    prune(slot);
+    m.tiles = tiles;
+    m.cols = cols;
+    m.act = act;
+    k->gather(&m, 0, INPUTS, &s->panel);
+    for (uint32_t t = 0; t * TILE < ROWS; t++)
+        k->lanes(&m, t, &s->panel, col, slot, planes, PLANE, 48);
+    for (uint32_t node = 1; node < TREE_NODES; node++)
+        if (slot[node] != NO_SLOT)
+            seen[node] = slot[node];
+    free(tiles);
+    free(act.q8);
+    free(act.scale);
+    free(act.sum);
+    free(act.f32);
+}
+
+/* The whole sum with the lanes dealt to cards at `cuts` (bit l: a card ends before lane l). */
+static void sum_cut(const struct kernels *k, struct sample *s, const uint32_t edges[LANES + 1],
+                    uint32_t cuts, float *hidden) {
+    static float planes[TREE_NODES * PLANE];
+    const float *nodes[TREE_NODES];
+    int8_t seen[TREE_NODES];
+    uint32_t begin = 0;
+    memset(seen, NO_SLOT, sizeof seen);
+    memset(planes, 0, sizeof planes);
+    for (uint32_t l = 1; l <= LANES; l++)
+        if (l == LANES || cuts >> l & 1) {
+            run_card(k, s, edges, begin, l, seen, planes);
+            begin = l;
+        }
+    for (uint32_t r = 0; r < INPUTS; r++) {
+        for (uint32_t node = 0; node < TREE_NODES; node++) {
+            /* A node whose lanes are all empty is absent, as the engine's compiler has it. */
+            uint32_t first = node ? node : 1, last = first;
+            while (first < LANES) {
+                first = 2 * first;
+                last = 2 * last + 1;
+            }
+            const bool holds = edges[first - LANES] < edges[last - LANES + 1];
+            nodes[node] = node && seen[node] != NO_SLOT && holds
+                              ? planes + (uint32_t)seen[node] * PLANE + r * 48
+                              : NULL;
+        }
+        k->combine(hidden + r * 48, nodes, ROWS);
+    }
+}
+
+static void lanes_cut_anywhere_give_the_same_bits(void) {
+    static const uint32_t some_types[] = {TENSOR_F32, TENSOR_Q4_1, TENSOR_Q8_0};
+    /* Ten atoms in eight lanes; and three in eight, most of them empty. */
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    for (size_t i = 0; i < 3; i++)
+        for (uint32_t atoms = 3; atoms <= 10; atoms += 7) {
+            struct sample s;
+            uint32_t edges[LANES + 1];
+            float want[PLANE] = {0}, got[PLANE];
+            sample_init(&s, some_types[i]);
+            for (uint32_t l = 0; l <= LANES; l++)
+                edges[l] = (atoms * l + 7) / 8 * ATOM;
+            sum_cut(sets[0], &s, edges, 0, want);
+            for (uint32_t cuts = 0; cuts < 256; cuts += 2) {
+                memset(got, 0, sizeof got);
+                sum_cut(sets[n_sets - 1], &s, edges, cuts, got);
+                if (memcmp(want, got, sizeof got))
+                    printf("# %s, %u atoms, cuts %02x\n", tensor_type_info(s.m.type)->name, atoms,
+                           cuts);
+                CHECK(!memcmp(want, got, sizeof got));
+            }
+            sample_finish(&s);
+        }
+}
+
+CHECK_MAIN(T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
+           T(rows_come_back_as_they_were),
+           T(a_range_that_begins_inside_a_block_packs_the_same_values),
+           T(lanes_cut_anywhere_give_the_same_bits))
