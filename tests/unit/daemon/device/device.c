@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cards and their memory: limits, loss, isolation, digests. */
+#include "daemon/device/device.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "daemon/device/cpu/cpu.h"
+#include "octarc/error.h"
+#include "tests/check.h"
+
+#define AREA_BYTES (UINT64_C(1) << 16)
+#define COLS       32u
+
+static struct device *open_cards(uint32_t n, bool isolate, const int *fds) {
+    struct device_options o = {.n_cards = n, .n_threads = 2, .max_rows = 4, .isolate = isolate};
+    struct device *d = NULL;
+    for (uint32_t c = 0; c < n; c++) {
+        o.present[c] = true;
+        o.capacity_bytes[c] = 3 * AREA_BYTES;
+    }
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    for (uint32_t c = 0; c < n; c++)
+        for (int a = 0; a < AREA_COUNT; a++)
+            CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES,
+                                     fds && a == AREA_WEIGHTS ? fds[c] : -1, NULL),
+                     0);
+    return d;
+}
+
+/* One norm on card 0: hidden rows at 0, act at 4096. */
+static struct op one_norm(void) {
+    return (struct op){
+        .kind = OP_NORM,
+        .layer = -1,
+        .norm = {.hidden = {.offset = 0, .stride = COLS},
+                 .n = COLS,
+                 .eps = 1e-5f,
+                 .act = {.forms = FORM_F32, .cols = COLS, .f32 = 4096}},
+    };
+}
+
+static int run(struct device *d, uint32_t *card) {
+    const struct step_row row = {0};
+    const struct step_params p = {.rows = &row, .n_rows = 1};
+    *card = CARDS_MAX;
+    return d->ops->step(d, &p, 0, card);
+}
+
+/* Whether fn crashes: in a child, so that it may. */
+static bool crashes(void (*fn)(struct device *d), struct device *d) {
+    int status = 0;
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        fclose(stderr);
+        fn(d);
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+/* Threads do not survive a fork: the isolated step uses none. */
+static void run_once(struct device *d) {
+    uint32_t card;
+    if (run(d, &card))
+        _exit(0);
+}
+
+static void a_read_of_another_card_crashes_in_isolation(void) {
+    struct device *d = open_cards(2, true, NULL);
+    struct op op = one_norm();
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    uint32_t card;
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK_EQ(run(d, &card), 0);
+    CHECK(!crashes(run_once, d));
+    /* The program is borrowed: this is the same operation with its input on the other card. */
+    op.norm.hidden.offset =
+        (uint64_t)(d->cards[1].areas[AREA_SCRATCH].base - d->cards[0].areas[AREA_SCRATCH].base);
+    CHECK(crashes(run_once, d));
+    d->isolate = false; /* and it is the isolation that caught it */
+    CHECK_EQ(run(d, &card), 0);
+    d->ops->close(d);
+}
+
+static void an_exchange_may_cross(void) {
+    struct device *d = open_cards(2, true, NULL);
+    struct op op = {.kind = OP_EXCHANGE,
+                    .exchange = {.kind = EXCHANGE_ROWS,
+                                 .src = 1,
+                                 .dst = 0,
+                                 .dst_offset = 64,
+                                 .row_bytes = 64,
+                                 .src_stride_bytes = 64,
+                                 .dst_stride_bytes = 64}};
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    uint32_t card;
+    memset(d->cards[1].areas[AREA_SCRATCH].base, 7, 64);
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK_EQ(run(d, &card), 0);
+    CHECK_EQ(d->cards[0].areas[AREA_SCRATCH].base[64], 7);
+    d->ops->close(d);
+}
+
+static void read_lost_weights(struct device *d) {
+    volatile char c = *d->cards[1].areas[AREA_WEIGHTS].base;
+    (void)c;
+}
+static void read_lost_kv(struct device *d) {
+    volatile char c = *d->cards[1].areas[AREA_KV].base;
+    (void)c;
+}
+
+static void a_lost_card_is_gone(void) {
+    int fds[2];
+    char byte = 1;
+    uint64_t digest;
+    uint32_t card;
+    struct op op = one_norm();
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    for (int i = 0; i < 2; i++) {
+        fds[i] = memfd_create("weights", MFD_CLOEXEC);
+        CHECK(fds[i] >= 0 && ftruncate(fds[i], AREA_BYTES) == 0);
+        CHECK(pwrite(fds[i], "x", 1, 100) == 1);
+    }
+    struct device *d = open_cards(2, false, fds);
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK_EQ(run(d, &card), 0);
+    CHECK(!crashes(read_lost_weights, d));
+    CHECK_EQ(d->ops->lose(d, 1), 0);
+    CHECK_EQ(run(d, &card), -ENODEV);
+    CHECK_EQ(card, 1);
+    CHECK(crashes(read_lost_weights, d));
+    CHECK(crashes(read_lost_kv, d));
+    CHECK_EQ(d->ops->digest(d, 1, 0, 64, &digest), -ENODEV);
+    CHECK_EQ(d->ops->peek(d, 1, 0, &byte, 1), -ENODEV);
+    CHECK(pread(fds[1], &byte, 1, 100) == 1 && byte == 0);   /* punched out */
+    CHECK(pread(fds[0], &byte, 1, 100) == 1 && byte == 'x'); /* the other is whole */
+    d->ops->close(d);
+}
+
+static void a_card_holds_no_more_than_it_has(void) {
+    struct device *d = open_cards(2, false, NULL);
+    struct err err = {{0}};
+    d->ops->release(d, 1, AREA_KV);
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES + 64, -1, &err), -ENOSPC);
+    CHECK(strstr(err.text, "card 1") && strstr(err.text, "KV"));
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES, -1, &err), 0);
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, 64, -1, &err), -EINVAL); /* once */
+    d->ops->close(d);
+}
+
+static void a_short_memfd_is_refused(void) {
+    struct device_options o = {.n_cards = 1, .present = {true}, .n_threads = 1, .max_rows = 1};
+    struct device *d = NULL;
+    const int fd = memfd_create("short", MFD_CLOEXEC);
+    CHECK(ftruncate(fd, 4096) == 0);
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 8192, fd, NULL), -EINVAL);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 4096, fd, NULL), 0);
+    d->ops->close(d);
+}
+
+static void programs_that_reach_outside_are_refused(void) {
+    struct device *d = open_cards(1, false, NULL);
+    struct op op = one_norm();
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    struct err err = {{0}};
+    op.norm.act.f32 = AREA_BYTES - 64;
+    CHECK_EQ(d->ops->load(d, programs, &err), -EINVAL);
+    CHECK(strstr(err.text, "card 0"));
+    op = one_norm();
+    op.norm.hidden.offset = UINT64_MAX - 63;
+    CHECK_EQ(d->ops->load(d, programs, &err), -EINVAL);
+    op = one_norm();
+    op.norm.weight = AREA_BYTES;
+    CHECK_EQ(d->ops->load(d, programs, &err), -EINVAL);
+    op = one_norm();
+    CHECK_EQ(d->ops->load(d, programs, &err), 0);
+    d->ops->close(d);
+}
+
+static void a_digest_sees_every_bit_and_place(void) {
+    static uint8_t bytes[9000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 31 + (i >> 9));
+    const uint64_t whole = device_digest(bytes, sizeof bytes);
+    CHECK(whole == UINT64_C(0xa69a7e8239302217)); /* version 1 */
+    for (size_t i = 0; i < sizeof bytes * 8; i += 61) {
+        bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+        CHECK(device_digest(bytes, sizeof bytes) != whole);
+        bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    CHECK(device_digest(bytes, sizeof bytes - 1) != whole);
+    for (size_t i = 0; i < 4096; i++) { /* two leaves change places */
+        const uint8_t b = bytes[i];
+        bytes[i] = bytes[i + 4096];
+        bytes[i + 4096] = b;
+    }
+    CHECK(device_digest(bytes, sizeof bytes) != whole);
+    CHECK(device_digest(bytes, 0) == device_digest(NULL, 0));
+}
+
+static void a_set_the_machine_lacks_is_refused(void) {
+    struct device_options o = {.n_cards = 1, .present = {true}, .n_threads = 1, .max_rows = 1};
+    for (int isa = ISA_PORTABLE; isa <= ISA_AVX512; isa++) {
+        struct device *d = NULL;
+        struct device_properties p;
+        o.isa = (enum instruction_set)isa;
+        const int rc = device_backend("cpu")->open(&d, &o, NULL);
+        CHECK(rc == 0 || (rc == -ENOTSUP && isa != ISA_PORTABLE));
+        if (rc)
+            continue;
+        CHECK_EQ(d->ops->properties(d, 0, &p), 0);
+        CHECK(strstr(p.name, isa == ISA_PORTABLE ? "portable" : "avx"));
+        d->ops->close(d);
+    }
+}
+
+CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
+           T(a_lost_card_is_gone), T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
+           T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
+           T(a_set_the_machine_lacks_is_refused))
