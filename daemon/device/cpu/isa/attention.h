@@ -19,6 +19,8 @@
 #define SEGMENT       256 /* positions whose softmax is taken at once */
 #define SEGMENT_PAGES (SEGMENT / PAGE_TOKENS)
 #define PAGE_VECS     (PAGE_TOKENS / TILE)
+#define PAGES_AT_ONCE 4 /* for a query alone, so that its sums need not wait for each other */
+#define SCORES_MAX    ((GROUP_MAX > PAGES_AT_ONCE ? GROUP_MAX : PAGES_AT_ONCE) * PAGE_VECS)
 
 static void quantise_kv(const float *x, int8_t *q, uint16_t *scale) {
     float largest = 0;
@@ -103,7 +105,7 @@ INLINE vf read_v(enum kv_type type, const char *page, uint32_t head_dim, uint32_
 INLINE void score(enum kv_type type, uint32_t width, uint32_t pages,
                   const struct attention_job *job, const struct attention_query *q,
                   const char *const *page, float (*p)[SEGMENT]) {
-    vf s[GROUP_MAX * PAGE_VECS];
+    vf s[SCORES_MAX];
     UNROLL for (uint32_t i = 0; i < width * pages * PAGE_VECS; i++) s[i] = vf_set(0.0f);
     for (uint32_t d = 0; d < job->head_dim; d++)
         UNROLL for (uint32_t g = 0; g < pages; g++) {
@@ -147,8 +149,9 @@ INLINE void score_all(enum kv_type type, uint32_t width, const struct attention_
                       float (*p)[SEGMENT]) {
     uint32_t g = 0;
     if (width == 1)
-        for (; g + 4 <= n_pages; g += 4)
-            score(type, 1, 4, job, q, page + g, (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
+        for (; g + PAGES_AT_ONCE <= n_pages; g += PAGES_AT_ONCE)
+            score(type, 1, PAGES_AT_ONCE, job, q, page + g,
+                  (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
     for (; g < n_pages; g++)
         score(type, width, 1, job, q, page + g, (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
 }
