@@ -52,7 +52,7 @@ JOBS  ?= $(shell nproc)
 TALLY ?=
 FUZZ_SECONDS ?= 5
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
-quick := $(wildcard tests/e2e/quick_*.py)
+quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals
 slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)
