@@ -147,7 +147,7 @@ $(fuzzers): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(FRONT_LIBS)
 
 mutants:  ## break each promise on purpose; the tests must notice
-	$(Q)tests/mutants/run $(MUTANT)
+	$(Q)BUILD=$(BUILD) tests/mutants/run $(MUTANT)
 
 $(B)/%: %.scd
 	@mkdir -p $(@D)
