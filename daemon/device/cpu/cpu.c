@@ -60,6 +60,7 @@ static void cpu_close(struct device *device) {
     free(device->tasks);
     free(device->phases);
     free(device->next_item);
+    free(device->done_items);
     free(device->work);
     free(device->work_memory);
     free(device);

@@ -53,7 +53,8 @@ struct device {
     uint32_t n_phases;
     struct cpu_work *work; /* owned; [team_size] */
     char *work_memory;     /* owned; what the panels point into */
-    uint32_t *next_item;   /* owned; [n_phases], taken with atomic adds during a step */
+    /* Owned; [n_phases]: items of a phase that are taken and that are done, in this step. */
+    _Atomic uint32_t *next_item, *done_items;
 };
 
 /* memory.c */

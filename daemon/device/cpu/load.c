@@ -215,11 +215,13 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
         return rc;
     struct cpu_task *tasks = calloc(n + 1, sizeof *tasks);
     struct cpu_phase *phases = calloc(n_phases + 1, sizeof *phases);
-    uint32_t *items = calloc(n_phases + 1, sizeof *items);
-    if (!tasks || !phases || !items) {
+    _Atomic uint32_t *items = calloc(n_phases + 1, sizeof *items);
+    _Atomic uint32_t *done = calloc(n_phases + 1, sizeof *done);
+    if (!tasks || !phases || !items || !done) {
         free(tasks);
         free(phases);
         free(items);
+        free(done);
         return err_set(err, -ENOMEM, "no memory for %zu operations", n);
     }
     for (uint32_t phase = 0; phase < n_phases; phase++) {
@@ -234,10 +236,12 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     free(device->tasks);
     free(device->phases);
     free(device->next_item);
+    free(device->done_items);
     device->tasks = tasks;
     device->n_tasks = n;
     device->phases = phases;
     device->n_phases = n_phases;
     device->next_item = items;
+    device->done_items = done;
     return 0;
 }

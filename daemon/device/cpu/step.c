@@ -2,10 +2,10 @@
 /* step.c - one pass over all phases of all cards.
  *
  * Phase p of every card is one parallel-for over the items of its operations, so the number of
- * meetings does not depend on the number of cards. */
+ * meetings does not depend on the number of cards.  A phase ends when its items are done, not when
+ * every thread has come: one that the kernel has put aside delays only what it has begun. */
 #include <errno.h>
 #include <stdatomic.h>
-#include <string.h>
 
 #include "daemon/device/cpu/cpu.h"
 
@@ -43,10 +43,14 @@ static void run_member(void *arg, uint32_t member) {
         if (total == 0)
             continue;
         const uint32_t chunk = (total + size * CHUNKS_PER_MEMBER - 1) / (size * CHUNKS_PER_MEMBER);
-        while ((begin = __atomic_fetch_add(&d->next_item[p], chunk, __ATOMIC_RELAXED)) < total)
-            run_items(pass, phase, begin, total - begin < chunk ? total : begin + chunk,
-                      &d->work[member]);
-        team_meet(d->team);
+        uint32_t finished = 0;
+        while ((begin = atomic_fetch_add_explicit(&d->next_item[p], chunk, memory_order_relaxed)) <
+               total) {
+            const uint32_t n = total - begin < chunk ? total - begin : chunk;
+            run_items(pass, phase, begin, begin + n, &d->work[member]);
+            finished += n;
+        }
+        team_finish(d->team, &d->done_items[p], finished, total);
     }
 }
 
@@ -83,7 +87,10 @@ int cpu_step(struct device *d, const struct step_params *params, uint64_t deadli
         run_isolated(d, params);
         return 0;
     }
-    memset(d->next_item, 0, d->n_phases * sizeof *d->next_item);
+    for (uint32_t p = 0; p < d->n_phases; p++) {
+        atomic_store_explicit(&d->next_item[p], 0, memory_order_relaxed);
+        atomic_store_explicit(&d->done_items[p], 0, memory_order_relaxed);
+    }
     team_run(d->team, run_member, &pass);
     return 0;
 }

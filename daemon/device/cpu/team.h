@@ -6,6 +6,7 @@
 #ifndef OCTARC_DEVICE_CPU_TEAM_H
 #define OCTARC_DEVICE_CPU_TEAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,5 +24,9 @@ uint32_t team_size(const struct team *team);
 void team_run(struct team *team, void (*fn)(void *arg, uint32_t member), void *arg);
 /* Inside fn: wait until every member has come here. */
 void team_meet(struct team *team);
+
+/* Inside fn: `n` more of the `total` pieces of common work, counted in *done, are finished; then
+ * wait until all are.  A member that is late, and has taken none, holds nobody up. */
+void team_finish(struct team *team, _Atomic uint32_t *done, uint32_t n, uint32_t total);
 
 #endif

@@ -206,24 +206,21 @@ struct attention_state {
 /* Softmax of one segment of n positions: p, its largest score and the sum of p. */
 static struct attention_state soften(float *p, uint32_t n) {
     const uint32_t padded = (n + PAGE_TOKENS - 1) / PAGE_TOKENS * PAGE_TOKENS;
-    float part[TILE] = {0}, most[TILE], top;
+    float part[TILE], top = -INFINITY;
+    vf most = vf_set(-INFINITY), sum = vf_set(0.0f);
     for (uint32_t i = n; i < padded; i++)
         p[i] = -INFINITY;
+    for (uint32_t i = 0; i < padded; i += TILE)
+        most = vf_max(vf_load(p + i), most);
+    vf_store(part, most);
     for (int t = 0; t < TILE; t++)
-        most[t] = p[t];
-    for (uint32_t i = TILE; i < padded; i += TILE)
-        for (int t = 0; t < TILE; t++)
-            most[t] = p[i + t] > most[t] ? p[i + t] : most[t];
-    top = most[0];
-    for (int t = 1; t < TILE; t++)
-        top = most[t] > top ? most[t] : top;
+        top = part[t] > top ? part[t] : top;
     for (uint32_t i = 0; i < padded; i += TILE) {
-        for (int t = 0; t < TILE; t++)
-            p[i + t] -= top;
-        exp_16(p + i, p + i);
-        for (int t = 0; t < TILE; t++)
-            part[t] += p[i + t];
+        const vf weight = vf_exp(vf_sub(vf_load(p + i), vf_set(top)));
+        vf_store(p + i, weight);
+        sum = vf_add(sum, weight);
     }
+    vf_store(part, sum);
     return (struct attention_state){top, fold16(part)};
 }
 
@@ -237,7 +234,7 @@ static void merge(struct attention_state *state, struct attention_state segment,
     }
     const float high = segment.top > state->top ? segment.top : state->top;
     float scale[TILE] = {state->top - high, segment.top - high};
-    exp_16(scale, scale);
+    vf_store(scale, vf_exp(vf_load(scale)));
     state->sum = fma1(segment.sum, scale[1], state->sum * scale[0]);
     state->top = high;
     for (uint32_t d = 0; d < head_dim; d++)

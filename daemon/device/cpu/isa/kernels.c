@@ -41,7 +41,7 @@ static void store_atom(const struct act_view *act, uint32_t row, uint32_t k, con
     int8_t *q = act->q8 + at * ATOM;
     int32_t sum = 0, v[ATOM];
     for (int i = 0; i < ATOM; i++)
-        v[i] = (int8_t)(bits_of(fma1(atom[i], inverse, ROUNDING)) - ROUNDING_BITS);
+        v[i] = (int8_t)(bits_of(fma1(atom[i], inverse, ROUNDING)) - (uint32_t)ROUNDING_BITS);
     for (int i = 0; i < ATOM; i++) {
         q[i] = (int8_t)v[i];
         sum += v[i];
@@ -101,15 +101,22 @@ static void combine_kernel(float *hidden, const float *const node[TREE_NODES], u
     }
 }
 
+/* gate / (1 + e^-gate) * up */
+static inline vf silu_mul(vf gate, vf up) {
+    const vf e = vf_exp(vf_sub(vf_set(0.0f), gate));
+    return vf_mul(vf_div(gate, vf_add(vf_set(1.0f), e)), up);
+}
+
 static void silu_mul_kernel(float *gate, const float *up, uint32_t n) {
-    float minus[TILE], e[TILE];
-    for (uint32_t at = 0; at < n; at += TILE) {
-        const uint32_t width = n - at < TILE ? n - at : TILE;
-        for (uint32_t t = 0; t < TILE; t++)
-            minus[t] = t < width ? -gate[at + t] : 0.0f;
-        exp_16(minus, e);
-        for (uint32_t t = 0; t < width; t++)
-            gate[at + t] = gate[at + t] / (1.0f + e[t]) * up[at + t];
+    uint32_t at = 0;
+    for (; at + TILE <= n; at += TILE)
+        vf_store(gate + at, silu_mul(vf_load(gate + at), vf_load(up + at)));
+    if (at < n) {
+        float g[TILE] = {0}, u[TILE] = {0};
+        memcpy(g, gate + at, (n - at) * sizeof *g);
+        memcpy(u, up + at, (n - at) * sizeof *u);
+        vf_store(g, silu_mul(vf_load(g), vf_load(u)));
+        memcpy(gate + at, g, (n - at) * sizeof *g);
     }
 }
 

@@ -5,11 +5,6 @@
 
 #include "daemon/device/cpu/isa/vec.h"
 
-/* 1.5 * 2^23: added to a float below 2^22 it leaves the nearest integer, ties to even, in the low
- * bits of the sum. */
-#define ROUNDING      12582912.0f
-#define ROUNDING_BITS 0x4b400000u
-
 INLINE uint32_t bits_of(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -23,7 +18,7 @@ INLINE float float_of_bits(uint32_t bits) {
 }
 
 INLINE int32_t round_to_int(float x) {
-    return (int32_t)(bits_of(x + ROUNDING) - ROUNDING_BITS);
+    return (int32_t)(bits_of(x + ROUNDING) - (uint32_t)ROUNDING_BITS);
 }
 
 #ifdef __F16C__
@@ -53,22 +48,20 @@ static inline uint16_t half_of(float x) {
 
 /* e^x for 16 values: 2^k * p(r), p of degree 7 on |r| <= ln2/2 (docs/numerics.md has the error).
  * Below -87 the result is 0, above 88 it is e^88, of a NaN it is a NaN. */
-INLINE void exp_16(const float *x, float *y) {
-    for (int i = 0; i < 16; i++) {
-        const float low = x[i] < -87.0f ? -87.0f : x[i], c = low > 88.0f ? 88.0f : low;
-        const float t = fma1(c, 1.44269504f, ROUNDING), k = t - ROUNDING;
-        float r = fma1(k, -0.693359375f, c);
-        r = fma1(k, 2.12194440e-4f, r);
-        float p = 1.9875691500e-4f;
-        p = fma1(p, r, 1.3981999507e-3f);
-        p = fma1(p, r, 8.3334519073e-3f);
-        p = fma1(p, r, 4.1665795894e-2f);
-        p = fma1(p, r, 1.6666665459e-1f);
-        p = fma1(p, r, 5.0000001201e-1f);
-        p = fma1(p, r * r, r) + 1.0f;
-        const float two_k = float_of_bits((bits_of(t) - ROUNDING_BITS + 127u) << 23);
-        y[i] = x[i] < -87.0f ? 0.0f : p * two_k;
-    }
+INLINE vf vf_exp(vf x) {
+    const vf c = vf_min(vf_set(88.0f), vf_max(vf_set(-87.0f), x));
+    const vf t = vf_fma(c, vf_set(1.44269504f), vf_set(ROUNDING));
+    const vf k = vf_sub(t, vf_set(ROUNDING));
+    vf r = vf_fma(k, vf_set(-0.693359375f), c);
+    r = vf_fma(k, vf_set(2.12194440e-4f), r);
+    vf p = vf_set(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set(5.0000001201e-1f));
+    p = vf_add(vf_fma(p, vf_mul(r, r), r), vf_set(1.0f));
+    return vf_zero_below(x, vf_set(-87.0f), vf_mul(p, vf_two_to(t)));
 }
 
 /* Sum of 16 partial sums as a fixed tree. */

@@ -24,6 +24,12 @@ INLINE float fma1(float a, float b, float c) {
     return __builtin_fmaf(a, b, c);
 }
 
+/* 1.5 * 2^23: added to a float below 2^22 it leaves the nearest integer, ties to even, in the low
+ * bits of the sum. */
+#define ROUNDING      12582912.0f
+#define ROUNDING_BITS 0x4b400000
+#define TWO_TO_BIAS   (127 - ROUNDING_BITS)
+
 #if defined(__AVX512VNNI__)
 
 typedef __m512 vf;  /* 16 floats */
@@ -48,8 +54,27 @@ INLINE vf vf_mul(vf a, vf b) {
 INLINE vf vf_fma(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
 }
+INLINE vf vf_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+INLINE vf vf_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+/* a > b ? a : b, and a < b ? a : b: of a NaN, b. */
 INLINE vf vf_max(vf a, vf b) {
     return _mm512_max_ps(a, b);
+}
+INLINE vf vf_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
+/* x < limit ? 0 : y */
+INLINE vf vf_zero_below(vf x, vf limit, vf y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), _mm512_setzero_ps());
+}
+/* 2^k for the k that ROUNDING left in the low bits. */
+INLINE vf vf_two_to(vf rounded) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(
+        _mm512_add_epi32(_mm512_castps_si512(rounded), _mm512_set1_epi32(TWO_TO_BIAS)), 23));
 }
 INLINE vf vf_halves(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -140,8 +165,28 @@ INLINE vf vf_mul(vf x, vf y) {
 INLINE vf vf_fma(vf x, vf y, vf z) {
     return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
+INLINE vf vf_sub(vf x, vf y) {
+    return (vf){_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+INLINE vf vf_div(vf x, vf y) {
+    return (vf){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
 INLINE vf vf_max(vf x, vf y) {
     return (vf){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+INLINE vf vf_min(vf x, vf y) {
+    return (vf){_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+INLINE vf vf_zero_below(vf x, vf limit, vf y) {
+    return (vf){_mm256_andnot_ps(_mm256_cmp_ps(x.a, limit.a, _CMP_LT_OQ), y.a),
+                _mm256_andnot_ps(_mm256_cmp_ps(x.b, limit.b, _CMP_LT_OQ), y.b)};
+}
+INLINE __m256 two_to_half(__m256 rounded) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(
+        _mm256_add_epi32(_mm256_castps_si256(rounded), _mm256_set1_epi32(TWO_TO_BIAS)), 23));
+}
+INLINE vf vf_two_to(vf rounded) {
+    return (vf){two_to_half(rounded.a), two_to_half(rounded.b)};
 }
 INLINE vf vf_halves(const void *p) {
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
@@ -277,6 +322,30 @@ INLINE vf vf_mul(vf a, vf b) {
 INLINE vf vf_fma(vf a, vf b, vf c) {
     EACH c.v[t] = fma1(a.v[t], b.v[t], c.v[t]);
     return c;
+}
+INLINE vf vf_sub(vf a, vf b) {
+    EACH a.v[t] -= b.v[t];
+    return a;
+}
+INLINE vf vf_div(vf a, vf b) {
+    EACH a.v[t] /= b.v[t];
+    return a;
+}
+INLINE vf vf_min(vf a, vf b) {
+    EACH a.v[t] = a.v[t] < b.v[t] ? a.v[t] : b.v[t];
+    return a;
+}
+INLINE vf vf_zero_below(vf x, vf limit, vf y) {
+    EACH y.v[t] = x.v[t] < limit.v[t] ? 0.0f : y.v[t];
+    return y;
+}
+INLINE vf vf_two_to(vf rounded) {
+    uint32_t bits[16];
+    vf r;
+    memcpy(bits, &rounded, sizeof bits);
+    EACH bits[t] = (bits[t] + (uint32_t)TWO_TO_BIAS) << 23;
+    memcpy(&r, bits, sizeof r);
+    return r;
 }
 INLINE vf vf_max(vf a, vf b) {
     EACH a.v[t] = a.v[t] > b.v[t] ? a.v[t] : b.v[t];
