@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Faults at awkward moments: again and again in one answer, during the load, with bad files."""
+import json
+import os
+import signal
+import time
+
+from harness import Daemon, RpcError, UnixHttp, default_model, equal, main, note, test, wait_until
+
+PROMPT = "Once upon a time in a small village by the sea there lived"
+ASK = {"prompt": PROMPT, "max_tokens": 110, "temperature": 0.8, "seed": 11, "n": 2, "logprobs": 2,
+       "ignore_eos": True}
+
+
+def start(*options, **more):
+    return Daemon("--cards", "4", "--context", "1024", *options, model=default_model(), **more)
+
+
+def join(chunks):
+    """Choices as an answer that is not streamed has them."""
+    choices = {}
+    for chunk in chunks:
+        for c in chunk["choices"]:
+            own = choices.setdefault(c["index"], {"text": "", "tokens": [], "logprobs": [],
+                                                  "reason": None})
+            assert own["reason"] is None, "a piece after the end of its choice"
+            own["text"] += c["text"]
+            if c["logprobs"]:
+                own["tokens"] += c["logprobs"]["tokens"]
+                own["logprobs"] += c["logprobs"]["token_logprobs"]
+            own["reason"] = c["finish_reason"]
+    return [choices[i] for i in sorted(choices)]
+
+
+def raw_stream(daemon, ask, on_chunk):
+    """The joined stream; every line of it must be data, a keep-alive or empty, in order."""
+    http = UnixHttp(daemon.socket, daemon.timeout)
+    http.request("POST", "/v1/completions", json.dumps(dict(ask, stream=True)))
+    answer = http.getresponse()
+    equal(answer.status, 200)
+    chunks, ended = [], False
+    for line in answer:
+        line = line.rstrip(b"\n")
+        assert not ended or not line, "something after the end: %r" % line
+        if line == b"data: [DONE]":
+            ended = True
+        elif line.startswith(b"data: "):
+            chunks.append(json.loads(line[6:]))
+            assert "error" not in chunks[-1], chunks[-1]
+            on_chunk(len(chunks))
+        else:
+            assert line in (b"", b": keep-alive"), line
+    http.close()
+    assert ended, "no [DONE]"
+    equal(len({c["id"] for c in chunks}), 1, "ids of one stream")
+    return join(chunks)
+
+
+def quiet(_):
+    pass
+
+
+def kill_engine(daemon):
+    pids = daemon.engines()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
+@test
+def three_kills_and_two_losses_in_one_answer_change_nothing():
+    with start("--split", "tensor") as daemon:
+        want = join([daemon.rpc("complete", ASK)])
+        equal(raw_stream(daemon, ASK, quiet), want, "the undisturbed stream")
+        faults = {9: "kill", 40: 1, 80: "kill", 120: 3, 160: "kill"}
+        done = []
+
+        def strike(count):
+            fault = faults.get(count)
+            if fault == "kill":
+                equal(kill_engine(daemon), 1, "engines")
+            elif fault is not None:
+                daemon.rpc("drill", {"fault": "lose", "card": fault})
+            if fault is not None:
+                done.append(fault)
+        equal(raw_stream(daemon, ASK, strike), want)
+        equal(len(done), len(faults), "faults")
+        wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+        status = daemon.rpc("status")
+        note(status["last_event"])
+        equal(status["generation"], 6, "generations")
+        equal(status["cards_online"], 2, "cards left")
+        equal((status["requests"]["failed"], status["requests"]["recovered"]), (0, 1))
+        assert "generation 6" in status["last_event"], status
+        assert not status["tokens"]["completion"] % 220, "tokens counted twice: %r" % status
+
+
+@test
+def a_whole_answer_and_its_stop_string_survive_every_kill():
+    with start() as daemon:
+        plain = dict(ASK, n=1, temperature=0)
+        text = daemon.rpc("complete", plain)["choices"][0]["text"]
+        ask = dict(plain, stop=[text[-40:-30]])
+        want = daemon.rpc("complete", ask)["choices"]
+        equal(want[0]["finish_reason"], "stop")
+        for wait in (0.05, 0.2, 0.5, 0.9):
+            lines = daemon.connect()
+            lines.send("complete", ask)
+            time.sleep(wait)
+            kill_engine(daemon)
+            equal(lines.receive()["result"]["choices"], want, "killed after %.2f s" % wait)
+            lines.close()
+
+
+def load_disturbed(disturb):
+    daemon = start(wait=False)
+    try:
+        wait_until(lambda: os.path.exists(daemon.socket), 20, "the socket")
+        wait_until(daemon.engines, 20, "an engine")
+        state = daemon.rpc("status")["state"]
+        note("disturbed while " + state)
+        disturb(daemon)
+        daemon.wait_ready()
+        answer = daemon.rpc("complete", dict(ASK, max_tokens=12))["choices"]
+        status = daemon.rpc("status")
+        daemon.stop()
+        return answer, status
+    finally:
+        daemon.kill()
+
+
+@test
+def faults_during_the_load_delay_it_only():
+    want, _ = load_disturbed(quiet)
+    got, status = load_disturbed(kill_engine)
+    equal(got, want, "after a kill during the load")
+    equal(status["generation"], 2)
+
+    refused = []
+
+    def lose(daemon):
+        try:
+            daemon.rpc("drill", {"fault": "lose", "card": 2})
+        except RpcError as error:
+            refused.append(error)
+    got, status = load_disturbed(lose)
+    equal(got, want, "after a loss during the load")
+    equal(status["cards_online"], 4 if refused else 3, "cards; %s" % refused)
+
+
+@test
+def requests_during_the_load_are_told_so_or_answered():
+    daemon = start(wait=False)
+    try:
+        wait_until(lambda: os.path.exists(daemon.socket), 20, "the socket")
+        status, answer = daemon.http("POST", "/v1/completions", dict(ASK, max_tokens=2))
+        if status != 200:
+            equal((status, answer["error"]["name"]), (503, "loading"))
+        daemon.wait_ready()
+        daemon.stop()
+    finally:
+        daemon.kill()
+
+
+@test
+def a_reload_of_a_bad_file_leaves_a_stream_alone():
+    with start() as daemon:
+        want = join([daemon.rpc("complete", ASK)])
+
+        def strike(count):
+            if count == 20:
+                with open(daemon.config, "w") as f:
+                    f.write("[service]\ndrain_timeout = soon\n")
+                daemon.process.send_signal(signal.SIGHUP)
+        equal(raw_stream(daemon, ASK, strike), want)
+        wait_until(lambda: "soon" in daemon.log(), 10, "a word in the log")
+        status = daemon.rpc("status")
+        equal((status["generation"], status["state"]), (1, "ready"))
+
+
+@test
+def the_last_card_lost_in_mid_stream_ends_it_by_name():
+    with Daemon("--cards", "1", "--context", "1024", model=default_model(),
+                config="[service]\nno_card_wait = 2\n") as daemon:
+        http = UnixHttp(daemon.socket, daemon.timeout)
+        http.request("POST", "/v1/completions", json.dumps(dict(ASK, stream=True)))
+        count, last = 0, b""
+        for line in http.getresponse():
+            if line.startswith(b"data: "):
+                count, last = count + 1, line
+                if count == 10:
+                    begin = time.monotonic()
+                    daemon.rpc("drill", {"fault": "lose", "card": 0})
+        waited = time.monotonic() - begin
+        equal(json.loads(last[6:])["error"]["name"], "no_device")
+        assert 1.5 < waited < 30, "it waited %.1f s" % waited
+        status, answer = daemon.http("POST", "/v1/completions", dict(ASK, max_tokens=1))
+        equal((status, answer["error"]["name"]), (503, "no_device"))
+        equal(daemon.rpc("status")["cards_online"], 0)
+        equal(daemon.rpc("models")["data"][0]["object"], "model", "the rest goes on")
+        assert daemon.rpc("tokenize", {"content": PROMPT})["tokens"]
+
+
+@test
+def a_stop_refuses_what_is_new_and_ends_what_runs():
+    daemon = start(config="[service]\ndrain_timeout = 120\n")
+    try:
+        want = join([daemon.rpc("complete", ASK)])
+        refused, lines = [], daemon.connect()
+
+        def strike(count):
+            if count == 10:
+                daemon.process.send_signal(signal.SIGTERM)
+            if count == 20:
+                try:
+                    lines.call("complete", dict(ASK, max_tokens=1))
+                except (RpcError, ConnectionError) as error:
+                    refused.append(getattr(error, "name", "closed"))
+        equal(raw_stream(daemon, ASK, strike), want)
+        assert refused in (["draining"], ["closed"]), refused
+        lines.close()
+        equal(daemon.process.wait(daemon.timeout), 0, "exit status")
+    finally:
+        daemon.kill()
+
+
+if __name__ == "__main__":
+    main()
