@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The line of generations, with the real spawner and channel.  The engines are this very program,
+ * started again as one that follows a script: one letter for each generation, the last for all
+ * that come after.
+ *
+ *   o  serves                         l  reports its highest card lost after three tokens
+ *   d  dies after three tokens        n  says nonsense after three tokens
+ *   x  dies of any request            w  is ready and says nothing more
+ *   b  dies before it is ready        t  as w, and does not stop when it is asked to
+ *   f  says that it cannot serve */
+#include "daemon/service/engines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "octarc/error.h"
+#include "tests/check.h"
+
+#define PROMPT 3
+#define TOKENS 10
+
+static int32_t says(uint32_t position) {
+    return (int32_t)(position * 7 % 50) + 20;
+}
+
+/* --- the engine --- */
+
+struct fake {
+    struct stream stream;
+    struct msg_setup setup;
+    char does;
+    uint32_t said;
+};
+
+static void must_send(struct fake *f, enum message_type type, const void *msg) {
+    if (stream_send(&f->stream, type, msg) < 0)
+        _exit(0);
+}
+
+static struct message next_message(struct fake *f) {
+    struct message msg;
+    int rc;
+    while ((rc = stream_read(&f->stream, &msg)) == -EAGAIN) {
+        struct pollfd fd = {.fd = f->stream.fd, .events = POLLIN};
+        poll(&fd, 1, -1);
+    }
+    if (rc < 0)
+        _exit(0);
+    return msg;
+}
+
+static void after_three_tokens(struct fake *f) {
+    if (++f->said != 3)
+        return;
+    if (f->does == 'd')
+        raise(SIGKILL);
+    if (f->does == 'n' && write(f->stream.fd, "nonsense nonsense", 17) < 0)
+        _exit(0);
+    if (f->does == 'l') {
+        struct msg_lost lost = {f->setup.generation, CARDS_MAX - 1};
+        while (!f->setup.plan.cards[lost.card].online)
+            lost.card--;
+        must_send(f, MSG_LOST, &lost);
+    }
+}
+
+static void answer(struct fake *f, const struct msg_admit *admit) {
+    const uint64_t generation = f->setup.generation;
+    for (uint32_t i = admit->n_prompt; i < admit->n_tokens; i++)
+        if (admit->tokens[i] != says(i))
+            _exit(99);
+    for (uint32_t i = admit->n_tokens; i < admit->n_prompt + admit->max_tokens; i++) {
+        const struct msg_token token = {
+            .generation = generation, .sequence = admit->sequence, .position = i, .token = says(i)};
+        must_send(f, MSG_TOKEN, &token);
+        after_three_tokens(f);
+    }
+    const struct msg_end end = {
+        .generation = generation, .sequence = admit->sequence, .reason = END_LENGTH};
+    must_send(f, MSG_END, &end);
+}
+
+static void start(struct fake *f) {
+    struct msg_failed failed = {-ENOMEM, "card 0 has no memory left"};
+    const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
+    must_send(f, MSG_HELLO, &hello);
+    struct message msg = next_message(f); /* HELLO */
+    msg = next_message(f);
+    f->setup = msg.setup;
+    const char *script = getenv("FAKE_SCRIPT");
+    const size_t n = strlen(script), at = (size_t)f->setup.generation - 1;
+    f->does = script[at < n ? at : n - 1];
+    if (f->does == 'b')
+        _exit(3);
+    if (f->does == 'f') {
+        must_send(f, MSG_FAILED, &failed);
+        _exit(1);
+    }
+    const struct msg_ready ready = {.generation = f->setup.generation,
+                                    .n_cards = f->setup.plan.n_cards};
+    must_send(f, MSG_READY, &ready);
+}
+
+/* Before main: where the arguments are an engine's, this is one. */
+__attribute__((constructor)) static void become_engine(int argc, char **argv) {
+    if (argc != 3 || strcmp(argv[1], "--channel"))
+        return;
+    struct fake f = {0};
+    stream_init(&f.stream, atoi(argv[2]));
+    start(&f);
+    for (;;) {
+        struct message msg = next_message(&f);
+        if (msg.type == MSG_STOP && f.does != 't')
+            _exit(0);
+        if (msg.type != MSG_ADMIT)
+            continue;
+        if (f.does == 'x')
+            _exit(4);
+        if (f.does != 'w' && f.does != 't')
+            answer(&f, &msg.admit);
+        message_finish(&msg);
+    }
+}
+
+/* --- the front --- */
+
+static struct world {
+    uv_loop_t loop;
+    uv_poll_t reports;
+    uv_timer_t tick; /* a loop that waits for a condition must turn */
+    struct spawner spawner;
+    struct config config;
+    struct scheduler *scheduler;
+    struct loaded *loaded;
+    struct engines engines;
+    char failed[600];
+    bool stopped;
+} w;
+
+static void on_changed(void *user) {
+    (void)user;
+}
+
+static void on_failed(void *user, const char *text) {
+    (void)user;
+    snprintf(w.failed, sizeof w.failed, "%s", text);
+}
+
+static void on_stopped(void *user) {
+    (void)user;
+    w.stopped = true;
+}
+
+static void on_tick(uv_timer_t *timer) {
+    scheduler_tick(w.scheduler, uv_hrtime());
+    (void)timer;
+}
+
+static void on_reports(uv_poll_t *poll_handle, int status, int what) {
+    struct spawner_report report;
+    (void)poll_handle, (void)what;
+    CHECK_EQ(status, 0);
+    while (spawner_read(&w.spawner, &report) == 0)
+        engines_report(&w.engines, &report);
+}
+
+static void open_world(uint32_t cards, const char *script) {
+    const struct scheduler_options options = {8, 8, 4, 0, 3};
+    char path[512];
+    struct err err = {{0}};
+    if (!getenv("OCTARC_TINY"))
+        SKIP("OCTARC_TINY does not name the folder of the tiny models (make tiny)");
+    snprintf(path, sizeof path, "%s/tiny-f32.gguf", getenv("OCTARC_TINY"));
+    setenv("FAKE_SCRIPT", script, 1);
+    setenv("OCTARC_ENGINE", "/proc/self/exe", 1);
+    CHECK_EQ(spawner_fork(&w.spawner, &err), 0);
+    config_default(&w.config);
+    w.config.cards = cards;
+    w.config.max_sequences = 4;
+    w.config.context = 64;
+    w.config.no_card_wait_s = 1;
+    w.config.card_memory = (struct config_sizes){1, {64u << 20}};
+    CHECK_EQ(uv_loop_init(&w.loop), 0);
+    CHECK_EQ(uv_poll_init(&w.loop, &w.reports, w.spawner.fd), 0);
+    CHECK_EQ(uv_poll_start(&w.reports, UV_READABLE, on_reports), 0);
+    uv_timer_init(&w.loop, &w.tick);
+    uv_timer_start(&w.tick, on_tick, 10, 10);
+    CHECK_EQ(scheduler_create(&w.scheduler, &options, &engines_ops, &w.engines), 0);
+    w.engines = (struct engines){.loop = &w.loop,
+                                 .spawner = &w.spawner,
+                                 .scheduler = w.scheduler,
+                                 .config = &w.config,
+                                 .events = {on_changed, on_failed, on_stopped}};
+    engines_init(&w.engines);
+    CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
+}
+
+#define WAIT_FOR(what)                                                                             \
+    while (!(what))                                                                                \
+    uv_run(&w.loop, UV_RUN_ONCE)
+
+static void close_world(void) {
+    engines_stop(&w.engines);
+    WAIT_FOR(w.stopped);
+    uv_close((uv_handle_t *)&w.engines.timer, NULL);
+    uv_close((uv_handle_t *)&w.reports, NULL);
+    uv_close((uv_handle_t *)&w.tick, NULL);
+    uv_run(&w.loop, UV_RUN_DEFAULT);
+    scheduler_destroy(w.scheduler);
+    engines_finish(&w.engines);
+    loaded_close(w.loaded);
+    CHECK_EQ(uv_loop_close(&w.loop), 0);
+    spawner_stop(&w.spawner);
+}
+
+/* --- a client --- */
+
+static struct client {
+    uint32_t n, ends, pauses;
+    enum finish finish;
+    int error;
+    char text[600];
+} c;
+
+static void on_text(void *user, uint32_t choice, const char *text, size_t n,
+                    const struct request_token *tokens, uint32_t n_tokens) {
+    (void)user, (void)choice, (void)text, (void)n;
+    for (uint32_t i = 0; i < n_tokens; i++)
+        CHECK_EQ(tokens[i].token, says(PROMPT + c.n++));
+}
+
+static void on_choice_end(void *user, uint32_t choice, const struct request_end *end) {
+    (void)user, (void)choice;
+    c.finish = end->finish;
+    c.error = end->error;
+    snprintf(c.text, sizeof c.text, "%s", end->error_text ? end->error_text : "");
+}
+
+static void on_end(void *user) {
+    (void)user;
+    c.ends++;
+}
+
+static void on_waiting(void *user, bool waiting) {
+    (void)user;
+    c.pauses += waiting;
+}
+
+static int submit(struct err *err) {
+    static const struct request_events events = {
+        .text = on_text, .choice_end = on_choice_end, .end = on_end, .waiting = on_waiting};
+    const int32_t tokens[PROMPT] = {20, 21, 22};
+    const struct request_spec spec = {.tokens = tokens,
+                                      .n_tokens = PROMPT,
+                                      .max_tokens = TOKENS,
+                                      .n = 1,
+                                      .stream = true,
+                                      .special = true};
+    struct request *request;
+    c = (struct client){0};
+    return scheduler_submit(w.scheduler, &spec, &events, NULL, uv_hrtime(), &request, err);
+}
+
+/* A request is accepted, even while the engine still starts, and ends with every token, once. */
+static void is_answered(void) {
+    struct err err;
+    CHECK_EQ(submit(&err), 0);
+    WAIT_FOR(c.ends);
+    CHECK_EQ(c.finish, FINISH_LENGTH);
+    CHECK_EQ(c.n, TOKENS);
+    CHECK_EQ(c.ends, 1);
+}
+
+static void fails_with(int error, const char *word) {
+    struct err err;
+    CHECK_EQ(submit(&err), 0);
+    WAIT_FOR(c.ends);
+    CHECK_EQ(c.finish, FINISH_ERROR);
+    CHECK_EQ(c.error, error);
+    if (!strstr(c.text, word))
+        printf("# '%s' lacks '%s'\n", c.text, word);
+    CHECK(strstr(c.text, word));
+}
+
+/* --- tests --- */
+
+static void an_answer_goes_on_after_a_death(void) {
+    open_world(2, "do");
+    is_answered();
+    CHECK_EQ(w.engines.number, 2);
+    CHECK_EQ(c.pauses, 1);
+    CHECK(strstr(w.engines.last_event, "signal 9"));
+    close_world();
+}
+
+static void an_answer_goes_on_over_many_deaths_that_bring_tokens(void) {
+    open_world(1, "d");
+    is_answered();
+    CHECK_EQ(w.engines.number, 4); /* 3 + 3 + 3 + 1 */
+    close_world();
+}
+
+static void nonsense_on_the_channel_ends_the_engine_and_nothing_else(void) {
+    open_world(1, "no");
+    is_answered();
+    CHECK_EQ(w.engines.number, 2);
+    close_world();
+}
+
+static ino_t weights_of(uint32_t card) {
+    struct stat st;
+    CHECK_EQ(fstat(w.engines.cards[card].weights_fd, &st), 0);
+    return st.st_ino;
+}
+
+static void weights_outlive_an_engine_while_the_plan_stays(void) {
+    open_world(2, "wo");
+    const ino_t first = weights_of(0), second = weights_of(1);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(weights_of(0), first);
+    CHECK_EQ(weights_of(1), second);
+    CHECK(fcntl(w.engines.cards[0].weights_fd, F_GET_SEALS) & F_SEAL_GROW);
+    CHECK(ftruncate(w.engines.cards[0].weights_fd, 0) < 0);
+    close_world();
+}
+
+static void a_lost_card_keeps_its_number_and_the_others_serve(void) {
+    struct err err;
+    open_world(3, "lo");
+    is_answered();
+    CHECK_EQ(w.engines.number, 2);
+    CHECK_EQ(engines_online(&w.engines), 2);
+    CHECK(w.engines.cards[2].lost && !w.engines.plan.cards[2].online);
+    CHECK_EQ(w.engines.cards[2].weights_fd, -1);
+    CHECK_EQ(w.engines.plan.n_cards, 3);
+    CHECK_EQ(engines_lose(&w.engines, 2, &err), -EINVAL);
+    CHECK_EQ(engines_lose(&w.engines, 3, &err), -EINVAL);
+    CHECK(strstr(err.text, "no card 3"));
+    is_answered();
+    close_world();
+}
+
+static void without_a_card_requests_wait_and_end_by_name(void) {
+    struct err err;
+    open_world(1, "l");
+    const uint64_t before = uv_hrtime();
+    fails_with(-ENODEV, "online");
+    CHECK(uv_hrtime() - before > UINT64_C(900000000));
+    CHECK_EQ(w.engines.state, ENGINES_WAITING);
+    CHECK_EQ(submit(&err), -ENODEV);
+    close_world();
+}
+
+static void a_first_engine_that_refuses_is_not_tried_again(void) {
+    open_world(1, "fo");
+    WAIT_FOR(w.failed[0]);
+    CHECK(strstr(w.failed, "no memory left"));
+    CHECK_EQ(w.engines.number, 1);
+    close_world();
+}
+
+static void an_engine_that_never_comes_to_life_is_given_up(void) {
+    open_world(1, "b");
+    WAIT_FOR(w.failed[0]);
+    CHECK(strstr(w.failed, "5 times") && strstr(w.failed, "status 3"));
+    CHECK_EQ(w.engines.number, ENGINE_DEATHS_MAX);
+    close_world();
+}
+
+static void a_service_whose_engines_do_not_stay_alive_says_so_and_rests(void) {
+    struct err err;
+    open_world(1, "wb");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    fails_with(-EIO, "does not stay alive");
+    CHECK_EQ(w.engines.state, ENGINES_RESTING);
+    CHECK_EQ(w.engines.number, 1 + ENGINE_DEATHS_MAX);
+    CHECK_EQ(submit(&err), -EIO);
+    close_world();
+}
+
+static void a_request_that_kills_engines_is_given_up_by_name(void) {
+    open_world(1, "x");
+    fails_with(-EIO, "req-1");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.number, 4);
+    close_world();
+}
+
+static void an_engine_that_does_not_stop_is_killed(void) {
+    open_world(1, "t");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    const uint64_t before = uv_hrtime();
+    engines_stop(&w.engines);
+    engines_stop(&w.engines); /* does not wait */
+    WAIT_FOR(w.stopped);
+    CHECK(uv_hrtime() - before < ENGINE_STOP_MS * UINT64_C(1000000) / 2);
+    close_world();
+}
+
+static void an_engine_that_is_not_reaped_is_left_behind(void) {
+    open_world(1, "wo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    WAIT_FOR(w.engines.number == 2);
+    CHECK(strstr(w.engines.last_event, "left behind"));
+    CHECK_EQ(kill(w.spawner.pid, SIGCONT), 0);
+    is_answered();
+    close_world();
+}
+
+static void without_the_spawner_all_that_is_left_is_to_stop(void) {
+    open_world(1, "w");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    uv_poll_stop(&w.reports);
+    kill(w.spawner.pid, SIGKILL);
+    engines_orphaned(&w.engines);
+    close_world();
+}
+
+CHECK_MAIN(T(an_answer_goes_on_after_a_death),
+           T(an_answer_goes_on_over_many_deaths_that_bring_tokens),
+           T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
+           T(weights_outlive_an_engine_while_the_plan_stays),
+           T(a_lost_card_keeps_its_number_and_the_others_serve),
+           T(without_a_card_requests_wait_and_end_by_name),
+           T(a_first_engine_that_refuses_is_not_tried_again),
+           T(an_engine_that_never_comes_to_life_is_given_up),
+           T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
+           T(a_request_that_kills_engines_is_given_up_by_name),
+           T(an_engine_that_does_not_stop_is_killed),
+           T(an_engine_that_is_not_reaped_is_left_behind),
+           T(without_the_spawner_all_that_is_left_is_to_stop))
