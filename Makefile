@@ -96,6 +96,13 @@ $(B)/%.log: $(B)/% $(BUILD)/tiny/tiny-f32.gguf
 	$(call say,TEST,$*)
 	$(Q)OCTARC_TINY=$(BUILD)/tiny $(abspath $<) > $@ || { cat $@; rm -f $@; exit 1; }
 
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
+
+bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the machine can
+	$(Q)$< 1 && $< $$(nproc)
+
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
 $(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py
 	$(call say,GEN,$(@D))
@@ -181,6 +188,6 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
+.PHONY: all unit bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
         fuzz-stage fuzz-run mutants man install clean help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
