@@ -107,7 +107,7 @@ static int start_generation(struct engines *e, struct err *err) {
     }
     e->number++;
     e->progress = (struct msg_progress){0};
-    e->expected = e->refused = false;
+    e->expected = e->refused = e->deaf = false;
     e->why[0] = 0;
     fill_setup(e, &setup);
     watch_start(e);
@@ -228,7 +228,7 @@ static void on_lost(struct engines *e, uint32_t card) {
     if (card >= e->n_cards || e->cards[card].lost)
         return;
     e->cards[card].lost = true;
-    e->expected = true;
+    e->expected = e->deaf = true;
     memory_drop(&e->cards[card]);
     snprintf(e->why, sizeof e->why, "card %u was lost", card);
     log_warning("card %u is lost", card);
@@ -239,6 +239,8 @@ static void on_lost(struct engines *e, uint32_t card) {
 static void on_message(void *user, const struct message *msg) {
     struct engines *e = user;
     const uint64_t now = uv_hrtime();
+    if (e->deaf)
+        return;
     switch (msg->type) {
     case MSG_PROGRESS:
         e->progress = msg->progress;

@@ -71,6 +71,7 @@ struct engines {
 
     bool expected; /* the death to come was asked for */
     bool refused;  /* the current generation said that it cannot serve */
+    bool deaf;     /* it lost a card: what it says from then on may be wrong, and does not count */
     bool orphaned; /* no report of the spawner will come any more */
     char why[512]; /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];

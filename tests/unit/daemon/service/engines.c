@@ -3,7 +3,8 @@
  * started again as one that follows a script: one letter for each generation, the last for all
  * that come after.
  *
- *   o  serves                         l  reports its highest card lost after three tokens
+ *   o  serves                         l  reports its highest card lost after three tokens, and goes
+ *                                        on with tokens that are wrong
  *   d  dies after three tokens        n  says nonsense after three tokens
  *   x  dies of any request            w  is ready and says nothing more
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
@@ -25,6 +26,7 @@
 static int32_t says(uint32_t position) {
     return (int32_t)(position * 7 % 50) + 20;
 }
+#define WRONG 7
 
 /* --- the engine --- */
 
@@ -73,8 +75,11 @@ static void answer(struct fake *f, const struct msg_admit *admit) {
         if (admit->tokens[i] != says(i))
             _exit(99);
     for (uint32_t i = admit->n_tokens; i < admit->n_prompt + admit->max_tokens; i++) {
-        const struct msg_token token = {
-            .generation = generation, .sequence = admit->sequence, .position = i, .token = says(i)};
+        const bool wrong = f->does == 'l' && f->said >= 3;
+        const struct msg_token token = {.generation = generation,
+                                        .sequence = admit->sequence,
+                                        .position = i,
+                                        .token = wrong ? WRONG : says(i)};
         must_send(f, MSG_TOKEN, &token);
         after_three_tokens(f);
     }
