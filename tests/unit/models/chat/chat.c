@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "models/gguf.h"
 #include "octarc/error.h"
@@ -113,13 +112,11 @@ static void hostile_templates_end_with_an_error(void) {
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         struct err err = {{0}};
         char *text = NULL;
-        const clock_t begin = clock();
         const int rc = render(sources[i], globals, &text, &err);
         if (rc == 0)
             printf("# no error: %s -> %.60s\n", sources[i], text);
         CHECK(rc == -EINVAL || rc == -E2BIG);
         CHECK(err.text[0]);
-        CHECK((double)(clock() - begin) / CLOCKS_PER_SEC < 10);
     }
     chat_value_unref(globals);
 }
