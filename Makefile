@@ -81,13 +81,16 @@ $(B)/%.o: %.c Makefile
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# The same source for every instruction set; which one runs is chosen by the processor.
+# The same source for every instruction set; which one runs is chosen by the processor.  Under
+# sanitizers -O1 will do; gcc takes minutes to watch the stack of what is all inlined.
+KERNEL_OPT   := $(if $(SAN),-O1,-O3) \
+                $(if $(findstring address,$(SAN)),$(if $(findstring clang,$(CC)),,--param asan-stack=0))
 avx2_FLAGS   := -mavx2 -mfma -mf16c
 avx512_FLAGS := $(avx2_FLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(isa): $(B)/daemon/device/cpu/isa/kernels_%.o: daemon/device/cpu/isa/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,"$< ($*)")
-	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -O3 $($*_FLAGS) -DKERNELS=kernels_$* \
+	$(Q)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(CFLAGS) $(KERNEL_OPT) $($*_FLAGS) -DKERNELS=kernels_$* \
 	  -DKERNELS_NAME='"$*"' -MMD -MP -c -o $@ $<
 
 programs-of-tests: $(programs) $(tests)

@@ -78,7 +78,8 @@ static uint32_t part(uint32_t n, uint32_t member, uint32_t members) {
 }
 
 static void run_matrix(struct bench *b, const struct matmul *m, bool lanes, uint32_t member) {
-    const uint32_t size = team_size(b->team), tiles = m->rows / TILE, step = panel_rows(m->cols);
+    const uint32_t size = team_size(b->team), tiles = m->rows / TILE,
+                   step = panel_rows(m->type, m->cols);
     struct panel *panel = &b->panels[member];
     float *out = b->out + (uint64_t)member * ROWS_MAX * 1536;
     uint32_t col[LANES + 1];
@@ -220,7 +221,7 @@ int main(int argc, char **argv) {
     b.out = aligned_alloc(64, sizeof(float) * size * ROWS_MAX * 1536);
     memset(b.out, 0, sizeof(float) * size * ROWS_MAX * 1536);
     for (uint32_t i = 0; i < size; i++) {
-        b.panels[i].x = aligned_alloc(64, PANEL_BYTES + PANEL_STEP * PANEL_ROW_BYTES * 48);
+        b.panels[i].x = aligned_alloc(64, PANEL_BYTES + panel_bytes(TENSOR_F32, 1536));
         b.panels[i].opened = aligned_alloc(64, OPENED_BYTES * 48);
     }
     b.acts[0] = make_act(&b, 576);

@@ -49,6 +49,7 @@ struct device {
     struct team *team;
     struct cpu_task *tasks; /* owned; by phase */
     size_t n_tasks;
+    uint32_t needed; /* bit per card: the tasks read or write its memory */
     struct cpu_phase *phases; /* owned */
     uint32_t n_phases;
     struct cpu_work *work; /* owned; [team_size] */
@@ -63,7 +64,7 @@ int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t b
 void cpu_release(struct device *device, uint32_t card, enum area area);
 int cpu_lose(struct device *device, uint32_t card);
 /* Make all areas of a card accessible or not (isolate). */
-void cpu_protect(struct device *device, uint32_t card, bool accessible);
+int cpu_protect(struct device *device, uint32_t card, bool accessible);
 
 /* load.c: checks the programs and sorts their operations into phases. */
 int cpu_load(struct device *device, const struct program *programs, struct err *err);

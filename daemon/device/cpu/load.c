@@ -142,30 +142,43 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     return !c.bad;
 }
 
-/* The longest input of a matrix, in atoms. */
-static uint32_t longest_input(const struct program *programs, uint32_t n_cards) {
-    uint32_t cols = ATOM;
+/* What the largest panel and the longest opened tile of any operation need. */
+struct needs {
+    uint64_t panel, opened;
+};
+
+static void need_matrix(struct needs *needs, const struct matrix *w) {
+    const uint64_t panel = (panel_bytes(w->type, w->cols) + 63) / 64 * 64;
+    const uint64_t opened = (uint64_t)((w->cols + ATOM - 1) / ATOM) * OPENED_BYTES;
+    needs->panel = panel > needs->panel ? panel : needs->panel;
+    needs->opened = opened > needs->opened ? opened : needs->opened;
+}
+
+static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
+    struct needs needs = {64, 64};
     for (uint32_t card = 0; card < n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops; i++) {
             const struct op *op = &programs[card].ops[i];
-            const uint32_t of[] = {
-                op->kind == OP_QKV ? op->qkv.q.cols : 0,
-                op->kind == OP_LANES ? op->lanes.w.cols : 0,
-                op->kind == OP_GATE_UP ? op->gate_up.gate.cols : 0,
-                op->kind == OP_LOGITS ? op->logits.w.cols : 0,
-            };
-            for (size_t k = 0; k < sizeof of / sizeof *of; k++)
-                cols = of[k] > cols ? of[k] : cols;
+            const struct matrix *of[3] = {NULL};
+            if (op->kind == OP_QKV)
+                of[0] = &op->qkv.q, of[1] = &op->qkv.k, of[2] = &op->qkv.v;
+            else if (op->kind == OP_GATE_UP)
+                of[0] = &op->gate_up.gate, of[1] = &op->gate_up.up;
+            else if (op->kind == OP_LANES)
+                of[0] = &op->lanes.w;
+            else if (op->kind == OP_LOGITS)
+                of[0] = &op->logits.w;
+            for (size_t k = 0; k < 3 && of[k]; k++)
+                need_matrix(&needs, of[k]);
         }
-    return (cols + ATOM - 1) / ATOM;
+    return needs;
 }
 
 /* Each member's panels, on pages of their own. */
 static int make_work(struct device *device, const struct program *programs, struct err *err) {
-    const uint32_t atoms = longest_input(programs, device->n_cards), n = team_size(device->team);
-    const uint64_t x_bytes = (uint64_t)PANEL_STEP * PANEL_ROW_BYTES * atoms + PANEL_BYTES;
-    const uint64_t opened_bytes = (uint64_t)atoms * OPENED_BYTES;
-    const uint64_t bytes = (2 * x_bytes + opened_bytes + 4095) / 4096 * 4096;
+    const struct needs needs = needs_of(programs, device->n_cards);
+    const uint32_t n = team_size(device->team);
+    const uint64_t bytes = (2 * needs.panel + needs.opened + 4095) / 4096 * 4096;
     struct cpu_work *work = calloc(n, sizeof *work);
     char *memory = aligned_alloc(4096, bytes * n);
     if (!work || !memory) {
@@ -177,7 +190,7 @@ static int make_work(struct device *device, const struct program *programs, stru
         char *at = memory + i * bytes;
         for (int k = 0; k < 2; k++)
             work[i].panels[k] =
-                (struct panel){.x = (uint8_t *)at + opened_bytes + k * x_bytes, .opened = at};
+                (struct panel){.x = (uint8_t *)at + needs.opened + k * needs.panel, .opened = at};
     }
     free(device->work);
     free(device->work_memory);
@@ -239,6 +252,12 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     free(device->done_items);
     device->tasks = tasks;
     device->n_tasks = n;
+    device->needed = 0;
+    for (size_t i = 0; i < n; i++) {
+        device->needed |= 1u << tasks[i].card;
+        if (tasks[i].op->kind == OP_EXCHANGE)
+            device->needed |= 1u << tasks[i].op->exchange.src;
+    }
     device->phases = phases;
     device->n_phases = n_phases;
     device->next_item = items;

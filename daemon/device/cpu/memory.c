@@ -62,13 +62,17 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
                        number, bytes, area_names[area], used_bytes(card), card->capacity_bytes);
 
     const uint64_t mapped = (bytes + page - 1) / page * page;
-    char *base = fd >= 0 ? map_shared(bytes, fd) : map_private(mapped);
-    if (!base)
-        return err_set(err, -errno, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
-                       area_names[area], strerror(errno));
-    *a = (struct cpu_area){.base = base, .bytes = bytes, .mapped = mapped, .fd = -1};
-    if (fd >= 0)
-        a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    /* Without a descriptor of its own a lost card could not be emptied. */
+    const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    char *base = fd < 0 ? map_private(mapped) : own >= 0 ? map_shared(bytes, own) : NULL;
+    if (!base) {
+        const int rc = -errno;
+        if (own >= 0)
+            close(own);
+        return err_set(err, rc, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
+                       area_names[area], strerror(-rc));
+    }
+    *a = (struct cpu_area){.base = base, .bytes = bytes, .mapped = mapped, .fd = own};
     return 0;
 }
 
@@ -86,25 +90,31 @@ int cpu_lose(struct device *device, uint32_t number) {
     if (number >= device->n_cards || !device->cards[number].present)
         return -EINVAL;
     struct cpu_card *card = &device->cards[number];
+    int rc = 0;
     card->lost = true;
     for (int i = 0; i < AREA_COUNT; i++) {
         struct cpu_area *a = &card->areas[i];
         if (!a->base)
             continue;
-        if (a->fd >= 0)
-            fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)a->bytes);
+        if (a->fd >= 0 &&
+            fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)a->mapped) < 0)
+            rc = rc ? rc : -errno;
         /* The address stays taken, so that nothing else can ever be mapped there. */
         if (mmap(a->base, a->mapped, PROT_NONE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            rc = rc ? rc : -errno;
+    }
+    return rc;
+}
+
+int cpu_protect(struct device *device, uint32_t number, bool accessible) {
+    if (device->cards[number].lost)
+        return 0;
+    for (int i = 0; i < AREA_COUNT; i++) {
+        const struct cpu_area *a = &device->cards[number].areas[i];
+        if (a->base &&
+            mprotect(a->base, a->mapped, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) < 0)
             return -errno;
     }
     return 0;
-}
-
-void cpu_protect(struct device *device, uint32_t number, bool accessible) {
-    for (int i = 0; i < AREA_COUNT; i++) {
-        const struct cpu_area *a = &device->cards[number].areas[i];
-        if (a->base)
-            mprotect(a->base, a->mapped, accessible ? PROT_READ | PROT_WRITE : PROT_NONE);
-    }
 }

@@ -131,7 +131,7 @@ static void run_norm(struct device *d, uint32_t card, const struct op *op,
 /* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
 static void run_tiles(struct device *d, const struct matmul *m, uint32_t n, uint32_t begin,
                       uint32_t end, float *out, uint32_t stride, struct cpu_work *work) {
-    const uint32_t step = panel_rows(m->cols);
+    const uint32_t step = panel_rows(m->type, m->cols);
     struct panel *panel = &work->panels[0];
     for (uint32_t row = 0; row < n && begin < end; row += step) {
         d->kernels->gather(m, row, n - row < step ? n - row : step, panel);
@@ -238,7 +238,7 @@ static void run_lanes(struct device *d, uint32_t card, const struct op *op,
                       const struct step_params *p, uint32_t begin, uint32_t end,
                       struct cpu_work *work) {
     const struct matmul m = matmul_at(d, card, &op->lanes.w, &op->lanes.act);
-    const uint32_t step = panel_rows(m.cols), stride = op->lanes.slots.stride;
+    const uint32_t step = panel_rows(m.type, m.cols), stride = op->lanes.slots.stride;
     struct panel *panel = &work->panels[0];
     for (uint32_t row = 0; row < p->n_rows; row += step) {
         d->kernels->gather(&m, row, p->n_rows - row < step ? p->n_rows - row : step, panel);
@@ -285,7 +285,9 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
     const struct matmul up = matmul_at(d, card, &op->gate_up.up, &op->gate_up.act);
     const struct act_view act = act_at(d, card, &op->gate_up.out);
     const bool same = d->kernels->same_panel(gate.type, up.type);
-    const uint32_t step = panel_rows(gate.cols);
+    const uint32_t for_gate = panel_rows(gate.type, gate.cols);
+    const uint32_t for_up = panel_rows(up.type, up.cols);
+    const uint32_t step = for_gate < for_up ? for_gate : for_up;
     float x[PANEL_ROWS_MAX][ATOM];
     for (uint32_t row = 0; row < p->n_rows; row += step) {
         const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;

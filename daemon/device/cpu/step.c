@@ -54,21 +54,34 @@ static void run_member(void *arg, uint32_t member) {
     }
 }
 
-/* One operation at a time, with only the memory it may touch accessible. */
-static void run_isolated(struct device *d, const struct step_params *params) {
-    for (size_t i = 0; i < d->n_tasks; i++) {
-        const struct cpu_task *task = &d->tasks[i];
-        const bool exchange = task->op->kind == OP_EXCHANGE;
-        for (uint32_t c = 0; c < d->n_cards; c++)
-            if (d->cards[c].present)
-                cpu_protect(d, c,
-                            exchange ? c == task->op->exchange.src || c == task->op->exchange.dst
-                                     : c == task->card);
-        cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params), &d->work[0]);
-    }
-    for (uint32_t c = 0; c < d->n_cards; c++)
+static int protect_all_but(struct device *d, const struct cpu_task *task) {
+    int rc = 0;
+    for (uint32_t c = 0; c < d->n_cards && !rc; c++)
         if (d->cards[c].present)
-            cpu_protect(d, c, true);
+            rc = cpu_protect(d, c,
+                             !task ||
+                                 (task->op->kind == OP_EXCHANGE
+                                      ? c == task->op->exchange.src || c == task->op->exchange.dst
+                                      : c == task->card));
+    return rc;
+}
+
+/* One operation at a time, with only the memory it may touch accessible.  The operations of a phase
+ * are independent of each other: every other phase runs them backwards, so that one which is not
+ * changes the bits. */
+static int run_isolated(struct device *d, const struct step_params *params) {
+    int rc = 0;
+    for (uint32_t p = 0; p < d->n_phases && !rc; p++)
+        for (uint32_t i = 0; i < d->phases[p].n && !rc; i++) {
+            const uint32_t at = p % 2 ? d->phases[p].n - 1 - i : i;
+            const struct cpu_task *task = &d->tasks[d->phases[p].first + at];
+            rc = protect_all_but(d, task);
+            if (!rc)
+                cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params),
+                           &d->work[0]);
+        }
+    const int open = protect_all_but(d, NULL);
+    return rc ? rc : open;
 }
 
 int cpu_step(struct device *d, const struct step_params *params, uint64_t deadline_ns,
@@ -78,15 +91,14 @@ int cpu_step(struct device *d, const struct step_params *params, uint64_t deadli
     (void)deadline_ns;
     if (params->n_rows == 0 || params->n_rows > d->max_rows)
         return -EINVAL;
+    /* A card that is lost matters only as long as the loaded programs need it. */
     for (uint32_t c = 0; c < d->n_cards; c++)
-        if (d->cards[c].lost) {
+        if (d->cards[c].lost && d->needed >> c & 1) {
             *card = c;
             return -ENODEV;
         }
-    if (d->isolate) {
-        run_isolated(d, params);
-        return 0;
-    }
+    if (d->isolate)
+        return run_isolated(d, params);
     for (uint32_t p = 0; p < d->n_phases; p++) {
         atomic_store_explicit(&d->next_item[p], 0, memory_order_relaxed);
         atomic_store_explicit(&d->done_items[p], 0, memory_order_relaxed);

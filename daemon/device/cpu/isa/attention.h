@@ -245,7 +245,7 @@ static void merge(struct attention_state *state, struct attention_state segment,
 static void attend_segment(const struct attention_job *job, const struct attention_query *q,
                            struct attention_state *state, uint32_t width, uint32_t begin) {
     float p[GROUP_MAX][SEGMENT], sum[GROUP_MAX * ATTENTION_DIM_MAX];
-    const char *page[SEGMENT_PAGES];
+    const char *page[SEGMENT_PAGES] = {NULL};
     struct attention_state segment[GROUP_MAX];
     uint32_t n[GROUP_MAX], least = SEGMENT, most = 0;
     for (uint32_t i = 0; i < width; i++) {

@@ -33,17 +33,26 @@ struct panel {
     uint32_t n;   /* rows */
 };
 
-#define PANEL_BYTES     (192u << 10) /* half of a small second-level cache */
-#define PANEL_STEP      12           /* rows of a full group */
-#define PANEL_ROWS_MAX  96
-#define PANEL_ROW_BYTES 128 /* of an atom of one row, at most: f32 */
-#define OPENED_BYTES    640 /* of an atom */
+#define PANEL_BYTES    (192u << 10) /* half of a small second-level cache */
+#define PANEL_STEP     12           /* rows of a full group */
+#define PANEL_ROWS_MAX 96
+#define OPENED_BYTES   640 /* of an atom */
 
-/* Rows of one panel of inputs of `cols` columns. */
-static inline uint32_t panel_rows(uint32_t cols) {
-    const uint32_t atoms = (cols + ATOM - 1) / ATOM;
-    const uint32_t n = PANEL_BYTES / (atoms * 44 + 1) / PANEL_STEP * PANEL_STEP;
+/* Bytes of an atom of one row: f32 values; or int8 values, a scale and two words. */
+static inline uint32_t panel_atom_bytes(uint32_t type) {
+    return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 ? ATOM * 4 : ATOM + 12;
+}
+
+/* Rows of one panel of inputs of `cols` columns for a matrix of `type`. */
+static inline uint32_t panel_rows(uint32_t type, uint32_t cols) {
+    const uint32_t row_bytes = (cols + ATOM - 1) / ATOM * panel_atom_bytes(type);
+    const uint32_t n = PANEL_BYTES / (row_bytes + 1) / PANEL_STEP * PANEL_STEP;
     return n < PANEL_STEP ? PANEL_STEP : n > PANEL_ROWS_MAX ? PANEL_ROWS_MAX : n;
+}
+
+/* What every panel of such inputs fits into. */
+static inline uint64_t panel_bytes(uint32_t type, uint32_t cols) {
+    return (uint64_t)panel_rows(type, cols) * ((cols + ATOM - 1) / ATOM) * panel_atom_bytes(type);
 }
 
 #define ATTENTION_DIM_MAX 544 /* values of a head, and room for a last partial vector */
@@ -67,8 +76,9 @@ struct attention_query {
 
 struct kernels {
     const char *name;
-    /* Rows [row, row + n) of m's input into a panel for m's type; n <= panel_rows(m->cols).  Two
-     * matrices with the same input share a panel when `same_panel` says so of their types. */
+    /* Rows [row, row + n) of m's input into a panel for m's type; n <= panel_rows(m->type,
+     * m->cols).  Two matrices with the same input share a panel when `same_panel` says so of their
+     * types. */
     void (*gather)(const struct matmul *m, uint32_t row, uint32_t n, struct panel *panel);
     bool (*same_panel)(uint32_t type_a, uint32_t type_b);
     /* The panel's rows times tile `tile`: out[i][t], i < panel->n, t < TILE, out_stride apart.

@@ -62,10 +62,8 @@ static inline uint32_t atoms_of(uint32_t cols) {
  * A group of w rows, for each atom: f32 [w][32] for float types, else int8 [w][32], f32 scale[w],
  * then two words a row, a[w] and b[w], that the kind defines. */
 
-#define Q8_ROW 44 /* bytes of an atom of one row */
-
 INLINE uint32_t panel_row_bytes(enum sum_kind kind) {
-    return kind == SUM_FLOAT ? ATOM * 4 : Q8_ROW;
+    return panel_atom_bytes(kind == SUM_FLOAT ? TENSOR_F32 : TENSOR_Q8_0);
 }
 
 INLINE int32_t panel_offset(uint32_t type) {

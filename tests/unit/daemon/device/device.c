@@ -119,7 +119,8 @@ static void a_lost_card_is_gone(void) {
     uint64_t digest;
     uint32_t card;
     struct op op = one_norm();
-    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    const struct program programs[CARDS_MAX] = {{&op, 1}, {&op, 1}},
+                         without[CARDS_MAX] = {{&op, 1}};
     for (int i = 0; i < 2; i++) {
         fds[i] = memfd_create("weights", MFD_CLOEXEC);
         CHECK(fds[i] >= 0 && ftruncate(fds[i], AREA_BYTES) == 0);
@@ -138,6 +139,8 @@ static void a_lost_card_is_gone(void) {
     CHECK_EQ(d->ops->peek(d, 1, 0, &byte, 1), -ENODEV);
     CHECK(pread(fds[1], &byte, 1, 100) == 1 && byte == 0);   /* punched out */
     CHECK(pread(fds[0], &byte, 1, 100) == 1 && byte == 'x'); /* the other is whole */
+    CHECK_EQ(d->ops->load(d, without, NULL), 0);
+    CHECK_EQ(run(d, &card), 0); /* what does not need it goes on */
     d->ops->close(d);
 }
 

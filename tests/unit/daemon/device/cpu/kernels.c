@@ -114,7 +114,7 @@ static void sample_init(struct sample *s, uint32_t type) {
             values[c] = noise_float() * (float)(1 + r);
         kernels_portable.store(&s->m.act, r, 0, values, cols);
     }
-    s->panel.x = aligned_alloc(64, PANEL_BYTES + PANEL_STEP * PANEL_ROW_BYTES * (cols / ATOM));
+    s->panel.x = malloc(panel_bytes(type, cols));
     s->panel.opened = aligned_alloc(64, (uint64_t)OPENED_BYTES * cols / ATOM);
     free(values);
 }
@@ -367,7 +367,36 @@ static void lanes_cut_anywhere_give_the_same_bits(void) {
         }
 }
 
-CHECK_MAIN(T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
-           T(rows_come_back_as_they_were),
+/* Any input of a full panel stays inside what panel_bytes() says, for every type. */
+static void a_full_panel_stays_inside_its_memory(void) {
+    static const uint32_t widths[] = {32, 576, 1376, 1472, 1536, 2048, 4096, 16384};
+    for (size_t i = 0; i < N_TYPES; i++)
+        for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
+            const uint32_t cols = widths[k], n = panel_rows(types[i], cols);
+            const uint64_t bytes = panel_bytes(types[i], cols), values = (uint64_t)n * cols;
+            struct panel panel = {.x = malloc(bytes + 64)};
+            const struct matmul m = {.type = types[i],
+                                     .cols = cols,
+                                     .act = {.q8 = calloc(values, 1),
+                                             .scale = calloc(values / ATOM, 4),
+                                             .sum = calloc(values / ATOM, 4),
+                                             .f32 = calloc(values, 4),
+                                             .cols = cols,
+                                             .forms = FORM_Q8 | FORM_F32}};
+            memset(panel.x + bytes, 0x5a, 64);
+            kernels_portable.gather(&m, 0, n, &panel);
+            for (int b = 0; b < 64; b++)
+                CHECK_EQ(panel.x[bytes + (uint64_t)b], 0x5a);
+            CHECK(n >= PANEL_STEP && n % PANEL_STEP == 0 && n <= PANEL_ROWS_MAX);
+            free(panel.x);
+            free(m.act.q8);
+            free(m.act.scale);
+            free(m.act.sum);
+            free(m.act.f32);
+        }
+}
+
+CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(products_match_sums_in_double),
+           T(sets_and_batches_do_not_change_a_bit), T(rows_come_back_as_they_were),
            T(a_range_that_begins_inside_a_block_packs_the_same_values),
            T(lanes_cut_anywhere_give_the_same_bits))
