@@ -283,7 +283,7 @@ static int build_step(struct engine *e, bool *prefills) {
 
 static int send_prompt_logprob(struct engine *e, struct sequence *s, uint32_t position,
                                const float *logits) {
-    const double log_sum = sampler_log_sum(logits, e->options.n_vocab);
+    const double log_sum = sampler_log_sum(e->sampler, logits);
     float logprob = (float)((double)logits[s->admit.tokens[position + 1]] - log_sum);
     const struct msg_prompt msg = {
         .generation = e->options.generation,
@@ -321,7 +321,7 @@ static int draw_next(struct engine *e, struct sequence *s, float *logits) {
     /* Reported is the distribution as the model gave it; drawing changes the logits. */
     float *own = NULL;
     if (s->admit.logprobs) {
-        log_sum = sampler_log_sum(logits, e->options.n_vocab);
+        log_sum = sampler_log_sum(e->sampler, logits);
         msg.n_top = sampler_top(e->sampler, logits, log_sum, s->admit.n_logprobs, e->top);
         msg.top = e->top;
         own = malloc(e->options.n_vocab * sizeof *own);

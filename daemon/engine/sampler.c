@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/engine/logits.h"
 #include "daemon/engine/philox.h"
 
-#define CHUNK 1024u /* of the vocabulary; docs/numerics.md rule 4 */
-#define FAR   40.0f /* e^-40: such tokens together cannot move a top_p cut */
+#define FIRST_CUT 128u /* tokens that top_p looks at first */
+#define SCALE_MAX 1e6f /* of a temperature near 0 */
 
 struct candidate {
     float logit;
@@ -19,6 +20,8 @@ struct candidate {
 struct sampler {
     uint32_t n_vocab;
     struct candidate *candidates; /* [n_vocab] */
+    float *kept;                  /* [n_vocab]: the logits of the candidates, then weights */
+    double *sums;                 /* [chunks] */
     uint32_t *counts;             /* [n_vocab], zero between calls */
 };
 
@@ -27,9 +30,11 @@ int sampler_create(struct sampler **out, uint32_t n_vocab) {
     if (s) {
         s->n_vocab = n_vocab;
         s->candidates = malloc(n_vocab * sizeof *s->candidates);
+        s->kept = malloc(n_vocab * sizeof *s->kept);
+        s->sums = malloc(logits_chunks(n_vocab) * sizeof *s->sums);
         s->counts = calloc(n_vocab, sizeof *s->counts);
     }
-    if (!s || !s->candidates || !s->counts) {
+    if (!s || !s->candidates || !s->kept || !s->sums || !s->counts) {
         sampler_destroy(s);
         return -ENOMEM;
     }
@@ -41,6 +46,8 @@ void sampler_destroy(struct sampler *s) {
     if (!s)
         return;
     free(s->candidates);
+    free(s->kept);
+    free(s->sums);
     free(s->counts);
     free(s);
 }
@@ -78,21 +85,6 @@ static void apply_bias(float *logits, uint32_t n_vocab, const struct sampler_inp
             logits[in->eog[i]] = -INFINITY;
 }
 
-/* The largest logit, lowest id on a tie; -1 when there is a NaN or nothing above -infinity. */
-static int32_t largest(const float *logits, uint32_t n) {
-    int32_t best = -1;
-    float top = -INFINITY;
-    bool sound = true;
-    for (uint32_t i = 0; i < n; i++) {
-        sound &= logits[i] == logits[i];
-        if (logits[i] > top) {
-            top = logits[i];
-            best = (int32_t)i;
-        }
-    }
-    return sound && top < INFINITY ? best : -1;
-}
-
 static bool before(const struct candidate *a, const struct candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
 }
@@ -118,68 +110,115 @@ static void sift(struct candidate *heap, uint32_t n, uint32_t i) {
     }
 }
 
-/* The k best tokens, sorted.  O(n log k), and nearly O(n): few of n beat the k-th best so far. */
+/* The k best tokens, sorted.  Nearly O(n): few of n beat the k-th best so far, and of equals the
+ * earlier one stays. */
 static uint32_t select_top(struct sampler *s, const float *logits, uint32_t k) {
     struct candidate *heap = s->candidates;
     k = k < s->n_vocab ? k : s->n_vocab;
+    if (k == 0)
+        return 0;
     for (uint32_t i = 0; i < k; i++)
         heap[i] = (struct candidate){logits[i], (int32_t)i};
     for (uint32_t i = k / 2; i-- > 0;)
         sift(heap, k, i);
-    for (uint32_t i = k; k && i < s->n_vocab; i++) {
-        const struct candidate c = {logits[i], (int32_t)i};
-        if (before(&c, &heap[0])) {
-            heap[0] = c;
-            sift(heap, k, 0);
-        }
+    for (uint32_t i = k; (i = logits_next_above(logits, i, s->n_vocab, heap[0].logit)) < s->n_vocab;
+         i++) {
+        heap[0] = (struct candidate){logits[i], (int32_t)i};
+        sift(heap, k, 0);
     }
     qsort(heap, k, sizeof *heap, compare);
     return k;
 }
 
-/* Tokens within reach of the best one, sorted. */
-static uint32_t select_near(struct sampler *s, const float *logits, float top, float reach) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (logits[i] >= top - reach)
-            s->candidates[n++] = (struct candidate){logits[i], (int32_t)i};
-    qsort(s->candidates, n, sizeof *s->candidates, compare);
-    return n;
+/* Weights of the first n candidates, on the distribution of temperature 1, into kept. */
+static void weigh(struct sampler *s, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        s->kept[i] = s->candidates[i].logit;
+    logits_weights(s->kept, n, s->candidates[0].logit, 1.0f, s->kept);
 }
 
-static uint32_t cut_top_p(const struct candidate *c, uint32_t n, double top_p, uint32_t keep) {
-    double total = 0, sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        total += exp((double)c[i].logit - (double)c[0].logit);
+/* How many of n sorted candidates reach the sum `enough`, at least `keep`; n when all do not. */
+static uint32_t cut_sum(struct sampler *s, uint32_t n, double enough, uint32_t keep) {
+    double sum = 0;
+    weigh(s, n);
     for (uint32_t i = 0; i < n; i++) {
-        sum += exp((double)c[i].logit - (double)c[0].logit);
-        if (sum >= top_p * total && i + 1 >= keep)
+        sum += (double)s->kept[i];
+        if (sum >= enough && i + 1 >= keep)
             return i + 1;
     }
     return n;
 }
 
-static uint32_t cut_min_p(const struct candidate *c, uint32_t n, double min_p, uint32_t keep) {
-    const double least = (double)c[0].logit + log(min_p);
-    while (n > keep && n > 1 && (double)c[n - 1].logit < least)
+/* Of n sorted candidates, those that make top_p of their sum. */
+static uint32_t cut_top_p(struct sampler *s, uint32_t n, double top_p, uint32_t keep) {
+    double total = 0;
+    weigh(s, n);
+    for (uint32_t i = 0; i < n; i++)
+        total += (double)s->kept[i];
+    return cut_sum(s, n, top_p * total, keep);
+}
+
+/* The same of the whole vocabulary, sorting no more of it than is needed. */
+static uint32_t select_top_p(struct sampler *s, const float *logits, float top, double top_p,
+                             uint32_t keep) {
+    const double enough = top_p * logits_sums(logits, s->n_vocab, top, 1.0f, s->sums);
+    for (uint32_t k = FIRST_CUT;; k *= 8) {
+        const uint32_t n = select_top(s, logits, k), cut = cut_sum(s, n, enough, keep);
+        if (cut < n || n == s->n_vocab)
+            return cut;
+    }
+}
+
+static uint32_t cut_min_p(const struct candidate *c, uint32_t n, float least, uint32_t keep) {
+    while (n > keep && n > 1 && c[n - 1].logit < least)
         n--;
     return n;
 }
 
-static int32_t draw_among(const struct candidate *c, uint32_t n, const struct sampler_input *in) {
+/* All tokens of at least that logit, in the order of the vocabulary. */
+static uint32_t select_min_p(struct sampler *s, const float *logits, float least) {
+    const float below = nextafterf(least, -INFINITY);
+    uint32_t n = 0;
+    for (uint32_t i = 0; (i = logits_next_above(logits, i, s->n_vocab, below)) < s->n_vocab; i++)
+        s->candidates[n++] = (struct candidate){logits[i], (int32_t)i};
+    return n;
+}
+
+/* The place that `u` of all weights falls on: its chunk, then its value in the chunk. */
+static uint32_t draw_place(struct sampler *s, const float *x, uint32_t n, float top,
+                           const struct sampler_input *in) {
     const struct sampling *p = in->sampling;
-    const double u = philox_uniform(p->seed, p->choice, in->n_tokens, 0);
-    double top = -INFINITY, total = 0, sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        top = (double)c[i].logit > top ? (double)c[i].logit : top;
-    for (uint32_t i = 0; i < n; i++)
-        total += exp(((double)c[i].logit - top) / (double)p->temperature);
-    for (uint32_t i = 0; i < n; i++) {
-        sum += exp(((double)c[i].logit - top) / (double)p->temperature);
-        if (sum > u * total)
-            return c[i].token;
+    const float scale = p->temperature > 1 / SCALE_MAX ? 1 / p->temperature : SCALE_MAX;
+    const double total = logits_sums(x, n, top, scale, s->sums);
+    double left = philox_uniform(p->seed, p->choice, in->n_tokens, 0) * total;
+    float weights[LOGITS_CHUNK];
+    uint32_t chunk = 0, last = 0;
+    for (uint32_t c = 0; c < logits_chunks(n); c++)
+        if (s->sums[c] > 0) {
+            chunk = c;
+            if (left < s->sums[c])
+                break;
+            left -= s->sums[c];
+        }
+    const uint32_t begin = chunk * LOGITS_CHUNK;
+    const uint32_t some = n - begin < LOGITS_CHUNK ? n - begin : LOGITS_CHUNK;
+    logits_weights(x + begin, some, top, scale, weights);
+    for (uint32_t i = 0; i < some; i++) {
+        left -= (double)weights[i];
+        if (weights[i] > 0) {
+            last = i;
+            if (left < 0)
+                break;
+        }
     }
-    return c[n - 1].token; /* u so near to 1 that rounding left nothing */
+    return begin + last; /* the last possible one where rounding left nothing */
+}
+
+static int32_t draw_among(struct sampler *s, uint32_t n, float top,
+                          const struct sampler_input *in) {
+    for (uint32_t i = 0; i < n; i++)
+        s->kept[i] = s->candidates[i].logit;
+    return s->candidates[draw_place(s, s->kept, n, top, in)].token;
 }
 
 int sampler_draw(struct sampler *s, float *logits, const struct sampler_input *in, int32_t *token) {
@@ -188,45 +227,41 @@ int sampler_draw(struct sampler *s, float *logits, const struct sampler_input *i
     uint32_t n;
     penalise(s, logits, in);
     apply_bias(logits, s->n_vocab, in);
-    const int32_t best = largest(logits, s->n_vocab);
+    const int32_t best = logits_largest(logits, s->n_vocab);
     if (best < 0)
         return -EDOM;
+    const float top = logits[best], least = top + logf(p->min_p);
     if (p->temperature <= 0) {
         *token = best;
         return 0;
     }
     if (p->top_k) {
         n = select_top(s, logits, p->top_k > keep ? p->top_k : keep);
-    } else if (p->top_p < 1.0f || p->min_p > 0) {
-        /* min_keep may ask for more than are near. */
-        n = select_near(s, logits, logits[best], FAR);
+        if (p->top_p < 1.0f)
+            n = cut_top_p(s, n, (double)p->top_p, keep);
+    } else if (p->top_p < 1.0f) {
+        n = select_top_p(s, logits, top, (double)p->top_p, keep);
+    } else if (p->min_p > 0) {
+        n = select_min_p(s, logits, least);
         if (n < keep)
             n = select_top(s, logits, keep);
+        *token = draw_among(s, n, top, in);
+        return 0;
     } else {
-        for (n = 0; n < s->n_vocab; n++)
-            s->candidates[n] = (struct candidate){logits[n], (int32_t)n};
+        *token = (int32_t)draw_place(s, logits, s->n_vocab, top, in);
+        return 0;
     }
-    if (p->top_p < 1.0f)
-        n = cut_top_p(s->candidates, n, (double)p->top_p, keep);
     if (p->min_p > 0)
-        n = cut_min_p(s->candidates, n, (double)p->min_p, keep);
-    *token = draw_among(s->candidates, n, in);
+        n = cut_min_p(s->candidates, n, least, keep);
+    *token = draw_among(s, n, top, in);
     return 0;
 }
 
-double sampler_log_sum(const float *logits, uint32_t n_vocab) {
-    float top = -INFINITY;
-    double sum = 0;
-    for (uint32_t i = 0; i < n_vocab; i++)
-        top = logits[i] > top ? logits[i] : top;
-    for (uint32_t at = 0; at < n_vocab; at += CHUNK) {
-        const uint32_t end = n_vocab - at < CHUNK ? n_vocab : at + CHUNK;
-        double part = 0;
-        for (uint32_t i = at; i < end; i++)
-            part += exp((double)logits[i] - (double)top);
-        sum += part;
-    }
-    return (double)top + log(sum);
+double sampler_log_sum(struct sampler *s, const float *logits) {
+    const int32_t best = logits_largest(logits, s->n_vocab);
+    if (best < 0)
+        return NAN;
+    return (double)logits[best] + log(logits_sums(logits, s->n_vocab, logits[best], 1.0f, s->sums));
 }
 
 uint32_t sampler_top(struct sampler *s, const float *logits, double log_sum, uint32_t n,

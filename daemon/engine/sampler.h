@@ -27,8 +27,10 @@ struct sampler_input {
 int sampler_draw(struct sampler *sampler, float *logits, const struct sampler_input *input,
                  int32_t *token);
 
-/* log(sum(exp(logits))), in fixed chunks of 1,024 of the vocabulary. */
-double sampler_log_sum(const float *logits, uint32_t n_vocab);
+/* log(sum(exp(logits))), in fixed chunks of 1,024 of the vocabulary; NaN where no token is
+ * possible.
+ */
+double sampler_log_sum(struct sampler *sampler, const float *logits);
 
 /* The n most likely tokens, descending, ties by id; n is cut to the vocabulary.  Returns how many.
  */

@@ -107,7 +107,7 @@ static void cuts_keep_the_most_likely(void) {
     start();
     struct sampling s = plain(1.5f);
     struct token_logprob top[10];
-    const double sum = sampler_log_sum(logits, VOCAB);
+    const double sum = sampler_log_sum(sampler, logits);
     CHECK_EQ(sampler_top(sampler, logits, sum, 10, top), 10);
     s.top_k = 3;
     for (uint32_t n = 0; n < 200; n++) {
@@ -144,6 +144,48 @@ static void top_p_keeps_just_enough(void) {
     CHECK_EQ(seen, 3);
 }
 
+/* Far more tokens than are looked at first, and cuts that end anywhere among them. */
+static void top_p_of_a_flat_distribution_keeps_its_part(void) {
+    start();
+    struct sampling s = plain(1);
+    for (uint32_t i = 0; i < VOCAB; i++)
+        logits[i] = (float)(VOCAB - i) * 1e-6f; /* almost equal, the first a little likelier */
+    for (float top_p = 0.02f; top_p < 1; top_p += 0.07f) {
+        const uint32_t end = (uint32_t)ceil((double)top_p * VOCAB);
+        uint32_t furthest = 0;
+        s.top_p = top_p;
+        for (uint32_t n = 0; n < 400; n++) {
+            s.seed = n;
+            const uint32_t t = (uint32_t)draw(&s, NULL, 0);
+            furthest = t > furthest ? t : furthest;
+        }
+        CHECK(furthest <= end + 5 && furthest > end * 9 / 10);
+    }
+}
+
+/* The same tokens are possible whichever way the cut is made. */
+static void min_keep_holds_with_every_cut(void) {
+    start();
+    struct sampling s = plain(100); /* nearly flat: all that is kept is drawn */
+    s.min_keep = 3;
+    for (int kind = 0; kind < 3; kind++) {
+        uint32_t seen = 0;
+        struct token_logprob top[3];
+        s.top_k = kind == 0 ? 1 : 0;
+        s.top_p = kind == 1 ? 1e-6f : 1;
+        s.min_p = kind == 2 ? 0.9999999f : 0;
+        logits[2000] = 30, logits[100] = 25, logits[1000] = 20;
+        CHECK_EQ(sampler_top(sampler, logits, 0, 3, top), 3);
+        for (uint32_t n = 0; n < 200; n++) {
+            s.seed = n;
+            const int32_t t = draw(&s, NULL, 0);
+            CHECK(t == 2000 || t == 100 || t == 1000);
+            seen |= t == 2000 ? 1u : t == 100 ? 2u : 4u;
+        }
+        CHECK_EQ(seen, 7);
+    }
+}
+
 static void penalties_and_bias_move_the_choice(void) {
     start();
     struct sampling s = plain(0);
@@ -176,7 +218,7 @@ static void logprobs_add_up_to_one_and_come_in_order(void) {
     static struct token_logprob top[VOCAB + 5];
     start();
     logits[7] = logits[8];
-    const double sum = sampler_log_sum(logits, VOCAB);
+    const double sum = sampler_log_sum(sampler, logits);
     double total = 0;
     CHECK_EQ(sampler_top(sampler, logits, sum, VOCAB + 5, top), VOCAB);
     for (uint32_t i = 0; i < VOCAB; i++) {
@@ -206,5 +248,6 @@ CHECK_MAIN(T(philox_gives_the_published_numbers),
            T(temperature_zero_takes_the_largest_and_the_lowest_id),
            T(draws_follow_the_distribution), T(a_draw_depends_on_seed_choice_and_position_alone),
            T(cuts_keep_the_most_likely), T(top_p_keeps_just_enough),
+           T(top_p_of_a_flat_distribution_keeps_its_part), T(min_keep_holds_with_every_cut),
            T(penalties_and_bias_move_the_choice), T(logprobs_add_up_to_one_and_come_in_order),
            T(logits_that_allow_nothing_are_named))
