@@ -83,10 +83,14 @@ $(B)/%.o: %.c Makefile
 
 # The same source for every instruction set; which one runs is chosen by the processor.  Under
 # sanitizers -O1 will do; gcc takes minutes to watch the stack of what is all inlined.
-KERNEL_OPT   := $(if $(SAN),-O1,-O3) \
-                $(if $(findstring address,$(SAN)),$(if $(findstring clang,$(CC)),,--param asan-stack=0))
+KERNEL_OPT   := $(if $(SAN),-O1,-O3)
 avx2_FLAGS   := -mavx2 -mfma -mf16c
-avx512_FLAGS := $(avx2_FLAGS) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+ifeq ($(findstring clang,$(CC)),)
+KERNEL_OPT   += $(if $(findstring address,$(SAN)),--param asan-stack=0)
+# Else gcc puts off the additions of a register's sums, and sixteen registers cannot hold the parts.
+avx2_FLAGS   += -fno-tree-ter -fno-tree-reassoc
+endif
+avx512_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 $(isa): $(B)/daemon/device/cpu/isa/kernels_%.o: daemon/device/cpu/isa/kernels.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,"$< ($*)")

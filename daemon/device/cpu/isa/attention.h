@@ -19,8 +19,19 @@
 #define SEGMENT       256 /* positions whose softmax is taken at once */
 #define SEGMENT_PAGES (SEGMENT / PAGE_TOKENS)
 #define PAGE_VECS     (PAGE_TOKENS / TILE)
-#define PAGES_AT_ONCE 4 /* for a query alone, so that its sums need not wait for each other */
-#define SCORES_MAX    ((GROUP_MAX > PAGES_AT_ONCE ? GROUP_MAX : PAGES_AT_ONCE) * PAGE_VECS)
+
+/* Sums that stay in registers: of how many pages for a query alone, so that they need not wait for
+ * each other; of how many vectors of a page, or of V, for a group of queries. */
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+#define PAGES_AT_ONCE  2
+#define SCORE_VECS(w)  ((w) > 2 ? 1 : 2)
+#define WEIGH_TILES(w) ((w) > 2 ? 1 : (w) > 1 ? 2 : 4)
+#else
+#define PAGES_AT_ONCE  4
+#define SCORE_VECS(w)  2
+#define WEIGH_TILES(w) ((w) <= 4 ? 4 : 2)
+#endif
+#define SCORES_MAX ((GROUP_MAX > PAGES_AT_ONCE ? GROUP_MAX : PAGES_AT_ONCE) * PAGE_VECS)
 
 static void quantise_kv(const float *x, int8_t *q, uint16_t *scale) {
     float largest = 0;
@@ -101,26 +112,28 @@ INLINE vf read_v(enum kv_type type, const char *page, uint32_t head_dim, uint32_
     return vf_mul(vf_set(float_of_half(scale)), vf_bytes(page + from));
 }
 
-/* Scores of `width` queries against `pages` pages, into the queries' rows of p. */
-INLINE void score(enum kv_type type, uint32_t width, uint32_t pages,
+/* Scores of `width` queries against vectors [first, first + vecs) of `pages` pages, into the
+ * queries' rows of p. */
+INLINE void score(enum kv_type type, uint32_t width, uint32_t pages, uint32_t first, uint32_t vecs,
                   const struct attention_job *job, const struct attention_query *q,
                   const char *const *page, float (*p)[SEGMENT]) {
     vf s[SCORES_MAX];
-    UNROLL for (uint32_t i = 0; i < width * pages * PAGE_VECS; i++) s[i] = vf_set(0.0f);
+    UNROLL for (uint32_t i = 0; i < width * pages * vecs; i++) s[i] = vf_set(0.0f);
     for (uint32_t d = 0; d < job->head_dim; d++)
         UNROLL for (uint32_t g = 0; g < pages; g++) {
-            const vf a = read_k(type, page[g], job->head_dim, d, 0);
-            const vf b = read_k(type, page[g], job->head_dim, d, 1);
+            vf k[PAGE_VECS];
+            UNROLL for (uint32_t j = 0; j < vecs; j++) k[j] =
+                read_k(type, page[g], job->head_dim, d, (int)(first + j));
             UNROLL for (uint32_t i = 0; i < width; i++) {
                 const vf x = vf_set(q[i].q[d]);
-                vf *to = &s[(i * pages + g) * PAGE_VECS];
-                to[0] = vf_fma(x, a, to[0]);
-                to[1] = vf_fma(x, b, to[1]);
+                UNROLL for (uint32_t j = 0; j < vecs; j++) s[(i * pages + g) * vecs + j] =
+                    vf_fma(x, k[j], s[(i * pages + g) * vecs + j]);
             }
         }
-    UNROLL for (uint32_t i = 0; i < width; i++)
-        UNROLL for (uint32_t j = 0; j < pages * PAGE_VECS; j++)
-            vf_store(&p[i][j * TILE], vf_mul(s[i * pages * PAGE_VECS + j], vf_set(job->scale)));
+    UNROLL for (uint32_t i = 0; i < width; i++) UNROLL for (uint32_t g = 0; g < pages; g++)
+        UNROLL for (uint32_t j = 0; j < vecs; j++)
+            vf_store(&p[i][g * PAGE_TOKENS + (first + j) * TILE],
+                     vf_mul(s[(i * pages + g) * vecs + j], vf_set(job->scale)));
 }
 
 /* sum[i][d .. d + 16 * tiles) += positions [from, to) of a segment, one after another, each times
@@ -150,16 +163,18 @@ INLINE void score_all(enum kv_type type, uint32_t width, const struct attention_
     uint32_t g = 0;
     if (width == 1)
         for (; g + PAGES_AT_ONCE <= n_pages; g += PAGES_AT_ONCE)
-            score(type, 1, PAGES_AT_ONCE, job, q, page + g,
+            score(type, 1, PAGES_AT_ONCE, 0, PAGE_VECS, job, q, page + g,
                   (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
     for (; g < n_pages; g++)
-        score(type, width, 1, job, q, page + g, (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
+        UNROLL for (uint32_t j = 0; j < PAGE_VECS; j += SCORE_VECS(width))
+            score(type, width, 1, j, SCORE_VECS(width), job, q, page + g,
+                  (float(*)[SEGMENT]) & p[0][g * PAGE_TOKENS]);
 }
 
 INLINE void weigh_all(enum kv_type type, uint32_t width, const struct attention_job *job,
                       const char *const *page, uint32_t from, uint32_t to, float (*p)[SEGMENT],
                       float *sum) {
-    const uint32_t tiles = width <= 4 ? 4 : 2, dim = job->head_dim;
+    const uint32_t tiles = WEIGH_TILES(width), dim = job->head_dim;
     uint32_t d = 0;
     for (; d + tiles * TILE <= dim; d += tiles * TILE)
         weigh(type, width, tiles, job, page, from, to, p, d, sum);

@@ -15,7 +15,7 @@
 #define CHAINS    4 /* rows whose products take turns */
 #elif defined(__AVX2__)
 #define GROUP_MAX 4
-#define CHAINS    1
+#define CHAINS    4
 #else
 #define GROUP_MAX 1
 #define CHAINS    1
@@ -26,7 +26,13 @@
  * plain read sweep with one row and half the speed with 16; from 8 KiB on, 97 %. */
 #define PREFETCH_BYTES 8192
 
-#define OPENED UINT32_MAX /* in place of a type: the weights are struct atom */
+/* In place of a type: the weights are struct atom; with codes of four bits. */
+#define OPENED  UINT32_MAX
+#define OPENED4 (UINT32_MAX - 1)
+
+INLINE bool is_opened(uint32_t type) {
+    return type == OPENED || type == OPENED4;
+}
 
 /* Rows of the next group when n are left. */
 INLINE uint32_t group_of(uint32_t n) {
@@ -159,6 +165,49 @@ INLINE void add_floats(uint32_t type, uint32_t width, const uint8_t *w, const ui
     }
 }
 
+INLINE vb weights_of(uint32_t type, const uint8_t *p, int g) {
+    return is_opened(type) ? vb_load(((const struct atom *)(const void *)p)->w[g])
+                           : atom_group(type, p, g);
+}
+
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+INLINE int largest_code(uint32_t type, enum sum_kind kind) {
+    if (type == OPENED4 || type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
+        return 15;
+    return kind == SUM_SPLIT ? 63 : 31;
+}
+
+/* The exact sums of an atom, offset included, of a group's rows.  Each weight is read once for all
+ * of them; sums of 16 bits are widened as rarely as they allow. */
+INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const vi *factor,
+                      const uint8_t *x, uint32_t width, vi *s) {
+    const int8_t *q = (const int8_t *)x;
+    const uint8_t *a = x + width * (ATOM + 4), *b = a + width * 4;
+    const int steps = vi_dot16_steps(largest_code(type, kind));
+    vi high[GROUP_MAX];
+    vb sums[GROUP_MAX];
+    UNROLL for (int g = 0; g < ATOM / 4; g++) {
+        const vb w = weights_of(type, p, g);
+        const bool split = kind == SUM_SPLIT && g >= 4;
+        /* A sum begins when its first part is there: until then it would hold a register. */
+        const bool first = kind == SUM_WIDE ? g == 0 : split ? g - 4 < steps : g < steps;
+        UNROLL for (uint32_t r = 0; r < width; r++) {
+            const int8_t *four = q + r * ATOM + 4 * g;
+            vi *to = split ? &high[r] : &s[r];
+            if (kind != SUM_WIDE)
+                sums[r] = vi_dot16(g % steps ? sums[r] : (vb)vi_set(0), w, four);
+            if (kind != SUM_WIDE && g % steps != steps - 1)
+                continue;
+            const vi base = !first            ? *to
+                            : kind == SUM_MIN ? vi_set(0)
+                                              : vi_set(int_at((split ? b : a) + 4 * r));
+            *to = kind == SUM_WIDE ? vi_dot_wide(base, w, four) : vi_widen16(base, sums[r]);
+        }
+    }
+    UNROLL for (uint32_t r = 0; r < width && kind == SUM_SPLIT; r++) s[r] =
+        vi_add(vi_mul(factor[0], s[r]), vi_mul(factor[1], high[r]));
+}
+#else
 /* The exact sums of an atom, offset included, of rows [from, from + n).  The rows take turns, so
  * that none waits for its own last product. */
 INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const uint8_t *x,
@@ -187,29 +236,35 @@ INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const u
         vi_add(vi_mul(factor[0], s[r]), vi_mul(factor[1], high[r]));
     else if (n <= CHAINS / 2) s[r] = vi_add(s[r], high[r]);
 }
+#endif
 
 /* acc[r] += one quantised atom. */
 INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *p,
                      const uint8_t *x, vf *acc) {
     const struct atom *a = (const struct atom *)(const void *)p;
     const uint8_t *factors =
-        type == OPENED ? (const uint8_t *)a->factor : p + pack_scale_at(type) + 32;
-    const vf d = type == OPENED ? vf_load(a->d) : atom_scale(type, p);
+        is_opened(type) ? (const uint8_t *)a->factor : p + pack_scale_at(type) + 32;
+    const vf d = is_opened(type) ? vf_load(a->d) : atom_scale(type, p);
     vf m = d;
-    vb w[ATOM / 4];
     vi factor[2] = {vi_set(0), vi_set(0)};
-    UNROLL for (int g = 0; g < ATOM / 4; g++) w[g] =
-        type == OPENED ? vb_load(a->w[g]) : atom_group(type, p, g);
     if (kind == SUM_MIN)
-        m = type == OPENED ? vf_load(a->m) : atom_min(type, p);
+        m = is_opened(type) ? vf_load(a->m) : atom_min(type, p);
     if (kind == SUM_SPLIT) {
         factor[0] = vi_bytes(factors);
         factor[1] = vi_bytes(factors + TILE);
     }
+#if !defined(__AVX2__) || defined(__AVX512VNNI__)
+    vb w[ATOM / 4];
+    UNROLL for (int g = 0; g < ATOM / 4; g++) w[g] = weights_of(type, p, g);
+#endif
     UNROLL for (uint32_t from = 0; from < width; from += CHAINS) {
         const uint32_t n = width - from < CHAINS ? width - from : CHAINS;
         vi sums[CHAINS];
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+        sum_atoms(type, kind, p, factor, x, width, sums);
+#else
         sum_atoms(kind, w, factor, x, width, from, n, sums);
+#endif
         UNROLL for (uint32_t i = 0; i < n; i++) {
             const uint32_t r = from + i;
             const vf s = vf_mul(vf_of_ints(sums[i]), d);
@@ -223,11 +278,11 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
 /* acc = `atoms` atoms from w on times those from x on, for a group of `width` rows. */
 INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *w,
                  const uint8_t *x, uint32_t atoms, float (*out)[TILE]) {
-    const uint32_t w_step = type == OPENED ? sizeof(struct atom) : pack_atom_bytes(type);
+    const uint32_t w_step = is_opened(type) ? sizeof(struct atom) : pack_atom_bytes(type);
     vf acc[GROUP_MAX];
     UNROLL for (uint32_t r = 0; r < width; r++) acc[r] = vf_set(0.0f);
     for (uint32_t k = 0; k < atoms; k++, w += w_step, x += width * panel_row_bytes(kind)) {
-        if (type != OPENED)
+        if (!is_opened(type))
             UNROLL for (uint32_t line = 0; line < w_step; line += 64)
                 __builtin_prefetch(w + PREFETCH_BYTES + line);
         if (kind == SUM_FLOAT)
@@ -260,6 +315,8 @@ EACH_GROUP(WALK, walk_offset, OPENED, SUM_OFFSET)
 EACH_GROUP(WALK, walk_wide, OPENED, SUM_WIDE)
 EACH_GROUP(WALK, walk_min, OPENED, SUM_MIN)
 EACH_GROUP(WALK, walk_split, OPENED, SUM_SPLIT)
+EACH_GROUP(WALK, walk_offset4, OPENED4, SUM_OFFSET)
+EACH_GROUP(WALK, walk_min4, OPENED4, SUM_MIN)
 
 #define TYPES_MAX (TENSOR_BF16 + 1)
 
@@ -278,6 +335,10 @@ static walk_fn *const opened[SUM_FLOAT][5] = {
     [SUM_MIN] = BY_GROUP(walk_min),
     [SUM_SPLIT] = BY_GROUP(walk_split),
 };
+static walk_fn *const opened4[SUM_FLOAT][5] = {
+    [SUM_OFFSET] = BY_GROUP(walk_offset4),
+    [SUM_MIN] = BY_GROUP(walk_min4),
+};
 
 /* Where a tile's weights are read, as the panel is long or short. */
 struct tile_source {
@@ -294,7 +355,9 @@ static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
     if (kind == SUM_FLOAT || panel->n <= FUSED_MAX)
         return (struct tile_source){fused[m->type], w, bytes};
     open_atoms(m->type, w, atoms, panel->opened);
-    return (struct tile_source){opened[kind], panel->opened, sizeof(struct atom)};
+    const bool four = m->type == TENSOR_Q4_0 || m->type == TENSOR_Q4_1 || m->type == TENSOR_Q4_K;
+    return (struct tile_source){four ? opened4[kind] : opened[kind], panel->opened,
+                                sizeof(struct atom)};
 }
 
 static void put_rows(const struct matmul *m, uint32_t tile, uint32_t n, float (*acc)[TILE],

@@ -246,14 +246,22 @@ INLINE vb vb_bits(vb x, int left, int mask) {
 INLINE vb vb_or(vb x, vb y) {
     return (vb){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
-/* Bytes below 128: two products fit 16 bits. */
-INLINE vi vi_dot(vi s, vb w, const int8_t *x) {
-    const __m256i one = _mm256_set1_epi16(1);
+/* Sums of two products each, in 16 bits: as many steps as vi_dot16_steps() says may be added before
+ * they are widened. */
+INLINE vb vi_dot16(vb s, vb w, const int8_t *x) {
     int32_t four;
     memcpy(&four, x, sizeof four);
     const __m256i v = _mm256_set1_epi32(four);
-    return vi_add(s, (vi){_mm256_madd_epi16(_mm256_maddubs_epi16(w.a, v), one),
-                          _mm256_madd_epi16(_mm256_maddubs_epi16(w.b, v), one)});
+    return (vb){_mm256_add_epi16(s.a, _mm256_maddubs_epi16(w.a, v)),
+                _mm256_add_epi16(s.b, _mm256_maddubs_epi16(w.b, v))};
+}
+INLINE vi vi_widen16(vi s, vb sums) {
+    const __m256i one = _mm256_set1_epi16(1);
+    return vi_add(s, (vi){_mm256_madd_epi16(sums.a, one), _mm256_madd_epi16(sums.b, one)});
+}
+/* Codes up to `largest`, values up to 127: 2 * 15 * 127 * 8 and 2 * 31 * 127 * 4 fit 16 bits. */
+INLINE int vi_dot16_steps(int largest) {
+    return largest <= 15 ? 8 : largest <= 31 ? 4 : largest <= 63 ? 2 : 1;
 }
 /* Bytes that stand for value + 128: |value| times x with the value's sign; 2 * 128 * 127 fits 16
  * bits.  The offset is gone then. */
