@@ -20,19 +20,16 @@
  * infinite. */
 #define SMALLEST 0x1p-120f
 
-static void store_atom(const struct act_view *act, uint32_t row, uint32_t k, const float *x,
-                       uint32_t n) {
-    const uint64_t stride = act->cols / ATOM, at = (uint64_t)row * stride + k;
-    float atom[ATOM] = {0};
-    memcpy(atom, x, n * sizeof *x);
+/* A whole atom, from x: of a fixed length, so that the loops become vectors. */
+INLINE void store_whole(const struct act_view *act, uint64_t at, const float *x) {
     if (act->forms & FORM_F32)
-        memcpy(act->f32 + at * ATOM, atom, sizeof atom);
+        memcpy(act->f32 + at * ATOM, x, ATOM * sizeof *x);
     if (!(act->forms & FORM_Q8))
         return;
     /* Magnitudes order like their bits, and a NaN is above them all: it ends in the scale. */
     int32_t bits = 0;
     for (int i = 0; i < ATOM; i++) {
-        const int32_t a = (int32_t)(bits_of(atom[i]) & 0x7fffffff);
+        const int32_t a = (int32_t)(bits_of(x[i]) & 0x7fffffff);
         bits = a > bits ? a : bits;
     }
     const float most = float_of_bits((uint32_t)bits);
@@ -41,7 +38,7 @@ static void store_atom(const struct act_view *act, uint32_t row, uint32_t k, con
     int8_t *q = act->q8 + at * ATOM;
     int32_t sum = 0, v[ATOM];
     for (int i = 0; i < ATOM; i++)
-        v[i] = (int8_t)(bits_of(fma1(atom[i], inverse, ROUNDING)) - (uint32_t)ROUNDING_BITS);
+        v[i] = (int8_t)(bits_of(fma1(x[i], inverse, ROUNDING)) - (uint32_t)ROUNDING_BITS);
     for (int i = 0; i < ATOM; i++) {
         q[i] = (int8_t)v[i];
         sum += v[i];
@@ -52,8 +49,15 @@ static void store_atom(const struct act_view *act, uint32_t row, uint32_t k, con
 
 static void store_kernel(const struct act_view *act, uint32_t row, uint32_t col, const float *x,
                          uint32_t n) {
-    for (uint32_t i = 0; i < n; i += ATOM)
-        store_atom(act, row, (col + i) / ATOM, x + i, n - i < ATOM ? n - i : ATOM);
+    uint64_t at = (uint64_t)row * (act->cols / ATOM) + col / ATOM;
+    uint32_t i = 0;
+    for (; i + ATOM <= n; i += ATOM)
+        store_whole(act, at++, x + i);
+    if (i < n) {
+        float atom[ATOM] = {0};
+        memcpy(atom, x + i, (n - i) * sizeof *x);
+        store_whole(act, at, atom);
+    }
 }
 
 static float rms_inverse_kernel(const float *x, uint32_t n, float eps) {
@@ -72,33 +76,60 @@ static void scale_kernel(const float *x, const float *weight, float inverse, uin
         y[i] = x[i] * inverse * weight[i];
 }
 
-/* The root of the tree over present slots, for 16 values at `at`; false: all absent. */
-static bool tree_sum(const float *const node[TREE_NODES], uint32_t i, uint32_t at, uint32_t width,
-                     float *sum) {
-    float right[TILE];
+/* The tree over present slots as a list: a slot to push, or (NULL) the two latest to add. */
+struct tree_list {
+    const float *step[TREE_NODES];
+    uint32_t n;
+};
+
+/* False: the node is absent. */
+static bool list_node(const float *const node[TREE_NODES], uint32_t i, struct tree_list *list) {
     if (node[i]) {
-        memcpy(sum, node[i] + at, width * sizeof *sum);
+        list->step[list->n++] = node[i];
         return true;
     }
     if (i >= LANES)
         return false;
-    if (!tree_sum(node, 2 * i, at, width, sum))
-        return tree_sum(node, 2 * i + 1, at, width, sum);
-    if (!tree_sum(node, 2 * i + 1, at, width, right))
-        return true;
-    for (uint32_t t = 0; t < width; t++)
-        sum[t] += right[t];
-    return true;
+    const bool left = list_node(node, 2 * i, list), right = list_node(node, 2 * i + 1, list);
+    if (left && right)
+        list->step[list->n++] = NULL;
+    return left || right;
+}
+
+/* hidden[at ..] += the root, for 16 values. */
+INLINE void add_tree(float *hidden, const struct tree_list *list, uint32_t at) {
+    vf stack[4]; /* a tree of eight lanes is no deeper */
+    uint32_t top = 0;
+    stack[0] = vf_load(list->step[0] + at);
+    for (uint32_t i = 1; i < list->n; i++)
+        if (list->step[i]) {
+            stack[++top] = vf_load(list->step[i] + at);
+        } else {
+            stack[top - 1] = vf_add(stack[top - 1], stack[top]);
+            top--;
+        }
+    vf_store(hidden + at, vf_add(vf_load(hidden + at), stack[0]));
 }
 
 static void combine_kernel(float *hidden, const float *const node[TREE_NODES], uint32_t n) {
-    for (uint32_t at = 0; at < n; at += TILE) {
-        const uint32_t width = n - at < TILE ? n - at : TILE;
-        float sum[TILE];
-        if (tree_sum(node, 1, at, width, sum))
-            for (uint32_t t = 0; t < width; t++)
-                hidden[at + t] += sum[t];
-    }
+    struct tree_list list = {.n = 0};
+    uint32_t at = 0;
+    if (!list_node(node, 1, &list))
+        return;
+    for (; at + TILE <= n; at += TILE)
+        add_tree(hidden, &list, at);
+    if (at == n)
+        return;
+    /* The last few, padded. */
+    float part[TREE_NODES][TILE] = {{0}}, last[TILE] = {0};
+    for (uint32_t i = 0; i < list.n; i++)
+        if (list.step[i]) {
+            memcpy(part[i], list.step[i] + at, (n - at) * sizeof(float));
+            list.step[i] = part[i];
+        }
+    memcpy(last, hidden + at, (n - at) * sizeof(float));
+    add_tree(last, &list, 0);
+    memcpy(hidden + at, last, (n - at) * sizeof(float));
 }
 
 /* gate / (1 + e^-gate) * up */
