@@ -59,8 +59,8 @@ static void cpu_close(struct device *device) {
             cpu_release(device, c, (enum area)a);
     free(device->tasks);
     free(device->phases);
-    free(device->next_item);
-    free(device->done_items);
+    free(device->stages);
+    free(device->meters);
     free(device->work);
     free(device->work_memory);
     free(device);

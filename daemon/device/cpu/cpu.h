@@ -29,9 +29,24 @@ struct cpu_card {
 struct cpu_task {
     const struct op *op;
     uint32_t card;
+    uint32_t begin; /* its first item in the phase, in steps of device.shape */
 };
 struct cpu_phase {
     uint32_t first, n; /* of device.tasks */
+    uint32_t items;    /* in steps of device.shape */
+};
+
+/* Phases between two meetings of the team: one whose items are shared out, and those behind it that
+ * are so small that the member who ends it does them by itself. */
+struct cpu_stage {
+    uint32_t first, n; /* of device.phases */
+};
+
+/* How far the team is with a stage, in this step; on a cache line of its own. */
+struct cpu_meter {
+    _Alignas(64) _Atomic uint32_t next; /* item to take */
+    _Atomic uint32_t done;              /* items */
+    _Atomic uint32_t over;              /* a gate of the team */
 };
 
 /* What a member of the team needs for itself, the same at any step: weights and inputs made ready
@@ -49,13 +64,17 @@ struct device {
     struct team *team;
     struct cpu_task *tasks; /* owned; by phase */
     size_t n_tasks;
-    uint32_t needed; /* bit per card: the tasks read or write its memory */
+    uint32_t needed;          /* bit per card: the tasks read or write its memory */
     struct cpu_phase *phases; /* owned */
     uint32_t n_phases;
+    struct cpu_stage *stages; /* owned; [n_phases] */
+    uint32_t n_stages;
+    struct cpu_meter *meters; /* owned; [n_phases] */
+    struct {
+        uint32_t n_rows, n_outputs;
+    } shape;               /* that the counts of items are for */
     struct cpu_work *work; /* owned; [team_size] */
     char *work_memory;     /* owned; what the panels point into */
-    /* Owned; [n_phases]: items of a phase that are taken and that are done, in this step. */
-    _Atomic uint32_t *next_item, *done_items;
 };
 
 /* memory.c */

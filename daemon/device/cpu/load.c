@@ -228,13 +228,13 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
         return rc;
     struct cpu_task *tasks = calloc(n + 1, sizeof *tasks);
     struct cpu_phase *phases = calloc(n_phases + 1, sizeof *phases);
-    _Atomic uint32_t *items = calloc(n_phases + 1, sizeof *items);
-    _Atomic uint32_t *done = calloc(n_phases + 1, sizeof *done);
-    if (!tasks || !phases || !items || !done) {
+    struct cpu_stage *stages = calloc(n_phases + 1, sizeof *stages);
+    struct cpu_meter *meters = aligned_alloc(64, (n_phases + 1) * sizeof *meters);
+    if (!tasks || !phases || !stages || !meters) {
         free(tasks);
         free(phases);
-        free(items);
-        free(done);
+        free(stages);
+        free(meters);
         return err_set(err, -ENOMEM, "no memory for %zu operations", n);
     }
     for (uint32_t phase = 0; phase < n_phases; phase++) {
@@ -243,13 +243,13 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
             for (;
                  next[card] < programs[card].n_ops && programs[card].ops[next[card]].phase == phase;
                  next[card]++)
-                tasks[at++] = (struct cpu_task){&programs[card].ops[next[card]], card};
+                tasks[at++] = (struct cpu_task){&programs[card].ops[next[card]], card, 0};
         phases[phase].n = (uint32_t)at - phases[phase].first;
     }
     free(device->tasks);
     free(device->phases);
-    free(device->next_item);
-    free(device->done_items);
+    free(device->stages);
+    free(device->meters);
     device->tasks = tasks;
     device->n_tasks = n;
     device->needed = 0;
@@ -260,7 +260,8 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     }
     device->phases = phases;
     device->n_phases = n_phases;
-    device->next_item = items;
-    device->done_items = done;
+    device->stages = stages;
+    device->meters = meters;
+    device->shape.n_rows = 0; /* nothing is counted yet */
     return 0;
 }

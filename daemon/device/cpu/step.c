@@ -3,54 +3,98 @@
  *
  * Phase p of every card is one parallel-for over the items of its operations, so the number of
  * meetings does not depend on the number of cards.  A phase ends when its items are done, not when
- * every thread has come: one that the kernel has put aside delays only what it has begun. */
+ * every thread has come: one that the kernel has put aside delays only what it has begun.  What is
+ * too small to be worth a meeting is done by the member who ends the phase before it. */
 #include <errno.h>
 #include <stdatomic.h>
 
 #include "daemon/device/cpu/cpu.h"
 
-#define CHUNKS_PER_MEMBER 4 /* pieces of a phase a member takes, when all are equally fast */
+#define CHUNKS_PER_MEMBER 4  /* pieces of a phase a member takes, when all are equally fast */
+#define EXCHANGES_ALONE   32 /* rows of a few KiB: copied in the time of a meeting or two */
 
 struct pass {
     struct device *device;
     const struct step_params *params;
 };
 
+/* --- what a step of so many rows and outputs consists of --- */
+
+/* Count the items of a phase.  True: it is small. */
+static bool count_phase(struct device *d, struct cpu_phase *phase,
+                        const struct step_params *params) {
+    bool copies = true;
+    phase->items = 0;
+    for (uint32_t i = 0; i < phase->n; i++) {
+        struct cpu_task *task = &d->tasks[phase->first + i];
+        task->begin = phase->items;
+        phase->items += cpu_op_items(task->op, params);
+        copies &= task->op->kind == OP_EXCHANGE;
+    }
+    return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE);
+}
+
+/* Steps of the same shape follow each other, mostly. */
+static void shape_stages(struct device *d, const struct step_params *params) {
+    if (d->shape.n_rows == params->n_rows && d->shape.n_outputs == params->n_outputs)
+        return;
+    d->n_stages = 0;
+    for (uint32_t p = 0; p < d->n_phases; p++) {
+        const bool small = count_phase(d, &d->phases[p], params);
+        if (d->n_stages && (small || d->phases[p].items == 0))
+            d->stages[d->n_stages - 1].n++;
+        else if (d->phases[p].items)
+            d->stages[d->n_stages++] = (struct cpu_stage){p, 1};
+    }
+    d->shape.n_rows = params->n_rows;
+    d->shape.n_outputs = params->n_outputs;
+}
+
+/* --- a member's part --- */
+
 /* Items [begin, end) of a phase, counted over its operations one after another. */
 static void run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
                       uint32_t end, struct cpu_work *work) {
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < phase->n && at < end; i++) {
+    for (uint32_t i = 0; i < phase->n; i++) {
         const struct cpu_task *task = &pass->device->tasks[phase->first + i];
-        const uint32_t n = cpu_op_items(task->op, pass->params);
-        if (at + n > begin) {
-            const uint32_t from = begin > at ? begin - at : 0, to = end - at < n ? end - at : n;
-            cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
-        }
-        at += n;
+        const uint32_t at = task->begin;
+        const uint32_t next = i + 1 < phase->n ? task[1].begin : phase->items;
+        if (at >= end)
+            break;
+        if (next > begin)
+            cpu_op_run(pass->device, task->card, task->op, pass->params,
+                       begin > at ? begin - at : 0, (end < next ? end : next) - at, work);
     }
+}
+
+/* The member's items of a stage's first phase; true: it did the last of them. */
+static bool share_stage(const struct pass *pass, const struct cpu_phase *phase,
+                        struct cpu_meter *meter, struct cpu_work *work) {
+    const uint32_t pieces = team_size(pass->device->team) * CHUNKS_PER_MEMBER;
+    const uint32_t total = phase->items, chunk = (total + pieces - 1) / pieces;
+    uint32_t begin, finished = 0;
+    while ((begin = atomic_fetch_add_explicit(&meter->next, chunk, memory_order_relaxed)) < total) {
+        const uint32_t n = total - begin < chunk ? total - begin : chunk;
+        run_items(pass, phase, begin, begin + n, work);
+        finished += n;
+    }
+    return finished && atomic_fetch_add(&meter->done, finished) + finished == total;
 }
 
 static void run_member(void *arg, uint32_t member) {
     const struct pass *pass = arg;
     struct device *d = pass->device;
-    const uint32_t size = team_size(d->team);
-    for (uint32_t p = 0; p < d->n_phases; p++) {
-        const struct cpu_phase *phase = &d->phases[p];
-        uint32_t total = 0, begin;
-        for (uint32_t i = 0; i < phase->n; i++)
-            total += cpu_op_items(d->tasks[phase->first + i].op, pass->params);
-        if (total == 0)
+    struct cpu_work *work = &d->work[member];
+    for (uint32_t s = 0; s < d->n_stages; s++) {
+        const struct cpu_phase *phase = &d->phases[d->stages[s].first];
+        struct cpu_meter *meter = &d->meters[s];
+        if (!share_stage(pass, phase, meter, work)) {
+            team_pass(d->team, &meter->over);
             continue;
-        const uint32_t chunk = (total + size * CHUNKS_PER_MEMBER - 1) / (size * CHUNKS_PER_MEMBER);
-        uint32_t finished = 0;
-        while ((begin = atomic_fetch_add_explicit(&d->next_item[p], chunk, memory_order_relaxed)) <
-               total) {
-            const uint32_t n = total - begin < chunk ? total - begin : chunk;
-            run_items(pass, phase, begin, begin + n, &d->work[member]);
-            finished += n;
         }
-        team_finish(d->team, &d->done_items[p], finished, total);
+        for (uint32_t i = 1; i < d->stages[s].n; i++)
+            run_items(pass, phase + i, 0, phase[i].items, work);
+        team_open(d->team, &meter->over);
     }
 }
 
@@ -99,9 +143,11 @@ int cpu_step(struct device *d, const struct step_params *params, uint64_t deadli
         }
     if (d->isolate)
         return run_isolated(d, params);
-    for (uint32_t p = 0; p < d->n_phases; p++) {
-        atomic_store_explicit(&d->next_item[p], 0, memory_order_relaxed);
-        atomic_store_explicit(&d->done_items[p], 0, memory_order_relaxed);
+    shape_stages(d, params);
+    for (uint32_t i = 0; i < d->n_stages; i++) {
+        atomic_store_explicit(&d->meters[i].next, 0, memory_order_relaxed);
+        atomic_store_explicit(&d->meters[i].done, 0, memory_order_relaxed);
+        atomic_store_explicit(&d->meters[i].over, 0, memory_order_relaxed);
     }
     team_run(d->team, run_member, &pass);
     return 0;

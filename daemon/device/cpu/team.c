@@ -73,15 +73,12 @@ void team_meet(struct team *team) {
     }
 }
 
-void team_finish(struct team *team, _Atomic uint32_t *done, uint32_t n, uint32_t total) {
-    uint32_t now = n ? atomic_fetch_add(done, n) + n : atomic_load(done);
-    if (now == total) {
-        if (n && atomic_load(&team->sleepers))
-            syscall(SYS_futex, done, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-        return;
-    }
-    while ((now = atomic_load(done)) != total)
-        wait_change(team, done, now);
+void team_open(struct team *team, _Atomic uint32_t *gate) {
+    change(team, gate);
+}
+
+void team_pass(struct team *team, _Atomic uint32_t *gate) {
+    wait_change(team, gate, 0);
 }
 
 static void *serve(void *arg) {

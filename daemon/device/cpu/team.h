@@ -25,8 +25,9 @@ void team_run(struct team *team, void (*fn)(void *arg, uint32_t member), void *a
 /* Inside fn: wait until every member has come here. */
 void team_meet(struct team *team);
 
-/* Inside fn: `n` more of the `total` pieces of common work, counted in *done, are finished; then
- * wait until all are.  A member that is late, and has taken none, holds nobody up. */
-void team_finish(struct team *team, _Atomic uint32_t *done, uint32_t n, uint32_t total);
+/* Inside fn: a gate is 0 until one member opens it; the others wait for that.  A member that comes
+ * late holds nobody up. */
+void team_open(struct team *team, _Atomic uint32_t *gate);
+void team_pass(struct team *team, _Atomic uint32_t *gate);
 
 #endif

@@ -10,7 +10,7 @@
 
 struct job {
     struct team *team;
-    _Atomic uint32_t next[PHASES], done[PHASES];
+    _Atomic uint32_t next[PHASES], done[PHASES], gate[PHASES];
     uint32_t seen[PHASES][ITEMS];
     _Atomic uint32_t early;
 };
@@ -27,7 +27,9 @@ static void work(void *arg, uint32_t member) {
             job->seen[p][i]++;
             finished++;
         }
-        team_finish(job->team, &job->done[p], finished, ITEMS);
+        if (finished && atomic_fetch_add(&job->done[p], finished) + finished == ITEMS)
+            team_open(job->team, &job->gate[p]);
+        team_pass(job->team, &job->gate[p]);
     }
 }
 
