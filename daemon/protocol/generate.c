@@ -361,12 +361,14 @@ static void prompt_done(void *arg) {
 /* Read the fields and find the model.  -1 with *failure filled. */
 static int generation_read(struct generation *g, struct failure *failure) {
     struct call *call = g->call;
-    const struct protocol_host *host = call_host(call);
-    const struct model_view *model = host->model(host->user);
+    /* Before the fields: some of them are read by the model's vocabulary. */
+    const struct model_view *model = call_model(call, NULL, failure);
+    if (!model)
+        return -1;
     g->doc = call->doc; /* the call may end while a thread reads it */
     call->doc = (struct json){0};
-    if (params_read(&g->params, call->method->kind, &g->doc, call->arguments,
-                    model ? model->tokenizer : NULL, failure))
+    if (params_read(&g->params, call->method->kind, &g->doc, call->arguments, model->tokenizer,
+                    failure))
         return -1;
     model = call_model(call, g->params.model, failure);
     if (!model)

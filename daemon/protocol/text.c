@@ -68,14 +68,14 @@ static void job_start(struct call *call, int (*work)(struct job *job),
     job->work = work;
     job->doc = call->doc; /* the call may end before the work does */
     call->doc = (struct json){0};
-    const struct model_view *model = host->model(host->user);
-    job->rc = params_read(&job->params, call->method->kind, &job->doc, call->arguments,
-                          model ? model->tokenizer : NULL, &job->failure);
-    if (!job->rc) {
+    const struct model_view *model = call_model(call, NULL, &job->failure);
+    if (model && params_read(&job->params, call->method->kind, &job->doc, call->arguments,
+                             model->tokenizer, &job->failure))
+        model = NULL;
+    if (model)
         model = call_model(call, job->params.model, &job->failure);
-        job->rc = model ? 0 : -1;
-    }
-    if (job->rc) {
+    if (!model) {
+        job->rc = -1;
         job_done(job);
         return;
     }

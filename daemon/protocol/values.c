@@ -213,6 +213,8 @@ int read_logit_bias(struct params *params, const struct field_place *place, cons
                     struct failure *failure) {
     size_t n;
     const bool list = cJSON_IsArray(value);
+    if (!params->tokenizer)
+        return failure_set(failure, ERROR_NO_MODEL, NULL, "no model is loaded");
     if ((!list && !cJSON_IsObject(value)) || json_numbers(params->doc, value, &n))
         return bad(failure, place, "an object, or a list of [token, bias]");
     for (const cJSON *item = value->child; item; item = item->next) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes of a client, in pieces, into the real server around a fake host.
  *
- * The first byte chooses how the rest is cut and how the client ends: it half-closes and reads to
- * the end, or leaves in the middle.  What comes back must be lines of JSON or HTTP, and afterwards
- * nothing may be left over. */
+ * The first byte chooses how the rest is cut, whether a model is there, and how the client ends: it
+ * half-closes and reads to the end, or leaves in the middle.  What comes back must be lines of JSON
+ * or HTTP, and afterwards nothing may be left over. */
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -83,6 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         start();
     const size_t step = 1u << (data[0] & 7) * 2;
     const bool leave = data[0] & 8;
+    f.fake.no_model = data[0] & 32;
+    f.fake.state =
+        f.fake.no_model ? data[0] & 64 ? SERVICE_LOADING : SERVICE_NO_MODEL : SERVICE_READY;
     MUST(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair));
     MUST(!server_add(f.server, pair[1], data[0] & 16, NULL));
     bool open = true;

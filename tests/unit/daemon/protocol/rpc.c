@@ -182,10 +182,23 @@ static void without_a_model_it_says_so(void) {
     expect(http(&f, "GET", "/health", NULL), " 503 ", "\"name\": \"no_model\"");
     expect(http(&f, "POST", "/v1/completions", "{\"prompt\": \"x\"}"), " 503 ", "no_model");
     expect(http(&f, "POST", "/tokenize", "{\"content\": \"x\"}"), " 503 ", "no_model");
+    /* Whatever else is wrong or needs a vocabulary. */
+    static const char *const fields[] = {"\"logit_bias\": [[\"a\", 1]]",
+                                         "\"logit_bias\": {\"1\": 1}", "\"n_probs\": 5",
+                                         "\"model\": \"other\"", "\"zip\": 1"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"prompt\": \"x\", %s}", fields[i]);
+        expect(http(&f, "POST", "/completion", body), " 503 ", "\"name\": \"no_model\"");
+        expect(rpc(&f, "chat", body), "-32021", "no_model");
+        expect(rpc(&f, "tokenize", body), "-32021", "no_model");
+    }
     expect(http(&f, "GET", "/v1/models", NULL), " 200 ", "\"data\": []");
     expect(http(&f, "GET", "/octarc/v1/status", NULL), " 200 ", "\"model\": null");
     f.fake.state = SERVICE_LOADING;
     expect(http(&f, "GET", "/health", NULL), " 503 ", "\"message\": \"Loading model\"");
+    expect(http(&f, "POST", "/completion", "{\"prompt\": \"x\", \"logit_bias\": [[\"a\", 1]]}"),
+           " 503 ", "\"name\": \"loading\"");
     f.fake.no_model = false; /* described already, its weights are still being read */
     expect(http(&f, "GET", "/health", NULL), " 503 ", "\"message\": \"Loading model\"");
     f.fake.state = SERVICE_RECOVERING;
