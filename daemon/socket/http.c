@@ -32,6 +32,7 @@ struct exchange {
     bool too_big;
     bool dispatched, suspended;
     bool answered, streaming, ended, queued;
+    bool over; /* nothing more of the stream is taken: the tick cuts the connection */
     bool dead; /* the client is gone or was cut */
     struct call *call;
     unsigned status;
@@ -79,15 +80,21 @@ static void on_stream(void *user) {
     resume(x);
 }
 
+/* The one who speaks goes on using its call, so it is not cut from in here. */
+static void give_up(struct exchange *x) {
+    x->over = true;
+    resume(x);
+}
+
 static void on_data(void *user, const char *bytes, size_t n) {
     struct exchange *x = user;
     struct server *server = x->conn->server;
-    if (x->dead)
+    if (x->dead || x->over)
         return;
     /* A chunk may be larger than the limit, so the last one does not count. */
     if (conn_too_slow(x->conn, waiting(x), x->last)) {
         server->counts.slow++;
-        conn_cut(x->conn);
+        give_up(x);
         return;
     }
     if (waiting(x) == 0) {
@@ -95,7 +102,7 @@ static void on_data(void *user, const char *bytes, size_t n) {
         x->conn->progress_ms = server_now_ms(server);
     }
     if (buffer_append(&x->out, bytes, n)) {
-        conn_cut(x->conn);
+        give_up(x);
         return;
     }
     x->last = n;
@@ -116,7 +123,7 @@ static const struct http_out http_out = {on_answer, on_stream, on_data, on_end};
 static ssize_t read_answer(void *cls, uint64_t pos, char *buffer, size_t max) {
     struct exchange *x = cls;
     (void)pos;
-    if (x->dead)
+    if (x->dead || x->over)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     const size_t n = waiting(x) < max ? waiting(x) : max;
     if (n > 0) {
@@ -458,6 +465,10 @@ void http_check(struct conn *conn, uint64_t now_ms) {
     const uint64_t age = now_ms - conn->since_ms;
     if (conn->cut)
         return;
+    if (x && x->over) {
+        conn_cut(conn);
+        return;
+    }
     if (x && conn->phase == PHASE_ANSWER) {
         if (is_slow(conn, x, now_ms)) {
             conn->server->counts.slow++;

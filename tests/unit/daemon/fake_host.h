@@ -8,6 +8,7 @@
  *   "fail"               one token, then -ENODEV
  *   "hang"               nothing
  *   "flood"              4096 letters at each token, without end
+ *   "late"               as anything else, but nothing in the first 400 ms
  *   "long"               -EINVAL, as a prompt that exceeds the context
  *   "full"               -EOVERFLOW, as a full queue
  *   anything else        "abcdefghij", again and again, 20 tokens, then ends (eos) */
@@ -176,7 +177,7 @@ struct request {
     struct request_spec spec;
     struct request_events events;
     void *user;
-    uint64_t id;
+    uint64_t id, born_ms;
     char script[8];
     uint32_t made[CHOICES_MAX];
     bool over[CHOICES_MAX], cancelled;
@@ -247,7 +248,8 @@ static void fake_choice(struct request *r, uint32_t c) {
         fake_over(r, c, FINISH_CANCELLED);
         return;
     }
-    if (!strncmp(r->script, "hang", 4))
+    const uint64_t age_ms = uv_now(r->scheduler->timer.loop) - r->born_ms;
+    if (!strncmp(r->script, "hang", 4) || (!strncmp(r->script, "late", 4) && age_ms < 400))
         return;
     if (r->spec.prompt_logprobs && r->made[c] == 0) {
         float logprobs[256];
@@ -317,6 +319,7 @@ int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
     r->events = *events;
     r->user = user;
     r->id = ++s->n;
+    r->born_ms = uv_now(s->timer.loop);
     for (size_t i = 0; i < 7 && i < spec->n_tokens; i++)
         r->script[i] = (char)spec->tokens[i];
     const bool too_long = !strncmp(r->script, "long", 4), full = !strncmp(r->script, "full", 4);

@@ -282,6 +282,45 @@ static void a_client_that_does_not_read_loses_its_own_request_only(void) {
     fake_server_stop(&f);
 }
 
+/* The limit is met while a choice says its end, which is several chunks and the stream's end. */
+static void a_client_that_reads_no_end_is_cut(void) {
+    static const char *const mores[] = {"\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5",
+                                        "\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5, "
+                                        "\"stream_options\": {\"include_usage\": true}",
+                                        "\"max_tokens\": 20, \"n\": 16, \"logprobs\": 5"};
+    for (size_t i = 0; i < 3; i++)
+        for (int framing = 0; framing < 2; framing++) {
+            fake_server_init(&f);
+            f.limits.output_hard_bytes = 1000;
+            fake_server_start(&f);
+            struct buffer body = {0}, line = {0};
+            buffer_printf(&body, "{\"stream\": true, %s, \"prompt\": [", mores[i]);
+            for (int k = 0; k < 64; k++)
+                buffer_printf(&body, "%s\"%s%0200d\"", k ? ", " : "", k % 2 ? "late" : "x", k);
+            buffer_append(&body, "]}", 3);
+            const int fd = fake_connect(&f);
+            if (framing == 0)
+                post(fd, "/v1/completions", body.bytes);
+            else
+                buffer_printf(&line,
+                              "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", "
+                              "\"params\": %s}\n",
+                              body.bytes);
+            if (framing == 1)
+                put(fd, line.bytes);
+            CHECK(submitted(64));
+            usleep(600000); /* the late ones have ended, and nobody reads */
+            char *reply = get(fd, NULL, 5000);
+            HAS_NOT(reply, "[DONE]");
+            HAS_NOT(reply, "\"done\"");
+            free(reply);
+            close(fd);
+            buffer_finish(&body);
+            buffer_finish(&line);
+            fake_server_stop(&f);
+        }
+}
+
 static void a_stream_that_stays_behind_is_cut_after_its_time(void) {
     short_limits();
     f.limits.output_hard_bytes = 1u << 30;
@@ -523,6 +562,7 @@ CHECK_MAIN(T(a_connection_is_kept_and_requests_may_be_pipelined), T(another_firs
            T(a_waiting_stream_says_that_it_lives_and_is_not_cut),
            T(a_client_that_leaves_cancels_its_requests), T(a_half_closed_client_gets_its_answer),
            T(a_client_that_does_not_read_loses_its_own_request_only),
+           T(a_client_that_reads_no_end_is_cut),
            T(a_stream_that_stays_behind_is_cut_after_its_time),
            T(many_small_requests_pause_a_client_that_does_not_read),
            T(a_hundred_connections_are_served_at_once),
