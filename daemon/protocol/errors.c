@@ -17,13 +17,13 @@ const struct error_info error_infos[ERROR_COUNT] = {
     [ERROR_PROMPT_TOO_LONG] = {"prompt_too_long", 400, -32011, "invalid_request_error"},
     [ERROR_NOT_FOUND] = {"not_found", 404, -32012, "not_found_error"},
     [ERROR_NOT_PERMITTED] = {"not_permitted", 403, -32013, "permission_error"},
-    [ERROR_NOT_SUPPORTED] = {"not_supported", 501, -32014, "not_supported_error"},
+    [ERROR_NOT_SUPPORTED] = {"not_supported", 400, -32014, "not_supported_error"},
     [ERROR_OVERLOADED] = {"overloaded", 429, -32020, "unavailable_error"},
     [ERROR_NO_MODEL] = {"no_model", 503, -32021, "unavailable_error"},
     [ERROR_LOADING] = {"loading", 503, -32022, "unavailable_error"},
     [ERROR_DRAINING] = {"draining", 503, -32023, "unavailable_error"},
     [ERROR_NO_DEVICE] = {"no_device", 503, -32024, "unavailable_error"},
-    [ERROR_CANCELLED] = {"cancelled", 409, -32025, "server_error"},
+    [ERROR_CANCELLED] = {"cancelled", 499, -32025, "server_error"},
     [ERROR_FAILED] = {"failed", 500, -32000, "server_error"},
 };
 
