@@ -105,6 +105,9 @@ void run_detokenize(struct call *call);
 void run_apply_template(struct call *call);
 void run_generate(struct call *call); /* complete, chat, completion */
 
+/* A JSON-RPC id as it is sent back, the same text for the same id; the caller frees it.  NULL: no
+ * memory. */
+char *rpc_id_text(const struct cJSON *id);
 /* The call of that rpc id on the same connection, or NULL. */
 struct call *rpc_find(struct call *asker, const struct cJSON *id);
 

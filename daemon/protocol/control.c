@@ -96,6 +96,20 @@ static bool parse_request_id(const struct params *params, uint64_t *id) {
     return !errno && !*end;
 }
 
+/* As it was asked for. */
+static void write_asked_id(struct writer *w, const struct params *params) {
+    char *text = params->rpc_id ? rpc_id_text(params->rpc_id) : NULL;
+    if (text)
+        write_raw(w, text, strlen(text));
+    else if (params->rpc_id)
+        w->rc = -ENOMEM;
+    else if (params->id)
+        write_string(w, params->id);
+    else
+        write_int(w, params->id_number);
+    free(text);
+}
+
 void run_cancel(struct call *call) {
     const struct protocol_host *host = call_host(call);
     struct params params;
@@ -108,23 +122,21 @@ void run_cancel(struct call *call) {
     const bool by_number = parse_request_id(&params, &id);
     struct call *found = find_call(call, &params);
     struct scheduler *scheduler = host->scheduler(host->user);
-    const uint32_t uid = call->peer.role == ROLE_ADMIN ? 0 : call->peer.uid;
+    const bool anyone = call->peer.role == ROLE_ADMIN;
     if (!params.rpc_id && !params.id && params.id_number < 0)
         failure_set(&failure, ERROR_BAD_FIELD, "id", "'id' is missing");
     else
         failure_set(&failure, ERROR_NOT_FOUND, "id", "no such request of yours is under way");
     if (found && found->cancel) {
         found->cancel(found);
-    } else if (!by_number || !scheduler || scheduler_cancel(scheduler, id, uid)) {
+    } else if (!by_number || !scheduler ||
+               scheduler_cancel(scheduler, id, call->peer.uid, anyone)) {
         call_fail(call, &failure);
         return;
     }
     write_open(&w, '{');
     write_key(&w, "id");
-    if (params.id)
-        write_string(&w, params.id);
-    else
-        write_int(&w, params.id_number);
+    write_asked_id(&w, &params);
     write_key_bool(&w, "cancelled", true);
     write_close(&w, '}');
     call_answer(call, &out, w.rc);

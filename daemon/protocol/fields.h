@@ -14,6 +14,8 @@
 struct cJSON;
 struct tokenizer;
 
+#define INTEGER_TOP 9007199254740992.0 /* 2^53: a JSON number beyond it may stand for another */
+
 /* Which requests know a field; the kind of a method. */
 enum kind {
     KIND_NONE = 0,

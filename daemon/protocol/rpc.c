@@ -2,6 +2,8 @@
 /* JSON-RPC 2.0, one text a line: envelopes, batches, notifications. */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,9 +133,20 @@ static void rpc_end(struct call *call) {
 
 const struct sink rpc_sink = {rpc_answer, rpc_fail, rpc_stream, rpc_chunk, rpc_end};
 
+char *rpc_id_text(const cJSON *id) {
+    char text[40];
+    if (!cJSON_IsNumber(id))
+        return cJSON_PrintUnformatted(id);
+    /* cJSON prints 15 digits where those read back almost the same, which is another id. */
+    const double x = id->valuedouble;
+    const bool whole = x == floor(x) && fabs(x) <= INTEGER_TOP;
+    snprintf(text, sizeof text, whole ? "%.0f" : "%.17g", x == 0 ? 0.0 : x);
+    return strdup(text);
+}
+
 struct call *rpc_find(struct call *asker, const cJSON *id) {
     struct call *found = NULL;
-    char *text = asker->session ? cJSON_PrintUnformatted(id) : NULL;
+    char *text = asker->session ? rpc_id_text(id) : NULL;
     for (struct call *call = asker->protocol->calls; text && call && !found; call = call->next)
         if (call != asker && call->session == asker->session && call->rpc_id &&
             !strcmp(call->rpc_id, text))
@@ -147,9 +160,8 @@ static int read_envelope(struct call *call, struct failure *failure) {
     const cJSON *root = call->doc.root;
     const cJSON *id = cJSON_GetObjectItemCaseSensitive(root, "id");
     const bool id_fits = !id || cJSON_IsString(id) || cJSON_IsNumber(id) || cJSON_IsNull(id);
-    call->rpc_id = cJSON_IsObject(root) && !id
-                       ? NULL
-                       : (id && id_fits ? cJSON_PrintUnformatted(id) : strdup("null"));
+    call->rpc_id =
+        cJSON_IsObject(root) && !id ? NULL : (id && id_fits ? rpc_id_text(id) : strdup("null"));
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(root, "jsonrpc");
     const cJSON *method = cJSON_GetObjectItemCaseSensitive(root, "method");
     const cJSON *params = cJSON_GetObjectItemCaseSensitive(root, "params");
@@ -168,9 +180,9 @@ static int read_envelope(struct call *call, struct failure *failure) {
             call->rpc_id = strdup("null");
         return failure_set(failure, ERROR_BAD_REQUEST, NULL, "%s", wrong);
     }
-    if (params && !cJSON_IsObject(params))
+    if (params && !cJSON_IsObject(params) && !cJSON_IsNull(params))
         return failure_set(failure, ERROR_BAD_FIELD, "params", "'params' must be an object");
-    call->arguments = params;
+    call->arguments = cJSON_IsNull(params) ? NULL : params;
     call->method = method_find(method->valuestring);
     if (!call->method)
         return failure_set(failure, ERROR_UNKNOWN_METHOD, NULL, "no such method: '%.200s'",

@@ -141,9 +141,9 @@ void request_abandon(struct request *r) {
     scheduler_leave(s);
 }
 
-int scheduler_cancel(struct scheduler *s, uint64_t id, uint32_t uid) {
+int scheduler_cancel(struct scheduler *s, uint64_t id, uint32_t uid, bool anyone) {
     for (struct request *r = s->first; r; r = r->next)
-        if (!r->gone && r->id == id && (uid == 0 || uid == r->spec.uid)) {
+        if (!r->gone && r->id == id && (anyone || uid == r->spec.uid)) {
             scheduler_enter(s);
             request_end_all(r, FINISH_CANCELLED, 0, NULL);
             scheduler_pump(s, s->now_ns);

@@ -128,8 +128,8 @@ int scheduler_submit(struct scheduler *scheduler, const struct request_spec *spe
 uint64_t request_id(const struct request *request); /* shown as "req-<id>" */
 /* The client is gone: no further event is sent, not even end. */
 void request_abandon(struct request *request);
-/* Ends it as FINISH_CANCELLED, with events.  -ENOENT. uid 0 may cancel anyone's. */
-int scheduler_cancel(struct scheduler *scheduler, uint64_t id, uint32_t uid);
+/* Ends it as FINISH_CANCELLED, with events.  -ENOENT: none of this uid, or with `anyone` none. */
+int scheduler_cancel(struct scheduler *scheduler, uint64_t id, uint32_t uid, bool anyone);
 
 /* News from the engine of `generation` (service/ calls these). */
 void scheduler_engine_ready(struct scheduler *scheduler, uint64_t generation, uint64_t now_ns);

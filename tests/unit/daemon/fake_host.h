@@ -7,6 +7,7 @@
  *   "utf8"               "é€" in single bytes, again and again
  *   "fail"               one token, then -ENODEV
  *   "hang"               nothing
+ *   "alien"              nothing, and the request is another uid's
  *   "flood"              4096 letters at each token, without end
  *   "late"               as anything else, but nothing in the first 400 ms
  *   "long"               -EINVAL, as a prompt that exceeds the context
@@ -249,7 +250,8 @@ static void fake_choice(struct request *r, uint32_t c) {
         return;
     }
     const uint64_t age_ms = uv_now(r->scheduler->timer.loop) - r->born_ms;
-    if (!strncmp(r->script, "hang", 4) || (!strncmp(r->script, "late", 4) && age_ms < 400))
+    if (!strncmp(r->script, "hang", 4) || !strncmp(r->script, "alien", 5) ||
+        (!strncmp(r->script, "late", 4) && age_ms < 400))
         return;
     if (r->spec.prompt_logprobs && r->made[c] == 0) {
         float logprobs[256];
@@ -333,6 +335,8 @@ int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
     s->counts.accepted++;
     s->submitted++;
     uv_timer_start(&s->timer, fake_step, s->ms, s->ms);
+    if (!strncmp(r->script, "alien", 5))
+        r->spec.uid = spec->uid + 1;
     *request = r;
     return 0;
 }
@@ -343,9 +347,9 @@ void request_abandon(struct request *r) {
     r->scheduler->abandoned++;
     fake_remove(r);
 }
-int scheduler_cancel(struct scheduler *s, uint64_t id, uint32_t uid) {
+int scheduler_cancel(struct scheduler *s, uint64_t id, uint32_t uid, bool anyone) {
     for (struct request *r = s->requests; r; r = r->next)
-        if (r->id == id && (uid == 0 || uid == r->spec.uid)) {
+        if (r->id == id && (anyone || uid == r->spec.uid)) {
             r->cancelled = true;
             return 0;
         }

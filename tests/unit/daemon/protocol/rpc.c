@@ -71,6 +71,9 @@ static void unknown_paths_and_methods_are_named(void) {
     expect(rpc(&f, "status", "{\"zip\": 1}"), "-32602", "unknown field 'zip'");
     fake_server_stop(&f);
 }
+    expect(rpc(&f, "version", "null"), "\"result\": {\"version\"", NULL);
+    expect(rpc(&f, "complete", "null"), "-32602", "'prompt' is missing");
+    expect(rpc(&f, "cancel", "{\"id\": 1e300}"), "-32602", "\"param\": \"id\"");
 
 static void broken_lines_are_answered_and_the_connection_lives(void) {
     start();
@@ -166,6 +169,61 @@ static void requests_are_cancelled_by_each_of_their_ids(void) {
 
 static void a_user_may_not_do_what_an_administrator_may(void) {
     fake_server_init(&f);
+static void an_id_is_sent_back_as_it_came(void) {
+    static const struct {
+        const char *id, *back, *other;
+    } cases[] = {{"9007199254740991", "9007199254740991", "9007199254740990"},
+                 {"9007199254740992", "9007199254740992", "9007199254740991"},
+                 {"-9007199254740991", "-9007199254740991", "-9007199254740990"},
+                 {"123456789012345678e-2", "1234567890123456.8", "1234567890123456.5"},
+                 {"0.1", "0.10000000000000001", "0.10000000000000002"},
+                 {"1e3", "1000", "1001"},
+                 {"\"a\\u00e9\"", "\"a\xC3\xA9\"", "\"b\""}};
+    start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[400], want[100];
+        const int fd = fake_connect(&f);
+        snprintf(line, sizeof line,
+                 "{\"jsonrpc\": \"2.0\", \"id\": %s, \"method\": \"complete\", \"params\": "
+                 "{\"prompt\": \"hang\"}}\n"
+                 "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"cancel\", \"params\": "
+                 "{\"rpc_id\": %s}}\n",
+                 cases[i].id, cases[i].other);
+        put(fd, line);
+        expect(get(fd, "\n", 2000), "\"id\": 1, \"error\"", "not_found");
+        snprintf(line, sizeof line,
+                 "{\"jsonrpc\": \"2.0\", \"id\": 2, \"method\": \"cancel\", \"params\": "
+                 "{\"rpc_id\": %s}}\n",
+                 cases[i].id);
+        put(fd, line);
+        char *reply = get(fd, "\"id\": 2", 2000);
+        snprintf(want, sizeof want, "\"id\": %s, \"error\": {\"code\": -32025", cases[i].back);
+        HAS(reply, want);
+        snprintf(want, sizeof want, "\"result\": {\"id\": %s, \"cancelled\": true}", cases[i].back);
+        HAS(reply, want);
+        free(reply);
+        close(fd);
+    }
+    fake_server_stop(&f);
+}
+
+static void only_an_administrator_cancels_what_others_asked(void) {
+    for (int admin = 0; admin < 2; admin++) {
+        fake_server_init(&f);
+        f.user_only = !admin; /* root is a user on such a listener */
+        fake_server_start(&f);
+        const int fd = fake_connect(&f);
+        put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", \"params\": "
+                "{\"prompt\": \"alien\"}}\n{\"jsonrpc\": \"2.0\", \"id\": 2, \"method\": "
+                "\"version\"}\n");
+        free(get(fd, "\"id\": 2", 2000));
+        expect(rpc(&f, "cancel", "{\"id\": \"req-1\"}"), admin ? "\"cancelled\": true" : "-32012",
+               NULL);
+        close(fd);
+        fake_server_stop(&f);
+    }
+}
+
     f.user_only = true;
     fake_server_start(&f);
     expect(rpc(&f, "drill", "{\"fault\": \"lose\"}"), "-32013", "not_permitted");
@@ -227,6 +285,7 @@ static void at_most_64_requests_are_under_way_on_a_connection(void) {
 CHECK_MAIN(T(each_method_answers_on_both_framings), T(unknown_paths_and_methods_are_named),
            T(broken_lines_are_answered_and_the_connection_lives), T(batches_and_notifications),
            T(streams_are_notifications_and_interleave),
-           T(requests_are_cancelled_by_each_of_their_ids),
-           T(a_user_may_not_do_what_an_administrator_may), T(without_a_model_it_says_so),
-           T(at_most_64_requests_are_under_way_on_a_connection))
+           T(requests_are_cancelled_by_each_of_their_ids), T(an_id_is_sent_back_as_it_came),
+           T(only_an_administrator_cancels_what_others_asked),
+           T(a_user_may_not_do_what_an_administrator_may), T(the_kind_of_the_vocabulary_is_told),
+           T(without_a_model_it_says_so), T(at_most_64_requests_are_under_way_on_a_connection))

@@ -509,15 +509,19 @@ static void abandoned_and_cancelled_requests_leave_the_engine(void) {
     struct fake f = {0};
     make(&f, 8, 8);
     fake_start(&f);
-    struct client a = {.prompt = 1, .max = 50, .n_choices = 1}, b = a;
+    struct client a = {.prompt = 1, .max = 50, .n_choices = 1}, b = a, c = a;
     CHECK_EQ(submit(&f, &a, 7, true), 0);
     CHECK_EQ(submit(&f, &b, 7, true), 0);
-    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(b.request), 8), -ENOENT);
-    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(b.request), 7), 0);
+    CHECK_EQ(submit(&f, &c, 7, true), 0);
+    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(b.request), 8, false), -ENOENT);
+    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(b.request), 0, false), -ENOENT);
+    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(b.request), 7, false), 0);
     CHECK_EQ(b.ends, 1);
     CHECK_EQ(b.last[0].finish, FINISH_CANCELLED);
+    CHECK_EQ(scheduler_cancel(f.scheduler, request_id(c.request), 8, true), 0);
+    CHECK_EQ(c.last[0].finish, FINISH_CANCELLED);
     request_abandon(a.request);
-    CHECK(f.sequences[0].cancelled && f.sequences[1].cancelled);
+    CHECK(f.sequences[0].cancelled && f.sequences[1].cancelled && f.sequences[2].cancelled);
     while (f.n)
         fake_step(&f, 0);
     CHECK_EQ(a.ends + a.choice_ends[0], 0);
