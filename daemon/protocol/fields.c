@@ -50,7 +50,7 @@ static const struct field fields[] = {
     {"cache_prompt", GEN, F_BOOL, 0, 0, AT(cache_prompt), NULL},
     {"card", KIND_DRILL, F_INT, 0, CARDS_MAX - 1, AT(card), NULL},
     {"chat_template_kwargs", KIND_CHAT | KIND_TEMPLATE, F_READ, 0, 0, AT(template_kwargs),
-     read_object},
+     read_template_kwargs},
     {"content", KIND_TOKENIZE, F_STRING, 0, 0, AT(content), NULL},
     {"dry_allowed_length", GEN, IGNORED},
     {"dry_base", GEN, IGNORED},

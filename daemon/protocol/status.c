@@ -113,7 +113,8 @@ static void write_model(struct writer *w, const struct model_view *model) {
     write_key_string(w, "owned_by", "octarc");
     write_key(w, "meta");
     write_open(w, '{');
-    write_key_int(w, "vocab_type", 2); /* byte-level BPE, the one kind that is read */
+    /* llama.cpp's numbers: 1 SentencePiece, 2 byte-level BPE. */
+    write_key_int(w, "vocab_type", tokenizer_is_byte_level(model->tokenizer) ? 2 : 1);
     write_key_int(w, "n_vocab", tokenizer_n_vocab(model->tokenizer));
     write_key_int(w, "n_ctx", model->context);
     write_key_int(w, "n_ctx_train", model->params->n_ctx_train);

@@ -45,18 +45,26 @@ int read_id(struct params *params, const struct field_place *place, const cJSON 
         params->id = value->valuestring;
         return 0;
     }
-    if (!cJSON_IsNumber(value) || value->valuedouble < 0 ||
+    if (!cJSON_IsNumber(value) || value->valuedouble < 0 || value->valuedouble > INTEGER_TOP ||
         value->valuedouble != floor(value->valuedouble))
-        return bad(failure, place, "a string or a number");
+        return bad(failure, place, "a string or an integer between 0 and 2^53");
     params->id_number = (int64_t)value->valuedouble;
     return 0;
 }
 
-int read_object(struct params *params, const struct field_place *place, const cJSON *value,
-                struct failure *failure) {
+int read_template_kwargs(struct params *params, const struct field_place *place, const cJSON *value,
+                         struct failure *failure) {
+    static const char *const taken[] = {"messages", "bos_token", "eos_token",
+                                        "add_generation_prompt", "tools"};
     (void)params;
     if (!cJSON_IsObject(value))
         return bad(failure, place, "an object");
+    for (const cJSON *item = value->child; item; item = item->next)
+        for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+            if (!strcmp(item->string, taken[i]))
+                return failure_set(failure, ERROR_BAD_FIELD, place->name,
+                                   "'%s' must not set '%s', which the request or the model says",
+                                   place->name, taken[i]);
     *(const cJSON **)place->at = value;
     return 0;
 }
@@ -97,7 +105,8 @@ int read_response_format(struct params *params, const struct field_place *place,
 
 int read_seed(struct params *params, const struct field_place *place, const cJSON *value,
               struct failure *failure) {
-    if (cJSON_IsNumber(value) && value->valuedouble == floor(value->valuedouble)) {
+    if (cJSON_IsNumber(value) && value->valuedouble == floor(value->valuedouble) &&
+        fabs(value->valuedouble) <= INTEGER_TOP) {
         if (value->valuedouble >= 0)
             params->seed = (uint64_t)value->valuedouble;
         return 0; /* negative: keep the drawn one */
@@ -111,7 +120,7 @@ int read_seed(struct params *params, const struct field_place *place, const cJSO
             return 0;
         }
     }
-    return bad(failure, place, "an integer, or a string of digits below 2^64");
+    return bad(failure, place, "an integer up to 2^53, or a string of digits below 2^64");
 }
 
 static int add_stop(struct params *params, const struct field_place *place, const cJSON *value,
@@ -209,6 +218,13 @@ static int read_bias_pair(struct params *params, const struct field_place *place
     return rc;
 }
 
+/* A token's id as a key: the digits JSON writes integers with, nothing else.  -1: it is none. */
+static double key_id(const char *key) {
+    const size_t n = strspn(key, "0123456789");
+    const bool is_id = n > 0 && n <= 10 && !key[n] && (key[0] != '0' || n == 1);
+    return is_id ? strtod(key, NULL) : -1;
+}
+
 int read_logit_bias(struct params *params, const struct field_place *place, const cJSON *value,
                     struct failure *failure) {
     size_t n;
@@ -223,9 +239,8 @@ int read_logit_bias(struct params *params, const struct field_place *place, cons
                 return -1;
             continue;
         }
-        char *end;
-        const double id = item->string[0] ? (double)strtoll(item->string, &end, 10) : -1;
-        if (id < 0 || *end || !cJSON_IsNumber(item))
+        const double id = key_id(item->string);
+        if (id < 0 || !cJSON_IsNumber(item))
             return bad(failure, place, "an object of token ids and numbers");
         if (add_bias(params, place, id, item->valuedouble, failure))
             return -1;

@@ -16,6 +16,7 @@ typedef int field_reader(struct params *params, const struct field_place *place,
                          const struct cJSON *value, struct failure *failure);
 
 field_reader read_count_of_logprobs, read_false, read_id, read_logit_bias, read_no_suffix,
-    read_object, read_response_format, read_seed, read_stop, read_stream_options, read_unsupported;
+    read_response_format, read_seed, read_stop, read_stream_options, read_template_kwargs,
+    read_unsupported;
 
 #endif

@@ -165,6 +165,10 @@ uint32_t tokenizer_n_vocab(const struct tokenizer *t) {
     return t->vocab.n;
 }
 
+bool tokenizer_is_byte_level(const struct tokenizer *t) {
+    return t->vocab.byte_level;
+}
+
 int32_t tokenizer_bos(const struct tokenizer *t) {
     return t->bos;
 }

@@ -29,6 +29,8 @@ int tokenizer_create(struct tokenizer **tokenizer, const struct gguf *gguf, stru
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *tokenizer);
+/* Whether it is a byte-level BPE ("gpt2"); else it is SentencePiece's kind ("llama"). */
+bool tokenizer_is_byte_level(const struct tokenizer *tokenizer);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer); /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *tokenizer); /* -1: none */
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer);

@@ -34,12 +34,17 @@
 
 struct tokenizer {
     char bytes[256];
+    bool spm;
 };
 static struct tokenizer fake_tokenizer;
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *t) {
     (void)t;
     return FAKE_VOCAB;
+}
+
+bool tokenizer_is_byte_level(const struct tokenizer *t) {
+    return !t->spm;
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
@@ -330,13 +335,13 @@ int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
         return too_long ? err_set(err, -EINVAL, "the prompt has 9 tokens; the context holds 8")
                         : err_set(err, -EOVERFLOW, "1024 requests wait (max_queue)");
     }
+    if (!strncmp(r->script, "alien", 5))
+        r->spec.uid = spec->uid + 1;
     r->next = s->requests;
     s->requests = r;
     s->counts.accepted++;
     s->submitted++;
     uv_timer_start(&s->timer, fake_step, s->ms, s->ms);
-    if (!strncmp(r->script, "alien", 5))
-        r->spec.uid = spec->uid + 1;
     *request = r;
     return 0;
 }

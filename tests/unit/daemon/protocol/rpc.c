@@ -64,16 +64,18 @@ static void unknown_paths_and_methods_are_named(void) {
     start();
     expect(http(&f, "GET", "/nothing", NULL), " 404 ", "unknown_method");
     expect(http(&f, "GET", "/v1/completions", NULL), " 404 ", "this path takes POST");
+    expect(http(&f, "POST", "/v1/chat/completions", "{\"messages\": [], \"tools\": [{}]}"), " 400 ",
+           "not_supported");
     expect(http(&f, "GET", "/v1/models/other", NULL), " 404 ", "not_found");
     expect(rpc(&f, "nothing", NULL), "-32601", "no such method: 'nothing'");
     expect(rpc(&f, "complete", "[1]"), "-32602", "params");
     expect(rpc(&f, "complete", "{\"prompt\": \"x\", \"zip\": 1}"), "-32602", "\"param\": \"zip\"");
     expect(rpc(&f, "status", "{\"zip\": 1}"), "-32602", "unknown field 'zip'");
-    fake_server_stop(&f);
-}
     expect(rpc(&f, "version", "null"), "\"result\": {\"version\"", NULL);
     expect(rpc(&f, "complete", "null"), "-32602", "'prompt' is missing");
     expect(rpc(&f, "cancel", "{\"id\": 1e300}"), "-32602", "\"param\": \"id\"");
+    fake_server_stop(&f);
+}
 
 static void broken_lines_are_answered_and_the_connection_lives(void) {
     start();
@@ -167,8 +169,6 @@ static void requests_are_cancelled_by_each_of_their_ids(void) {
     fake_server_stop(&f);
 }
 
-static void a_user_may_not_do_what_an_administrator_may(void) {
-    fake_server_init(&f);
 static void an_id_is_sent_back_as_it_came(void) {
     static const struct {
         const char *id, *back, *other;
@@ -224,11 +224,21 @@ static void only_an_administrator_cancels_what_others_asked(void) {
     }
 }
 
+static void a_user_may_not_do_what_an_administrator_may(void) {
+    fake_server_init(&f);
     f.user_only = true;
     fake_server_start(&f);
     expect(rpc(&f, "drill", "{\"fault\": \"lose\"}"), "-32013", "not_permitted");
     expect(http(&f, "POST", "/octarc/v1/reload", NULL), " 403 ", "permission_error");
     expect(rpc(&f, "version", NULL), "\"result\"", NULL);
+    fake_server_stop(&f);
+}
+
+static void the_kind_of_the_vocabulary_is_told(void) {
+    fake_server_init(&f);
+    fake_tokenizer.spm = true;
+    fake_server_start(&f);
+    expect(http(&f, "GET", "/v1/models", NULL), " 200 ", "\"vocab_type\": 1");
     fake_server_stop(&f);
 }
 
