@@ -26,9 +26,10 @@ struct conn {
     enum conn_kind kind;
     enum conn_phase phase;
     struct peer peer;
-    bool refuse;  /* over max_connections: say so and close */
-    bool closing; /* to be freed by server_sweep() */
-    bool marked;  /* in server.marked */
+    bool refuse;      /* over max_connections: say so and close */
+    bool closing;     /* to be freed by server_sweep() */
+    bool marked;      /* in server.marked */
+    bool half_closed; /* the client sends no more */
     struct conn *next_marked;
     uint64_t since_ms;    /* when the phase began */
     uint64_t progress_ms; /* when the client last took a byte */
@@ -42,7 +43,6 @@ struct conn {
     size_t sent;    /* bytes of out that are gone */
     size_t last;    /* bytes of the last line */
     bool paused;    /* not read while too much output waits */
-    bool half_closed;
 
     struct exchange *exchange; /* HTTP: the request under way; NULL: none */
     bool cut;                  /* HTTP: shut down; MHD will close it */

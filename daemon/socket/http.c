@@ -181,8 +181,17 @@ static enum MHD_Result refuse(struct exchange *x, const char *name, const char *
 struct header {
     size_t lines, bytes, n_length, n_encoding;
     uint64_t length;
-    bool bad_length;
+    bool bad_length, bad_encoding, bad_name;
 };
+
+/* "Content-Length " with a blank is another name to libmicrohttpd, and the same one to others. */
+static bool is_name(const char *key) {
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    const char *c = key;
+    while (isalnum((unsigned char)*c) || (*c && strchr(marks, *c)))
+        c++;
+    return c > key && !*c;
+}
 
 static enum MHD_Result look_at_line(void *cls, enum MHD_ValueKind kind, const char *key,
                                     const char *value) {
@@ -190,8 +199,11 @@ static enum MHD_Result look_at_line(void *cls, enum MHD_ValueKind kind, const ch
     (void)kind;
     h->lines++;
     h->bytes += strlen(key) + (value ? strlen(value) : 0) + 4;
-    if (!strcasecmp(key, "Transfer-Encoding"))
+    h->bad_name |= !is_name(key);
+    if (!strcasecmp(key, "Transfer-Encoding")) {
         h->n_encoding++;
+        h->bad_encoding |= !value || strcasecmp(value, "chunked") != 0;
+    }
     if (strcasecmp(key, "Content-Length") != 0)
         return MHD_YES;
     h->n_length++;
@@ -207,12 +219,16 @@ static const char *judge_header(const struct server *server, const struct header
                                 const char **name, char message[128]) {
     const struct server_limits *limits = &server->limits;
     *name = "bad_request";
+    if (h->bad_name)
+        return "a header's name is empty or holds a blank or another character that none has";
     if (h->n_length > 1)
         return "more than one Content-Length";
     if (h->n_length && h->n_encoding)
         return "Content-Length with Transfer-Encoding";
     if (h->n_encoding > 1)
         return "more than one Transfer-Encoding";
+    if (h->bad_encoding)
+        return "the Transfer-Encoding is not \"chunked\"";
     if (h->bad_length)
         return "Content-Length is not a number";
     *name = "too_big";
@@ -248,6 +264,10 @@ static enum MHD_Result begin_exchange(struct server *server, struct MHD_Connecti
     char message[128];
     const char *name;
     MHD_get_connection_values(mhd, MHD_HEADER_KIND, look_at_line, &header);
+    /* The request's first line counts too. */
+    info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (info)
+        header.bytes = info->header_size;
     const char *wrong = judge_header(server, &header, &name, message);
     return wrong ? refuse(x, name, wrong) : MHD_YES;
 }
@@ -428,6 +448,7 @@ void http_events(struct conn *conn, uint32_t events) {
         http_cut(conn);
         return;
     }
+    conn->half_closed |= (events & EPOLLRDHUP) != 0;
     /* The next request begins to come.  MHD has not been run since, so what came is unread. */
     if ((events & EPOLLIN) && conn->phase == PHASE_IDLE && !ioctl(conn->fd, FIONREAD, &unread) &&
         unread > 0)
@@ -459,6 +480,13 @@ static bool is_slow(struct conn *conn, const struct exchange *x, uint64_t now_ms
     return conn->soft_ms && now_ms - conn->soft_ms >= limits->output_timeout_ms;
 }
 
+/* The client has ended in the middle of a request, of which MHD has all that will ever come. */
+static bool is_cut_short(const struct conn *conn) {
+    int unread = 0;
+    return conn->half_closed && (conn->phase == PHASE_HEADER || conn->phase == PHASE_BODY) &&
+           !conn->server->mhd_wanted && !ioctl(conn->fd, FIONREAD, &unread) && unread == 0;
+}
+
 void http_check(struct conn *conn, uint64_t now_ms) {
     const struct server_limits *limits = &conn->server->limits;
     struct exchange *x = conn->exchange;
@@ -476,6 +504,10 @@ void http_check(struct conn *conn, uint64_t now_ms) {
         } else {
             keep_alive(x, now_ms);
         }
+        return;
+    }
+    if (is_cut_short(conn)) {
+        conn_cut(conn);
         return;
     }
     if ((conn->phase == PHASE_HEADER && age >= limits->header_timeout_ms) ||

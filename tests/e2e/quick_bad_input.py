@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Bad input of every kind: one clear error that names what and where, and nothing else changes."""
+import contextlib
 import json
 import os
 import socket
@@ -260,25 +261,64 @@ def requests_that_are_too_big_are_refused_before_they_are_whole():
     unchanged(check)
 
 
+def exchange(data, half_close=False):
+    """Everything the service says to these bytes until it closes the connection."""
+    own, got = socket.socket(socket.AF_UNIX), b""
+    own.settimeout(20)
+    own.connect(daemon().socket)
+    with contextlib.suppress(BrokenPipeError):  # it was refused before it was whole
+        own.sendall(data)
+    if half_close:
+        own.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionResetError):
+        for more in iter(lambda: own.recv(65536), b""):
+            got += more
+    own.close()
+    return got
+
+
+@test
+def a_request_that_two_could_read_differently_is_refused():
+    body = b'{"content":"Hello"}'
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    length, encoding = b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked"
+
+    def request(lines, content):
+        return b"\r\n".join([b"POST /tokenize HTTP/1.1", b"Host: x", *lines, b"", content])
+
+    def check():
+        for lines, content in (([length], body), ([encoding], chunked)):
+            got = exchange(request([*lines, b"Connection: close"], content))
+            assert got.startswith(b"HTTP/1.1 200 ") and b'"tokens"' in got, got
+        for lines, content in (
+                ([length, length], body), ([length, b"Content-Length: 3"], body),
+                ([length, encoding], chunked), ([encoding, length], chunked),
+                ([encoding, encoding], chunked), ([length.replace(b":", b" :")], body),
+                ([length.replace(b":", b"\t:")], body), ([encoding.replace(b":", b" :")], chunked),
+                ([length, encoding.replace(b":", b" :")], body),
+                ([b"Transfer-Encoding: gzip, chunked"], chunked),
+                ([b"Transfer-Encoding: xchunked"], chunked),
+                ([b"Transfer-Encoding: identity"], body)):
+            got = exchange(request(lines, content) + b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert got.startswith(b"HTTP/1.1 400 "), (lines, got)
+            head, _, answer = got.partition(b"\r\n\r\n")
+            equal(json.loads(answer)["error"]["name"], "bad_request", lines)
+    unchanged(check)
+
+
 @test
 def http_that_is_not_http_is_refused():
     def check():
-        for data in (b"GET\r\n\r\n", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
-                     b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-                     b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-                     b"Transfer-Encoding: chunked\r\n\r\n{}",
-                     b"G" * 70000):
-            own = socket.socket(socket.AF_UNIX)
-            own.settimeout(60)
-            own.connect(daemon().socket)
-            try:
-                own.sendall(data)
-                own.shutdown(socket.SHUT_WR)
-                got = own.recv(65536)
-            except (BrokenPipeError, ConnectionResetError):
-                got = b""
-            assert got == b"" or got.split(b" ")[1][:1] == b"4", (data[:40], got[:200])
-            own.close()
+        equal(exchange(b"GET\r\n\r\n"), b"")
+        for data, status in ((b"GET /version\r\n\r\n", 400), (b"G" * 70000, 414),
+                             (b"GET /version HTTP/1.1\r\n\r\n", 400),
+                             (b"GET /version HTTP/1.1\r\nHost: x\r\nbad line\r\n\r\n", 400),
+                             (b"GET /version HTTP/9.0\r\nHost: x\r\n\r\n", 505)):
+            got = exchange(data)
+            equal(got.split(b" ")[1:2], [b"%d" % status], data[:40])
+        for data in (b"GET /version HTTP/1.1\r\nHo", b"POST /tokenize HTTP/1.1\r\nHost: x\r\n"
+                     b"Content-Length: 99\r\n\r\n{"):
+            equal(exchange(data, half_close=True), b"")
         for verb, path, status in (("GET", "/nowhere", 404), ("GET", "/v1/completions", 404),
                                    ("DELETE", "/health", 404), ("GET", "/v1/models/other", 404)):
             got, answer = daemon().http(verb, path)
