@@ -8,9 +8,14 @@
 #include "daemon/util/json.h"
 #include "daemon/util/utf8.h"
 
-static void put(struct writer *w, const char *bytes, size_t n) {
-    if (!w->rc)
-        w->rc = buffer_append(w->out, bytes, n);
+static inline void put(struct writer *w, const char *bytes, size_t n) {
+    struct buffer *out = w->out;
+    if (n > 0 && n <= out->capacity - out->n) { /* nearly always */
+        memcpy(out->bytes + out->n, bytes, n);
+        out->n += n;
+    } else if (!w->rc) {
+        w->rc = buffer_append(out, bytes, n);
+    }
 }
 
 static void begin_value(struct writer *w) {
@@ -59,9 +64,13 @@ void write_text(struct writer *w, const char *bytes, size_t n) {
     size_t plain = 0; /* where the run of bytes that need nothing begins */
     for (size_t i = 0; i < n;) {
         const unsigned char c = (unsigned char)bytes[i];
+        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+            i++;
+            continue;
+        }
         const size_t length = utf8_length(bytes + i, n - i);
         char escaped[8];
-        if (length > 0 && c >= 0x20 && c != '"' && c != '\\') {
+        if (length > 1) {
             i += length;
             continue;
         }
@@ -83,9 +92,58 @@ void write_string(struct writer *w, const char *text) {
         write_raw(w, "null", 4);
 }
 
+/* The digits of value before end; where they begin. */
+static char *digits_before(char *end, uint64_t value) {
+    do
+        *--end = (char)('0' + value % 10);
+    while (value /= 10);
+    return end;
+}
+
 void write_int(struct writer *w, int64_t value) {
-    char text[24];
-    write_raw(w, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)value));
+    char text[24], *end = text + sizeof text;
+    char *from = digits_before(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    if (value < 0)
+        *--from = '-';
+    write_raw(w, from, (size_t)(end - from));
+}
+
+/* What "%.<digits>g" makes of a float whose size is between 1e-4 and 1e6: bytes in text, or 0 when
+ * that does not surely read back as it.  An answer may hold the logarithms of a whole vocabulary at
+ * each token, and printing is most of what they cost. */
+static size_t format_float(char text[24], float value, int digits) {
+    static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+    static const double tenths[] = {1, 1e-1, 1e-2, 1e-3, 1e-4};
+    const double size = fabs((double)value);
+    int exponent = 0;
+    while (exponent < 5 && size >= tens[exponent + 1])
+        exponent++;
+    while (exponent > -4 && exponent <= 0 && size < tenths[-exponent])
+        exponent--;
+    int decimals = digits - 1 - exponent;
+    /* Exact, as a float has 24 bits and five to the twelfth 28: so it is rounded once. */
+    uint64_t scaled = (uint64_t)llrint(size * tens[decimals]);
+    const double back = (double)scaled / tens[decimals];
+    if ((float)(back * (1 + 0x1p-50)) != fabsf(value) ||
+        (float)(back * (1 - 0x1p-50)) != fabsf(value))
+        return 0;
+    while (decimals > 0 && scaled % 10 == 0) {
+        scaled /= 10;
+        decimals--;
+    }
+    char all[24], *end = all + sizeof all, *from = digits_before(end, scaled);
+    while (end - from <= decimals)
+        *--from = '0';
+    const size_t whole = (size_t)(end - from) - (size_t)decimals;
+    size_t n = 0;
+    if (value < 0)
+        text[n++] = '-';
+    memcpy(text + n, from, whole);
+    n += whole;
+    if (decimals > 0)
+        text[n++] = '.';
+    memcpy(text + n, from + whole, (size_t)decimals);
+    return n + (size_t)decimals;
 }
 
 void write_number(struct writer *w, double value) {
@@ -93,6 +151,15 @@ void write_number(struct writer *w, double value) {
     if (!isfinite(value)) {
         write_raw(w, "null", 4);
         return;
+    }
+    if (fabs(value) >= 1e-4 && fabs(value) < 1e6 && (double)(float)value == value) {
+        size_t length = format_float(text, (float)value, 7);
+        if (length == 0)
+            length = format_float(text, (float)value, 9);
+        if (length > 0) {
+            write_raw(w, text, length);
+            return;
+        }
     }
     /* The shortest of 7 and 9 digits gives every float back; a double of ours is a time. */
     int n = snprintf(text, sizeof text, "%.7g", value);
