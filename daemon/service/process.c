@@ -13,12 +13,17 @@
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
+/* Of what an engine says, before everyone else has a turn: one request may ask for the logarithms
+ * of a whole vocabulary at each token, and those take long to print. */
+#define TURN_NS 5000000u
+
 struct process {
     uint64_t number;
     struct spawner *spawner; /* borrowed */
     struct stream stream;
     uv_poll_t poll;
     uv_timer_t patience; /* with one that was killed */
+    uv_idle_t more;      /* runs while a turn ended before what was said: no poll tells of that */
     uint32_t n_handles;  /* not yet closed */
     int polled;          /* events */
     pid_t pid;
@@ -40,6 +45,8 @@ static void set_poll(struct process *g) {
         uv_poll_start(&g->poll, want, on_poll);
     else
         uv_poll_stop(&g->poll);
+    if (g->broken)
+        uv_idle_stop(&g->more);
 }
 
 static void on_patience(uv_timer_t *timer) {
@@ -70,11 +77,14 @@ static void break_channel(struct process *g) {
     kill_now(g);
 }
 
-/* Everything the engine has said so far. */
-static void read_all(struct process *g) {
+static void on_more(uv_idle_t *idle);
+
+/* What the engine has said so far, or as much of it as a turn takes. */
+static void read_messages(struct process *g, uint64_t turn_ns) {
+    const uint64_t begin = uv_hrtime();
     struct message msg;
-    int rc;
-    while (!(rc = stream_read(&g->stream, &msg))) {
+    int rc = 0;
+    while (!g->over && uv_hrtime() - begin < turn_ns && !(rc = stream_read(&g->stream, &msg))) {
         if (msg.type == MSG_HELLO && msg.hello.version != CHANNEL_VERSION) {
             log_error("generation %llu speaks version %u of the channel, this is version %u",
                       (unsigned long long)g->number, msg.hello.version, CHANNEL_VERSION);
@@ -86,28 +96,35 @@ static void read_all(struct process *g) {
         if (rc)
             break;
     }
+    if (g->over)
+        return;
     if (rc == -EPROTO)
         log_error("generation %llu said something that is not of the channel",
                   (unsigned long long)g->number);
-    if (rc != -EAGAIN)
+    if (rc == 0)
+        uv_idle_start(&g->more, on_more);
+    else
+        uv_idle_stop(&g->more);
+    if (rc && rc != -EAGAIN)
         break_channel(g);
+}
+
+static void on_more(uv_idle_t *idle) {
+    struct process *g = idle->data;
+    read_messages(g, TURN_NS);
+    set_poll(g);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int what) {
     struct process *g = poll->data;
-    if (status < 0) {
+    const int rc = status == 0 && (what & UV_WRITABLE) ? stream_flush(&g->stream) : status;
+    if (rc < 0 && rc != -EAGAIN) {
+        read_messages(g, UINT64_MAX); /* it is gone, but what it had said may not have been read */
         break_channel(g);
         return;
     }
-    if (what & UV_WRITABLE) {
-        const int rc = stream_flush(&g->stream);
-        if (rc < 0 && rc != -EAGAIN) {
-            break_channel(g);
-            return;
-        }
-    }
-    if (what & UV_READABLE)
-        read_all(g);
+    if ((what & UV_READABLE) && !uv_is_active((uv_handle_t *)&g->more))
+        read_messages(g, TURN_NS);
     set_poll(g);
 }
 
@@ -159,7 +176,7 @@ void process_report(struct process *g, const struct spawner_report *r) {
         return;
     }
     if (!g->broken)
-        read_all(g); /* its last words count */
+        read_messages(g, UINT64_MAX); /* its last words count */
     describe(g, r, why, sizeof why);
     process_leave(g, why);
 }
@@ -171,6 +188,7 @@ void process_leave(struct process *g, const char *why) {
     g->broken = true;
     set_poll(g);
     uv_close((uv_handle_t *)&g->patience, closed);
+    uv_close((uv_handle_t *)&g->more, closed);
     uv_close((uv_handle_t *)&g->poll, closed);
     g->events.gone(g->user, why);
 }
@@ -212,8 +230,9 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
         return err_set(err, rc, "cannot start an engine: %s", strerror(-rc));
     }
     uv_timer_init(loop, &g->patience);
-    g->poll.data = g->patience.data = g;
-    g->n_handles = 2;
+    uv_idle_init(loop, &g->more);
+    g->poll.data = g->patience.data = g->more.data = g;
+    g->n_handles = 3;
     set_poll(g);
     *process = g;
     return 0;
