@@ -32,8 +32,8 @@ struct conn {
     bool half_closed; /* the client sends no more */
     struct conn *next_marked;
     uint64_t since_ms;    /* when the phase began */
-    uint64_t progress_ms; /* when the client last took a byte */
-    uint64_t soft_ms;     /* since when more than output_soft_bytes wait; 0: not so */
+    uint64_t progress_ms; /* by server.chance_ms: when the client last took a byte */
+    uint64_t soft_ms;     /* … since when more than output_soft_bytes wait; 0: not so */
     struct conn *prev, *next;
 
     /* JSON lines */
@@ -62,8 +62,13 @@ struct server {
     uv_poll_t watch, mhd_poll;
     uv_timer_t tick, mhd_timer;
     uv_prepare_t prepare;
+    uv_check_t check;
     bool tick_runs;
     uint64_t tick_ms;
+    /* Time in which clients could have taken what is unsent: all that the loop slept, and of each
+     * turn at most TURN_MS, as nobody is sent anything while we compute.  Begins at 1. */
+    uint64_t chance_ms;
+    uint64_t asleep_ms, awake_ms; /* when the loop last went to sleep, and woke */
 
     struct listener *listeners;
     bool accept_paused;

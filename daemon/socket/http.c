@@ -99,7 +99,7 @@ static void on_data(void *user, const char *bytes, size_t n) {
     }
     if (waiting(x) == 0) {
         x->out.n = x->sent = 0;
-        x->conn->progress_ms = server_now_ms(server);
+        x->conn->progress_ms = server->chance_ms;
     }
     if (buffer_append(&x->out, bytes, n)) {
         give_up(x);
@@ -129,7 +129,7 @@ static ssize_t read_answer(void *cls, uint64_t pos, char *buffer, size_t max) {
     if (n > 0) {
         memcpy(buffer, x->out.bytes + x->sent, n);
         x->sent += n;
-        x->conn->progress_ms = server_now_ms(x->conn->server);
+        x->conn->progress_ms = x->conn->server->chance_ms;
         if (x->sent > 4 * BLOCK_BYTES && x->sent > x->out.n / 2 && x->streaming) {
             buffer_drop(&x->out, x->sent);
             x->sent = 0;
@@ -146,7 +146,7 @@ static enum MHD_Result queue_answer(struct exchange *x) {
     struct MHD_Response *response;
     unsigned status = x->status;
     x->queued = true;
-    x->conn->progress_ms = server_now_ms(x->conn->server);
+    x->conn->progress_ms = x->conn->server->chance_ms;
     if (x->streaming) {
         response =
             MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_answer, x, NULL);
@@ -467,7 +467,8 @@ static void keep_alive(struct exchange *x, uint64_t now_ms) {
         on_data(x, comment, sizeof comment - 1);
 }
 
-static bool is_slow(struct conn *conn, const struct exchange *x, uint64_t now_ms) {
+static bool is_slow(struct conn *conn, const struct exchange *x) {
+    const uint64_t now_ms = conn->server->chance_ms;
     const struct server_limits *limits = &conn->server->limits;
     /* A whole answer waits in one piece: only a client that takes nothing of it is slow. */
     const bool complete = x->queued && (!x->streaming || x->ended);
@@ -498,7 +499,7 @@ void http_check(struct conn *conn, uint64_t now_ms) {
         return;
     }
     if (x && conn->phase == PHASE_ANSWER) {
-        if (is_slow(conn, x, now_ms)) {
+        if (is_slow(conn, x)) {
             conn->server->counts.slow++;
             conn_cut(conn);
         } else {

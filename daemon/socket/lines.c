@@ -31,7 +31,7 @@ static void on_line(void *user, struct buffer *line) {
         conn->out = *line;
         *line = (struct buffer){0};
         conn->sent = 0;
-        conn->progress_ms = server_now_ms(conn->server);
+        conn->progress_ms = conn->server->chance_ms;
         conn_mark(conn);
     } else if (buffer_append(&conn->out, line->bytes, line->n)) {
         conn_cut(conn);
@@ -151,7 +151,7 @@ void lines_flush(struct conn *conn) {
             return;
         }
         conn->sent += (size_t)n;
-        conn->progress_ms = server_now_ms(conn->server);
+        conn->progress_ms = conn->server->chance_ms;
     }
     if (waiting(conn) == 0) {
         buffer_finish(&conn->out);
@@ -190,16 +190,17 @@ bool lines_busy(const struct conn *conn) {
 
 void lines_check(struct conn *conn, uint64_t now_ms) {
     const struct server_limits *limits = &conn->server->limits;
+    const uint64_t chance_ms = conn->server->chance_ms;
     if (waiting(conn) <= limits->output_soft_bytes)
         conn->soft_ms = 0;
     else if (!conn->soft_ms)
-        conn->soft_ms = now_ms;
+        conn->soft_ms = chance_ms;
     /* A whole answer may take its time as long as it moves; what goes on must be kept up with. */
     const bool goes_on = rpc_session_pending(conn->rpc) > 0;
     const bool slow =
-        goes_on && conn->soft_ms && now_ms - conn->soft_ms >= limits->output_timeout_ms;
+        goes_on && conn->soft_ms && chance_ms - conn->soft_ms >= limits->output_timeout_ms;
     const bool stuck =
-        waiting(conn) > 0 && !goes_on && now_ms - conn->progress_ms >= limits->output_timeout_ms;
+        waiting(conn) > 0 && !goes_on && chance_ms - conn->progress_ms >= limits->output_timeout_ms;
     if (slow || stuck) {
         conn->server->counts.slow++;
         conn_cut(conn);

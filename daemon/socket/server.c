@@ -17,7 +17,8 @@
 #define ACCEPT_PAUSE_MS 100 /* after EMFILE and its like */
 #define REFUSING_MAX    64  /* connections over the limit that are told so; more are just closed */
 #define REFUSE_MS       1000
-#define TAKE_MS         250 /* in which a client that reads takes a byte */
+#define TAKE_MS         250 /* in which a client that reads takes a byte … */
+#define TURN_MS         10  /* … of which a turn of the loop counts for so much at most */
 #define EVENTS          64
 #define EVENT_TURNS     64 /* what is left then wakes the loop again */
 
@@ -72,7 +73,7 @@ void conn_close(struct conn *conn) {
 bool conn_too_slow(const struct conn *conn, size_t waiting, size_t last) {
     const struct server *server = conn->server;
     return waiting > server->limits.output_hard_bytes + last &&
-           (waiting > REPLY_BYTES_MAX || server_now_ms(server) - conn->progress_ms >= TAKE_MS);
+           (waiting > REPLY_BYTES_MAX || server->chance_ms - conn->progress_ms >= TAKE_MS);
 }
 
 void conn_cut(struct conn *conn) {
@@ -129,7 +130,7 @@ int server_add(struct server *server, int fd, bool admin_allowed, struct err *er
     conn->refuse = over;
     server->n_refusing += over;
     conn_phase(conn, PHASE_FIRST);
-    conn->progress_ms = conn->since_ms;
+    conn->progress_ms = server->chance_ms;
     peer_read(server, fd, admin_allowed, &conn->peer);
     conn->next = server->conns;
     if (conn->next)
@@ -284,9 +285,24 @@ static void server_sweep(struct server *server) {
     protocol_settle(server->protocol);
 }
 
+static uint64_t clock_ms(void) {
+    return uv_hrtime() / 1000000;
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
     struct server *server = prepare->data;
+    const uint64_t turn_ms = clock_ms() - server->awake_ms;
+    server->chance_ms += turn_ms < TURN_MS ? turn_ms : TURN_MS;
     server_sweep(server);
+    server->asleep_ms = clock_ms();
+}
+
+/* The loop's time is that of its waking: what its polls found has been done since. */
+static void on_check(uv_check_t *check) {
+    struct server *server = check->data;
+    server->awake_ms = server_now_ms(server);
+    if (server->awake_ms > server->asleep_ms)
+        server->chance_ms += server->awake_ms - server->asleep_ms;
 }
 
 static bool conn_busy(const struct conn *conn) {
@@ -317,6 +333,7 @@ static void finish_closing(struct server *server) {
     uv_close((uv_handle_t *)&server->tick, on_handle_closed);
     uv_close((uv_handle_t *)&server->mhd_timer, on_handle_closed);
     uv_close((uv_handle_t *)&server->prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&server->check, on_handle_closed);
 }
 
 static void check_conn(struct conn *conn, uint64_t now_ms) {
@@ -378,16 +395,20 @@ static int start_handles(struct server *server) {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     int rc = info ? 0 : -EIO;
     server->watch.data = server->mhd_poll.data = server->tick.data = server;
-    server->mhd_timer.data = server->prepare.data = server;
+    server->mhd_timer.data = server->prepare.data = server->check.data = server;
+    server->chance_ms = 1;
+    server->awake_ms = clock_ms();
     rc = rc ? rc : uv_poll_init(server->loop, &server->watch, server->epoll_fd);
     rc = rc ? rc : uv_poll_init(server->loop, &server->mhd_poll, info->epoll_fd);
     if (rc)
         return rc;
-    server->open_handles = 5;
+    server->open_handles = 6;
     uv_timer_init(server->loop, &server->tick);
     uv_timer_init(server->loop, &server->mhd_timer);
     uv_prepare_init(server->loop, &server->prepare);
     uv_prepare_start(&server->prepare, on_prepare);
+    uv_check_init(server->loop, &server->check);
+    uv_check_start(&server->check, on_check);
     uv_poll_start(&server->watch, UV_READABLE, on_watch);
     uv_poll_start(&server->mhd_poll, UV_READABLE, on_mhd);
     return 0;

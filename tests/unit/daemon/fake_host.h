@@ -9,6 +9,7 @@
  *   "hang"               nothing
  *   "alien"              nothing, and the request is another uid's
  *   "flood"              4096 letters at each token, without end
+ *   "block"              1 MiB of letters at each token, which hold the loop up for 300 ms
  *   "late"               as anything else, but nothing in the first 400 ms
  *   "long"               -EINVAL, as a prompt that exceeds the context
  *   "full"               -EOVERFLOW, as a full queue
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "daemon/protocol/protocol.h"
@@ -227,7 +229,7 @@ static void fake_over(struct request *r, uint32_t c, enum finish finish) {
 }
 
 static void fake_token(struct request *r, uint32_t c, unsigned char byte) {
-    static char many[4096];
+    static char many[1 << 20];
     const size_t k = r->n_held[c]++;
     r->held[c][k] = (char)byte;
     r->held_tokens[c][k] =
@@ -242,8 +244,13 @@ static void fake_token(struct request *r, uint32_t c, unsigned char byte) {
     if (k + 1 < want)
         return;
     memset(many, 'a', sizeof many);
-    const bool flood = !strncmp(r->script, "flood", 5);
-    r->events.text(r->user, c, flood ? many : r->held[c], flood ? sizeof many : want,
+    const bool flood = !strncmp(r->script, "flood", 5), block = !strncmp(r->script, "block", 5);
+    if (block)
+        usleep(300000);
+    r->events.text(r->user, c, flood || block ? many : r->held[c],
+                   block   ? sizeof many
+                   : flood ? 4096
+                           : want,
                    r->held_tokens[c], (uint32_t)want);
     r->n_held[c] = 0;
 }

@@ -353,8 +353,8 @@ static void a_client_that_does_not_read_loses_its_own_request_only(void) {
 /* The limit is met while a choice says its end, which is several chunks and the stream's end. */
 static void a_client_that_reads_no_end_is_cut(void) {
     static const char *const mores[] = {"\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5",
-                                        "\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5, "
-                                        "\"stream_options\": {\"include_usage\": true}",
+                                        ("\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5, "
+                                         "\"stream_options\": {\"include_usage\": true}"),
                                         "\"max_tokens\": 20, \"n\": 16, \"logprobs\": 5"};
     for (size_t i = 0; i < 3; i++)
         for (int framing = 0; framing < 2; framing++) {
@@ -387,6 +387,30 @@ static void a_client_that_reads_no_end_is_cut(void) {
             buffer_finish(&line);
             fake_server_stop(&f);
         }
+}
+
+/* What the service itself holds up is nobody's slowness. */
+static void a_client_that_reads_is_not_slow_because_the_loop_was_held_up(void) {
+    fake_server_init(&f);
+    f.limits.output_hard_bytes = 1000;
+    f.limits.output_soft_bytes = 500;
+    f.limits.output_timeout_ms = 250;
+    fake_server_start(&f);
+    for (int framing = 0; framing < 2; framing++) {
+        static const char body[] = "{\"prompt\": \"block\", \"stream\": true, \"max_tokens\": 6}";
+        const int fd = fake_connect(&f);
+        if (framing == 0)
+            post(fd, "/v1/completions", body);
+        else
+            put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"complete\", \"params\": "
+                    "{\"prompt\": \"block\", \"stream\": true, \"max_tokens\": 6}}\n");
+        char *reply = get(fd, framing ? "\"done\": true" : "[DONE]", 20000);
+        CHECK(strlen(reply) > 6u << 20);
+        HAS(reply + strlen(reply) - 300, framing ? "\"done\": true" : "[DONE]");
+        free(reply);
+        close(fd);
+    }
+    fake_server_stop(&f);
 }
 
 static void a_stream_that_stays_behind_is_cut_after_its_time(void) {
@@ -633,6 +657,7 @@ CHECK_MAIN(T(a_connection_is_kept_and_requests_may_be_pipelined), T(another_firs
            T(a_client_that_leaves_cancels_its_requests), T(a_half_closed_client_gets_its_answer),
            T(a_client_that_does_not_read_loses_its_own_request_only),
            T(a_client_that_reads_no_end_is_cut),
+           T(a_client_that_reads_is_not_slow_because_the_loop_was_held_up),
            T(a_stream_that_stays_behind_is_cut_after_its_time),
            T(many_small_requests_pause_a_client_that_does_not_read),
            T(a_hundred_connections_are_served_at_once),
