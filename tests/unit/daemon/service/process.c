@@ -82,7 +82,8 @@ static void on_reports(uv_poll_t *poll_handle, int status, int what) {
 
 static void open_world(bool stays) {
     static const struct process_events events = {on_message, on_gone};
-    struct msg_setup setup = {.generation = 1};
+    const struct msg_setup setup = {.generation = 1};
+    const int none[1] = {-1};
     struct err err = {{0}};
     if (stays)
         setenv("FAKE_STAYS", "1", 1);
@@ -93,7 +94,7 @@ static void open_world(bool stays) {
     CHECK_EQ(uv_poll_start(&w.reports, UV_READABLE, on_reports), 0);
     uv_timer_init(&w.loop, &w.others);
     uv_timer_start(&w.others, on_others, 1, 1);
-    CHECK_EQ(process_start(&w.process, &w.loop, &w.spawner, &setup, NULL, 0, &events, NULL, &err),
+    CHECK_EQ(process_start(&w.process, &w.loop, &w.spawner, &setup, none, 0, &events, NULL, &err),
              0);
 }
 

@@ -354,9 +354,8 @@ static void a_client_that_does_not_read_loses_its_own_request_only(void) {
 static void a_client_that_reads_no_end_is_cut(void) {
     static const char *const mores[] = {"\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5",
                                         ("\"max_tokens\": 0, \"echo\": true, \"logprobs\": 5, "
-                                         "\"stream_options\": {\"include_usage\": true}"),
-                                        "\"max_tokens\": 20, \"n\": 16, \"logprobs\": 5"};
-    for (size_t i = 0; i < 3; i++)
+                                         "\"stream_options\": {\"include_usage\": true}")};
+    for (size_t i = 0; i < 2; i++)
         for (int framing = 0; framing < 2; framing++) {
             fake_server_init(&f);
             f.limits.output_hard_bytes = 1000;
@@ -377,7 +376,7 @@ static void a_client_that_reads_no_end_is_cut(void) {
             if (framing == 1)
                 put(fd, line.bytes);
             CHECK(submitted(64));
-            usleep(600000); /* the late ones have ended, and nobody reads */
+            usleep(1000000); /* the late ones have ended, and nobody reads */
             char *reply = get(fd, NULL, 5000);
             HAS_NOT(reply, "[DONE]");
             HAS_NOT(reply, "\"done\"");
