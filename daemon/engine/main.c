@@ -107,7 +107,7 @@ static int open_model(struct process *p, struct err *err) {
     return rc;
 }
 
-/* The descriptors behind the model file belong to the online cards, in their order. */
+/* The descriptors behind the model file belong to the cards with weights, in their order. */
 static int open_runner(struct process *p, struct err *err) {
     const struct plan *plan = &p->setup.plan;
     struct runner_options o = {.backend = device_backend(p->setup.backend),
@@ -120,8 +120,8 @@ static int open_runner(struct process *p, struct err *err) {
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        const bool online = i < plan->n_cards && plan->cards[i].online;
-        o.weight_fds[i] = online && next < p->n_fds ? p->fds[next++] : -1;
+        const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
+        o.weight_fds[i] = holds && next < p->n_fds ? p->fds[next++] : -1;
     }
     o.device.n_threads = p->setup.n_threads;
     o.device.pin = p->setup.pin;

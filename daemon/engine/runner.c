@@ -29,7 +29,9 @@ static int reserve_areas(struct runner *r, struct err *err) {
         const struct plan_card *c = &plan->cards[i];
         if (!c->online)
             continue;
-        int rc = ops->reserve(r->device, i, AREA_WEIGHTS, c->weights_bytes,
+        int rc = 0;
+        if (c->weights_bytes)
+            rc = ops->reserve(r->device, i, AREA_WEIGHTS, c->weights_bytes,
                               r->options.weight_fds[i], err);
         if (!rc && c->kv_bytes)
             rc = ops->reserve(r->device, i, AREA_KV, c->kv_bytes, -1, err);

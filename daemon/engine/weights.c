@@ -282,7 +282,7 @@ int weights_load(struct device *device, const struct runner_options *options,
     pthread_mutex_init(&l.err_lock, NULL);
     for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++) {
         reused[c] = false;
-        if (!options->plan->cards[c].online)
+        if (options->plan->cards[c].weights_bytes == 0)
             continue;
         rc = find_whole(&l, c, &reused[c]);
         if (!rc && !reused[c]) {
@@ -295,7 +295,7 @@ int weights_load(struct device *device, const struct runner_options *options,
     if (!rc)
         rc = run(&l);
     for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++)
-        if (options->plan->cards[c].online && !reused[c])
+        if (options->plan->cards[c].weights_bytes && !reused[c])
             rc = seal_card(&l, c);
     if (!rc && options->progress)
         options->progress(options->user, l.total, l.total);

@@ -103,7 +103,8 @@ static int start_generation(struct engines *e, struct err *err) {
         const int rc = memory_for_card(&e->cards[i], &e->plan, i, err);
         if (rc < 0)
             return rc;
-        fds[n_fds++] = e->cards[i].weights_fd;
+        if (e->cards[i].weights_fd >= 0)
+            fds[n_fds++] = e->cards[i].weights_fd;
     }
     e->number++;
     e->progress = (struct msg_progress){0};

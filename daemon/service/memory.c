@@ -83,6 +83,8 @@ int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t 
     if (made_for(card, ranges, n, bytes))
         return 0;
     memory_drop(card);
+    if (bytes == 0)
+        return 0;
     card->ranges = malloc((n + 1) * sizeof *card->ranges);
     if (!card->ranges)
         return err_set(err, -ENOMEM, "no memory for the ranges of card %u", number);
