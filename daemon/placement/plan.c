@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/placement/share.h"
+#include "daemon/placement/refuse.h"
+#include "daemon/placement/search.h"
 #include "octarc/error.h"
-
-#define MIB (UINT64_C(1) << 20)
 
 #define CONTEXT_DEFAULT 4096u
 
@@ -66,26 +65,44 @@ static int check_input(const struct plan_input *in, struct err *err) {
 static void start_plan(struct plan *plan, const struct plan_input *in) {
     const uint32_t trained = in->model->params.n_ctx_train;
     *plan = (struct plan){
-        .split = in->split == SPLIT_AUTO ? SPLIT_LAYER : in->split,
-        .n_cards = in->n_cards,
-        .context = in->context                 ? in->context
-                   : trained < CONTEXT_DEFAULT ? trained
-                                               : CONTEXT_DEFAULT,
-        .max_sequences = in->max_sequences,
-        .max_rows = in->max_rows,
-        .max_outputs = in->max_sequences > PLAN_OUTPUTS_MIN ? in->max_sequences : PLAN_OUTPUTS_MIN,
-        .kv_type = in->kv_type,
-    };
-    if (plan->max_outputs > plan->max_rows)
-        plan->max_outputs = plan->max_rows;
+        .n_cards = in->n_cards, .max_sequences = in->max_sequences, .kv_type = in->kv_type};
+    share_context(plan, in,
+                  in->context                 ? in->context
+                  : trained < CONTEXT_DEFAULT ? trained
+                                              : CONTEXT_DEFAULT);
     for (uint32_t i = 0; i < in->n_cards; i++) {
         plan->cards[i].online = in->online[i];
         plan->cards[i].capacity_bytes = in->online[i] ? in->capacity_bytes[i] : 0;
     }
-    snprintf(plan->reason, sizeof plan->reason, "%s split: %s", plan_split_name(plan->split),
-             in->split == SPLIT_AUTO
-                 ? "chosen because a layer boundary is the least to send between cards"
-                 : "as configured");
+}
+
+static const char *why(enum split asked, enum way way) {
+    const bool lanes = way == WAY_LANES || way == WAY_LANES_CUT_HEAD;
+    if (asked != SPLIT_AUTO)
+        return "as configured";
+    return lanes ? "chosen because whole layers do not fit these cards"
+                 : "chosen because a layer boundary is the least to send between cards";
+}
+
+/* Take the first way that fits; -ENOSPC with the smallest changes that would help. */
+static int choose(struct plan *plan, const struct plan_input *in, struct err *err) {
+    struct share shares[CARDS_MAX];
+    enum way ways[WAY_COUNT];
+    struct box box;
+    const uint32_t n = box_ways(in->split, ways);
+    box_open(&box, plan, in);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!box_choose(&box, ways[i], shares))
+            continue;
+        for (uint32_t k = 0; k < box.n; k++)
+            share_apply(&plan->cards[box.card[k]], &in->model->params, &shares[k]);
+        plan->split =
+            ways[i] == WAY_LANES || ways[i] == WAY_LANES_CUT_HEAD ? SPLIT_TENSOR : SPLIT_LAYER;
+        snprintf(plan->reason, sizeof plan->reason, "%s split: %s", plan_split_name(plan->split),
+                 why(in->split, ways[i]));
+        return 0;
+    }
+    return refuse(&box, plan, err);
 }
 
 static int make_ranges(struct plan *plan, const struct plan_input *in, struct err *err) {
@@ -94,6 +111,7 @@ static int make_ranges(struct plan *plan, const struct plan_input *in, struct er
     if (!plan->ranges)
         return err_set(err, -ENOMEM, "no memory for a plan of %zu ranges", most);
     for (uint32_t c = 0; c < plan->n_cards; c++) {
+        const size_t first = plan->n_ranges;
         uint64_t at = PLAN_WEIGHTS_HEADER;
         for (uint32_t t = 0; t < in->model->n_tensors; t++) {
             struct plan_range r;
@@ -105,48 +123,25 @@ static int make_ranges(struct plan *plan, const struct plan_input *in, struct er
             at += r.bytes;
             plan->ranges[plan->n_ranges++] = r;
         }
-        plan->cards[c].weights_bytes = plan->cards[c].online ? at : 0;
+        plan->cards[c].weights_bytes = plan->n_ranges > first ? at : 0;
         plan->cards[c].scratch_bytes = share_scratch_bytes(plan, in->model, c);
     }
     return 0;
 }
 
-/* What would have to change so that the card which is too small holds its part. */
-static int refuse(const struct plan *plan, const struct plan_input *in, uint32_t card,
-                  uint64_t fixed, uint64_t page, struct err *err) {
-    const struct plan_card *c = &plan->cards[card];
-    const uint64_t pages = (plan->context + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    const uint64_t missing = fixed + pages * page - c->capacity_bytes;
-    const uint64_t room =
-        c->capacity_bytes > fixed && page ? (c->capacity_bytes - fixed) / page : 0;
-    if (room)
-        return err_set(err, -ENOSPC,
-                       "model '%s' does not fit: card %u is %" PRIu64
-                       " MiB short; it would fit with a context of %" PRIu64
-                       " tokens instead of %u",
-                       in->model->params.name, card, (missing + MIB - 1) / MIB, room * PAGE_TOKENS,
-                       plan->context);
-    return err_set(err, -ENOSPC,
-                   "model '%s' does not fit: card %u is %" PRIu64 " MiB short (weights %" PRIu64
-                   " MiB, scratch %" PRIu64 " MiB of %" PRIu64
-                   " MiB); it would fit with another card or a smaller quantisation",
-                   in->model->params.name, card, (missing + MIB - 1) / MIB, c->weights_bytes / MIB,
-                   c->scratch_bytes / MIB, c->capacity_bytes / MIB);
-}
-
 /* Pages for every sequence at full length where they fit, else as many as do; one context at
- * least.  A page lies on all cards that keep KV, so the card with the least room decides. */
+ * least, for which the search has left room.  A page lies on all cards that keep KV, so the card
+ * with the least room decides. */
 static int reserve_kv(struct plan *plan, const struct plan_input *in, struct err *err) {
-    const uint64_t least = (plan->context + PAGE_TOKENS - 1) / PAGE_TOKENS;
+    const uint64_t least = share_context_pages(plan);
     uint64_t pages = least * plan->max_sequences;
     for (uint32_t i = 0; i < plan->n_cards; i++) {
         const struct plan_card *c = &plan->cards[i];
-        if (!c->online)
-            continue;
         const uint64_t fixed = c->weights_bytes + c->scratch_bytes;
         const uint64_t page = share_page_bytes(plan, &in->model->params, i);
         if (fixed > c->capacity_bytes || (page && (c->capacity_bytes - fixed) / page < least))
-            return refuse(plan, in, i, fixed, page, err);
+            return err_set(err, -ENOSPC, "card %u: %" PRIu64 " bytes and KV do not fit %" PRIu64, i,
+                           fixed, c->capacity_bytes);
         if (page && (c->capacity_bytes - fixed) / page < pages)
             pages = (c->capacity_bytes - fixed) / page;
     }
@@ -156,25 +151,36 @@ static int reserve_kv(struct plan *plan, const struct plan_input *in, struct err
     return 0;
 }
 
-static void give_reasons(struct plan *plan) {
-    for (uint32_t i = 0; i < plan->n_cards; i++) {
-        struct plan_card *c = &plan->cards[i];
-        const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
-        if (!c->online)
-            snprintf(c->reason, sizeof c->reason, "not online");
-        else if (!layers && !head)
-            snprintf(c->reason, sizeof c->reason, "nothing left: there are more cards than layers");
-        else if (plan->split == SPLIT_TENSOR)
-            snprintf(c->reason, sizeof c->reason,
-                     "lanes %u to %u of every layer: the fullest card is then the least full",
-                     c->lane_begin, c->lane_end - 1);
-        else if (!layers)
-            snprintf(c->reason, sizeof c->reason, "the output matrix alone");
-        else
-            snprintf(c->reason, sizeof c->reason,
-                     "layers %u to %u%s: the fullest card is then the least full", c->layer_begin,
-                     c->layer_end - 1, head ? " and the output matrix" : "");
-    }
+static const char *part_of_rows(uint64_t begin, uint64_t end, const struct model_params *p) {
+    return end - begin == p->n_vocab ? "" : "a part of ";
+}
+
+static void give_reason(struct plan_card *c, const struct plan *plan,
+                        const struct model_params *p) {
+    static const char balance[] = "the fullest card is then the least full";
+    const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
+    const bool embd = !p->tied && c->embd_begin < c->embd_end;
+    char with[80] = "";
+    if (head)
+        snprintf(with, sizeof with, "%sthe output matrix",
+                 part_of_rows(c->vocab_begin, c->vocab_end, p));
+    else if (embd)
+        snprintf(with, sizeof with, "%sthe embedding", part_of_rows(c->embd_begin, c->embd_end, p));
+    const char *and = layers && with[0] ? " and " : "";
+    if (!c->online)
+        snprintf(c->reason, sizeof c->reason, "not online");
+    else if (!layers && !with[0])
+        snprintf(c->reason, sizeof c->reason,
+                 "nothing: the other cards hold all of it, and the fullest of them is then the "
+                 "least full");
+    else if (!layers)
+        snprintf(c->reason, sizeof c->reason, "%s alone", with);
+    else if (plan->split == SPLIT_TENSOR)
+        snprintf(c->reason, sizeof c->reason, "lanes %u to %u of every layer%s%s: %s",
+                 c->lane_begin, c->lane_end - 1, and, with, balance);
+    else
+        snprintf(c->reason, sizeof c->reason, "layers %u to %u%s%s: %s", c->layer_begin,
+                 c->layer_end - 1, and, with, balance);
 }
 
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err) {
@@ -183,8 +189,7 @@ int plan_build(struct plan *plan, const struct plan_input *input, struct err *er
     if (rc)
         return rc;
     start_plan(&made, input);
-    rc = made.split == SPLIT_TENSOR ? split_tensor(&made, input, err)
-                                    : split_layer(&made, input, err);
+    rc = choose(&made, input, err);
     if (rc)
         goto fail;
     rc = make_ranges(&made, input, err);
@@ -193,7 +198,8 @@ int plan_build(struct plan *plan, const struct plan_input *input, struct err *er
     rc = reserve_kv(&made, input, err);
     if (rc)
         goto fail;
-    give_reasons(&made);
+    for (uint32_t i = 0; i < made.n_cards; i++)
+        give_reason(&made.cards[i], &made, &input->model->params);
     *plan = made;
     return 0;
 
@@ -205,11 +211,4 @@ fail:
 void plan_finish(struct plan *plan) {
     free(plan->ranges);
     *plan = (struct plan){0};
-}
-
-const struct plan_range *plan_find(const struct plan *plan, uint32_t card, uint32_t tensor) {
-    for (size_t i = 0; i < plan->n_ranges; i++)
-        if (plan->ranges[i].card == card && plan->ranges[i].tensor == tensor)
-            return &plan->ranges[i];
-    return NULL;
 }

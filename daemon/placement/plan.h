@@ -6,7 +6,8 @@
  * loaded where it says, programs are compiled from it, and the bytes it states are the bytes used.
  *
  * Cards keep their numbers: cards[i] is card i of the machine; one that is not online holds
- * nothing. Threads: no shared state.  A built plan never changes and may be read from any thread.
+ * nothing, and one that is may hold nothing: all its ranges are empty and all its bytes are 0.
+ * Threads: no shared state.  A built plan never changes and may be read from any thread.
  */
 #ifndef OCTARC_PLACEMENT_PLAN_H
 #define OCTARC_PLACEMENT_PLAN_H
@@ -25,10 +26,10 @@ struct plan_input {
     uint32_t n_cards;
     bool online[CARDS_MAX];
     uint64_t capacity_bytes[CARDS_MAX];
-    enum split split;
+    enum split split;       /* SPLIT_AUTO: layer, or tensor where that does not fit */
     uint32_t context;       /* tokens of one sequence; 0 = min(trained, 4096) */
     uint32_t max_sequences; /* at once */
-    uint32_t max_rows;      /* of a step */
+    uint32_t max_rows;      /* of a step; never more than the context */
     enum kv_type kv_type;
 };
 
@@ -53,7 +54,7 @@ struct plan_card {
     uint32_t own_begin, own_end;     /* KV heads computed here */
     uint64_t vocab_begin, vocab_end; /* rows of the output matrix */
     uint64_t embd_begin, embd_end;   /* rows of the embedding */
-    uint64_t weights_bytes;          /* header and ranges */
+    uint64_t weights_bytes;          /* header and ranges; 0: no range */
     uint64_t kv_bytes;
     uint64_t scratch_bytes;
     char reason[PLAN_REASON_MAX]; /* why the card holds this, in words */
@@ -76,8 +77,9 @@ struct plan {
  * *plan is untouched:
  *   -EINVAL   no card online, context beyond the trained one or 0 sequences …
  *   -ENOTSUP  the backend cannot run a tensor's type, or the KV type with this head size
- *   -ENOSPC   it does not fit; err says what is missing on which card and the smallest change
- *             that would fit (less context, another card)
+ *   -ENOSPC   it does not fit; err says what is missing on which card, where everything lies as
+ *             well as it can, and every change by which it would fit, each of them tried: the other
+ *             split, the largest context, another card; or the bytes to be saved
  *   -ENOMEM */
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err);
 void plan_finish(struct plan *plan);
@@ -85,9 +87,6 @@ void plan_finish(struct plan *plan);
 /* Bytes of K and V that one card keeps for a page of `n_kv` heads in `n_layers` layers; its parts.
  */
 uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
-
-/* The range of a tensor that a card holds, or NULL. */
-const struct plan_range *plan_find(const struct plan *plan, uint32_t card, uint32_t tensor);
 
 const char *plan_split_name(enum split split);
 

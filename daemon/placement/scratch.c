@@ -77,15 +77,17 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
     uint64_t end = 0;
 
     *scratch = (struct scratch){0};
-    if (!c->online)
+    const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
+    if (!c->online || (!layers && !head && c->embd_begin == c->embd_end))
         return;
     const uint32_t norm_forms = forms_of(
         model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V | 1u << ROLE_FFN_GATE |
                    1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT | (p->tied ? 1u << ROLE_TOKEN_EMBD : 0));
     model_ffn_lanes(p, ffn);
     scratch->hidden = take_rows(&end, n_rows, p->n_embd);
-    scratch->norm = take_activation(&end, n_rows, p->n_embd, norm_forms);
-    if (c->layer_begin < c->layer_end) {
+    if (layers || head)
+        scratch->norm = take_activation(&end, n_rows, p->n_embd, norm_forms);
+    if (layers) {
         scratch->qkv = take_rows(&end, n_rows, (n_heads + 2 * n_own) * p->head_dim);
         scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim,
                                              forms_of(model, 1u << ROLE_ATTN_OUT));
@@ -94,7 +96,7 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
         scratch->n_slots = count_slots(plan, card);
         scratch->slots = take_rows(&end, n_rows * scratch->n_slots, p->n_embd);
     }
-    if (c->vocab_begin < c->vocab_end)
+    if (head)
         scratch->logits =
             take_rows(&end, plan->max_outputs, (uint32_t)(c->vocab_end - c->vocab_begin));
     scratch->bytes = end;

@@ -3,62 +3,53 @@
 
 #include "daemon/placement/scratch.h"
 
-/* The vocabulary is cut where a tile of 16 rows ends; the last card takes the rest. */
-static uint64_t vocab_edge(const struct model_params *p, uint32_t lane) {
-    return lane == LANES ? p->n_vocab : p->n_vocab / 16 * lane / LANES * 16;
+/* The vocabulary is cut where a tile of 16 rows ends; the last eighth has the rest. */
+static uint64_t vocab_edge(const struct model_params *p, uint32_t eighth) {
+    return eighth == LANES ? p->n_vocab : p->n_vocab / 16 * eighth / LANES * 16;
 }
 
-static void derive_vocab(struct plan *plan, const struct model_params *p) {
-    int first = -1, last = -1;
-    for (uint32_t i = 0; i < plan->n_cards; i++)
-        if (plan->cards[i].online) {
-            first = first < 0 ? (int)i : first;
-            last = (int)i;
-        }
-    for (uint32_t i = 0; i < plan->n_cards; i++) {
-        struct plan_card *c = &plan->cards[i];
-        const bool shared = plan->split == SPLIT_TENSOR;
-        c->vocab_begin = c->vocab_end = c->embd_begin = c->embd_end = 0;
-        if (!c->online)
-            continue;
-        if (shared) {
-            c->vocab_begin = c->embd_begin = vocab_edge(p, c->lane_begin);
-            c->vocab_end = c->embd_end = vocab_edge(p, c->lane_end);
-            continue;
-        }
-        /* A tied model looks tokens up where the output matrix lives: one home, and a row of the
-         * residual stream travels to the first layer instead of a second copy of the matrix. */
-        if ((int)i == last)
-            c->vocab_end = p->n_vocab;
-        if ((int)i == (p->tied ? last : first))
-            c->embd_end = p->n_vocab;
-    }
-}
-
-void share_derive(struct plan *plan, const struct model *model) {
-    const struct model_params *p = &model->params;
+void share_apply(struct plan_card *c, const struct model_params *p, const struct share *s) {
     const uint32_t per_kv = p->n_heads / p->n_kv_heads;
     uint32_t lanes[LANES + 1];
-    model_attention_lanes(p, lanes);
 
-    for (uint32_t i = 0; i < plan->n_cards; i++) {
-        struct plan_card *c = &plan->cards[i];
-        c->head_begin = c->head_end = c->kv_begin = c->kv_end = c->own_begin = c->own_end = 0;
-        if (c->layer_begin == c->layer_end)
-            continue;
-        c->head_begin = lanes[c->lane_begin] / p->head_dim;
-        c->head_end = lanes[c->lane_end] / p->head_dim;
-        if (c->head_begin == c->head_end)
-            continue;
-        c->kv_begin = c->head_begin / per_kv;
-        c->kv_end = (c->head_end - 1) / per_kv + 1;
-        /* The card with a group's first query head computes its K and V; the others get copies. */
-        c->own_begin = (c->head_begin + per_kv - 1) / per_kv;
-        c->own_end = c->kv_end;
-        if (c->own_begin > c->own_end)
-            c->own_begin = c->own_end;
-    }
-    derive_vocab(plan, p);
+    c->layer_begin = s->layer_begin;
+    c->layer_end = s->layer_end;
+    c->lane_begin = s->lane_begin;
+    c->lane_end = s->lane_end;
+    c->vocab_begin = vocab_edge(p, s->vocab_begin);
+    c->vocab_end = vocab_edge(p, s->vocab_end);
+    /* A tied model looks tokens up where the output matrix lives: one home, and a row of the
+     * residual stream travels to the first layer instead of a second copy of the matrix. */
+    c->embd_begin = p->tied ? c->vocab_begin : vocab_edge(p, s->embd_begin);
+    c->embd_end = p->tied ? c->vocab_end : vocab_edge(p, s->embd_end);
+
+    c->head_begin = c->head_end = c->kv_begin = c->kv_end = c->own_begin = c->own_end = 0;
+    if (c->layer_begin == c->layer_end)
+        return;
+    model_attention_lanes(p, lanes);
+    c->head_begin = lanes[c->lane_begin] / p->head_dim;
+    c->head_end = lanes[c->lane_end] / p->head_dim;
+    if (c->head_begin == c->head_end)
+        return;
+    c->kv_begin = c->head_begin / per_kv;
+    c->kv_end = (c->head_end - 1) / per_kv + 1;
+    /* The card with a group's first query head computes its K and V; the others get copies. */
+    c->own_begin = (c->head_begin + per_kv - 1) / per_kv;
+    c->own_end = c->kv_end;
+    if (c->own_begin > c->own_end)
+        c->own_begin = c->own_end;
+}
+
+void share_context(struct plan *plan, const struct plan_input *in, uint32_t context) {
+    plan->context = context;
+    plan->max_rows = in->max_rows < context ? in->max_rows : context;
+    plan->max_outputs = in->max_sequences > PLAN_OUTPUTS_MIN ? in->max_sequences : PLAN_OUTPUTS_MIN;
+    if (plan->max_outputs > plan->max_rows)
+        plan->max_outputs = plan->max_rows;
+}
+
+uint32_t share_context_pages(const struct plan *plan) {
+    return (plan->context + PAGE_TOKENS - 1) / PAGE_TOKENS;
 }
 
 static void cut_rows(struct plan_range *r, uint64_t begin, uint64_t end) {
@@ -83,7 +74,7 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
     case CUT_COPY:
         if (t->layer < 0 && c->vocab_begin == c->vocab_end)
             return false;
-        r.copy = plan->split == SPLIT_TENSOR && c->lane_begin > 0;
+        r.copy = t->layer < 0 ? c->vocab_begin > 0 : c->lane_begin > 0;
         break;
     case CUT_VOCAB_ROWS:
         if (t->role == ROLE_OUTPUT || p->tied)
@@ -119,13 +110,13 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
 
 uint64_t share_weights_bytes(const struct plan *plan, const struct plan_input *input,
                              uint32_t card) {
-    uint64_t bytes = PLAN_WEIGHTS_HEADER;
+    uint64_t bytes = 0;
     struct plan_range r;
     for (uint32_t t = 0; t < input->model->n_tensors; t++)
         if (share_range(plan, input->model, card, t, &r))
             bytes += input->backend->packed_bytes(input->model->tensors[t].type,
                                                   r.row_end - r.row_begin, r.col_end - r.col_begin);
-    return bytes;
+    return bytes ? PLAN_WEIGHTS_HEADER + bytes : 0;
 }
 
 uint64_t share_page_bytes(const struct plan *plan, const struct model_params *p, uint32_t card) {

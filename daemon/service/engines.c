@@ -56,14 +56,16 @@ static int make_plan(const struct engines *e, struct plan *plan, struct err *err
         .split = (enum split)e->config->split,
         .context = context,
         .max_sequences = e->config->max_sequences,
-        .max_rows = context < STEP_ROWS_MAX ? context : STEP_ROWS_MAX,
+        .max_rows = STEP_ROWS_MAX,
         .kv_type = (enum kv_type)e->config->kv_type,
     };
     for (uint32_t i = 0; i < e->n_cards; i++) {
         in.online[i] = !e->cards[i].lost;
         in.capacity_bytes[i] = e->cards[i].capacity_bytes;
     }
-    return plan_build(plan, &in, err);
+    struct err why = {{0}};
+    const int rc = plan_build(plan, &in, &why);
+    return rc < 0 ? err_set(err, rc, "%.160s: %s", e->loaded->path, why.text) : 0;
 }
 
 /* --- starting one --- */

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/costs.h"
+
+#include "daemon/placement/scratch.h"
+
+/* A plan of one card, for asking what a share would cost. */
+static struct plan trial_plan(const struct plan *like) {
+    struct plan trial = *like;
+    trial.n_cards = 1;
+    trial.ranges = NULL;
+    trial.n_ranges = 0;
+    trial.cards[0] = (struct plan_card){.online = true};
+    return trial;
+}
+
+static uint64_t bytes_of(const struct plan *trial, const struct plan_input *in, uint32_t tensor) {
+    struct plan_range r;
+    if (!share_range(trial, in->model, 0, tensor, &r))
+        return 0;
+    return in->backend->packed_bytes(in->model->tensors[tensor].type, r.row_end - r.row_begin,
+                                     r.col_end - r.col_begin);
+}
+
+/* Sum the tensors of the layers, or those beside them. */
+static uint64_t sum_of(struct plan *trial, const struct plan_input *in, const struct share *share,
+                       bool of_layers) {
+    uint64_t bytes = 0;
+    share_apply(&trial->cards[0], &in->model->params, share);
+    for (uint32_t t = 0; t < in->model->n_tensors; t++)
+        if ((in->model->tensors[t].layer >= 0) == of_layers)
+            bytes += bytes_of(trial, in, t);
+    return bytes;
+}
+
+void costs_weights(struct costs *costs, const struct plan_input *in) {
+    const struct model *model = in->model;
+    const uint32_t n_layers = model->params.n_layers;
+    struct plan trial = trial_plan(&(struct plan){0});
+
+    share_apply(&trial.cards[0], &model->params,
+                &(struct share){.layer_end = n_layers, .lane_end = LANES});
+    for (uint32_t l = 0; l <= n_layers; l++)
+        costs->layers[l] = 0;
+    for (uint32_t t = 0; t < model->n_tensors; t++)
+        if (model->tensors[t].layer >= 0)
+            costs->layers[model->tensors[t].layer + 1] += bytes_of(&trial, in, t);
+    for (uint32_t l = 0; l < n_layers; l++)
+        costs->layers[l + 1] += costs->layers[l];
+
+    for (uint32_t b = 0; b <= LANES; b++)
+        for (uint32_t e = b; e <= LANES; e++) {
+            const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
+            const struct share head = {.vocab_begin = b, .vocab_end = e};
+            const struct share embd = {.embd_begin = b, .embd_end = e};
+            costs->lanes[b][e] = b < e ? sum_of(&trial, in, &lanes, true) : 0;
+            costs->head[b][e] = sum_of(&trial, in, &head, false);
+            costs->embd[b][e] = sum_of(&trial, in, &embd, false);
+        }
+}
+
+static struct scratch scratch_of(struct plan *trial, const struct plan_input *in,
+                                 const struct share *share) {
+    struct scratch scratch;
+    share_apply(&trial->cards[0], &in->model->params, share);
+    scratch_layout(&scratch, in->model, trial, 0);
+    return scratch;
+}
+
+void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *in) {
+    const struct model_params *p = &in->model->params;
+    const uint32_t n_layers = p->n_layers;
+    const uint64_t pages = share_context_pages(plan);
+    struct plan trial = trial_plan(plan);
+    const struct scratch whole =
+        scratch_of(&trial, in, &(struct share){.layer_end = n_layers, .lane_end = LANES});
+
+    costs->layer_kv = pages * share_page_bytes(&trial, p, 0) / n_layers;
+    costs->scratch_both =
+        whole.qkv.offset; /* what every card of a layer or of the head begins with */
+    costs->scratch_slot = (uint64_t)plan->max_rows * whole.slots.stride * 4;
+    costs->scratch_embd = scratch_of(&trial, in, &(struct share){.embd_end = LANES}).bytes;
+    for (uint32_t b = 0; b <= LANES; b++)
+        for (uint32_t e = b; e <= LANES; e++) {
+            const struct share head = {.vocab_begin = b, .vocab_end = e};
+            const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
+            costs->scratch_head[b][e] = scratch_of(&trial, in, &head).bytes;
+            costs->lanes_kv[b][e] = costs->scratch_lanes[b][e] = 0;
+            if (b == e)
+                continue;
+            const struct scratch s = scratch_of(&trial, in, &lanes);
+            costs->scratch_lanes[b][e] = s.bytes - s.n_slots * costs->scratch_slot;
+            costs->lanes_kv[b][e] = pages * share_page_bytes(&trial, p, 0);
+        }
+}
+
+uint64_t costs_of(const struct costs *c, const struct share *s, uint32_t n_slots) {
+    const uint64_t head = c->head[s->vocab_begin][s->vocab_end];
+    const uint64_t embd = c->embd[s->embd_begin][s->embd_end];
+    const uint32_t n_layers = s->layer_end - s->layer_begin;
+    uint64_t bytes = head + embd;
+    if (n_layers && s->lane_end - s->lane_begin == LANES)
+        bytes += c->layers[s->layer_end] - c->layers[s->layer_begin] + n_layers * c->layer_kv;
+    else if (n_layers)
+        bytes += c->lanes[s->lane_begin][s->lane_end] + c->lanes_kv[s->lane_begin][s->lane_end];
+    if (bytes == 0)
+        return 0;
+    bytes += PLAN_WEIGHTS_HEADER;
+    if (n_layers)
+        bytes += c->scratch_lanes[s->lane_begin][s->lane_end] + n_slots * c->scratch_slot;
+    if (head)
+        bytes += c->scratch_head[s->vocab_begin][s->vocab_end];
+    if (n_layers && head)
+        bytes -= c->scratch_both;
+    if (!n_layers && !head)
+        bytes += c->scratch_embd;
+    return bytes;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* costs.h - inside placement: what each share of a model would cost, as tables.
+ *
+ * A search asks for thousands of shares; the bytes of a share are a sum of parts that depend on one
+ * of its ranges alone, so each part is computed once, by the functions that compute the plan's own
+ * bytes (share.h).  Tables are indexed [begin][end]. */
+#ifndef OCTARC_PLACEMENT_COSTS_H
+#define OCTARC_PLACEMENT_COSTS_H
+
+#include "daemon/placement/share.h"
+
+struct costs {
+    /* Weights. */
+    uint64_t layers[LAYERS_MAX + 1];      /* whole layers 0 .. l - 1 */
+    uint64_t lanes[LANES + 1][LANES + 1]; /* lanes of all layers */
+    uint64_t head[LANES + 1][LANES + 1];  /* eighths of the output matrix, and its norm */
+    uint64_t embd[LANES + 1][LANES + 1];  /* eighths of the embedding; tied: 0 */
+    /* For a context. */
+    uint64_t layer_kv;                            /* one layer */
+    uint64_t lanes_kv[LANES + 1][LANES + 1];      /* all layers */
+    uint64_t scratch_embd;                        /* of a card with a part of the embedding alone */
+    uint64_t scratch_both;                        /* counted in each of the next two */
+    uint64_t scratch_lanes[LANES + 1][LANES + 1]; /* without slots */
+    uint64_t scratch_head[LANES + 1][LANES + 1];
+    uint64_t scratch_slot;
+};
+
+/* Fill the first part, and then the second for the context that the plan has. */
+void costs_weights(struct costs *costs, const struct plan_input *input);
+void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *input);
+
+/* All bytes of a card with this share, where the cards of its layers fill n_slots slots. */
+uint64_t costs_of(const struct costs *costs, const struct share *share, uint32_t n_slots);
+
+#endif

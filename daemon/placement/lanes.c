@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lanes.c - the search for lanes of each card.
+ *
+ * What a card needs depends on the others in one number: the slots that all of them fill, for every
+ * card collects the sums of all lanes (scratch.h). */
+#include <string.h>
+
+#include "daemon/placement/scratch.h"
+#include "daemon/placement/search.h"
+
+static uint32_t count_nodes(uint32_t begin, uint32_t end) {
+    uint8_t nodes[LANES];
+    return scratch_nodes(begin, end, nodes);
+}
+
+/* A share of lanes [begin, end), with eighths [vocab, vocab_end) of the two big matrices. */
+static struct share share_of(const struct box *box, uint32_t begin, uint32_t end, uint32_t vocab,
+                             uint32_t vocab_end) {
+    const struct model_params *p = &box->input->model->params;
+    struct share s = {.vocab_begin = vocab, .vocab_end = vocab_end};
+    if (begin < end) {
+        s.layer_end = p->n_layers;
+        s.lane_begin = begin;
+        s.lane_end = end;
+    }
+    if (!p->tied) {
+        s.embd_begin = vocab;
+        s.embd_end = vocab_end;
+    }
+    return s;
+}
+
+/* Step to the next way of cutting LANES into n runs of at least one lane; false after the last. */
+static bool next_edges(uint32_t *edges, uint32_t n) {
+    for (uint32_t i = n - 1; i > 0; i--)
+        if (edges[i] > edges[i - 1] + 1) {
+            edges[i]--;
+            for (uint32_t j = i + 1; j < n; j++)
+                edges[j] = LANES - (n - j);
+            return true;
+        }
+    return false;
+}
+
+bool lanes_find_all(const struct box *box, struct share shares[CARDS_MAX]) {
+    const uint32_t n = box->n;
+    uint32_t edges[CARDS_MAX + 1] = {0};
+    /* Longest run first: at most 35 ways (7 choose 3), so all of them are looked at. */
+    for (uint32_t i = 1; i <= n; i++)
+        edges[i] = LANES - (n - i);
+    do {
+        uint32_t n_slots = 0;
+        bool fits = true;
+        for (uint32_t i = 0; i < n; i++)
+            n_slots += count_nodes(edges[i], edges[i + 1]);
+        for (uint32_t i = 0; i < n && fits; i++) {
+            shares[i] = share_of(box, edges[i], edges[i + 1], edges[i], edges[i + 1]);
+            fits = costs_of(&box->costs, &shares[i], n_slots) <= box->limit[i];
+        }
+        if (fits)
+            return true;
+    } while (next_edges(edges, n));
+    return false;
+}
+
+/* A step of the search for a given count of slots: the first cards hold lanes [0, lanes) and fill
+ * `nodes` slots; of the vocabulary they hold eighths [0, vocab), which is as many as they can.  To
+ * have placed more of it is never worse. */
+struct reach {
+    int8_t vocab;         /* -1: impossible */
+    uint8_t lanes, nodes; /* before the last of these cards */
+};
+
+static int8_t furthest(const struct box *box, uint32_t i, uint32_t begin, uint32_t end,
+                       uint32_t vocab, uint32_t n_slots) {
+    for (uint32_t v = LANES + 1; v-- > vocab;) {
+        const struct share share = share_of(box, begin, end, vocab, v);
+        if (costs_of(&box->costs, &share, n_slots) <= box->limit[i])
+            return (int8_t)v;
+    }
+    return -1;
+}
+
+static void extend(const struct box *box, uint32_t i, uint32_t n_slots, uint32_t lanes,
+                   uint32_t nodes, struct reach from, struct reach (*next)[LANES + 1]) {
+    for (uint32_t end = lanes; end <= LANES; end++) {
+        const uint32_t n = nodes + count_nodes(lanes, end);
+        if (n > n_slots)
+            continue;
+        const int8_t far = furthest(box, i, lanes, end, (uint32_t)from.vocab, n_slots);
+        if (far > next[end][n].vocab)
+            next[end][n] = (struct reach){far, (uint8_t)lanes, (uint8_t)nodes};
+    }
+}
+
+static bool find_with(const struct box *box, uint32_t n_slots, struct share shares[CARDS_MAX]) {
+    struct reach reach[CARDS_MAX + 1][LANES + 1][LANES + 1];
+    memset(reach, -1, sizeof reach);
+    reach[0][0][0].vocab = 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        for (uint32_t l = 0; l <= LANES; l++)
+            for (uint32_t k = 0; k <= n_slots; k++)
+                if (reach[i][l][k].vocab >= 0)
+                    extend(box, i, n_slots, l, k, reach[i][l][k], reach[i + 1]);
+    if (reach[box->n][LANES][n_slots].vocab != LANES)
+        return false;
+    for (uint32_t i = box->n, l = LANES, k = n_slots; i > 0; i--) {
+        const struct reach r = reach[i][l][k], before = reach[i - 1][r.lanes][r.nodes];
+        shares[i - 1] = share_of(box, r.lanes, l, (uint32_t)before.vocab, (uint32_t)r.vocab);
+        l = r.lanes;
+        k = r.nodes;
+    }
+    return true;
+}
+
+bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]) {
+    for (uint32_t n_slots = 1; n_slots <= LANES; n_slots++)
+        if (find_with(box, n_slots, shares))
+            return true;
+    return false;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layers.c - the search for whole layers of each card. */
+#include <string.h>
+
+#include "daemon/placement/search.h"
+
+#define IMPOSSIBLE UINT64_MAX
+
+/* A step of the search: with the first cards, eighths [0, vocab) of the output matrix and [0, embd)
+ * of the embedding have a home, and layers 0 .. layers - 1, which is as many as can.  To have
+ * placed more layers is never worse, so nothing else need be remembered. */
+struct reach {
+    int32_t layers;      /* -1: impossible */
+    uint8_t vocab, embd; /* before the last of these cards */
+};
+
+/* The layers that end at `layer` or later which card i can hold from share.layer_begin on, or -1.
+ */
+static int32_t furthest(const struct box *box, uint32_t i, struct share share) {
+    uint32_t least = share.layer_begin, most = box->input->model->params.n_layers;
+    share.layer_end = share.layer_begin;
+    if (costs_of(&box->costs, &share, 1) > box->limit[i])
+        return -1;
+    share.lane_end = LANES;
+    while (least < most) {
+        share.layer_end = (least + most + 1) / 2;
+        if (costs_of(&box->costs, &share, 1) <= box->limit[i])
+            least = share.layer_end;
+        else
+            most = share.layer_end - 1;
+    }
+    return (int32_t)least;
+}
+
+/* Go on from one state over card i.  What has a choice goes so that the output matrix lies late and
+ * the embedding early: the first found is kept. */
+static void extend(const struct box *box, uint32_t i, uint32_t stride, uint32_t vocab,
+                   uint32_t embd, struct reach (*next)[LANES + 1], int32_t layers) {
+    for (uint32_t v = vocab; v <= LANES; v += stride)
+        for (uint32_t e = embd; e <= LANES; e += stride) {
+            const struct share share = {.layer_begin = (uint32_t)layers,
+                                        .vocab_begin = vocab,
+                                        .vocab_end = v,
+                                        .embd_begin = embd,
+                                        .embd_end = e};
+            const int32_t far = furthest(box, i, share);
+            if (far > next[v][e].layers)
+                next[v][e] = (struct reach){far, (uint8_t)vocab, (uint8_t)embd};
+        }
+}
+
+bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS_MAX]) {
+    const struct model_params *p = &box->input->model->params;
+    const uint32_t stride = cut_head ? 1 : LANES;
+    struct reach reach[CARDS_MAX + 1][LANES + 1][LANES + 1];
+    for (uint32_t i = 0; i <= box->n; i++)
+        for (uint32_t v = 0; v <= LANES; v++)
+            for (uint32_t e = 0; e <= LANES; e++)
+                reach[i][v][e].layers = -1;
+    reach[0][0][p->tied ? LANES : 0].layers = 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        for (uint32_t v = 0; v <= LANES; v += stride)
+            for (uint32_t e = LANES + 1; e-- > 0;)
+                if (reach[i][v][e].layers >= 0)
+                    extend(box, i, stride, v, e, reach[i + 1], reach[i][v][e].layers);
+    if (reach[box->n][LANES][LANES].layers != (int32_t)p->n_layers)
+        return false;
+    for (uint32_t i = box->n, v = LANES, e = LANES; i > 0; i--) {
+        const struct reach r = reach[i][v][e];
+        struct share *s = &shares[i - 1];
+        s->layer_begin = (uint32_t)reach[i - 1][r.vocab][r.embd].layers;
+        s->layer_end = (uint32_t)r.layers;
+        s->lane_end = s->layer_begin < s->layer_end ? LANES : 0;
+        s->vocab_begin = r.vocab;
+        s->vocab_end = v;
+        s->embd_begin = r.embd;
+        s->embd_end = e;
+        v = r.vocab;
+        e = r.embd;
+    }
+    return true;
+}
+
+/* How full card i is, squared, with layers [begin, end) beside its other things.  Scratch counts
+ * with no layer too: what a first layer brings with it is no reason to leave a card idle. */
+static uint64_t weigh(const struct box *box, uint32_t i, struct share share, uint32_t begin,
+                      uint32_t end) {
+    share.layer_begin = begin;
+    share.layer_end = end;
+    share.lane_end = begin < end ? LANES : 0;
+    uint64_t bytes = costs_of(&box->costs, &share, 1);
+    if (bytes > box->limit[i])
+        return IMPOSSIBLE;
+    if (begin == end) {
+        share.layer_begin = 0;
+        share.layer_end = 1;
+        share.lane_end = LANES;
+        bytes = costs_of(&box->costs, &share, 1) - box->costs.layers[1] - box->costs.layer_kv;
+    }
+    const double full = (double)bytes / (double)box->capacity[i] * FACTOR_ONE;
+    const uint64_t n = full < 1e8 ? (uint64_t)full : 100000000u;
+    return n * n;
+}
+
+void layers_balance(const struct box *box, struct share shares[CARDS_MAX]) {
+    const uint32_t n_layers = box->input->model->params.n_layers;
+    /* sum[i][l]: of the weights of the first i cards when they hold layers 0 .. l - 1 in the best
+     * way; from[i][l]: where the last of them begins then. */
+    uint64_t sum[CARDS_MAX + 1][LAYERS_MAX + 1];
+    uint16_t from[CARDS_MAX + 1][LAYERS_MAX + 1];
+    for (uint32_t l = 0; l <= n_layers; l++)
+        sum[0][l] = l ? IMPOSSIBLE : 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        for (uint32_t l = 0; l <= n_layers; l++) {
+            sum[i + 1][l] = IMPOSSIBLE;
+            from[i + 1][l] = 0;
+            for (uint32_t b = 0; b <= l; b++) {
+                if (sum[i][b] == IMPOSSIBLE)
+                    continue;
+                const uint64_t mine = weigh(box, i, shares[i], b, l);
+                if (mine != IMPOSSIBLE && sum[i][b] + mine < sum[i + 1][l]) {
+                    sum[i + 1][l] = sum[i][b] + mine;
+                    from[i + 1][l] = (uint16_t)b;
+                }
+            }
+        }
+    for (uint32_t i = box->n, l = n_layers; i > 0; l = from[i][l], i--) {
+        struct share *s = &shares[i - 1];
+        s->layer_begin = from[i][l];
+        s->layer_end = l;
+        s->lane_end = s->layer_begin < s->layer_end ? LANES : 0;
+    }
+}

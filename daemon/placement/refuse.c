@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/refuse.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "octarc/error.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+struct shortage {
+    uint32_t card; /* the one with the most missing */
+    uint64_t missing, weights, kv, scratch, capacity;
+    uint64_t missing_in_all;
+};
+
+static double mib(uint64_t bytes) {
+    return (double)bytes / (double)MIB;
+}
+
+static uint64_t mib_up(uint64_t bytes) {
+    return (bytes + MIB - 1) / MIB;
+}
+
+/* What every card lacks when the shares are those which fit the least enlarged cards. */
+static struct shortage measure(struct box *box, struct plan *plan) {
+    const struct plan_input *in = box->input;
+    struct share shares[CARDS_MAX], best[CARDS_MAX];
+    struct shortage worst = {0};
+    enum way ways[WAY_COUNT];
+    uint64_t least = UINT64_MAX;
+    const uint32_t n = box_ways(in->split, ways);
+    for (uint32_t i = 0; i < n; i++) {
+        const bool last = ways[i] == WAY_LAYERS_CUT_HEAD || ways[i] == WAY_LANES_CUT_HEAD;
+        const uint64_t factor = last ? box_grow(box, ways[i], shares) : UINT64_MAX;
+        if (factor < least) {
+            least = factor;
+            memcpy(best, shares, sizeof best);
+        }
+    }
+    for (uint32_t i = 0; i < box->n; i++)
+        share_apply(&plan->cards[box->card[i]], &in->model->params, &best[i]);
+    for (uint32_t i = 0; i < box->n; i++) {
+        struct shortage s = {.card = box->card[i], .capacity = box->capacity[i]};
+        s.weights = share_weights_bytes(plan, in, s.card);
+        s.scratch = share_scratch_bytes(plan, in->model, s.card);
+        s.kv = share_context_pages(plan) * share_page_bytes(plan, &in->model->params, s.card);
+        const uint64_t used = s.weights + s.kv + s.scratch;
+        s.missing = used > s.capacity ? used - s.capacity : 0;
+        s.missing_in_all = worst.missing_in_all + s.missing;
+        if (s.missing > worst.missing)
+            worst = s;
+        worst.missing_in_all = s.missing_in_all;
+    }
+    return worst;
+}
+
+/* The largest context, in whole pages, with which it fits; 0: none. */
+static uint32_t largest_context(struct box *box, struct plan *plan) {
+    const uint32_t wanted = plan->context;
+    uint32_t fits = 0, too_many = share_context_pages(plan);
+    while (too_many - fits > 1) {
+        const uint32_t pages = fits + (too_many - fits) / 2;
+        share_context(plan, box->input, pages * PAGE_TOKENS);
+        box_context(box);
+        if (box_fits(box, box->input->split))
+            fits = pages;
+        else
+            too_many = pages;
+    }
+    share_context(plan, box->input, wanted);
+    box_context(box);
+    return fits * PAGE_TOKENS;
+}
+
+/* The size of a further card, that of the largest, with which it fits; 0: one is not enough, or
+ * there are as many as can be. */
+static uint64_t another_card(struct box *box) {
+    uint64_t size = 0;
+    if (box->input->n_cards == CARDS_MAX)
+        return 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        size = box->capacity[i] > size ? box->capacity[i] : size;
+    box->capacity[box->n++] = size;
+    const bool fits = box_fits(box, box->input->split);
+    box->n--;
+    return fits ? size : 0;
+}
+
+__attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, const char *fmt,
+                                                      ...) {
+    const size_t n = strlen(text);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text + n, size - n, fmt, args);
+    va_end(args);
+}
+
+int refuse(struct box *box, struct plan *plan, struct err *err) {
+    const enum split asked = box->input->split;
+    const enum split other = asked == SPLIT_LAYER    ? SPLIT_TENSOR
+                             : asked == SPLIT_TENSOR ? SPLIT_LAYER
+                                                     : SPLIT_AUTO;
+    const uint32_t wanted = plan->context, context = largest_context(box, plan);
+    const uint64_t size = another_card(box);
+    char advice[200] = "";
+    if (other != SPLIT_AUTO && box_fits(box, other))
+        add(advice, sizeof advice, " with split = %s", plan_split_name(other));
+    if (context)
+        add(advice, sizeof advice, "%s with a context of %u tokens instead of %u",
+            advice[0] ? " or" : "", context, wanted);
+    if (size)
+        add(advice, sizeof advice, "%s with another card of %" PRIu64 " MiB",
+            advice[0] ? " or" : "", mib_up(size));
+
+    const struct shortage s = measure(box, plan);
+    char last[120];
+    snprintf(last, sizeof last,
+             "no smaller context would do; a smaller quantisation has to save %" PRIu64
+             " MiB in all",
+             mib_up(s.missing_in_all));
+    return err_set(err, -ENOSPC,
+                   "model '%s' does not fit: card %u is %" PRIu64
+                   " MiB short (weights %.1f MiB, KV %.1f MiB, scratch %.1f MiB of %.1f MiB); %s%s",
+                   box->input->model->params.name, s.card, mib_up(s.missing), mib(s.weights),
+                   mib(s.kv), mib(s.scratch), mib(s.capacity), advice[0] ? "it would fit" : last,
+                   advice);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* refuse.h - inside placement: what to say of a model that does not fit. */
+#ifndef OCTARC_PLACEMENT_REFUSE_H
+#define OCTARC_PLACEMENT_REFUSE_H
+
+#include "daemon/placement/search.h"
+
+struct err;
+
+/* -ENOSPC: what is missing where it comes closest to fitting, and which changes were found, by the
+ * same search, to be enough.  Uses up the box and the plan that it looks at. */
+int refuse(struct box *box, struct plan *plan, struct err *err);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/search.h"
+
+#include <string.h>
+
+#define LIMIT_MAX (UINT64_C(1) << 60)
+
+void box_open(struct box *box, const struct plan *plan, const struct plan_input *input) {
+    memset(box, 0, sizeof *box);
+    box->input = input;
+    box->plan = plan;
+    for (uint32_t i = 0; i < input->n_cards; i++)
+        if (input->online[i]) {
+            box->card[box->n] = i;
+            box->capacity[box->n++] = input->capacity_bytes[i];
+        }
+    costs_weights(&box->costs, input);
+    box_context(box);
+}
+
+void box_context(struct box *box) {
+    costs_context(&box->costs, box->plan, box->input);
+}
+
+uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]) {
+    uint32_t n = 0;
+    if (split != SPLIT_TENSOR) {
+        ways[n++] = WAY_LAYERS;
+        ways[n++] = WAY_LAYERS_CUT_HEAD;
+    }
+    if (split != SPLIT_LAYER) {
+        ways[n++] = WAY_LANES;
+        ways[n++] = WAY_LANES_CUT_HEAD;
+    }
+    return n;
+}
+
+static void set_limits(struct box *box, uint64_t factor) {
+    for (uint32_t i = 0; i < box->n; i++) {
+        const double scaled = (double)box->capacity[i] * (double)factor / FACTOR_ONE;
+        box->limit[i] = factor == FACTOR_ONE         ? box->capacity[i]
+                        : scaled > (double)LIMIT_MAX ? LIMIT_MAX
+                                                     : (uint64_t)scaled;
+    }
+}
+
+static bool find(struct box *box, enum way way, uint64_t factor, struct share shares[CARDS_MAX]) {
+    memset(shares, 0, CARDS_MAX * sizeof *shares);
+    set_limits(box, factor);
+    switch (way) {
+    case WAY_LAYERS:
+    case WAY_LAYERS_CUT_HEAD:
+        return layers_find(box, way == WAY_LAYERS_CUT_HEAD, shares);
+    case WAY_LANES:
+        return lanes_find_all(box, shares);
+    case WAY_LANES_CUT_HEAD:
+        return lanes_find_any(box, shares);
+    case WAY_COUNT:
+        break;
+    }
+    return false;
+}
+
+bool box_fits(struct box *box, enum split split) {
+    struct share shares[CARDS_MAX];
+    return (split != SPLIT_TENSOR && find(box, WAY_LAYERS_CUT_HEAD, FACTOR_ONE, shares)) ||
+           (split != SPLIT_LAYER && find(box, WAY_LANES_CUT_HEAD, FACTOR_ONE, shares));
+}
+
+/* The least factor above `none`, with which nothing fits, up to `all`, with which it does; within a
+ * 1 / FACTOR_ONE of it.  The limits and shares are those of that factor then. */
+static uint64_t narrow(struct box *box, enum way way, uint64_t none, uint64_t all,
+                       struct share shares[CARDS_MAX]) {
+    const uint64_t step = all > FACTOR_ONE ? all / FACTOR_ONE : 1;
+    while (all - none > step) {
+        const uint64_t middle = none + (all - none) / 2;
+        if (find(box, way, middle, shares))
+            all = middle;
+        else
+            none = middle;
+    }
+    find(box, way, all, shares);
+    return all;
+}
+
+bool box_choose(struct box *box, enum way way, struct share shares[CARDS_MAX]) {
+    if (!find(box, way, FACTOR_ONE, shares))
+        return false;
+    narrow(box, way, 0, FACTOR_ONE, shares);
+    if (way == WAY_LAYERS || way == WAY_LAYERS_CUT_HEAD)
+        layers_balance(box, shares);
+    return true;
+}
+
+uint64_t box_grow(struct box *box, enum way way, struct share shares[CARDS_MAX]) {
+    uint64_t all = FACTOR_ONE;
+    while (!find(box, way, all, shares))
+        all *= 2;
+    return narrow(box, way, all / 2, all, shares);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search.h - inside placement: the choice of a share for every card.
+ *
+ * Layers and lanes run over the cards in the order of their numbers, and so do the eighths of the
+ * output matrix and of the embedding; which cards take part in which of these, and with how much,
+ * is searched exactly.  A card may hold nothing, so a box that is given another card, or more
+ * bytes, still holds what it held. */
+#ifndef OCTARC_PLACEMENT_SEARCH_H
+#define OCTARC_PLACEMENT_SEARCH_H
+
+#include "daemon/placement/costs.h"
+
+/* How a model may lie on the cards.  A later way of the same split holds whatever an earlier one
+ * does, at the price of more exchanges in a step. */
+enum way {
+    WAY_LAYERS,          /* whole layers; output matrix and embedding each whole on one card */
+    WAY_LAYERS_CUT_HEAD, /* the same; these two in eighths, on any cards */
+    WAY_LANES,           /* lanes on every card, and the like eighths of these two */
+    WAY_LANES_CUT_HEAD,  /* lanes on any cards, eighths of these two (together) on any cards */
+    WAY_COUNT,
+};
+
+/* Factors are in units of 1 / FACTOR_ONE. */
+#define FACTOR_ONE (UINT64_C(1) << 16)
+
+/* The cards to be filled, and what shares of the model cost for one context. */
+struct box {
+    const struct plan_input *input;
+    const struct plan *plan; /* of which the context and the sizes of a step are read */
+    struct costs costs;
+    uint32_t n; /* online cards */
+    uint32_t card[CARDS_MAX];
+    uint64_t capacity[CARDS_MAX];
+    uint64_t limit[CARDS_MAX]; /* bytes that a search may use */
+};
+
+/* Borrows both; after a change of the plan's context, box_context(). */
+void box_open(struct box *box, const struct plan *plan, const struct plan_input *input);
+void box_context(struct box *box);
+
+/* The ways of a split, first choice first; SPLIT_AUTO has those of all.  Returns how many. */
+uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]);
+
+/* Whether the model fits, in any way of a split. */
+bool box_fits(struct box *box, enum split split);
+
+/* The share of each of the box's cards in this way: the one whose fullest card is the least full.
+ * False: it does not fit. */
+bool box_choose(struct box *box, enum way way, struct share shares[CARDS_MAX]);
+
+/* The least factor by which the capacities would have to grow for this way, and the shares then. */
+uint64_t box_grow(struct box *box, enum way way, struct share shares[CARDS_MAX]);
+
+/* Of the ways: shares within the limits.  False: there are none. */
+bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS_MAX]);
+bool lanes_find_all(const struct box *box, struct share shares[CARDS_MAX]);
+bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]);
+
+/* Move whole layers between the cards, within the limits, so that they are evenly full. */
+void layers_balance(const struct box *box, struct share shares[CARDS_MAX]);
+
+#endif
