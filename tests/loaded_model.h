@@ -3,6 +3,7 @@
 #ifndef OCTARC_TESTS_LOADED_MODEL_H
 #define OCTARC_TESTS_LOADED_MODEL_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
@@ -29,7 +30,8 @@ struct setup {
     bool isolate, memfds;
     enum instruction_set isa;
     uint32_t n_threads;
-    uint32_t context; /* 0: 128 */
+    uint32_t context;                   /* 0: 128 */
+    uint64_t capacity_bytes[CARDS_MAX]; /* 0: 256 MiB */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -58,7 +60,8 @@ static inline void open_runner(struct loaded *l, const struct setup *s) {
     must(runner_open(&l->runner, &o, &err), &err);
 }
 
-static inline void load(struct loaded *l, const char *file, const struct setup *s) {
+/* The model and its plan: 0 or -ENOSPC. */
+static inline int plan_model(struct loaded *l, const char *file, const struct setup *s) {
     struct gguf *gguf = NULL;
     struct err err = {{0}};
     const char *path = file[0] == '/' ? file : tiny_path(file);
@@ -77,16 +80,23 @@ static inline void load(struct loaded *l, const char *file, const struct setup *
                             .max_rows = MAX_ROWS};
     for (uint32_t i = 0; i < s->n_cards; i++) {
         in.online[i] = true;
-        in.capacity_bytes[i] = 256 * MIB;
+        in.capacity_bytes[i] = s->capacity_bytes[i] ? s->capacity_bytes[i] : 256 * MIB;
     }
-    must(plan_build(&l->plan, &in, &err), &err);
+    const int rc = plan_build(&l->plan, &in, &err);
+    if (rc != -ENOSPC)
+        must(rc, &err);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         l->weight_fds[i] = -1;
-        if (s->memfds && i < s->n_cards) {
+        if (!rc && s->memfds && i < s->n_cards) {
             l->weight_fds[i] = memfd_create("weights", MFD_CLOEXEC);
             CHECK_EQ(ftruncate(l->weight_fds[i], (off_t)l->plan.cards[i].weights_bytes), 0);
         }
     }
+    return rc;
+}
+
+static inline void load(struct loaded *l, const char *file, const struct setup *s) {
+    CHECK_EQ(plan_model(l, file, s), 0);
     open_runner(l, s);
 }
 

@@ -110,6 +110,19 @@ def seeds_repeat_and_choices_differ():
 
 
 @test
+def a_card_that_is_too_small_holds_nothing_and_is_online():
+    want = daemon().complete("one two three", 5)["choices"][0]
+    with Daemon("--cards", "3", "--card-memory", "60M,1M,60M", "--context", "256",
+                model=tiny()) as own:
+        equal(own.complete("one two three", 5)["choices"][0], want)
+        cards = own.rpc("cards")["cards"]
+        equal({c["state"] for c in cards}, {"online"})
+        equal(set(cards[1]["actual"].values()) | set(cards[1]["planned"].values()), {0})
+        equal(cards[1]["free_bytes"], 1 << 20)
+        assert "nothing" in cards[1]["reason"], cards[1]
+
+
+@test
 def every_count_of_cards_and_split_gives_the_same_bits():
     want = None
     for split in ("layer", "tensor"):

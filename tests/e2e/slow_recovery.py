@@ -94,6 +94,23 @@ def a_card_lost_in_mid_answer_changes_no_answer():
 
 
 @test
+def a_loss_that_leaves_a_card_too_small_beside_a_large_one_changes_no_answer():
+    for split in ("auto", "tensor"):
+        daemon = Daemon("--cards", "3", "--card-memory", "400M,40M,400M", "--context", "1024",
+                        "--split", split, model=default_model())
+        with daemon:
+            fields = REQUESTS["greedy"]
+            want = whole(daemon, fields)
+            for card in (2, 1):
+                def strike(count, card=card):
+                    if count == 20:
+                        daemon.rpc("drill", {"fault": "lose", "card": card})
+                equal(streamed(daemon, fields, strike), want, "%s, card %d" % (split, card))
+            cards = daemon.rpc("cards")["cards"]
+            equal([c["state"] for c in cards], ["online", "lost", "lost"])
+
+
+@test
 def sixteen_requests_survive_a_kill_and_a_loss_together():
     with start() as daemon:
         prompts = [PROMPT + " number %d" % i for i in range(16)]
