@@ -12,8 +12,8 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-static inline uint64_t one_byte_a_value(uint32_t type, uint64_t rows, uint64_t cols) {
-    (void)type;
+static inline uint64_t one_byte_a_value(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
+    (void)type, (void)vector;
     return (rows * cols + 63) / 64 * 64;
 }
 

@@ -43,8 +43,9 @@ struct device_ops {
     const char *name;
 
     /* Bytes of a [rows, cols] range of `type` as this backend packs it; a multiple of 64; pure.
-     * 0: the backend cannot run the type.  A role of one row (a norm) is kept as f32. */
-    uint64_t (*packed_bytes)(uint32_t type, uint64_t rows, uint64_t cols);
+     * 0: the backend cannot run the type.  A vector (a norm) is kept as f32; a matrix stays one,
+     * be it of one row only. */
+    uint64_t (*packed_bytes)(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
     int (*open)(struct device **device, const struct device_options *options, struct err *err);
     void (*close)(struct device *device); /* NULL is fine */
@@ -64,7 +65,7 @@ struct device_ops {
      * range_rows is the whole range's.  col_skip (a multiple of ATOM) columns of the first block
      * are left out: a lane may begin inside a 256-wide block.  May be called for many slices of a
      * range, in any order; safe to call from several threads for different slices. */
-    int (*pack)(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
+    int (*pack)(struct device *device, uint32_t card, uint64_t offset, uint32_t type, bool vector,
                 uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
                 uint32_t col_skip, const void *blocks, uint64_t row_bytes);
 

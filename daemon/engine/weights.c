@@ -91,10 +91,11 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
         fail(l, r, rc, rc == -EIO ? "the file ends here" : strerror(-rc));
         return;
     }
-    rc = l->options->backend->pack(
-        l->device, r->card, r->offset, t->type, r->row_end - r->row_begin, s->row_begin, s->rows,
-        r->col_end - r->col_begin, (uint32_t)(r->col_begin % type->block_values),
-        bytes + first_block * type->block_bytes, row_bytes);
+    rc = l->options->backend->pack(l->device, r->card, r->offset, t->type,
+                                   model_tensor_is_vector(t), r->row_end - r->row_begin,
+                                   s->row_begin, s->rows, r->col_end - r->col_begin,
+                                   (uint32_t)(r->col_begin % type->block_values),
+                                   bytes + first_block * type->block_bytes, row_bytes);
     if (rc)
         fail(l, r, rc, strerror(-rc));
     atomic_fetch_add(&l->done, s->rows * row_bytes * (r->col_end - r->col_begin) / t->cols);

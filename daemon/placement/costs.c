@@ -17,8 +17,7 @@ static uint64_t bytes_of(const struct plan *trial, const struct plan_input *in, 
     struct plan_range r;
     if (!share_range(trial, in->model, 0, tensor, &r))
         return 0;
-    return in->backend->packed_bytes(in->model->tensors[tensor].type, r.row_end - r.row_begin,
-                                     r.col_end - r.col_begin);
+    return share_packed_bytes(in, &r);
 }
 
 /* Sum the tensors of the layers, or those beside them. */

@@ -55,7 +55,7 @@ static int check_input(const struct plan_input *in, struct err *err) {
     for (size_t i = 0; i < in->model->n_tensors; i++) {
         const struct model_tensor *t = &in->model->tensors[i];
         const struct tensor_type_info *type = tensor_type_info(t->type);
-        if (in->backend->packed_bytes(t->type, t->rows, t->cols) == 0)
+        if (in->backend->packed_bytes(t->type, model_tensor_is_vector(t), t->rows, t->cols) == 0)
             return err_set(err, -ENOTSUP, "tensor '%s': the %s backend cannot run type %s", t->name,
                            in->backend->name, type ? type->name : "unknown");
     }
@@ -118,8 +118,7 @@ static int make_ranges(struct plan *plan, const struct plan_input *in, struct er
             if (!share_range(plan, in->model, c, t, &r))
                 continue;
             r.offset = at;
-            r.bytes = in->backend->packed_bytes(in->model->tensors[t].type, r.row_end - r.row_begin,
-                                                r.col_end - r.col_begin);
+            r.bytes = share_packed_bytes(in, &r);
             at += r.bytes;
             plan->ranges[plan->n_ranges++] = r;
         }

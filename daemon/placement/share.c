@@ -108,14 +108,20 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
     return true;
 }
 
+uint64_t share_packed_bytes(const struct plan_input *input, const struct plan_range *range) {
+    const struct model_tensor *t = &input->model->tensors[range->tensor];
+    return input->backend->packed_bytes(t->type, model_tensor_is_vector(t),
+                                        range->row_end - range->row_begin,
+                                        range->col_end - range->col_begin);
+}
+
 uint64_t share_weights_bytes(const struct plan *plan, const struct plan_input *input,
                              uint32_t card) {
     uint64_t bytes = 0;
     struct plan_range r;
     for (uint32_t t = 0; t < input->model->n_tensors; t++)
         if (share_range(plan, input->model, card, t, &r))
-            bytes += input->backend->packed_bytes(input->model->tensors[t].type,
-                                                  r.row_end - r.row_begin, r.col_end - r.col_begin);
+            bytes += share_packed_bytes(input, &r);
     return bytes ? PLAN_WEIGHTS_HEADER + bytes : 0;
 }
 

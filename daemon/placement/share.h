@@ -27,6 +27,9 @@ uint32_t share_context_pages(const struct plan *plan);
 bool share_range(const struct plan *plan, const struct model *model, uint32_t card, uint32_t tensor,
                  struct plan_range *range);
 
+/* Bytes of a range as the backend packs it. */
+uint64_t share_packed_bytes(const struct plan_input *input, const struct plan_range *range);
+
 /* Bytes of all of a card's ranges and their header, as the backend packs them; 0: no range. */
 uint64_t share_weights_bytes(const struct plan *plan, const struct plan_input *input,
                              uint32_t card);

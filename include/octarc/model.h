@@ -81,6 +81,11 @@ struct model_tensor {
     uint32_t file;        /* which part of a split model; 0 in a whole one */
 };
 
+/* A norm's weights, for instance: added or multiplied element by element, and kept as plain f32. */
+static inline bool model_tensor_is_vector(const struct model_tensor *t) {
+    return t->cut == CUT_COPY && t->rows == 1;
+}
+
 enum rope_scaling { ROPE_NONE, ROPE_LINEAR, ROPE_YARN };
 
 struct rope_params {

@@ -107,7 +107,7 @@ static void run_model(void *arg, uint32_t member) {
             const struct matmul m = {at, b->type, shapes[i].rows, shapes[i].cols,
                                      b->acts[shapes[i].cols == 1536]};
             run_matrix(b, &m, shapes[i].lanes, member);
-            at += pack_bytes(b->type, shapes[i].rows, shapes[i].cols);
+            at += pack_bytes(b->type, false, shapes[i].rows, shapes[i].cols);
         }
     const struct matmul head = {at, TENSOR_Q8_0, VOCAB, 576, b->acts[0]};
     if (b->with_head)
@@ -170,9 +170,9 @@ static uint64_t layer_weights(void) {
 }
 
 static void make_weights(struct bench *b) {
-    b->bytes = pack_bytes(TENSOR_Q8_0, VOCAB, 576);
+    b->bytes = pack_bytes(TENSOR_Q8_0, false, VOCAB, 576);
     for (int i = 0; i < MATRICES; i++)
-        b->bytes += N_LAYERS * pack_bytes(b->type, shapes[i].rows, shapes[i].cols);
+        b->bytes += N_LAYERS * pack_bytes(b->type, false, shapes[i].rows, shapes[i].cols);
     b->weights = mmap(NULL, b->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (b->weights == MAP_FAILED) {
         perror("weights");

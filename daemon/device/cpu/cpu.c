@@ -15,8 +15,8 @@
 #include <cpuid.h>
 #endif
 
-static uint64_t cpu_packed_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
-    return pack_bytes(type, rows, cols);
+static uint64_t cpu_packed_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
+    return pack_bytes(type, vector, rows, cols);
 }
 
 #if defined(__x86_64__)
@@ -121,17 +121,17 @@ static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t
     return 0;
 }
 
-static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type,
+static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type, bool vector,
                     uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
                     uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
     char *at;
-    const uint64_t bytes = pack_bytes(type, range_rows, cols);
+    const uint64_t bytes = pack_bytes(type, vector, range_rows, cols);
     const int rc = bytes ? weights_at(d, card, offset, bytes, &at) : -ENOTSUP;
     if (rc)
         return rc;
     if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
         return -EINVAL;
-    pack_rows((uint8_t *)at, type, range_rows, row_begin, rows, cols, col_skip, blocks, row_bytes);
+    pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks, row_bytes);
     return 0;
 }
 

@@ -27,7 +27,7 @@ static void check_matrix(struct checker *c, const struct matrix *w) {
         return;
     if (pack_atom_bytes(w->type) == 0 || w->offset % 64)
         c->bad = true;
-    inside(c, c->card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, w->rows, w->cols));
+    inside(c, c->card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, false, w->rows, w->cols));
 }
 
 static void check_rows(struct checker *c, struct rows rows, uint64_t n_rows, uint32_t width) {

@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-uint64_t pack_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
+uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
     const uint64_t bytes =
-        rows == 1 ? cols * sizeof(float)
-                  : (rows + TILE - 1) / TILE * ((cols + ATOM - 1) / ATOM) * pack_atom_bytes(type);
+        vector ? cols * sizeof(float)
+               : (rows + TILE - 1) / TILE * ((cols + ATOM - 1) / ATOM) * pack_atom_bytes(type);
     return pack_atom_bytes(type) ? (bytes + 63) / 64 * 64 : 0;
 }
 
@@ -162,9 +162,9 @@ static void put_atom(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *ro
     }
 }
 
-void pack_rows(uint8_t *to, uint32_t type, uint64_t range_rows, uint64_t row_begin, uint64_t rows,
+void pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
                uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
-    if (range_rows == 1) {
+    if (vector) {
         const struct tensor_type_info *info = tensor_type_info(type);
         tensor_dequantise(type, blocks, cols / info->block_values, (float *)(void *)to);
         return;

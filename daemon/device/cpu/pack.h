@@ -10,10 +10,11 @@
  *   scales       f16 d[16]; with a minimum f16 m[16]; Q4_K, Q5_K: i8 scale[16], i8 -minimum[16],
  *                which multiply d and m; Q6_K: i8 factor[2][16], of each half of the atom
  * F32, F16 and BF16 are [32 columns][16 rows], as in the file.
- * A range of one row (a norm) is a plain f32 vector. */
+ * A vector (a norm) is plain f32. */
 #ifndef OCTARC_DEVICE_CPU_PACK_H
 #define OCTARC_DEVICE_CPU_PACK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "octarc/model.h"
@@ -62,10 +63,10 @@ static inline uint32_t pack_atom_bytes(uint32_t type) {
     }
 }
 
-uint64_t pack_bytes(uint32_t type, uint64_t rows, uint64_t cols);
+uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
 /* As device_ops.pack, into `to`, the first byte of the range. */
-void pack_rows(uint8_t *to, uint32_t type, uint64_t range_rows, uint64_t row_begin, uint64_t rows,
+void pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
                uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
 
 #endif

@@ -83,7 +83,7 @@ static void sample_init(struct sample *s, uint32_t type) {
     const struct tensor_type_info *info = tensor_type_info(type);
     const uint32_t cols = info->block_values == 256 ? 512 : COLS;
     const uint32_t n_blocks = cols / info->block_values;
-    const uint64_t bytes = pack_bytes(type, ROWS, cols);
+    const uint64_t bytes = pack_bytes(type, false, ROWS, cols);
     float *values = malloc(cols * sizeof *values);
     uint8_t *tiles = aligned_alloc(64, bytes);
     *s = (struct sample){.w = malloc(ROWS * cols * sizeof *s->w),
@@ -99,8 +99,8 @@ static void sample_init(struct sample *s, uint32_t type) {
             s->w[r * cols + c] = values[c];
     }
     memset(tiles, 0, bytes);
-    pack_rows(tiles, type, ROWS, 0, 16, cols, 0, s->blocks, s->row_bytes);
-    pack_rows(tiles, type, ROWS, 16, ROWS - 16, cols, 0, s->blocks + 16 * s->row_bytes,
+    pack_rows(tiles, type, false, 0, 16, cols, 0, s->blocks, s->row_bytes);
+    pack_rows(tiles, type, false, 16, ROWS - 16, cols, 0, s->blocks + 16 * s->row_bytes,
               s->row_bytes);
     s->m = (struct matmul){.tiles = tiles, .type = type, .rows = ROWS, .cols = cols};
     s->m.act = (struct act_view){.q8 = malloc(INPUTS * cols),
@@ -231,8 +231,8 @@ static void a_range_that_begins_inside_a_block_packs_the_same_values(void) {
         sample_init(&s, wide[i]);
         struct matmul m = s.m;
         m.cols = 256;
-        uint8_t *tiles = aligned_alloc(64, pack_bytes(wide[i], ROWS, m.cols));
-        pack_rows(tiles, wide[i], ROWS, 0, ROWS, m.cols, 96, s.blocks, s.row_bytes);
+        uint8_t *tiles = aligned_alloc(64, pack_bytes(wide[i], false, ROWS, m.cols));
+        pack_rows(tiles, wide[i], false, 0, ROWS, m.cols, 96, s.blocks, s.row_bytes);
         m.tiles = tiles;
         for (uint32_t r = 0; r < ROWS; r++) {
             kernels_portable.unpack_row(&s.m, r, whole);
@@ -279,8 +279,8 @@ static void run_card(const struct kernels *k, struct sample *s, const uint32_t e
     int8_t slot[TREE_NODES];
     if (cols == 0)
         return;
-    uint8_t *tiles = aligned_alloc(64, pack_bytes(m.type, ROWS, cols));
-    pack_rows(tiles, m.type, ROWS, 0, ROWS, cols, edges[begin], s->blocks, s->row_bytes);
+    uint8_t *tiles = aligned_alloc(64, pack_bytes(m.type, false, ROWS, cols));
+    pack_rows(tiles, m.type, false, 0, ROWS, cols, edges[begin], s->blocks, s->row_bytes);
     struct act_view act = {.q8 = malloc(INPUTS * cols),
                            .scale = malloc(INPUTS * cols / ATOM * 4),
                            .sum = malloc(INPUTS * cols / ATOM * 4),
@@ -367,6 +367,28 @@ static void lanes_cut_anywhere_give_the_same_bits(void) {
         }
 }
 
+/* A card may hold one row of a matrix: it is a tile like any other. */
+static void one_row_of_a_matrix_is_still_a_matrix(void) {
+    for (size_t i = 0; i < N_TYPES; i++) {
+        struct sample s;
+        float all[ROWS + TILE], one[TILE];
+        sample_init(&s, types[i]);
+        uint8_t *tile = calloc(1, pack_bytes(types[i], false, 1, s.m.cols));
+        pack_rows(tile, types[i], false, 0, 1, s.m.cols, 0, s.blocks + 17 * s.row_bytes,
+                  s.row_bytes);
+        struct matmul m = s.m;
+        kernels_portable.gather(&m, 0, 1, &s.panel);
+        for (uint32_t t = 0; t < (ROWS + TILE - 1) / TILE; t++)
+            kernels_portable.tile(&m, t, &s.panel, all + t * TILE, TILE);
+        m.tiles = tile;
+        m.rows = 1;
+        kernels_portable.tile(&m, 0, &s.panel, one, TILE);
+        CHECK(!memcmp(&one[0], &all[17], sizeof(float)));
+        free(tile);
+        sample_finish(&s);
+    }
+}
+
 /* Any input of a full panel stays inside what panel_bytes() says, for every type. */
 static void a_full_panel_stays_inside_its_memory(void) {
     static const uint32_t widths[] = {32, 576, 1376, 1472, 1536, 2048, 4096, 16384};
@@ -396,7 +418,8 @@ static void a_full_panel_stays_inside_its_memory(void) {
         }
 }
 
-CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(products_match_sums_in_double),
-           T(sets_and_batches_do_not_change_a_bit), T(rows_come_back_as_they_were),
+CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(one_row_of_a_matrix_is_still_a_matrix),
+           T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
+           T(rows_come_back_as_they_were),
            T(a_range_that_begins_inside_a_block_packs_the_same_values),
            T(lanes_cut_anywhere_give_the_same_bits))
