@@ -123,7 +123,7 @@ int refuse(struct box *box, struct plan *plan, struct err *err) {
              " MiB in all",
              mib_up(s.missing_in_all));
     return err_set(err, -ENOSPC,
-                   "model '%s' does not fit: card %u is %" PRIu64
+                   "model '%.60s' does not fit: card %u is %" PRIu64
                    " MiB short (weights %.1f MiB, KV %.1f MiB, scratch %.1f MiB of %.1f MiB); %s%s",
                    box->input->model->params.name, s.card, mib_up(s.missing), mib(s.weights),
                    mib(s.kv), mib(s.scratch), mib(s.capacity), advice[0] ? "it would fit" : last,

@@ -65,7 +65,7 @@ static int make_plan(const struct engines *e, struct plan *plan, struct err *err
     }
     struct err why = {{0}};
     const int rc = plan_build(plan, &in, &why);
-    return rc < 0 ? err_set(err, rc, "%.160s: %s", e->loaded->path, why.text) : 0;
+    return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;
 }
 
 /* --- starting one --- */
