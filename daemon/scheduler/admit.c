@@ -73,6 +73,16 @@ static struct sequence *next_suspect(const struct scheduler *s, bool *hold) {
     return NULL;
 }
 
+/* The oldest that an engine took back or left behind: its client has waited for its turn once. */
+static struct sequence *next_interrupted(const struct scheduler *s) {
+    for (struct request *r = s->first; r; r = r->next) {
+        struct sequence *ready = ready_of(r); /* choices are admitted in order */
+        if (ready && ready->admitted)
+            return ready;
+    }
+    return NULL;
+}
+
 /* The oldest of the next uid in turn. */
 static struct sequence *next_in_turn(const struct scheduler *s) {
     struct sequence *after = NULL, *lowest = NULL;
@@ -134,11 +144,11 @@ static int admit_one(struct scheduler *s, struct sequence *sequence, uint64_t no
     if (!sequence->admitted) {
         sequence->admitted = true;
         sequence->admitted_ns = now_ns;
+        s->last_uid = sequence->request->spec.uid; /* going on is nobody's turn */
     }
     s->slots[s->n_slots++] = (struct slot){sequence->id, sequence};
     if (s->credit > 0)
         s->credit--;
-    s->last_uid = sequence->request->spec.uid;
     return 0;
 }
 
@@ -150,6 +160,8 @@ void scheduler_pump(struct scheduler *s, uint64_t now_ns) {
         bool hold;
         struct sequence *sequence = next_suspect(s, &hold);
         if (!hold)
+            sequence = next_interrupted(s);
+        if (!hold && !sequence)
             sequence = next_in_turn(s);
         if (!sequence || admit_one(s, sequence, now_ns) < 0)
             return;

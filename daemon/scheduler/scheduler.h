@@ -2,10 +2,11 @@
 /* scheduler.h - order: which request runs when, and what of it has been said.
  *
  * A request is its tokens and its parameters; it becomes n sequences.  The scheduler admits
- * sequences to the serving engine as credits allow (fair between uids, oldest first inside one),
- * takes only the next position of the current generation, turns tokens into text (whole UTF-8,
- * stop strings held back), and replays every unfinished sequence when a generation ends: prompt and
- * tokens so far go to the next engine, which goes on.  The client sees a pause.
+ * sequences to the serving engine as credits allow (those that were interrupted first, oldest
+ * request first; then fair between uids, oldest first inside one), takes only the next position of
+ * the current generation, turns tokens into text (whole UTF-8, stop strings held back), and replays
+ * every unfinished sequence when a generation ends: prompt and tokens so far go to the next engine,
+ * which goes on.  The client sees a pause.
  *
  * Threads: one, the front's loop.  Time comes in as an argument, so a test can own it. */
 #ifndef OCTARC_SCHEDULER_SCHEDULER_H

@@ -392,6 +392,38 @@ static void uids_take_turns_and_the_oldest_of_one_goes_first(void) {
     scheduler_destroy(f.scheduler);
 }
 
+static void an_interrupted_answer_goes_on_before_what_never_ran(void) {
+    struct fake f = {0};
+    make(&f, 64, 64);
+    scheduler_set_model(f.scheduler, any_tokenizer, 4096, 2);
+    fake_start(&f);
+    memset(clients, 0, sizeof clients);
+    static const uint32_t uids[] = {1005, 1005, 1001, 1002, 1009, 1005};
+    for (int i = 0; i < 6; i++) {
+        clients[i] = (struct client){.prompt = i, .seed = 2, .max = 20, .n_choices = 1};
+        CHECK_EQ(submit(&f, &clients[i], uids[i], true), 0);
+    }
+    CHECK_EQ(f.n, 2);
+    for (int i = 0; i < 3; i++) {
+        fake_step(&f, 0);
+        fake_step(&f, 1);
+        fake_die(&f);
+        fake_start(&f);
+        CHECK_EQ(f.n, 2);
+        CHECK_EQ(f.sequences[0].prompt, 0); /* of the two that ran, the older first */
+        CHECK_EQ(f.sequences[1].prompt, 1);
+    }
+    const uint32_t turn = f.admits;
+    while (f.n)
+        fake_step(&f, 0);
+    static const uint32_t want[] = {1009, 1001, 1002, 1005}; /* the turn is where it was */
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(f.order[turn + (uint32_t)i], want[i]);
+    for (int i = 0; i < 6; i++)
+        check_transcript(&clients[i]);
+    scheduler_destroy(f.scheduler);
+}
+
 static void credit_bounds_what_is_admitted(void) {
     struct fake f = {0};
     make(&f, 64, 64);
@@ -569,7 +601,9 @@ static void no_device_ends_all_with_its_text(void) {
 CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions),
            T(only_the_next_position_of_the_current_generation_is_taken),
            T(no_event_comes_from_inside_submit),
-           T(uids_take_turns_and_the_oldest_of_one_goes_first), T(credit_bounds_what_is_admitted),
+           T(uids_take_turns_and_the_oldest_of_one_goes_first),
+           T(an_interrupted_answer_goes_on_before_what_never_ran),
+           T(credit_bounds_what_is_admitted),
            T(a_poisoned_request_fails_by_name_at_the_third_death),
            T(a_lost_card_makes_nobody_a_suspect), T(a_suspect_that_gives_a_token_has_company_again),
            T(limits_name_their_key), T(abandoned_and_cancelled_requests_leave_the_engine),
