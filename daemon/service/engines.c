@@ -108,6 +108,8 @@ static int start_generation(struct engines *e, struct err *err) {
         if (e->cards[i].weights_fd >= 0)
             fds[n_fds++] = e->cards[i].weights_fd;
     }
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        e->cards[i].losing = false;
     e->number++;
     e->progress = (struct msg_progress){0};
     e->expected = e->refused = e->deaf = false;
@@ -227,14 +229,18 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     scheduler_engine_ready(e->scheduler, e->number, now);
 }
 
+static void lose_card(struct engines *e, uint32_t card) {
+    e->cards[card].lost = true;
+    memory_drop(&e->cards[card]);
+    log_warning("card %u is lost", card);
+}
+
 static void on_lost(struct engines *e, uint32_t card) {
     if (card >= e->n_cards || e->cards[card].lost)
         return;
-    e->cards[card].lost = true;
+    lose_card(e, card);
     e->expected = e->deaf = true;
-    memory_drop(&e->cards[card]);
     snprintf(e->why, sizeof e->why, "card %u was lost", card);
-    log_warning("card %u is lost", card);
     if (e->current)
         process_kill(e->current);
 }
@@ -260,6 +266,7 @@ static void on_message(void *user, const struct message *msg) {
         break;
     case MSG_TOKEN:
         e->n_deaths = 0;
+        e->rested = false;
         scheduler_on_token(e->scheduler, &msg->token, now);
         break;
     case MSG_PROMPT:
@@ -284,6 +291,15 @@ static void on_message(void *user, const struct message *msg) {
 
 /* --- its end --- */
 
+/* An engine that was told to lose a card may have ended before it heard so, or said so. */
+static void lose_ordered(struct engines *e) {
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (e->cards[i].losing && !e->cards[i].lost) {
+            lose_card(e, i);
+            e->expected = true;
+        }
+}
+
 /* True: it is too often now. */
 static bool count_death(struct engines *e, uint64_t now) {
     if (e->n_deaths == ENGINE_DEATHS_MAX) {
@@ -291,8 +307,8 @@ static bool count_death(struct engines *e, uint64_t now) {
         e->n_deaths--;
     }
     e->deaths_ns[e->n_deaths++] = now;
-    return e->n_deaths == ENGINE_DEATHS_MAX &&
-           now - e->deaths_ns[0] < ENGINE_DEATHS_WINDOW_S * UINT64_C(1000000000);
+    return e->rested || (e->n_deaths == ENGINE_DEATHS_MAX &&
+                         now - e->deaths_ns[0] < ENGINE_DEATHS_WINDOW_S * UINT64_C(1000000000));
 }
 
 static void on_gone(void *user, const char *why) {
@@ -300,9 +316,9 @@ static void on_gone(void *user, const char *why) {
     struct scheduler_counts counts;
     char text[512];
     const uint64_t now = uv_hrtime();
-    const bool served = e->state == ENGINES_SERVING;
     snprintf(text, sizeof text, "%s", e->why[0] ? e->why : why);
     e->current = NULL;
+    lose_ordered(e);
     e->gone_ns = now;
     if (e->state == ENGINES_STOPPING) {
         uv_timer_stop(&e->timer);
@@ -322,9 +338,8 @@ static void on_gone(void *user, const char *why) {
     log_warning("the engine of generation %llu is gone: %s; %u running requests are replayed",
                 (unsigned long long)e->number, text, counts.running);
     e->state = ENGINES_STARTING;
-    const bool counted = !e->expected && (!served || counts.running > 0);
     scheduler_engine_gone(e->scheduler, e->number, !e->expected, now);
-    if (counted && count_death(e, now)) {
+    if (!e->expected && count_death(e, now)) {
         e->n_deaths = 0;
         if (!e->ready_once) {
             char line[600];
@@ -334,6 +349,7 @@ static void on_gone(void *user, const char *why) {
             e->events.failed(e->user, line);
             return;
         }
+        e->rested = true;
         rest(e, text);
         changed(e);
         return;
@@ -355,12 +371,17 @@ int engines_lose(struct engines *e, uint32_t card, struct err *err) {
     const struct msg_lose lose = {card};
     if (card >= e->n_cards)
         return err_set(err, -EINVAL, "there is no card %u; there are %u", card, e->n_cards);
-    if (e->cards[card].lost)
+    if (e->cards[card].lost || e->cards[card].losing)
         return err_set(err, -EINVAL, "card %u is lost already", card);
     if (!e->current || e->state != ENGINES_SERVING)
         return err_set(err, -ENODEV, "no engine is serving now");
-    const int rc = process_send(e->current, MSG_LOSE, &lose);
-    return rc < 0 ? err_set(err, rc, "the engine is gone") : 0;
+    e->cards[card].losing = true;
+    /* One that is ending, or that cannot be told, ends without the card. */
+    if (process_ending(e->current) || process_send(e->current, MSG_LOSE, &lose) < 0) {
+        lose_card(e, card);
+        process_kill(e->current);
+    }
+    return 0;
 }
 
 int engines_kill(struct engines *e, struct err *err) {

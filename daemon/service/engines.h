@@ -7,7 +7,8 @@
  *
  *   idle -> starting -> serving -> (gone) -> starting ...
  *                                       \-> waiting   no plan fits the cards that are left
- *                                       \-> resting   five deaths in a minute without a token
+ *                                       \-> resting   five deaths in a minute without a token;
+ *                                                     from then until a token, any death
  * Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_ENGINES_H
 #define OCTARC_SERVICE_ENGINES_H
@@ -60,6 +61,7 @@ struct engines {
     struct msg_ready ready; /* actual bytes, by the latest generation that said so */
     struct engine_card {
         bool lost;
+        bool losing; /* the current generation was told to lose it: with its end, it is */
         uint64_t capacity_bytes;
         int weights_fd; /* -1: none */
         uint64_t weights_bytes;
@@ -75,7 +77,8 @@ struct engines {
     bool orphaned; /* no report of the spawner will come any more */
     char why[512]; /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
-    uint32_t n_deaths;
+    uint32_t n_deaths;    /* since a token */
+    bool rested;          /* since a token */
     char last_event[640]; /* the last recovery in words; empty: none */
     uv_timer_t timer;
 };
@@ -88,7 +91,8 @@ int engines_load(struct engines *engines, const struct loaded *loaded, struct er
 void engines_report(struct engines *engines, const struct spawner_report *report);
 uint32_t engines_online(const struct engines *engines);
 
-/* Rehearsals.  -EINVAL: no such card, or lost already; -ENODEV: no engine is there. */
+/* Rehearsals.  -EINVAL: no such card, or lost already; -ENODEV: no engine is there.  A card whose
+ * loss was ordered is lost at the latest when the engine is gone. */
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);
 int engines_kill(struct engines *engines, struct err *err);
 

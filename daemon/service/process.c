@@ -68,6 +68,10 @@ void process_kill(struct process *g) {
     kill_now(g);
 }
 
+bool process_ending(const struct process *g) {
+    return g->kill_wanted || g->broken || g->over;
+}
+
 /* Nothing more can be said over the channel. */
 static void break_channel(struct process *g) {
     if (g->broken)

@@ -32,6 +32,7 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
 /* 0, or negative: the channel is broken and gone() will follow, never from inside this. */
 int process_send(struct process *process, enum message_type type, const void *msg);
 void process_kill(struct process *process);
+bool process_ending(const struct process *process); /* killed, or not heard any more */
 /* No report will come any more: gone() is called from inside this. */
 void process_leave(struct process *process, const char *why);
 /* A report of the spawner; others' are ignored. */

@@ -8,7 +8,7 @@
  *   d  dies after three tokens        n  says nonsense after three tokens
  *   x  dies of any request            w  is ready and says nothing more
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
- *   f  says that it cannot serve */
+ *   r  dies as soon as it is ready    f  says that it cannot serve */
 #include "daemon/service/engines.h"
 
 #include <errno.h>
@@ -107,6 +107,8 @@ static void start(struct fake *f) {
     const struct msg_ready ready = {.generation = f->setup.generation,
                                     .n_cards = f->setup.plan.n_cards};
     must_send(f, MSG_READY, &ready);
+    if (f->does == 'r')
+        _exit(5);
 }
 
 /* Before main: where the arguments are an engine's, this is one. */
@@ -351,6 +353,21 @@ static void a_lost_card_keeps_its_number_and_the_others_serve(void) {
     close_world();
 }
 
+static void a_card_lost_while_the_engine_dies_is_lost(void) {
+    open_world(4, "wo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_lose(&w.engines, 1, NULL), 0); /* the engine never says so */
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    CHECK_EQ(engines_lose(&w.engines, 2, NULL), 0);
+    CHECK(w.engines.cards[2].lost);
+    WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_online(&w.engines), 2);
+    CHECK(w.engines.cards[1].lost && !w.engines.plan.cards[1].online);
+    CHECK(w.engines.cards[2].lost && !w.engines.plan.cards[2].online);
+    is_answered();
+    close_world();
+}
+
 static void without_a_card_requests_wait_and_end_by_name(void) {
     struct err err;
     open_world(1, "l");
@@ -387,6 +404,20 @@ static void a_service_whose_engines_do_not_stay_alive_says_so_and_rests(void) {
     CHECK_EQ(w.engines.state, ENGINES_RESTING);
     CHECK_EQ(w.engines.number, 1 + ENGINE_DEATHS_MAX);
     CHECK_EQ(submit(&err), -EIO);
+    close_world();
+}
+
+/* With nobody's request in it, too. */
+static void an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever(void) {
+    open_world(1, "r");
+    WAIT_FOR(w.engines.state == ENGINES_RESTING);
+    CHECK_EQ(w.engines.number, ENGINE_DEATHS_MAX);
+    CHECK(strstr(w.engines.why, "status 5"));
+    /* The next try is one try. */
+    uv_timer_start(&w.engines.timer, w.engines.timer.timer_cb, 0, 0);
+    WAIT_FOR(w.engines.state != ENGINES_RESTING);
+    WAIT_FOR(w.engines.state == ENGINES_RESTING);
+    CHECK_EQ(w.engines.number, ENGINE_DEATHS_MAX + 1);
     close_world();
 }
 
@@ -435,10 +466,12 @@ CHECK_MAIN(T(an_answer_goes_on_after_a_death),
            T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
            T(weights_outlive_an_engine_while_the_plan_stays),
            T(a_lost_card_keeps_its_number_and_the_others_serve),
+           T(a_card_lost_while_the_engine_dies_is_lost),
            T(without_a_card_requests_wait_and_end_by_name),
            T(a_first_engine_that_refuses_is_not_tried_again),
            T(an_engine_that_never_comes_to_life_is_given_up),
            T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
+           T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
            T(a_request_that_kills_engines_is_given_up_by_name),
            T(an_engine_that_does_not_stop_is_killed),
            T(an_engine_that_is_not_reaped_is_left_behind),
