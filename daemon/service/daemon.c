@@ -30,14 +30,19 @@ static void open_work(uv_work_t *work) {
     o->rc = loaded_open(&o->loaded, o->path, &o->err);
 }
 
-/* The first model cannot be served: one line, and an exit code that says not to try again. */
-static void refuse_model(void *user, const char *text) {
+/* What the machine lacks now it may have in a moment. */
+static bool may_pass(int error) {
+    return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
+}
+
+/* The first model cannot be served: one line, and an exit code that says whether to try again. */
+static void refuse_model(void *user, int error, const char *text) {
     struct daemon *d = user;
     log_error("%s", text);
     scheduler_refuse(d->scheduler, -ENODEV, text);
     d->loading = false;
     d->config.drain_timeout_s = 0;
-    daemon_stop(d, EXIT_CONFIG);
+    daemon_stop(d, may_pass(error) ? 1 : EXIT_CONFIG);
 }
 
 static void open_done(uv_work_t *work, int status) {
@@ -57,7 +62,7 @@ static void open_done(uv_work_t *work, int status) {
         daemon_describe_model(d);
         log_info("%s: %s, %s", d->model.id, d->model.params->arch, d->engines.plan.reason);
     } else {
-        refuse_model(d, o->err.text);
+        refuse_model(d, rc, o->err.text);
     }
     free(o);
 }

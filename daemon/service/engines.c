@@ -112,7 +112,8 @@ static int start_generation(struct engines *e, struct err *err) {
         e->cards[i].losing = false;
     e->number++;
     e->progress = (struct msg_progress){0};
-    e->expected = e->refused = e->deaf = false;
+    e->expected = e->deaf = false;
+    e->refused = 0;
     e->why[0] = 0;
     fill_setup(e, &setup);
     watch_start(e);
@@ -172,9 +173,10 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
     if (rc < 0) {
         e->loaded = NULL;
         e->state = ENGINES_IDLE;
+        return rc;
     }
     changed(e);
-    return rc;
+    return 0;
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -261,7 +263,7 @@ static void on_message(void *user, const struct message *msg) {
         on_ready(e, &msg->ready);
         break;
     case MSG_FAILED:
-        e->refused = true;
+        e->refused = msg->failed.error < 0 ? msg->failed.error : -EIO;
         snprintf(e->why, sizeof e->why, "%s", msg->failed.text);
         break;
     case MSG_TOKEN:
@@ -329,7 +331,7 @@ static void on_gone(void *user, const char *why) {
     /* What said why, before it ever served, would say it again. */
     if (!e->ready_once && e->refused) {
         e->state = ENGINES_IDLE;
-        e->events.failed(e->user, text);
+        e->events.failed(e->user, e->refused, text);
         return;
     }
     scheduler_counts(e->scheduler, &counts);
@@ -346,7 +348,7 @@ static void on_gone(void *user, const char *why) {
             e->state = ENGINES_IDLE;
             snprintf(line, sizeof line, "the engine ended %d times before it served: %s",
                      ENGINE_DEATHS_MAX, text);
-            e->events.failed(e->user, line);
+            e->events.failed(e->user, -EIO, line);
             return;
         }
         e->rested = true;

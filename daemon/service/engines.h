@@ -40,7 +40,7 @@ enum engines_state {
 struct engines_events {
     void (*changed)(void *user); /* state or progress */
     /* The first generation cannot come to life: a plan that does not fit, a file that is cut. */
-    void (*failed)(void *user, const char *text);
+    void (*failed)(void *user, int error, const char *text);
     void (*stopped)(void *user);
 };
 
@@ -72,7 +72,7 @@ struct engines {
     struct msg_progress progress;
 
     bool expected; /* the death to come was asked for */
-    bool refused;  /* the current generation said that it cannot serve */
+    int refused;   /* the error with which the current generation said that it cannot serve */
     bool deaf;     /* it lost a card: what it says from then on may be wrong, and does not count */
     bool orphaned; /* no report of the spawner will come any more */
     char why[512]; /* what ends the current generation, where it is known */
@@ -85,7 +85,8 @@ struct engines {
 
 /* Fill the borrowed parts first.  Nothing runs yet. */
 void engines_init(struct engines *engines);
-/* Start serving a model.  0; or the plan's error: nothing was started. */
+/* Start serving a model.  0; or what the plan or starting failed with: nothing was started, and no
+ * event was sent. */
 int engines_load(struct engines *engines, const struct loaded *loaded, struct err *err);
 /* A report of the spawner. */
 void engines_report(struct engines *engines, const struct spawner_report *report);

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import resource
 import socket
 import struct
 import tempfile
@@ -105,6 +106,22 @@ def a_model_that_is_not_there_is_named():
                               os.devnull)
         equal(status, 78, err)
         assert path in err, err
+
+
+@test
+def what_the_machine_lacks_for_a_moment_is_worth_another_try():
+    """Too few descriptors: exit status 1, which systemd starts again, and no READY before it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for limit in range(14, 40):
+            status, err = octarcd(
+                "--listen", os.path.join(folder, "s"), "--config", os.devnull, "--cards", "8",
+                "--model", tiny(),
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            equal(status, 1, "exit status with %d descriptors: %s" % (limit, err))
+            assert "ready" not in err, err
+            if "weight memory" in err:
+                return
+        raise AssertionError("the load never failed")
 
 
 @test

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "octarc/error.h"
@@ -147,15 +148,19 @@ static struct world {
     struct loaded *loaded;
     struct engines engines;
     char failed[600];
+    int error;
+    uint32_t n_changed;
     bool stopped;
 } w;
 
 static void on_changed(void *user) {
     (void)user;
+    w.n_changed++;
 }
 
-static void on_failed(void *user, const char *text) {
+static void on_failed(void *user, int error, const char *text) {
     (void)user;
+    w.error = error;
     snprintf(w.failed, sizeof w.failed, "%s", text);
 }
 
@@ -177,7 +182,8 @@ static void on_reports(uv_poll_t *poll_handle, int status, int what) {
         engines_report(&w.engines, &report);
 }
 
-static void open_world(uint32_t cards, const char *script) {
+/* All but the load. */
+static void prepare_world(uint32_t cards, const char *script) {
     const struct scheduler_options options = {8, 8, 4, 0, 3};
     char path[512];
     struct err err = {{0}};
@@ -206,6 +212,11 @@ static void open_world(uint32_t cards, const char *script) {
                                  .events = {on_changed, on_failed, on_stopped}};
     engines_init(&w.engines);
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
+}
+
+static void open_world(uint32_t cards, const char *script) {
+    struct err err;
+    prepare_world(cards, script);
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
 }
 
@@ -386,7 +397,25 @@ static void a_first_engine_that_refuses_is_not_tried_again(void) {
     open_world(1, "fo");
     WAIT_FOR(w.failed[0]);
     CHECK(strstr(w.failed, "no memory left"));
+    CHECK_EQ(w.error, -ENOMEM);
     CHECK_EQ(w.engines.number, 1);
+    close_world();
+}
+
+static void a_load_that_fails_says_nothing_else(void) {
+    struct err err = {{0}};
+    struct rlimit files;
+    prepare_world(8, "w");
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const rlim_t most = files.rlim_cur;
+    files.rlim_cur = (rlim_t)dup(0) + 4; /* of eight cards' memory, about three */
+    close((int)files.rlim_cur - 4);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), -EMFILE);
+    files.rlim_cur = most;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    CHECK(strstr(err.text, "weight memory"));
+    CHECK_EQ(w.n_changed, 0);
     close_world();
 }
 
@@ -464,18 +493,16 @@ static void without_the_spawner_all_that_is_left_is_to_stop(void) {
     close_world();
 }
 
-CHECK_MAIN(T(an_answer_goes_on_after_a_death),
-           T(an_answer_goes_on_over_many_deaths_that_bring_tokens),
-           T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
-           T(weights_outlive_an_engine_while_the_plan_stays),
-           T(a_lost_card_keeps_its_number_and_the_others_serve),
-           T(a_card_lost_while_the_engine_dies_is_lost),
-           T(without_a_card_requests_wait_and_end_by_name),
-           T(a_first_engine_that_refuses_is_not_tried_again),
-           T(an_engine_that_never_comes_to_life_is_given_up),
-           T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
-           T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
-           T(a_request_that_kills_engines_is_given_up_by_name),
-           T(an_engine_that_does_not_stop_is_killed),
-           T(an_engine_that_is_not_reaped_is_left_behind),
-           T(without_the_spawner_all_that_is_left_is_to_stop))
+CHECK_MAIN(
+    T(an_answer_goes_on_after_a_death), T(an_answer_goes_on_over_many_deaths_that_bring_tokens),
+    T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
+    T(weights_outlive_an_engine_while_the_plan_stays),
+    T(a_lost_card_keeps_its_number_and_the_others_serve),
+    T(a_card_lost_while_the_engine_dies_is_lost), T(without_a_card_requests_wait_and_end_by_name),
+    T(a_first_engine_that_refuses_is_not_tried_again), T(a_load_that_fails_says_nothing_else),
+    T(an_engine_that_never_comes_to_life_is_given_up),
+    T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
+    T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
+    T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
+    T(an_engine_that_is_not_reaped_is_left_behind),
+    T(without_the_spawner_all_that_is_left_is_to_stop))
