@@ -35,8 +35,8 @@ int stream_flush(struct stream *stream) {
                                stream->out.n - stream->out_at, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+        if (n < 0) /* -ENOMEM is for what could not be queued */
+            return errno == EWOULDBLOCK ? -EAGAIN : errno == ENOMEM ? -ENOBUFS : -errno;
         stream->out_at += (size_t)n;
     }
     stream->out.n = stream->out_at = 0;

@@ -22,7 +22,8 @@ struct stream {
 void stream_init(struct stream *stream, int fd); /* takes over fd, sets O_NONBLOCK | CLOEXEC */
 void stream_finish(struct stream *stream);       /* closes all */
 
-/* Queue a message and try to send.  -ENOBUFS, -EPIPE, -ENOMEM. */
+/* Queue a message and try to send.  -ENOMEM, -EMSGSIZE: it was not queued, and the stream is as it
+ * was; -ENOBUFS, -EPIPE. */
 int stream_send(struct stream *stream, enum message_type type, const void *msg);
 /* The same with descriptors (borrowed); must be the first frame that is still unsent. */
 int stream_send_fds(struct stream *stream, enum message_type type, const void *msg, const int *fds,

@@ -95,7 +95,8 @@ struct request_events {
 
 /* Below: how the scheduler reaches engines. */
 struct scheduler_engine_ops {
-    /* 0, or negative: the engine is gone; scheduler_engine_gone() follows. */
+    /* 0, or negative: the engine is gone; scheduler_engine_gone() follows.  -ENOMEM of admit alone:
+     * not now. */
     int (*admit)(void *user, const struct msg_admit *admit);
     int (*cancel)(void *user, uint64_t sequence);
 };

@@ -422,15 +422,31 @@ void engines_finish(struct engines *e) {
 
 /* --- the scheduler's way in --- */
 
+/* The scheduler takes this failure for the engine's end, so it must be. */
+static int end_unheard(struct engines *e, int rc) {
+    if (process_ending(e->current))
+        return rc;
+    e->expected = rc == -ENOMEM; /* nobody's request is to blame for that */
+    snprintf(e->why, sizeof e->why, "it could not be told what to do: %s", strerror(-rc));
+    process_kill(e->current);
+    return rc;
+}
+
 static int admit(void *user, const struct msg_admit *msg) {
     struct engines *e = user;
-    return e->current ? process_send(e->current, MSG_ADMIT, msg) : -EPIPE;
+    if (!e->current)
+        return -EPIPE;
+    const int rc = process_send(e->current, MSG_ADMIT, msg);
+    return rc < 0 && rc != -ENOMEM ? end_unheard(e, rc) : rc;
 }
 
 static int cancel(void *user, uint64_t sequence) {
     struct engines *e = user;
     const struct msg_cancel msg = {sequence};
-    return e->current ? process_send(e->current, MSG_CANCEL, &msg) : -EPIPE;
+    if (!e->current)
+        return -EPIPE;
+    const int rc = process_send(e->current, MSG_CANCEL, &msg);
+    return rc < 0 ? end_unheard(e, rc) : 0;
 }
 
 const struct scheduler_engine_ops engines_ops = {admit, cancel};

@@ -472,6 +472,20 @@ static void an_engine_that_does_not_stop_is_killed(void) {
     close_world();
 }
 
+/* A message that cannot be sent leaves the engine behind what the scheduler believes. */
+static void an_engine_that_cannot_be_told_is_replaced(void) {
+    open_world(1, "wo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    struct msg_admit admit = {.sequence = 9, .n_tokens = CHANNEL_FRAME_MAX / sizeof(int32_t)};
+    admit.tokens = calloc(admit.n_tokens, sizeof *admit.tokens);
+    CHECK_EQ(engines_ops.admit(&w.engines, &admit), -EMSGSIZE);
+    free(admit.tokens);
+    WAIT_FOR(w.engines.number == 2);
+    CHECK(strstr(w.engines.last_event, "could not be told"));
+    is_answered();
+    close_world();
+}
+
 static void an_engine_that_is_not_reaped_is_left_behind(void) {
     open_world(1, "wo");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
@@ -504,5 +518,5 @@ CHECK_MAIN(
     T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
     T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
     T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
-    T(an_engine_that_is_not_reaped_is_left_behind),
+    T(an_engine_that_cannot_be_told_is_replaced), T(an_engine_that_is_not_reaped_is_left_behind),
     T(without_the_spawner_all_that_is_left_is_to_stop))
