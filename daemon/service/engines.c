@@ -363,6 +363,8 @@ void engines_report(struct engines *e, const struct spawner_report *report) {
     if (report->generation < e->number && report->event == SPAWNER_EXITED)
         log_notice("the engine of generation %llu, left behind, has ended",
                    (unsigned long long)report->generation);
+    if (report->generation < e->number && report->event == SPAWNER_STARTED)
+        spawner_kill(e->spawner, report->pid); /* it was left behind before it was there */
     if (e->current)
         process_report(e->current, report);
 }

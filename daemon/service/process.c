@@ -23,6 +23,7 @@ struct process {
     struct stream stream;
     uv_poll_t poll;
     uv_timer_t patience; /* with one that was killed */
+    uint32_t waited_ms;  /* so far */
     uv_idle_t more;      /* runs while a turn ended before what was said: no poll tells of that */
     uint32_t n_handles;  /* not yet closed */
     int polled;          /* events */
@@ -50,14 +51,19 @@ static void set_poll(struct process *g) {
 }
 
 static void on_patience(uv_timer_t *timer) {
-    process_leave(timer->data, "was killed and does not end; it is left behind");
+    struct process *g = timer->data;
+    g->waited_ms += PROCESS_AGAIN_MS;
+    if (g->waited_ms >= PROCESS_REAP_MS)
+        process_leave(g, "was killed and does not end; it is left behind");
+    else if (g->pid > 0)
+        spawner_kill(g->spawner, g->pid);
 }
 
 static void kill_now(struct process *g) {
     if (g->over)
         return;
     if (!g->kill_wanted)
-        uv_timer_start(&g->patience, on_patience, PROCESS_REAP_MS, 0);
+        uv_timer_start(&g->patience, on_patience, PROCESS_AGAIN_MS, PROCESS_AGAIN_MS);
     g->kill_wanted = true;
     if (g->pid > 0)
         spawner_kill(g->spawner, g->pid);
@@ -191,6 +197,7 @@ void process_leave(struct process *g, const char *why) {
     g->over = true;
     g->broken = true;
     set_poll(g);
+    shutdown(g->stream.fd, SHUT_RDWR); /* where it is alive after all, it ends by itself */
     uv_close((uv_handle_t *)&g->patience, closed);
     uv_close((uv_handle_t *)&g->more, closed);
     uv_close((uv_handle_t *)&g->poll, closed);

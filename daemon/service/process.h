@@ -3,8 +3,9 @@
  *
  * It is over when the process has been reaped and everything it had said has been read; then gone()
  * is called.  A channel that breaks or carries nonsense gets the process killed.  One that is
- * killed and does not end (it may hang in the kernel) is left behind after PROCESS_REAP_MS: gone()
- * is called, and nothing it says is heard any more. Threads: one, the loop's. */
+ * killed gets the order again every PROCESS_AGAIN_MS (an order may be lost), and if it does not end
+ * (it may hang in the kernel) it is left behind after PROCESS_REAP_MS: its channel is shut, gone()
+ * is called, and nothing it says is heard any more.  Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_PROCESS_H
 #define OCTARC_SERVICE_PROCESS_H
 
@@ -15,7 +16,8 @@
 #include "daemon/channel/stream.h"
 #include "daemon/service/spawner.h"
 
-#define PROCESS_REAP_MS 5000
+#define PROCESS_REAP_MS  5000
+#define PROCESS_AGAIN_MS 500
 
 struct process;
 

@@ -35,6 +35,8 @@ void spawner_stop(struct spawner *spawner);
 
 /* channel_fd is borrowed. */
 int spawner_start_engine(struct spawner *spawner, uint64_t generation, int channel_fd);
+/* An order is lost (-EAGAIN) while the spawner is too busy to take the ones before it.  Killing
+ * again does no harm: a pid that has been reaped is nobody's. */
 int spawner_kill(struct spawner *spawner, pid_t pid);
 /* 0, -EAGAIN: no report; -EPIPE: the spawner is gone. */
 int spawner_read(struct spawner *spawner, struct spawner_report *report);

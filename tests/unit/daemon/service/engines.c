@@ -498,6 +498,20 @@ static void an_engine_that_is_not_reaped_is_left_behind(void) {
     close_world();
 }
 
+static void an_order_to_kill_that_was_lost_is_given_again(void) {
+    open_world(1, "to");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
+    while (spawner_kill(&w.spawner, -1) == 0) /* nobody's */
+        ;
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    CHECK_EQ(kill(w.spawner.pid, SIGCONT), 0);
+    WAIT_FOR(w.engines.number == 2);
+    CHECK(strstr(w.engines.last_event, "ended by signal 9"));
+    is_answered();
+    close_world();
+}
+
 static void without_the_spawner_all_that_is_left_is_to_stop(void) {
     open_world(1, "w");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
@@ -519,4 +533,5 @@ CHECK_MAIN(
     T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
     T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
     T(an_engine_that_cannot_be_told_is_replaced), T(an_engine_that_is_not_reaped_is_left_behind),
+    T(an_order_to_kill_that_was_lost_is_given_again),
     T(without_the_spawner_all_that_is_left_is_to_stop))
