@@ -29,6 +29,10 @@ bool stream_wants_write(const struct stream *stream) {
     return stream->out_at < stream->out.n;
 }
 
+size_t stream_unsent(const struct stream *stream) {
+    return stream->out.n - stream->out_at;
+}
+
 int stream_flush(struct stream *stream) {
     while (stream_wants_write(stream)) {
         const ssize_t n = send(stream->fd, stream->out.bytes + stream->out_at,
@@ -48,7 +52,7 @@ static int queue(struct stream *stream, enum message_type type, const void *msg)
         buffer_drop(&stream->out, stream->out_at);
         stream->out_at = 0;
     }
-    if (stream->out.n - stream->out_at > STREAM_OUT_MAX)
+    if (stream_unsent(stream) > STREAM_OUT_MAX)
         return -ENOBUFS;
     return message_encode(&stream->out, type, msg);
 }

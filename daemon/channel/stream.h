@@ -30,6 +30,7 @@ int stream_send_fds(struct stream *stream, enum message_type type, const void *m
                     uint32_t n_fds);
 int stream_flush(struct stream *stream); /* 0 all sent, -EAGAIN more to send, -EPIPE … */
 bool stream_wants_write(const struct stream *stream);
+size_t stream_unsent(const struct stream *stream); /* bytes */
 
 /* The next message: 0, -EAGAIN none whole yet, -EPIPE the other side is gone, -EPROTO. */
 int stream_read(struct stream *stream, struct message *msg);

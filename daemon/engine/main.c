@@ -19,6 +19,8 @@
 #include "octarc/error.h"
 
 #define PROGRESS_NS UINT64_C(50000000)
+#define UNSENT_STEP (STREAM_OUT_MAX / 8) /* with more than this unsent no step begins … */
+#define UNSENT_MOST (STREAM_OUT_MAX / 2) /* … and one that is under way waits */
 
 struct process {
     struct stream stream;
@@ -39,9 +41,22 @@ static uint64_t now_ns(void *user) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Wait until less is unsent.  The front never waits for an engine, so it takes it in the end. */
+static int wait_sent(struct process *p) {
+    struct pollfd fd = {.fd = p->stream.fd, .events = POLLOUT};
+    int rc = 0;
+    while ((rc == 0 || rc == -EAGAIN) && stream_unsent(&p->stream) > UNSENT_MOST) {
+        if (poll(&fd, 1, -1) < 0 && errno != EINTR)
+            return -errno;
+        rc = stream_flush(&p->stream);
+    }
+    return rc == -EAGAIN ? 0 : rc;
+}
+
 static int send_message(void *user, enum message_type type, const void *msg) {
     struct process *p = user;
-    return stream_send(&p->stream, type, msg);
+    const int rc = wait_sent(p);
+    return rc ? rc : stream_send(&p->stream, type, msg);
 }
 
 static void report_progress(void *user, uint64_t done, uint64_t total) {
@@ -222,13 +237,18 @@ static int serve(struct process *p) {
         rc = drain_channel(p);
         if (rc || p->stop)
             break;
+        /* Tokens that the front does not take pile up to a limit; then computing waits, and what
+         * is cancelled meanwhile is. */
+        if (stream_unsent(&p->stream) > UNSENT_STEP) {
+            rc = wait_channel(p, -1);
+            continue;
+        }
         rc = engine_step(p->engine);
         const bool busy = rc > 0;
         if (rc == -ENODEV)
             rc = 0; /* the front was told and will replace this process */
         if (rc >= 0)
             rc = engine_send_credit(p->engine);
-        /* Tokens that the front does not take pile up to a limit; then computing waits. */
         if (!rc && (!busy || stream_wants_write(&p->stream)))
             rc = wait_channel(p, busy ? 0 : -1);
     }

@@ -163,6 +163,44 @@ def requests_during_the_load_are_told_so_or_answered():
         daemon.kill()
 
 
+def cpu_ticks(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@test
+def an_engine_whose_tokens_nobody_takes_waits_and_can_be_cancelled():
+    """Each token brings 400 KB of log-probabilities; the front is stopped and takes none."""
+    with Daemon("--context", "1024", model=default_model()) as daemon:
+        daemon.complete("warm", 2)
+        engine = daemon.engines()[0]
+        streams = [UnixHttp(daemon.socket, daemon.timeout) for _ in range(6)]
+        for i, http in enumerate(streams):
+            http.request("POST", "/completion", json.dumps({
+                "prompt": "Once %d" % i, "n_predict": 900, "n_probs": 49152, "stream": True,
+                "temperature": 0, "ignore_eos": True}))
+        wait_until(lambda: daemon.rpc("status")["requests"]["running"] == 6, 20, "a crowd")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            before = [-1]
+
+            def rests():
+                time.sleep(0.5)
+                equal(daemon.engines(), [engine], "the engine, with nobody to take its tokens")
+                before.append(cpu_ticks(engine))
+                return before[-1] - before[-2] < 3
+            wait_until(rests, 60, "waiting")
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        for http in streams:
+            http.sock.close()
+            http.close()
+        wait_until(lambda: daemon.rpc("status")["requests"]["running"] == 0, 20, "the cancels")
+        equal(daemon.rpc("status")["generation"], 1)
+        daemon.complete("after", 2)
+
+
 @test
 def a_reload_of_a_bad_file_leaves_a_stream_alone():
     with start() as daemon:

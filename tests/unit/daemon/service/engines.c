@@ -502,7 +502,7 @@ static void an_order_to_kill_that_was_lost_is_given_again(void) {
     open_world(1, "to");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
     CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
-    while (spawner_kill(&w.spawner, -1) == 0) /* nobody's */
+    while (spawner_kill(&w.spawner, INT_MAX) == 0) /* nobody's */
         ;
     CHECK_EQ(engines_kill(&w.engines, NULL), 0);
     CHECK_EQ(kill(w.spawner.pid, SIGCONT), 0);
