@@ -9,6 +9,7 @@
 #include "daemon/engine/sampler.h"
 #include "daemon/engine/sequence.h"
 
+#define CREDIT_NS     UINT64_C(500000000) /* steps that bring no token are heard of this often */
 #define PREFILL_NS    UINT64_C(200000000) /* a step's prompt rows take about this long at most */
 #define PREFILL_LEAST 32u                 /* rows a step may always have */
 #define PREFILL_FIRST 64u                 /* rows before anything was measured */
@@ -36,7 +37,8 @@ struct engine {
     uint32_t n_rows, n_tables, n_outputs;
     double ns_per_row; /* of steps that prefill, smoothed; 0: not yet measured */
     uint64_t steps, rows_run;
-    struct msg_credit sent; /* the last CREDIT */
+    struct msg_credit sent; /* the last CREDIT … */
+    uint64_t sent_ns;       /* … and when */
     bool credit_sent, lost;
 };
 
@@ -156,10 +158,13 @@ int engine_send_credit(struct engine *e) {
             c.running++;
         else
             c.waiting++;
-    if (e->credit_sent && c.free_sequences == e->sent.free_sequences &&
+    const uint64_t now = e->output.now_ns(e->output.user);
+    const bool works = c.steps != e->sent.steps && now - e->sent_ns >= CREDIT_NS;
+    if (e->credit_sent && !works && c.free_sequences == e->sent.free_sequences &&
         c.running == e->sent.running && c.waiting == e->sent.waiting)
         return 0;
     e->sent = c;
+    e->sent_ns = now;
     e->credit_sent = true;
     return e->output.send(e->output.user, MSG_CREDIT, &c);
 }

@@ -49,7 +49,7 @@ int engine_cancel(struct engine *engine, uint64_t sequence);
 /* Run one step.  1: something ran; 0: nothing to do; -ENODEV: a card is lost (LOST was sent, every
  * further call returns this); another negative errno: the front is gone or memory ran out. */
 int engine_step(struct engine *engine);
-/* Send CREDIT when it changed since the last time. */
+/* Send CREDIT when it changed since the last time, or to say that steps are done. */
 int engine_send_credit(struct engine *engine);
 
 #endif

@@ -41,11 +41,11 @@ struct config {
 
     /* [service] */
     char listen[PATH_MAX]; /* empty: the default path */
-    uint32_t drill;        /* enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
-enum drill_choice */
+    uint32_t drill;        /* enum drill_choice */
     uint32_t drain_timeout_s, no_card_wait_s;
-    uint32_t log_level; /* enum log_priority */
-    char group[64];     /* of the socket that is bound here; empty: as the process */
+    uint32_t engine_silence_s; /* 0: for ever */
+    uint32_t log_level;        /* enum log_priority */
+    char group[64];            /* of the socket that is bound here; empty: as the process */
 
     /* [queue] */
     uint32_t max_queue, max_queue_per_user;

@@ -89,9 +89,25 @@ static void on_message(void *user, const struct message *msg);
 static void on_gone(void *user, const char *why);
 static const struct process_events process_events = {on_message, on_gone};
 
-/* An engine that starts says how far it is; one that says nothing is as good as dead. */
-static void watch_start(struct engines *e) {
-    uv_timer_start(&e->timer, on_timer, ENGINE_SILENCE_MS, 0);
+/* An engine that starts says how far it is, one that has requests at least that a step is done; one
+ * that says nothing is as good as dead.  The silence is counted in ticks, of which any number that
+ * are late count once: where this process was stopped itself, it has to listen first. */
+static void watch(struct engines *e, uint64_t limit_s) {
+    const uint64_t tick_ms = limit_s * 1000 / ENGINE_SILENCE_TICKS;
+    e->silent_ticks = 0;
+    if (tick_ms)
+        uv_timer_start(&e->timer, on_timer, tick_ms, tick_ms);
+    else
+        uv_timer_stop(&e->timer);
+}
+
+static void on_silent_tick(struct engines *e, uint32_t limit_s) {
+    if (++e->silent_ticks <= ENGINE_SILENCE_TICKS)
+        return;
+    uv_timer_stop(&e->timer);
+    snprintf(e->why, sizeof e->why, "said nothing for %u s%s", limit_s,
+             e->state == ENGINES_STARTING ? " while it started" : "");
+    process_kill(e->current);
 }
 
 static int start_generation(struct engines *e, struct err *err) {
@@ -116,7 +132,7 @@ static int start_generation(struct engines *e, struct err *err) {
     e->refused = 0;
     e->why[0] = 0;
     fill_setup(e, &setup);
-    watch_start(e);
+    watch(e, ENGINE_SILENCE_S);
     return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &process_events, e,
                          err);
 }
@@ -181,11 +197,17 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
 
 static void on_timer(uv_timer_t *timer) {
     struct engines *e = timer->data;
+    struct scheduler_counts counts;
     switch (e->state) {
     case ENGINES_STARTING:
-        log_error("generation %llu said nothing for %d s while it started",
-                  (unsigned long long)e->number, ENGINE_SILENCE_MS / 1000);
-        process_kill(e->current);
+        on_silent_tick(e, ENGINE_SILENCE_S);
+        return;
+    case ENGINES_SERVING:
+        scheduler_counts(e->scheduler, &counts);
+        if (counts.running == 0)
+            e->silent_ticks = 0;
+        else
+            on_silent_tick(e, e->config->engine_silence_s);
         return;
     case ENGINES_WAITING:
         scheduler_refuse(e->scheduler, -ENODEV, e->why);
@@ -215,7 +237,7 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     if (e->state == ENGINES_STOPPING)
         return;
     e->state = ENGINES_SERVING;
-    uv_timer_stop(&e->timer);
+    watch(e, e->config->engine_silence_s);
     if (e->ready_once) {
         char event[256];
         snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",
@@ -252,11 +274,10 @@ static void on_message(void *user, const struct message *msg) {
     const uint64_t now = uv_hrtime();
     if (e->deaf)
         return;
+    e->silent_ticks = 0;
     switch (msg->type) {
     case MSG_PROGRESS:
         e->progress = msg->progress;
-        if (e->state == ENGINES_STARTING)
-            watch_start(e);
         changed(e);
         break;
     case MSG_READY:

@@ -25,7 +25,8 @@
 #define ENGINE_DEATHS_WINDOW_S 60
 #define ENGINE_REST_S          30
 #define ENGINE_STOP_MS         3000
-#define ENGINE_SILENCE_MS      60000 /* while it starts */
+#define ENGINE_SILENCE_S       60 /* while it starts; serving: key engine_silence */
+#define ENGINE_SILENCE_TICKS   4
 #define STEP_ROWS_MAX          512
 
 enum engines_state {
@@ -70,6 +71,7 @@ struct engines {
     } cards[CARDS_MAX];
     uint32_t n_cards;
     struct msg_progress progress;
+    uint32_t silent_ticks; /* since a message */
 
     bool expected; /* the death to come was asked for */
     int refused;   /* the error with which the current generation said that it cannot serve */

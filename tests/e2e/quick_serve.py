@@ -215,6 +215,17 @@ def a_killed_engine_loses_no_token():
 
 
 @test
+def an_engine_that_hangs_loses_no_token():
+    with Daemon("--cards", "4", "--context", "512", model=tiny(),
+                config="[service]\nengine_silence = 2\n") as own:
+        want = stream_busy(own)
+        equal(stream_busy(own, lambda d: os.kill(d.engines()[0], signal.SIGSTOP)), want)
+        status = own.rpc("status")
+        equal(status["generation"], 2)
+        assert "said nothing for 2 s" in status["last_event"], status
+
+
+@test
 def the_kill_engine_drill_loses_no_token():
     disturbed(lambda own: own.rpc("drill", {"fault": "kill-engine"}))
 

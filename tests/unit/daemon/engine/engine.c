@@ -24,6 +24,7 @@ struct world {
     uint32_t rows_of_step, widest;
     uint64_t clock;
     struct msg_credit credit;
+    uint32_t n_credits;
     uint32_t n_prompt_msgs;
     float prompt_logprob[CONTEXT];
 };
@@ -78,6 +79,7 @@ static int collect(void *user, enum message_type type, const void *msg) {
         w.preempted[((const struct msg_preempted *)msg)->sequence]++;
     } else if (type == MSG_CREDIT) {
         w.credit = *(const struct msg_credit *)msg;
+        w.n_credits++;
     } else if (type == MSG_PROMPT) {
         const struct msg_prompt *p = msg;
         CHECK_EQ(p->n, 1);
@@ -276,6 +278,26 @@ static void a_prompt_is_scored_token_by_token(void) {
     engine_destroy(w.engine);
 }
 
+/* A long prompt gives no token for long; that it goes on is said all the same. */
+static void an_engine_that_works_is_never_silent(void) {
+    open_world(64, 16);
+    admit(0, 0, 400, 1, 0);
+    CHECK_EQ(engine_step(w.engine), 1);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 1);
+    CHECK_EQ(engine_step(w.engine), 1);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 1); /* not after every step */
+    w.clock += 1000000000;
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 2);
+    w.clock += 1000000000;
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 2); /* nothing was done */
+    CHECK_EQ(w.length[0], 0);
+    engine_destroy(w.engine);
+}
+
 static void what_cannot_run_is_refused_by_name(void) {
     open_world(64, 16);
     struct msg_admit a = {.sequence = 3, .n_prompt = 1, .n_tokens = 1, .max_tokens = 1};
@@ -290,4 +312,5 @@ static void what_cannot_run_is_refused_by_name(void) {
 CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_change_nothing),
            T(a_preempted_sequence_goes_on_as_if_nothing_had_been),
            T(cancelled_sequences_leave_at_once), T(a_full_context_ends_with_its_own_reason),
-           T(a_prompt_is_scored_token_by_token), T(what_cannot_run_is_refused_by_name))
+           T(a_prompt_is_scored_token_by_token), T(an_engine_that_works_is_never_silent),
+           T(what_cannot_run_is_refused_by_name))

@@ -447,7 +447,7 @@ static void an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever(v
     CHECK(strstr(w.engines.why, "status 5"));
     /* The next try is one try. */
     uv_timer_start(&w.engines.timer, w.engines.timer.timer_cb, 0, 0);
-    WAIT_FOR(w.engines.state != ENGINES_RESTING);
+    WAIT_FOR(w.engines.number > ENGINE_DEATHS_MAX);
     WAIT_FOR(w.engines.state == ENGINES_RESTING);
     CHECK_EQ(w.engines.number, ENGINE_DEATHS_MAX + 1);
     close_world();
@@ -473,6 +473,36 @@ static void an_engine_that_does_not_stop_is_killed(void) {
 }
 
 /* A message that cannot be sent leaves the engine behind what the scheduler believes. */
+static void an_engine_that_hangs_is_replaced_and_its_answer_goes_on(void) {
+    prepare_world(1, "wo");
+    w.config.engine_silence_s = 1;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, NULL), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    const uint64_t idle = uv_hrtime();
+    WAIT_FOR(uv_hrtime() - idle > UINT64_C(1500000000));
+    CHECK_EQ(w.engines.number, 1); /* nothing runs: nothing need be said */
+    const uint64_t before = uv_hrtime();
+    is_answered();
+    CHECK(uv_hrtime() - before > UINT64_C(950000000));
+    CHECK_EQ(w.engines.number, 2);
+    CHECK_EQ(c.pauses, 1);
+    CHECK(strstr(w.engines.last_event, "said nothing for 1 s"));
+    close_world();
+}
+
+static void a_front_that_slept_listens_before_it_judges(void) {
+    struct err err;
+    prepare_world(1, "o");
+    w.config.engine_silence_s = 1;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, NULL), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(submit(&err), 0);
+    usleep(2500000);
+    WAIT_FOR(c.ends);
+    CHECK_EQ(w.engines.number, 1);
+    close_world();
+}
+
 static void an_engine_that_cannot_be_told_is_replaced(void) {
     open_world(1, "wo");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
@@ -532,6 +562,8 @@ CHECK_MAIN(
     T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
     T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
     T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
-    T(an_engine_that_cannot_be_told_is_replaced), T(an_engine_that_is_not_reaped_is_left_behind),
+    T(an_engine_that_hangs_is_replaced_and_its_answer_goes_on),
+    T(a_front_that_slept_listens_before_it_judges), T(an_engine_that_cannot_be_told_is_replaced),
+    T(an_engine_that_is_not_reaped_is_left_behind),
     T(an_order_to_kill_that_was_lost_is_given_again),
     T(without_the_spawner_all_that_is_left_is_to_stop))
