@@ -82,11 +82,10 @@ struct device_ops {
      * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
     int (*load)(struct device *device, const struct program *programs, struct err *err);
 
-    /* Run one step to its end.  deadline_ns: how long a card may be silent (0: for ever; the cpu
-     * backend's cards share their threads, so none can be silent alone, and it is not used).
-     * -ENODEV, *card: that card is lost, nothing of the step counts; -ETIMEDOUT, *card: silent. */
-    int (*step)(struct device *device, const struct step_params *params, uint64_t deadline_ns,
-                uint32_t *card);
+    /* Run one step to its end.  -ENODEV, *card: that card is lost, nothing of the step counts.  The
+     * cpu backend's cards share their threads, so none can be silent alone; a step that never ends
+     * is seen by the front (engine_silence). */
+    int (*step)(struct device *device, const struct step_params *params, uint32_t *card);
 
     /* Rehearse a loss (drill), or drop a card that is lost: its weights are punched out of the
      * memfd, KV and scratch are freed, its windows become inaccessible. */

@@ -388,8 +388,8 @@ int engine_step(struct engine *e) {
                                  .n_outputs = e->n_outputs,
                                  .logits = e->logits};
     const uint64_t begin = e->output.now_ns(e->output.user);
-    rc = e->model.step(e->model.user, &params, e->options.deadline_ns, &card);
-    if (rc == -ENODEV || rc == -ETIMEDOUT) {
+    rc = e->model.step(e->model.user, &params, &card);
+    if (rc == -ENODEV) {
         const struct msg_lost msg = {e->options.generation, card};
         e->lost = true;
         e->output.send(e->output.user, MSG_LOST, &msg);

@@ -18,7 +18,7 @@ struct engine;
 struct engine_model {
     void *user;
     /* As runner_step. */
-    int (*step)(void *user, struct step_params *params, uint64_t deadline_ns, uint32_t *card);
+    int (*step)(void *user, struct step_params *params, uint32_t *card);
 };
 
 /* Where messages to the front go: 0, or negative when the front is gone. */
@@ -33,7 +33,6 @@ struct engine_options {
     uint32_t n_vocab, context, max_rows, max_outputs, max_sequences, n_pages;
     int32_t eog[EOG_MAX];
     uint32_t n_eog;
-    uint64_t deadline_ns; /* of a step; 0: none */
 };
 
 int engine_create(struct engine **engine, const struct engine_options *options,

@@ -69,10 +69,9 @@ static void report_progress(void *user, uint64_t done, uint64_t total) {
     stream_send(&p->stream, MSG_PROGRESS, &msg);
 }
 
-static int step_model(void *user, struct step_params *params, uint64_t deadline_ns,
-                      uint32_t *card) {
+static int step_model(void *user, struct step_params *params, uint32_t *card) {
     struct process *p = user;
-    return runner_step(p->runner, params, deadline_ns, card);
+    return runner_step(p->runner, params, card);
 }
 
 /* Wait until the channel can be read (or, with something to send, written). */

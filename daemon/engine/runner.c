@@ -162,8 +162,7 @@ static int fill_rope(struct runner *r, const struct step_params *params) {
     return 0;
 }
 
-int runner_step(struct runner *r, struct step_params *params, uint64_t deadline_ns,
-                uint32_t *card) {
+int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
     const struct plan *plan = r->options.plan;
     if (params->n_rows == 0 || params->n_rows > plan->max_rows ||
         params->n_outputs > plan->max_outputs)
@@ -173,7 +172,7 @@ int runner_step(struct runner *r, struct step_params *params, uint64_t deadline_
         return rc;
     params->rope[0] = r->rope;
     params->n_vocab = r->options.model->params.n_vocab;
-    return r->options.backend->step(r->device, params, deadline_ns, card);
+    return r->options.backend->step(r->device, params, card);
 }
 
 int runner_lose(struct runner *r, uint32_t card) {

@@ -36,8 +36,7 @@ void runner_close(struct runner *runner); /* NULL is fine */
 void runner_card(const struct runner *runner, uint32_t card, struct runner_card *out);
 
 /* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
-int runner_step(struct runner *runner, struct step_params *params, uint64_t deadline_ns,
-                uint32_t *card);
+int runner_step(struct runner *runner, struct step_params *params, uint32_t *card);
 int runner_lose(struct runner *runner, uint32_t card);
 
 #endif

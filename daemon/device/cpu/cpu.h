@@ -89,8 +89,7 @@ int cpu_protect(struct device *device, uint32_t card, bool accessible);
 int cpu_load(struct device *device, const struct program *programs, struct err *err);
 
 /* step.c */
-int cpu_step(struct device *device, const struct step_params *params, uint64_t deadline_ns,
-             uint32_t *card);
+int cpu_step(struct device *device, const struct step_params *params, uint32_t *card);
 
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);

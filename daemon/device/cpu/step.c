@@ -128,11 +128,8 @@ static int run_isolated(struct device *d, const struct step_params *params) {
     return rc ? rc : open;
 }
 
-int cpu_step(struct device *d, const struct step_params *params, uint64_t deadline_ns,
-             uint32_t *card) {
+int cpu_step(struct device *d, const struct step_params *params, uint32_t *card) {
     struct pass pass = {d, params};
-    /* The cards of this backend share one team of threads: none can be silent alone. */
-    (void)deadline_ns;
     if (params->n_rows == 0 || params->n_rows > d->max_rows)
         return -EINVAL;
     /* A card that is lost matters only as long as the loaded programs need it. */

@@ -44,7 +44,7 @@ static int run(struct device *d, uint32_t *card) {
     const struct step_row row = {0};
     const struct step_params p = {.rows = &row, .n_rows = 1};
     *card = CARDS_MAX;
-    return d->ops->step(d, &p, 0, card);
+    return d->ops->step(d, &p, card);
 }
 
 /* Whether fn crashes: in a child, so that it may. */

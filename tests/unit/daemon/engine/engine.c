@@ -36,9 +36,9 @@ static uint64_t mix(uint64_t h, uint64_t v) {
     return h ^ h >> 29;
 }
 
-static int toy_step(void *user, struct step_params *p, uint64_t deadline_ns, uint32_t *card) {
+static int toy_step(void *user, struct step_params *p, uint32_t *card) {
     uint32_t at = 0;
-    (void)user, (void)deadline_ns, (void)card;
+    (void)user, (void)card;
     w.rows_of_step = p->n_rows;
     w.widest = p->n_rows > w.widest ? p->n_rows : w.widest;
     w.clock += 1000000 + p->n_rows * 100000ull;

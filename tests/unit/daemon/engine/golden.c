@@ -39,7 +39,7 @@ static void feed(struct loaded *l, const int32_t *tokens, uint32_t n, uint32_t p
                                 .outputs = &last,
                                 .n_outputs = 1,
                                 .logits = logits};
-        CHECK_EQ(runner_step(l->runner, &p, 0, &card), 0);
+        CHECK_EQ(runner_step(l->runner, &p, &card), 0);
     }
 }
 

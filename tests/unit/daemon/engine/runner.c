@@ -40,7 +40,7 @@ static void step(struct loaded *l, uint32_t first_seq, uint32_t n_seq, uint32_t 
                                  .outputs = outputs,
                                  .n_outputs = n_seq,
                                  .logits = out};
-    CHECK_EQ(runner_step(l->runner, &params, 0, &card), 0);
+    CHECK_EQ(runner_step(l->runner, &params, &card), 0);
 }
 
 /* The logits after each of the last tokens: a prefill cut into chunks, then single steps. */
@@ -297,9 +297,9 @@ static void a_lost_card_is_named_and_its_weights_are_gone(void) {
                                  .outputs = &output,
                                  .n_outputs = 1,
                                  .logits = logits};
-    CHECK_EQ(runner_step(l.runner, &params, 0, &card), 0);
+    CHECK_EQ(runner_step(l.runner, &params, &card), 0);
     CHECK_EQ(runner_lose(l.runner, 1), 0);
-    CHECK_EQ(runner_step(l.runner, &params, 0, &card), -ENODEV);
+    CHECK_EQ(runner_step(l.runner, &params, &card), -ENODEV);
     CHECK_EQ(card, 1);
     CHECK_EQ(pread(l.weight_fds[1], header, sizeof header, 0), (ssize_t)sizeof header);
     for (size_t i = 0; i < sizeof header; i++)
