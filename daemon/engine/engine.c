@@ -9,10 +9,11 @@
 #include "daemon/engine/sampler.h"
 #include "daemon/engine/sequence.h"
 
-#define CREDIT_NS     UINT64_C(500000000) /* steps that bring no token are heard of this often */
-#define PREFILL_NS    UINT64_C(200000000) /* a step's prompt rows take about this long at most */
-#define PREFILL_LEAST 32u                 /* rows a step may always have */
-#define PREFILL_FIRST 64u                 /* rows before anything was measured */
+#define CREDIT_NS  UINT64_C(500000000) /* steps that bring no token are heard of this often */
+#define PREFILL_NS UINT64_C(200000000) /* a step's prompt rows take about this long at most */
+#define PREFILL_LEAST                                                                              \
+    32u /* rows a step, and a prompt in it, may always have; all that is risked                    \
+         * before anything was measured */
 
 /* One row of a step, and what its logits are for. */
 struct wanted {
@@ -35,7 +36,8 @@ struct engine {
     float *logits;                /* [max_outputs][n_vocab] */
     struct token_logprob *top;    /* [n_vocab] */
     uint32_t n_rows, n_tables, n_outputs;
-    double ns_per_row; /* of steps that prefill, smoothed; 0: not yet measured */
+    bool oldest_waited; /* the oldest prompt had no row in the last step */
+    double ns_per_row;  /* of steps that prefill, smoothed; 0: not yet measured */
     uint64_t steps, rows_run;
     struct msg_credit sent; /* the last CREDIT … */
     uint64_t sent_ns;       /* … and when */
@@ -172,11 +174,11 @@ int engine_send_credit(struct engine *e) {
 /* ---- building a step ------------------------------------------------------------------------ */
 
 /* Make room by giving a sequence back to the front, which replays it later: the youngest that has
- * pages.  False: `keep` is the only one left. */
-static bool preempt_youngest(struct engine *e, const struct sequence *keep) {
-    for (uint32_t i = e->n_sequences; i-- > 0;) {
+ * pages and is younger than `keep`, so that the oldest always goes on.  False: there is none. */
+static bool preempt_younger(struct engine *e, const struct sequence *keep) {
+    for (uint32_t i = e->n_sequences; i-- > 0 && e->sequences[i] != keep;) {
         struct sequence *s = e->sequences[i];
-        if (s == keep || s->n_pages == 0 || s->n_rows)
+        if (s->n_pages == 0 || s->n_rows)
             continue;
         const struct msg_preempted msg = {e->options.generation, s->admit.sequence};
         forget(e, s);
@@ -188,21 +190,54 @@ static bool preempt_youngest(struct engine *e, const struct sequence *keep) {
 
 static bool make_pages(struct engine *e, struct sequence *s, uint32_t n) {
     while (!sequence_grow(s, e->pages, n))
-        if (!preempt_youngest(e, s))
+        if (!preempt_younger(e, s))
             return false;
     return true;
 }
 
-/* A sequence starts when its known tokens and the next one fit, so that starting it does not push
- * out one that runs. */
-static bool may_start(struct engine *e, struct sequence *s) {
-    if (s->started)
-        return true;
-    const uint32_t need = s->n_tokens / PAGE_TOKENS + 1;
-    if (pages_free(e->pages) < need && e->n_sequences > 1 && e->sequences[0] != s)
+/* Somebody else has pages, which may become free. */
+static bool others_have_pages(const struct engine *e, const struct sequence *but) {
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i] != but && e->sequences[i]->n_pages)
+            return true;
+    return false;
+}
+
+/* Another prompt is just computing a page that this one could share: started now, the same work
+ * would be done twice (the choices of one request come together). */
+static bool will_find_pages(const struct engine *e, const struct sequence *s) {
+    if (!s->admit.cache_prompt || s->admit.prompt_logprobs)
         return false;
-    sequence_start(s, e->pages);
-    return true;
+    for (uint32_t i = 0; i < e->n_sequences; i++) {
+        const struct sequence *t = e->sequences[i];
+        const uint32_t n = (t->n_computed / PAGE_TOKENS + 1) * PAGE_TOKENS;
+        if (t != s && t->started && t->admit.cache_prompt && t->admit.uid == s->admit.uid &&
+            n <= t->n_tokens && n < s->n_tokens &&
+            !memcmp(t->admit.tokens, s->admit.tokens, n * sizeof *s->admit.tokens))
+            return true;
+    }
+    return false;
+}
+
+/* Pages of the known tokens and the next one. */
+static uint32_t pages_needed(const struct sequence *s) {
+    return s->n_tokens / PAGE_TOKENS + 1;
+}
+
+/* A sequence starts when its known tokens and the next one fit beside those of all that run, so
+ * that starting it does not push one out. */
+static bool may_start(const struct engine *e, const struct sequence *s) {
+    uint64_t need = pages_needed(s);
+    if (will_find_pages(e, s))
+        return false;
+    if (e->sequences[0] == s)
+        return true;
+    for (uint32_t i = 0; i < e->n_sequences; i++) {
+        const struct sequence *t = e->sequences[i];
+        if (t->started && pages_needed(t) > t->n_pages)
+            need += pages_needed(t) - t->n_pages;
+    }
+    return need <= pages_free(e->pages);
 }
 
 /* Whether the logits of this position are used: to draw the next token, or to score the prompt. */
@@ -211,14 +246,14 @@ static bool wants_logits(const struct sequence *s, uint32_t position) {
            (s->admit.prompt_logprobs && position + 1 < s->admit.n_prompt);
 }
 
-/* Add rows of pending tokens, n at most; fewer when the step has no room for their outputs. */
-static void add_rows(struct engine *e, struct sequence *s, uint32_t n) {
+/* Add rows of pending tokens, n at most; fewer when the step has then more than max_outputs. */
+static void add_rows(struct engine *e, struct sequence *s, uint32_t n, uint32_t max_outputs) {
     const uint32_t table = e->n_tables;
     s->first_row = e->n_rows;
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t position = s->n_computed + i;
         if (wants_logits(s, position)) {
-            if (e->n_outputs == e->options.max_outputs)
+            if (e->n_outputs >= max_outputs)
                 break;
             e->wanted[e->n_outputs] = (struct wanted){s, position};
             e->outputs[e->n_outputs++] = e->n_rows;
@@ -232,7 +267,7 @@ static void add_rows(struct engine *e, struct sequence *s, uint32_t n) {
 
 static uint32_t prefill_budget(const struct engine *e) {
     const uint32_t left = e->options.max_rows - e->n_rows;
-    uint32_t rows = PREFILL_FIRST;
+    uint32_t rows = PREFILL_LEAST;
     if (e->ns_per_row > 0) {
         const double fit = (double)PREFILL_NS / e->ns_per_row;
         rows = fit < PREFILL_LEAST ? PREFILL_LEAST : fit > left ? left : (uint32_t)fit;
@@ -246,41 +281,108 @@ static int give_up(struct engine *e, struct sequence *s) {
                         "the sequence does not fit the KV pages of the plan");
 }
 
-static int build_step(struct engine *e, bool *prefills) {
-    e->n_rows = e->n_tables = e->n_outputs = 0;
-    *prefills = false;
-    for (uint32_t i = 0; i < e->n_sequences; i++)
-        e->sequences[i]->n_rows = 0;
-    /* First everyone who decodes, then prompts with what is left. */
-    for (int decode = 1; decode >= 0; decode--) {
-        uint32_t budget = decode ? e->options.max_rows : prefill_budget(e);
-        for (uint32_t i = 0; i < e->n_sequences && budget;) {
-            struct sequence *s = e->sequences[i];
-            if (s->n_rows || (decode && (!s->started || sequence_pending(s) != 1)) ||
-                (!decode && !may_start(e, s))) {
-                i++;
-                continue;
-            }
-            const uint32_t pending = sequence_pending(s), n = pending < budget ? pending : budget;
-            if (!make_pages(e, s, s->n_computed + n)) {
-                if (e->n_rows) { /* the others may end and free theirs */
-                    i++;
-                    continue;
-                }
-                const int rc = give_up(e, s);
-                if (rc)
-                    return rc;
-                continue;
-            }
-            add_rows(e, s, n);
-            budget -= s->n_rows;
-            *prefills |= !decode && s->n_rows > 0;
-            /* Pre-empting may have moved this sequence forward in the list. */
-            for (i = 0; e->sequences[i] != s; i++)
-                ;
-            i++;
+/* Where there are no pages for it, it waits for those of the others. */
+static int add_sequence(struct engine *e, struct sequence *s, uint32_t n, uint32_t max_outputs) {
+    s->tried = true;
+    if (make_pages(e, s, s->n_computed + n))
+        add_rows(e, s, n, max_outputs);
+    else if (e->n_rows == 0 && !others_have_pages(e, s))
+        return give_up(e, s);
+    return 0;
+}
+
+static int add_decoding(struct engine *e) {
+    for (uint32_t i = 0; i < e->n_sequences && e->n_rows < e->options.max_rows;) {
+        struct sequence *s = e->sequences[i];
+        if (s->started && sequence_pending(s) == 1) {
+            const int rc = add_sequence(e, s, 1, e->options.max_outputs);
+            if (rc)
+                return rc;
         }
+        /* Given up, it is not there any more; those pre-empted were behind it. */
+        if (i < e->n_sequences && e->sequences[i] == s)
+            i++;
     }
+    return 0;
+}
+
+static bool is_prompt(const struct sequence *s) {
+    return s->started && !s->tried && sequence_pending(s) > 0;
+}
+
+/* The one with the least to do; the oldest of these, or of all. */
+static struct sequence *next_prompt(const struct engine *e, bool oldest, uint32_t *n) {
+    struct sequence *best = NULL;
+    *n = 0;
+    for (uint32_t i = 0; i < e->n_sequences; i++) {
+        struct sequence *s = e->sequences[i];
+        if (!is_prompt(s))
+            continue;
+        ++*n;
+        if (!best || (!oldest && sequence_pending(s) < sequence_pending(best)))
+            best = s;
+    }
+    return best;
+}
+
+/* What a prompt may add outputs to: a scored one, which wants one for each row, leaves one for
+ * every other that can come to its end in this step. */
+static uint32_t outputs_for(const struct engine *e, const struct sequence *s, uint32_t rows_left) {
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < e->n_sequences; i++) {
+        const struct sequence *t = e->sequences[i];
+        others += t != s && is_prompt(t) && sequence_pending(t) <= rows_left;
+    }
+    const uint32_t most = e->options.max_outputs;
+    return most > e->n_outputs + others ? most - others : e->n_outputs + 1;
+}
+
+/* Every prompt has its share, the shortest first: what those do not need is for the longer ones.
+ * Where there are too many for a share each, the oldest goes first every other time. */
+static int add_prompts(struct engine *e, bool *prefills) {
+    uint32_t budget = prefill_budget(e), n;
+    struct sequence *s;
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (!e->sequences[i]->started && may_start(e, e->sequences[i]))
+            sequence_start(e->sequences[i], e->pages);
+    bool oldest = e->oldest_waited;
+    while (budget && (s = next_prompt(e, oldest, &n))) {
+        const uint32_t share = budget / n > PREFILL_LEAST ? budget / n : PREFILL_LEAST;
+        const uint32_t most = share < budget ? share : budget, before = e->n_rows;
+        const uint32_t rows = sequence_pending(s) < most ? sequence_pending(s) : most;
+        const int rc = add_sequence(e, s, rows, outputs_for(e, s, budget - rows));
+        if (rc)
+            return rc;
+        budget -= e->n_rows - before;
+        *prefills |= e->n_rows > before;
+        oldest = false;
+    }
+    e->oldest_waited = false;
+    for (uint32_t i = 0; i < e->n_sequences; i++)
+        if (e->sequences[i]->started && sequence_pending(e->sequences[i]) > 1) {
+            e->oldest_waited = e->sequences[i]->n_rows == 0;
+            break;
+        }
+    return 0;
+}
+
+/* First everyone who decodes, then prompts with what is left. */
+static int build_step(struct engine *e, bool *prefills) {
+    uint32_t before;
+    *prefills = false;
+    do { /* again where all that happened is that somebody went */
+        before = e->n_sequences;
+        e->n_rows = e->n_tables = e->n_outputs = 0;
+        for (uint32_t i = 0; i < e->n_sequences; i++) {
+            e->sequences[i]->n_rows = 0;
+            e->sequences[i]->tried = false;
+        }
+        int rc = add_decoding(e);
+        if (rc == 0)
+            rc = add_prompts(e, prefills);
+        if (rc)
+            return rc;
+    } while (e->n_rows == 0 && e->n_sequences != before);
     return 0;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - continuous batching over a model: sequences in, tokens out.
  *
- * Each step runs the next row of every sequence that decodes and fills the rest with pieces of
- * prompts, oldest sequence first.  What a sequence produces does not depend on the others: the
- * model promises equal bits for any batch, and a draw depends on the sequence alone.
+ * Each step runs the next row of every sequence that decodes and shares the rest among the prompts,
+ * the shortest first, so a long one keeps nobody waiting.  What a sequence produces does not depend
+ * on the others: the model promises equal bits for any batch, and a draw depends on the sequence
+ * alone.
  *
  * The engine knows neither the channel nor a device: it speaks through two small tables, so a test
  * can own both.  Threads: one. */

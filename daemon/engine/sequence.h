@@ -16,6 +16,7 @@ struct sequence {
     bool started;                   /* pages were looked up, it may run */
     uint64_t admitted_ns, first_ns; /* first_ns: the prompt was done */
     uint32_t first_row, n_rows;     /* in the batch being built; n_rows 0: not in it */
+    bool tried;                     /* for the batch being built */
 };
 
 int sequence_create(struct sequence **sequence, struct msg_admit *admit, uint32_t context,

@@ -21,8 +21,8 @@ struct world {
     uint32_t length[64], n_prompt[64], cached[64];
     int ended[64]; /* enum end_reason + 1 */
     uint32_t preempted[64];
-    uint32_t rows_of_step, widest;
-    uint64_t clock;
+    uint32_t rows_of_step, widest, rows;
+    uint64_t clock, ns_per_row;
     struct msg_credit credit;
     uint32_t n_credits;
     uint32_t n_prompt_msgs;
@@ -40,8 +40,9 @@ static int toy_step(void *user, struct step_params *p, uint32_t *card) {
     uint32_t at = 0;
     (void)user, (void)card;
     w.rows_of_step = p->n_rows;
+    w.rows += p->n_rows;
     w.widest = p->n_rows > w.widest ? p->n_rows : w.widest;
-    w.clock += 1000000 + p->n_rows * 100000ull;
+    w.clock += 1000000 + p->n_rows * w.ns_per_row;
     for (uint32_t i = 0; i < p->n_rows; i++) {
         const struct step_row *r = &p->rows[i];
         const struct step_sequence *s = &p->sequences[r->sequence];
@@ -96,6 +97,7 @@ static uint64_t clock_now(void *user) {
 
 static void open_world(uint32_t n_pages, uint32_t max_rows) {
     memset(&w, 0, sizeof w);
+    w.ns_per_row = 100000;
     w.options = (struct engine_options){.generation = 1,
                                         .n_vocab = VOCAB,
                                         .context = CONTEXT,
@@ -278,6 +280,98 @@ static void a_prompt_is_scored_token_by_token(void) {
     engine_destroy(w.engine);
 }
 
+static void a_long_prompt_keeps_nobody_waiting(void) {
+    const struct expected x = alone(0, 0, 450, 4, 0), y = alone(1, 1, 30, 4, 0);
+    open_world(64, 64);
+    admit(0, 0, 450, 4, 0);
+    engine_step(w.engine); /* half of the rows, for want of a measure */
+    admit(1, 1, 30, 4, 0);
+    engine_step(w.engine);
+    CHECK_EQ(w.length[1], 1);     /* at once … */
+    CHECK_EQ(w.rows_of_step, 64); /* … and the long one goes on */
+    admit(2, 2, 300, 4, 0);
+    engine_step(w.engine);
+    admit(3, 3, 8, 1, 0);
+    engine_step(w.engine);
+    CHECK_EQ(w.length[3], 1);
+    run_until_idle();
+    check_said(0, &x);
+    check_said(1, &y);
+    engine_destroy(w.engine);
+}
+
+/* With room for one share a step, and a short prompt for every step. */
+static void short_prompts_do_not_starve_a_long_one(void) {
+    uint32_t steps = 0;
+    open_world(64, 64);
+    w.ns_per_row = 50000000; /* 200 ms are 4 rows: the least it is */
+    admit(0, 0, 320, 1, 0);
+    for (uint32_t s = 1; !w.ended[0]; s = s % 60 + 1, steps++) {
+        w.ended[s] = 0;
+        w.length[s] = 0;
+        admit(s, 1 + s, 32, 1, 0);
+        engine_step(w.engine);
+        for (int i = 0; i < 2 && !w.ended[s]; i++) {
+            engine_step(w.engine);
+            steps++;
+        }
+        CHECK(w.ended[s]);
+        CHECK(steps < 40);
+    }
+    engine_destroy(w.engine);
+}
+
+static void a_scored_prompt_leaves_the_others_their_outputs(void) {
+    open_world(64, 64);
+    struct msg_admit a = {.sequence = 0, .n_prompt = 50, .n_tokens = 50, .prompt_logprobs = true};
+    a.tokens = malloc(50 * sizeof *a.tokens);
+    for (uint32_t i = 0; i < 50; i++)
+        a.tokens[i] = prompt_token(0, 0, i);
+    w.n_prompt[0] = 50;
+    CHECK_EQ(engine_admit(w.engine, &a), 0);
+    engine_step(w.engine);
+    CHECK_EQ(w.n_prompt_msgs, SEQUENCES);
+    for (uint32_t s = 1; s < 3; s++)
+        admit(s, s, 48 + s, 1, 0); /* longer than what is left to score, so it comes first */
+    for (int i = 0; i < 2; i++)
+        engine_step(w.engine);
+    CHECK_EQ(w.length[1] + w.length[2], 2);
+    run_until_idle();
+    CHECK_EQ(w.n_prompt_msgs, 49);
+    engine_destroy(w.engine);
+}
+
+static void choices_of_one_prompt_compute_it_once(void) {
+    open_world(64, 64);
+    for (uint32_t s = 0; s < 4; s++)
+        admit(s, 0, 99, 1, 0);
+    run_until_idle();
+    CHECK_EQ(w.rows, 99 + 3 * 3);
+    for (uint32_t s = 1; s < 4; s++)
+        CHECK_EQ(w.cached[s], 96);
+    engine_destroy(w.engine);
+}
+
+/* What does not fit at all is given up, and who waited for it goes on. */
+static void the_oldest_always_goes_on(void) {
+    const struct expected x = alone(0, 0, 90, 100, 0);
+    open_world(6, 64); /* 192 tokens */
+    admit(0, 0, 90, 100, 0);
+    for (uint32_t s = 1; s < 5; s++)
+        admit(s, s, 60, 100, 0.5f);
+    for (int i = 0; i < 2000 && !w.ended[0]; i++) {
+        CHECK(engine_step(w.engine) > 0);
+        CHECK_EQ(w.preempted[0], 0);
+        for (uint32_t s = 1; s < 5; s++)
+            if (w.preempted[s]) {
+                w.preempted[s] = 0;
+                admit(s, s, 60, 100, 0.5f);
+            }
+    }
+    check_said(0, &x);
+    engine_destroy(w.engine);
+}
+
 /* A long prompt gives no token for long; that it goes on is said all the same. */
 static void an_engine_that_works_is_never_silent(void) {
     open_world(64, 16);
@@ -312,5 +406,8 @@ static void what_cannot_run_is_refused_by_name(void) {
 CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_change_nothing),
            T(a_preempted_sequence_goes_on_as_if_nothing_had_been),
            T(cancelled_sequences_leave_at_once), T(a_full_context_ends_with_its_own_reason),
-           T(a_prompt_is_scored_token_by_token), T(an_engine_that_works_is_never_silent),
-           T(what_cannot_run_is_refused_by_name))
+           T(a_prompt_is_scored_token_by_token), T(a_long_prompt_keeps_nobody_waiting),
+           T(short_prompts_do_not_starve_a_long_one),
+           T(a_scored_prompt_leaves_the_others_their_outputs),
+           T(choices_of_one_prompt_compute_it_once), T(the_oldest_always_goes_on),
+           T(an_engine_that_works_is_never_silent), T(what_cannot_run_is_refused_by_name))
