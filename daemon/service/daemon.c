@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/service/listen.h"
 #include "daemon/service/notify.h"
@@ -13,6 +14,19 @@
 #include "octarc/error.h"
 
 #define TICK_MS 1000
+
+/* Connections are taken from here on.  Until the model is open they wait where they are, in the
+ * kernel: a request cannot even be tokenized before, and nobody should be refused for coming early.
+ */
+static int accept_all(struct daemon *d, struct err *err) {
+    int rc = 0;
+    while (d->n_waiting > 0 && rc == 0) {
+        const struct notify_fd *next = &d->waiting[d->n_waiting - 1];
+        rc = server_listen(d->server, next->fd, next->admin_allowed, err);
+        d->n_waiting -= rc == 0;
+    }
+    return rc;
+}
 
 /* --- the model, off the loop --- */
 
@@ -61,6 +75,10 @@ static void open_done(uv_work_t *work, int status) {
     if (rc == 0) {
         daemon_describe_model(d);
         log_info("%s: %s, %s", d->model.id, d->model.params->arch, d->engines.plan.reason);
+        if (accept_all(d, &o->err) < 0) {
+            log_error("%s", o->err.text);
+            daemon_stop(d, 1);
+        }
     } else {
         refuse_model(d, rc, o->err.text);
     }
@@ -155,13 +173,11 @@ static void start_handles(struct daemon *d) {
 /* --- wiring --- */
 
 static int listen_all(struct daemon *d, struct err *err) {
-    struct notify_fd fds[NOTIFY_FDS_MAX];
-    const int n = notify_listen_fds(fds, err);
+    const int n = notify_listen_fds(d->waiting, err);
     int rc = n;
-    for (int i = 0; i < n && rc >= 0; i++)
-        rc = server_listen(d->server, fds[i].fd, fds[i].admin_allowed, err);
+    d->n_waiting = n > 0 ? n : 0;
     if (n != 0)
-        return rc;
+        return rc < 0 ? rc : 0;
     char path[PATH_MAX];
     if (d->config.listen[0])
         snprintf(path, sizeof path, "%s", d->config.listen);
@@ -172,7 +188,8 @@ static int listen_all(struct daemon *d, struct err *err) {
         return fd;
     snprintf(d->listen_path, sizeof d->listen_path, "%s", path);
     log_info("listening on %s", path);
-    return server_listen(d->server, fd, true, err);
+    d->waiting[d->n_waiting++] = (struct notify_fd){fd, true};
+    return 0;
 }
 
 static int make_server(struct daemon *d, struct err *err) {
@@ -225,7 +242,9 @@ static int start(struct daemon *d, struct err *err) {
         return rc;
     start_handles(d);
     rc = listen_all(d, err);
-    return rc < 0 ? rc : begin_model(d, err);
+    if (rc == 0)
+        rc = begin_model(d, err);
+    return rc < 0 || d->loading ? rc : accept_all(d, err);
 }
 
 static void finish(struct daemon *d) {
@@ -234,6 +253,8 @@ static void finish(struct daemon *d) {
     scheduler_destroy(d->scheduler);
     engines_finish(&d->engines);
     loaded_close(d->loaded);
+    while (d->n_waiting > 0)
+        close(d->waiting[--d->n_waiting].fd);
 }
 
 int daemon_run(struct daemon *d) {

@@ -6,6 +6,7 @@
 #include "daemon/protocol/protocol.h"
 #include "daemon/service/engines.h"
 #include "daemon/service/listen.h"
+#include "daemon/service/notify.h"
 #include "daemon/service/options.h"
 #include "daemon/socket/server.h"
 
@@ -30,6 +31,8 @@ struct daemon {
     uint64_t started_ns, status_ns;
     char listen_path[PATH_MAX]; /* bound here, to be removed; empty: by systemd */
     struct listen_id listen_id;
+    struct notify_fd waiting[NOTIFY_FDS_MAX]; /* listening, where nobody accepts yet */
+    int n_waiting;
 
     uv_signal_t signals[3];
     uv_timer_t watchdog, tick, drain;

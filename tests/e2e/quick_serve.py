@@ -286,6 +286,17 @@ def without_a_model_it_is_ready_and_says_so():
 
 
 @test
+def who_comes_before_the_model_is_open_waits():
+    with Daemon("--cards", "2", "--context", "128", model=tiny(), wait=False) as own:
+        wait_until(lambda: os.path.exists(own.socket), 20, "the socket")
+        first, second = in_parallel([
+            lambda: own.http("POST", "/v1/completions", {"prompt": PROMPT, "max_tokens": 4}),
+            lambda: own.rpc("complete", {"prompt": PROMPT, "max_tokens": 4})])
+        equal(first[0], 200, first)
+        assert text_of(second), second
+
+
+@test
 def a_reload_keeps_the_old_configuration_when_the_new_is_bad():
     with Daemon() as own:
         with open(own.config, "w") as f:
