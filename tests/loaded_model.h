@@ -16,7 +16,8 @@
 #define MAX_ROWS 64u
 
 struct loaded {
-    int fd;
+    int fd, sums_fd;
+    struct file_identity file;
     struct model model;
     struct plan plan;
     struct runner *runner;
@@ -49,15 +50,25 @@ static inline void must(int rc, const struct err *err) {
     CHECK_EQ(rc, 0);
 }
 
-static inline void open_runner(struct loaded *l, const struct setup *s) {
-    struct err err = {{0}};
-    struct runner_options o = {
-        .backend = device_backend("cpu"), .model = &l->model, .plan = &l->plan, .model_fd = l->fd};
+static inline int try_runner(struct loaded *l, const struct setup *s, struct err *err) {
+    struct runner_options o = {.backend = device_backend("cpu"),
+                               .model = &l->model,
+                               .plan = &l->plan,
+                               .model_fd = l->fd,
+                               .file_name = "the model",
+                               .file = l->file,
+                               .head_fd = l->fd,
+                               .sums_fd = l->sums_fd};
     o.device.isolate = s->isolate;
     o.device.isa = s->isa;
     o.device.n_threads = s->n_threads ? s->n_threads : 2;
     memcpy(o.weight_fds, l->weight_fds, sizeof o.weight_fds);
-    must(runner_open(&l->runner, &o, &err), &err);
+    return runner_open(&l->runner, &o, err);
+}
+
+static inline void open_runner(struct loaded *l, const struct setup *s) {
+    struct err err = {{0}};
+    must(try_runner(l, s, &err), &err);
 }
 
 /* The model and its plan: 0 or -ENOSPC. */
@@ -67,6 +78,8 @@ static inline int plan_model(struct loaded *l, const char *file, const struct se
     const char *path = file[0] == '/' ? file : tiny_path(file);
     *l = (struct loaded){.fd = open(path, O_RDONLY | O_CLOEXEC)};
     CHECK(l->fd >= 0);
+    CHECK_EQ(identity_of(l->fd, &l->file), 0);
+    l->sums_fd = s->memfds ? memfd_create("sums", MFD_CLOEXEC) : -1;
     must(gguf_open(&gguf, l->fd, path, &err), &err);
     must(model_read(&l->model, gguf, &err), &err);
     gguf_close(gguf);
@@ -108,6 +121,8 @@ static inline void unload(struct loaded *l) {
         if (l->weight_fds[i] >= 0)
             close(l->weight_fds[i]);
     close(l->fd);
+    if (l->sums_fd >= 0)
+        close(l->sums_fd);
 }
 
 #endif

@@ -107,6 +107,10 @@ static void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u64(w, m->generation);
     put_string(w, m->backend);
     put_string(w, m->model_name);
+    put_u64(w, m->file.bytes);
+    put_u64(w, m->file.mtime_ns);
+    put_u64(w, m->file.inode);
+    put_u64(w, m->file.device);
     put_u32(w, m->n_threads);
     put_u8(w, m->pin);
     put_u32(w, m->isa);
@@ -122,6 +126,10 @@ static void get_setup(struct reader *r, struct msg_setup *m) {
     m->generation = get_u64(r);
     get_string(r, m->backend, sizeof m->backend);
     get_string(r, m->model_name, sizeof m->model_name);
+    m->file.bytes = get_u64(r);
+    m->file.mtime_ns = get_u64(r);
+    m->file.inode = get_u64(r);
+    m->file.device = get_u64(r);
     m->n_threads = get_u32(r);
     m->pin = get_bool(r);
     m->isa = get_u32(r);

@@ -3,9 +3,10 @@
  *
  * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
- * them.  Descriptors travel with SETUP only (SCM_RIGHTS: the model file, then one memfd per online
- * card).  No message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown type, a
- * payload that is too short or too long ends the generation: both sides are the same build.
+ * them.  Descriptors travel with SETUP only (SCM_RIGHTS: the model file, a copy of its header, the
+ * checksums of its tensors, then one memfd per online card).  No message holds a pointer.  A frame
+ * longer than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long ends the
+ * generation: both sides are the same build.
  *
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
@@ -28,8 +29,9 @@
 #include <stdint.h>
 
 #include "daemon/placement/plan.h"
+#include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   1u
+#define CHANNEL_VERSION   2u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -60,7 +62,8 @@ struct msg_hello {
 struct msg_setup {
     uint64_t generation;
     char backend[16];
-    char model_name[256]; /* the file's path, for messages only */
+    char model_name[256];      /* the file's path, for messages only */
+    struct file_identity file; /* as the front opened it */
     uint32_t n_threads;
     bool pin;
     uint32_t isa; /* enum instruction_set */

@@ -18,6 +18,10 @@
 #include "models/gguf.h"
 #include "octarc/error.h"
 
+/* What comes with SETUP, in this order; those behind belong to the cards that hold weights, in
+ * theirs. */
+enum { FD_MODEL, FD_HEAD, FD_SUMS, FD_CARDS };
+
 #define PROGRESS_NS UINT64_C(50000000)
 #define UNSENT_STEP (STREAM_OUT_MAX / 8) /* with more than this unsent no step begins … */
 #define UNSENT_MOST (STREAM_OUT_MAX / 2) /* … and one that is under way waits */
@@ -113,7 +117,7 @@ static int read_setup(struct process *p) {
 
 static int open_model(struct process *p, struct err *err) {
     struct gguf *gguf = NULL;
-    int rc = gguf_open(&gguf, p->fds[0], p->setup.model_name, err);
+    int rc = gguf_open(&gguf, p->fds[FD_HEAD], p->setup.model_name, err);
     if (rc)
         return rc;
     rc = model_read(&p->model, gguf, err);
@@ -121,16 +125,19 @@ static int open_model(struct process *p, struct err *err) {
     return rc;
 }
 
-/* The descriptors behind the model file belong to the cards with weights, in their order. */
 static int open_runner(struct process *p, struct err *err) {
     const struct plan *plan = &p->setup.plan;
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
                                .plan = plan,
-                               .model_fd = p->fds[0],
+                               .model_fd = p->fds[FD_MODEL],
+                               .file_name = p->setup.model_name,
+                               .file = p->setup.file,
+                               .head_fd = p->fds[FD_HEAD],
+                               .sums_fd = p->fds[FD_SUMS],
                                .progress = report_progress,
                                .user = p};
-    uint32_t next = 1;
+    uint32_t next = FD_CARDS;
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
@@ -178,8 +185,8 @@ static int send_ready(struct process *p) {
 static int start(struct process *p) {
     struct err err = {{0}};
     int rc;
-    if (p->n_fds == 0)
-        rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptor");
+    if (p->n_fds < FD_CARDS)
+        rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptors");
     else
         rc = open_model(p, &err);
     if (!rc)

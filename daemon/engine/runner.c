@@ -57,7 +57,7 @@ static int read_freqs(struct runner *r, struct err *err) {
             free(blocks);
             return err_set(err, -ENOMEM, "no memory for '%s'", t->name);
         }
-        if (pread(r->options.model_fd, blocks, t->bytes, (off_t)t->file_offset) !=
+        if (pread(r->options.head_fd, blocks, t->bytes, (off_t)t->file_offset) !=
             (ssize_t)t->bytes) {
             free(blocks);
             return err_set(err, -EIO, "%s: tensor '%s' cannot be read whole", model->params.name,

@@ -7,6 +7,7 @@
 #define OCTARC_ENGINE_RUNNER_H
 
 #include "daemon/placement/plan.h"
+#include "daemon/util/identity.h"
 
 struct err;
 struct runner;
@@ -17,6 +18,10 @@ struct runner_options {
     const struct model *model;    /* borrowed for the runner's life */
     const struct plan *plan;      /* borrowed for the runner's life */
     int model_fd;                 /* borrowed: the open model file */
+    const char *file_name;        /* of it, for messages */
+    struct file_identity file;    /* of it, when it was opened first */
+    int head_fd; /* borrowed: its header and small tensors, as they were then; may be model_fd */
+    int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
     int weight_fds[CARDS_MAX]; /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
@@ -29,7 +34,9 @@ struct runner_card {
 };
 
 /* Weight memory that a previous engine filled for the same file and plan is verified by its
- * digests and used as it is.  -ENOSPC, -EINVAL (the file changed; err names the tensor), -EIO … */
+ * digests and used as it is, whatever became of the file.  What has to be read must be what was
+ * read first: -ESTALE when the file changed (err names it, and the tensor where one is known).
+ * -ENOSPC, -EIO, -ENOMEM … */
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
 void runner_close(struct runner *runner); /* NULL is fine */
 

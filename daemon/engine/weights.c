@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "octarc/error.h"
@@ -17,6 +16,8 @@
 #define RANGES_MAX       ((PLAN_WEIGHTS_HEADER - sizeof(struct weights_header)) / 8)
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
+#define SUMS_MAGIC       UINT64_C(0x736d75735f746f63)
+#define SUM_ROWS         16u /* of a tensor that share a checksum */
 
 struct weights_header {
     uint64_t magic;
@@ -25,6 +26,11 @@ struct weights_header {
     uint64_t plan_key; /* digest of the card's ranges */
     uint64_t n_ranges;
     uint64_t digests_digest; /* of the digests that follow */
+};
+
+/* At the beginning of the checksums' memory; written last. */
+struct sums_header {
+    uint64_t magic, n, digest;
 };
 
 /* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested. */
@@ -40,6 +46,12 @@ struct loader {
     size_t n_slices;
     size_t buffer_bytes; /* of the largest slice */
     uint64_t *digests;   /* of every range of the plan; digest passes only */
+    /* Of the file's bytes, SUM_ROWS rows of a tensor each, one tensor after the other; 0: those
+     * rows have not been read yet. */
+    _Atomic uint64_t *sums;
+    size_t *first_sum; /* of each tensor */
+    size_t n_sums;
+    bool sums_known;     /* they are those of an earlier engine */
     _Atomic size_t next; /* slice to take */
     _Atomic uint64_t done, total;
     _Atomic int rc;           /* the first failure */
@@ -54,10 +66,15 @@ static const struct model_tensor *tensor_of(const struct loader *l, const struct
 static void fail(struct loader *l, const struct plan_range *r, int rc, const char *what) {
     pthread_mutex_lock(&l->err_lock);
     if (!atomic_load(&l->rc)) {
+        const struct model_tensor *t = tensor_of(l, r);
         atomic_store(&l->rc, rc);
-        err_set(l->err, rc, "%s: tensor '%s' at byte %" PRIu64 ": %s",
-                l->options->model->params.name, tensor_of(l, r)->name, tensor_of(l, r)->file_offset,
-                what);
+        if (rc == -ESTALE)
+            err_set(l->err, rc,
+                    "the file %s changed since it was opened: tensor '%s' at byte %" PRIu64,
+                    l->options->file_name, t->name, t->file_offset);
+        else
+            err_set(l->err, rc, "%s: tensor '%s' at byte %" PRIu64 ": %s", l->options->file_name,
+                    t->name, t->file_offset, what);
     }
     pthread_mutex_unlock(&l->err_lock);
 }
@@ -70,7 +87,7 @@ static int read_whole(int fd, char *bytes, uint64_t n, uint64_t offset) {
         if (got < 0)
             return -errno;
         if (got == 0)
-            return -EIO;
+            return -ESTALE; /* it was as long as it had to be */
         bytes += got;
         offset += (uint64_t)got;
         n -= (uint64_t)got;
@@ -78,24 +95,48 @@ static int read_whole(int fd, char *bytes, uint64_t n, uint64_t offset) {
     return 0;
 }
 
+/* Whatever rows are read must be the ones that were read first, by this engine or an earlier one.
+ */
+static bool rows_unchanged(struct loader *l, uint32_t tensor, const char *bytes, uint64_t row,
+                           uint64_t end, uint64_t row_bytes) {
+    for (; row < end; row += SUM_ROWS) {
+        const uint64_t n = end - row < SUM_ROWS ? end - row : SUM_ROWS;
+        const uint64_t digest = device_digest(bytes, n * row_bytes);
+        const uint64_t sum = digest ? digest : 1;
+        uint64_t known = 0;
+        bytes += n * row_bytes;
+        if (!atomic_compare_exchange_strong(&l->sums[l->first_sum[tensor] + row / SUM_ROWS], &known,
+                                            sum) &&
+            known != sum)
+            return false;
+    }
+    return true;
+}
+
 static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
     const struct plan_range *r = &l->options->plan->ranges[s->range];
     const struct model_tensor *t = tensor_of(l, r);
     const struct tensor_type_info *type = tensor_type_info(t->type);
     const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
-    const uint64_t at = t->file_offset + (r->row_begin + s->row_begin) * row_bytes;
     const uint64_t first_block = r->col_begin / type->block_values;
-    int rc = read_whole(l->options->model_fd, bytes, s->rows * row_bytes, at);
+    /* All rows that share a checksum with these. */
+    const uint64_t row = r->row_begin + s->row_begin, begin = row / SUM_ROWS * SUM_ROWS;
+    uint64_t end = (row + s->rows + SUM_ROWS - 1) / SUM_ROWS * SUM_ROWS;
+    end = end < t->rows ? end : t->rows;
+    int rc = read_whole(l->options->model_fd, bytes, (end - begin) * row_bytes,
+                        t->file_offset + begin * row_bytes);
 
+    if (rc == 0 && !rows_unchanged(l, r->tensor, bytes, begin, end, row_bytes))
+        rc = -ESTALE;
     if (rc) {
-        fail(l, r, rc, rc == -EIO ? "the file ends here" : strerror(-rc));
+        fail(l, r, rc, strerror(-rc));
         return;
     }
-    rc = l->options->backend->pack(l->device, r->card, r->offset, t->type,
-                                   model_tensor_is_vector(t), r->row_end - r->row_begin,
-                                   s->row_begin, s->rows, r->col_end - r->col_begin,
-                                   (uint32_t)(r->col_begin % type->block_values),
-                                   bytes + first_block * type->block_bytes, row_bytes);
+    rc = l->options->backend->pack(
+        l->device, r->card, r->offset, t->type, model_tensor_is_vector(t),
+        r->row_end - r->row_begin, s->row_begin, s->rows, r->col_end - r->col_begin,
+        (uint32_t)(r->col_begin % type->block_values),
+        bytes + (row - begin) * row_bytes + first_block * type->block_bytes, row_bytes);
     if (rc)
         fail(l, r, rc, strerror(-rc));
     atomic_fetch_add(&l->done, s->rows * row_bytes * (r->col_end - r->col_begin) / t->cols);
@@ -169,8 +210,8 @@ static int add_slices(struct loader *l, uint32_t card, bool digest) {
         for (uint64_t row = 0; row < rows; row += step) {
             const uint64_t n = rows - row < step ? rows - row : step;
             l->slices[l->n_slices++] = (struct slice){i, (uint32_t)row, (uint32_t)n};
-            if (l->buffer_bytes < n * row_bytes)
-                l->buffer_bytes = n * row_bytes;
+            const uint64_t bytes = (n + 2 * (SUM_ROWS - 1)) * row_bytes;
+            l->buffer_bytes = l->buffer_bytes < bytes ? bytes : l->buffer_bytes;
         }
         l->total += row_bytes * rows * (r->col_end - r->col_begin) / t->cols;
     }
@@ -179,16 +220,14 @@ static int add_slices(struct loader *l, uint32_t card, bool digest) {
 
 static int make_header(const struct loader *l, uint32_t card, struct weights_header *h) {
     const struct plan *plan = l->options->plan;
-    struct stat st;
+    const struct file_identity *file = &l->options->file;
     uint64_t n = 0;
     *h = (struct weights_header){
         .magic = HEADER_MAGIC, .version = HEADER_VERSION, .numerics = NUMERICS_VERSION};
-    if (fstat(l->options->model_fd, &st))
-        return -errno;
-    h->file_bytes = (uint64_t)st.st_size;
-    h->file_mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    h->file_inode = st.st_ino;
-    h->file_device = st.st_dev;
+    h->file_bytes = file->bytes;
+    h->file_mtime_ns = file->mtime_ns;
+    h->file_inode = file->inode;
+    h->file_device = file->device;
 
     uint64_t(*key)[8] = calloc(plan->n_ranges + 1, sizeof *key);
     if (!key)
@@ -274,35 +313,106 @@ static int seal_card(struct loader *l, uint32_t card) {
     return rc;
 }
 
+/* --- the file's checksums, which outlive this engine as the weights do --- */
+
+static int read_sums(struct loader *l) {
+    const struct model *model = l->options->model;
+    struct sums_header h;
+    l->first_sum = calloc(model->n_tensors + 1, sizeof *l->first_sum);
+    if (!l->first_sum)
+        return -ENOMEM;
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        l->first_sum[i] = l->n_sums;
+        l->n_sums += (model->tensors[i].rows + SUM_ROWS - 1) / SUM_ROWS;
+    }
+    const size_t bytes = l->n_sums * sizeof *l->sums;
+    l->sums = calloc(l->n_sums + 1, sizeof *l->sums);
+    if (!l->sums)
+        return -ENOMEM;
+    if (l->options->sums_fd < 0 || pread(l->options->sums_fd, &h, sizeof h, 0) != sizeof h ||
+        h.magic != SUMS_MAGIC || h.n != l->n_sums)
+        return 0;
+    l->sums_known = read_whole(l->options->sums_fd, (char *)l->sums, bytes, sizeof h) == 0 &&
+                    device_digest((const void *)l->sums, bytes) == h.digest;
+    if (!l->sums_known)
+        memset((void *)l->sums, 0, bytes);
+    return 0;
+}
+
+static int write_sums(const struct loader *l) {
+    const size_t bytes = l->n_sums * sizeof *l->sums;
+    const struct sums_header h = {SUMS_MAGIC, l->n_sums,
+                                  device_digest((const void *)l->sums, bytes)};
+    const int fd = l->options->sums_fd;
+    if (fd < 0)
+        return 0;
+    if (pwrite(fd, (const void *)l->sums, bytes, sizeof h) != (ssize_t)bytes ||
+        pwrite(fd, &h, sizeof h, 0) != sizeof h)
+        return -EIO;
+    return 0;
+}
+
+/* Before there are checksums, the file must look as it did when it was opened. */
+static int check_file(const struct loader *l) {
+    struct file_identity now;
+    const int rc = l->sums_known ? 0 : identity_of(l->options->model_fd, &now);
+    if (rc || l->sums_known || identity_equal(&now, &l->options->file))
+        return rc;
+    return err_set(l->err, -ESTALE, "the file %s changed since it was opened",
+                   l->options->file_name);
+}
+
+/* Read and repack the cards that were not found whole.  Their checksums are kept before the first
+ * card is sealed: sealed memory never mixes two states of the file. */
+static int fill_cards(struct loader *l, const bool reused[CARDS_MAX]) {
+    static const struct weights_header blank;
+    const struct plan *plan = l->options->plan;
+    int rc = read_sums(l);
+    if (!rc)
+        rc = check_file(l);
+    for (uint32_t c = 0; c < plan->n_cards && !rc; c++) {
+        if (plan->cards[c].weights_bytes == 0 || reused[c])
+            continue;
+        /* From here until seal_card() the memory is neither the old content nor the new. */
+        rc = l->options->backend->poke(l->device, c, 0, &blank, sizeof blank);
+        if (!rc)
+            rc = add_slices(l, c, false);
+    }
+    if (!rc)
+        rc = run(l);
+    if (!rc)
+        rc = check_file(l);
+    if (!rc && !l->sums_known)
+        rc = write_sums(l);
+    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
+        if (plan->cards[c].weights_bytes && !reused[c])
+            rc = seal_card(l, c);
+    free((void *)l->sums);
+    free(l->first_sum);
+    free(l->slices);
+    return rc;
+}
+
 int weights_load(struct device *device, const struct runner_options *options,
                  bool reused[CARDS_MAX], struct err *err) {
     struct loader l = {.device = device, .options = options, .err = err};
-    static const struct weights_header blank;
+    bool whole = true;
     int rc = 0;
 
     pthread_mutex_init(&l.err_lock, NULL);
     for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++) {
         reused[c] = false;
-        if (options->plan->cards[c].weights_bytes == 0)
-            continue;
-        rc = find_whole(&l, c, &reused[c]);
-        if (!rc && !reused[c]) {
-            /* From here until seal_card() the memory is neither the old content nor the new. */
-            rc = options->backend->poke(device, c, 0, &blank, sizeof blank);
-            if (!rc)
-                rc = add_slices(&l, c, false);
+        if (options->plan->cards[c].weights_bytes) {
+            rc = find_whole(&l, c, &reused[c]);
+            whole &= reused[c];
         }
     }
-    if (!rc)
-        rc = run(&l);
-    for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++)
-        if (options->plan->cards[c].weights_bytes && !reused[c])
-            rc = seal_card(&l, c);
+    if (!rc && !whole)
+        rc = fill_cards(&l, reused);
     if (!rc && options->progress)
         options->progress(options->user, l.total, l.total);
     if (rc == -ENOMEM)
         err_set(err, rc, "no memory to load '%s'", options->model->params.name);
     pthread_mutex_destroy(&l.err_lock);
-    free(l.slices);
     return rc;
 }

@@ -44,9 +44,10 @@ static void open_work(uv_work_t *work) {
     o->rc = loaded_open(&o->loaded, o->path, &o->err);
 }
 
-/* What the machine lacks now it may have in a moment. */
+/* What the machine lacks now it may have in a moment, and a file that changed is another file. */
 static bool may_pass(int error) {
-    return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
+    return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN ||
+           error == -ESTALE;
 }
 
 /* The first model cannot be served: one line, and an exit code that says whether to try again. */

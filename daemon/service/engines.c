@@ -76,6 +76,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
     *setup = (struct msg_setup){
         .generation = e->number,
         .backend = "cpu",
+        .file = e->loaded->file,
         .n_threads = e->config->threads,
         .isa = e->config->isa,
         .plan = e->plan,
@@ -115,6 +116,8 @@ static int start_generation(struct engines *e, struct err *err) {
     uint32_t n_fds = 0;
     struct msg_setup setup;
     fds[n_fds++] = e->loaded->fd;
+    fds[n_fds++] = e->loaded->head_fd;
+    fds[n_fds++] = e->loaded->sums_fd;
     for (uint32_t i = 0; i < e->n_cards; i++) {
         if (!e->plan.cards[i].online)
             continue;
@@ -145,10 +148,11 @@ static void wait_for_card(struct engines *e, const char *why) {
     uv_timer_start(&e->timer, on_timer, (uint64_t)e->config->no_card_wait_s * 1000, 0);
 }
 
-static void rest(struct engines *e, const char *why) {
-    char text[600];
+static void rest(struct engines *e, const char *what, const char *why) {
+    char text[640];
     e->state = ENGINES_RESTING;
-    snprintf(text, sizeof text, "the engine does not stay alive: %s", why);
+    e->rested = true;
+    snprintf(text, sizeof text, "%s: %s", what, why);
     log_error("%s; the next try is in %d s", text, ENGINE_REST_S);
     snprintf(e->why, sizeof e->why, "%s", why);
     uv_timer_start(&e->timer, on_timer, ENGINE_REST_S * 1000, 0);
@@ -166,7 +170,7 @@ static void start_next(struct engines *e) {
         e->state = ENGINES_STARTING;
         rc = start_generation(e, &err);
         if (rc < 0)
-            rest(e, err.text);
+            rest(e, "the engine cannot be started", err.text);
     } else {
         wait_for_card(e, err.text);
     }
@@ -362,6 +366,11 @@ static void on_gone(void *user, const char *why) {
                 (unsigned long long)e->number, text, counts.running);
     e->state = ENGINES_STARTING;
     scheduler_engine_gone(e->scheduler, e->number, !e->expected, now);
+    if (e->refused == -ESTALE) { /* nothing but the file can change that */
+        rest(e, "the weights cannot be read again", text);
+        changed(e);
+        return;
+    }
     if (!e->expected && count_death(e, now)) {
         e->n_deaths = 0;
         if (!e->ready_once) {
@@ -372,8 +381,7 @@ static void on_gone(void *user, const char *why) {
             e->events.failed(e->user, -EIO, line);
             return;
         }
-        e->rested = true;
-        rest(e, text);
+        rest(e, "the engine does not stay alive", text);
         changed(e);
         return;
     }

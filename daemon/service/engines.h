@@ -7,9 +7,9 @@
  *
  *   idle -> starting -> serving -> (gone) -> starting ...
  *                                       \-> waiting   no plan fits the cards that are left
- *                                       \-> resting   five deaths in a minute without a token;
- *                                                     from then until a token, any death
- * Threads: one, the loop's. */
+ *                                       \-> resting   the model file is not what it was; or five
+ * deaths in a minute without a token; from then until a token, any death Threads: one, the loop's.
+ */
 #ifndef OCTARC_SERVICE_ENGINES_H
 #define OCTARC_SERVICE_ENGINES_H
 

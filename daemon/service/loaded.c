@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,58 @@ static int open_file(const char *path, struct err *err) {
         return err_set(err, -EINVAL, "the model %s is not a file", path);
     }
     return fd;
+}
+
+/* --- the copy of the header --- */
+
+static int copy_bytes(int to, int from, uint64_t begin, uint64_t end) {
+    char bytes[65536];
+    while (begin < end) {
+        const size_t n = end - begin < sizeof bytes ? (size_t)(end - begin) : sizeof bytes;
+        const ssize_t got = pread(from, bytes, n, (off_t)begin);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? -errno : -ESTALE;
+        if (pwrite(to, bytes, (size_t)got, (off_t)begin) != got)
+            return -ENOMEM;
+        begin += (uint64_t)got;
+    }
+    return 0;
+}
+
+/* As long as the file, with holes where the weights are, so that it reads as the file does. */
+static int copy_head(struct loaded *l) {
+    uint64_t weights = l->file.bytes;
+    for (size_t i = 0; i < l->model.n_tensors; i++)
+        if (l->model.tensors[i].file_offset < weights)
+            weights = l->model.tensors[i].file_offset;
+    if (ftruncate(l->head_fd, (off_t)l->file.bytes) < 0)
+        return -errno;
+    int rc = copy_bytes(l->head_fd, l->fd, 0, weights);
+    for (size_t i = 0; i < l->model.n_tensors && rc == 0; i++) {
+        const struct model_tensor *t = &l->model.tensors[i];
+        if (t->role == ROLE_ROPE_FREQS)
+            rc = copy_bytes(l->head_fd, l->fd, t->file_offset, t->file_offset + t->bytes);
+    }
+    if (rc == 0 && fcntl(l->head_fd, F_ADD_SEALS,
+                         F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int keep_head(struct loaded *l, const char *path, struct err *err) {
+    struct file_identity now;
+    l->head_fd = memfd_create("octarc-head", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    l->sums_fd = memfd_create("octarc-sums", MFD_CLOEXEC);
+    int rc = l->head_fd < 0 || l->sums_fd < 0 ? -errno : copy_head(l);
+    if (rc == 0)
+        rc = identity_of(l->fd, &now);
+    if (rc == -ESTALE || (rc == 0 && !identity_equal(&now, &l->file)))
+        return err_set(err, -ESTALE, "the model %s changed while it was opened", path);
+    return rc < 0
+               ? err_set(err, rc, "cannot keep the header of the model %s: %s", path, strerror(-rc))
+               : 0;
 }
 
 static char *id_of(const char *path) {
@@ -84,9 +137,14 @@ static int fill(struct loaded *l, const char *path, struct err *err) {
     l->id = id_of(path);
     if (!l->path || !l->id)
         return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
-    int rc = read_parts(l, path, err);
+    int rc = identity_of(l->fd, &l->file);
+    if (rc < 0)
+        return err_set(err, rc, "cannot open the model %s: %s", path, strerror(-rc));
+    rc = read_parts(l, path, err);
     if (rc == 0)
         rc = check_vocabulary(l, err);
+    if (rc == 0)
+        rc = keep_head(l, path, err);
     if (rc < 0)
         return rc;
     l->bos_text = token_text(l->tokenizer, tokenizer_bos(l->tokenizer));
@@ -109,6 +167,7 @@ int loaded_open(struct loaded **loaded, const char *path, struct err *err) {
         return err_set(err, -ENOMEM, "no memory for the model %s", path);
     }
     l->fd = fd;
+    l->head_fd = l->sums_fd = -1;
     const int rc = fill(l, path, err);
     if (rc < 0) {
         loaded_close(l);
@@ -127,6 +186,10 @@ void loaded_close(struct loaded *l) {
         chat_template_destroy(l->chat);
     model_finish(&l->model);
     close(l->fd);
+    if (l->head_fd >= 0)
+        close(l->head_fd);
+    if (l->sums_fd >= 0)
+        close(l->sums_fd);
     free(l->chat_error);
     free(l->bos_text);
     free(l->eos_text);

@@ -6,6 +6,7 @@
 #ifndef OCTARC_SERVICE_LOADED_H
 #define OCTARC_SERVICE_LOADED_H
 
+#include "daemon/util/identity.h"
 #include "octarc/model.h"
 
 struct err;
@@ -13,8 +14,12 @@ struct tokenizer;
 struct chat_template;
 
 struct loaded {
-    char *path, *id; /* id: the file's name without .gguf */
-    int fd;          /* the model file; the master copy of the weights */
+    char *path, *id;           /* id: the file's name without .gguf */
+    int fd;                    /* the model file; the master copy of the weights */
+    struct file_identity file; /* as it was opened */
+    int head_fd; /* a sealed copy of its header and of the tensors that every engine reads again:
+                  * what becomes of the file changes nothing in them */
+    int sums_fd; /* checksums of its tensors, by the first engine for the later ones */
     struct model model;
     struct tokenizer *tokenizer;
     struct chat_template *chat; /* NULL: none … */
@@ -23,7 +28,8 @@ struct loaded {
     uint64_t created, n_params;
 };
 
-/* On failure *loaded is untouched; err names the file and what is wrong in it. */
+/* On failure *loaded is untouched; err names the file and what is wrong in it.  -ESTALE: it changed
+ * meanwhile. */
 int loaded_open(struct loaded **loaded, const char *path, struct err *err);
 void loaded_close(struct loaded *loaded); /* NULL is fine */
 

@@ -3,7 +3,9 @@
 """The main job against a tiny model: every way to ask, streamed and whole, and nothing lost."""
 import json
 import os
+import shutil
 import signal
+import tempfile
 import time
 
 from harness import (RpcError, Daemon, UnixHttp, equal, in_parallel, main, test, tiny, wait_until)
@@ -283,6 +285,35 @@ def without_a_model_it_is_ready_and_says_so():
         equal((status, answer["error"]["name"]), (503, "no_model"))
         equal(own.http("GET", "/health")[0], 503)
         equal(own.http("GET", "/v1/models")[1]["data"], [])
+
+
+def spoil(path):
+    """Change the file in place, everywhere."""
+    with open(path, "r+b") as f:
+        f.write(b"XXXX")
+        f.seek(os.path.getsize(path) // 3)
+        f.write(os.urandom(os.path.getsize(path) // 2))
+
+
+@test
+def a_model_file_edited_in_place_changes_no_answer():
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(tiny(), os.path.join(folder, "edited.gguf"))
+        with Daemon("--cards", "3", "--context", "512", model=path) as own:
+            want = stream_busy(own)
+
+            def edit_and_kill(own):
+                spoil(path)
+                kill_engine(own)
+            equal(stream_busy(own, edit_and_kill), want, "out of memory that is whole")
+            own.rpc("drill", {"fault": "lose", "card": 1})
+            wait_until(lambda: own.rpc("status")["state"] == "recovering", 10, "the loss")
+            try:
+                own.complete(PROMPT)
+                raise AssertionError("weights of an edited file were used")
+            except RpcError as error:
+                for part in ("edited.gguf changed since it was opened", "tensor '"):
+                    assert part in str(error), error
 
 
 @test

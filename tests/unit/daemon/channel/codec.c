@@ -57,6 +57,7 @@ static void encode_all(struct buffer *out, size_t ends[16], size_t *n) {
     struct msg_setup setup = {.generation = UINT64_C(0x123456789abcdef0),
                               .backend = "cpu",
                               .model_name = "/a/b.gguf",
+                              .file = {1, UINT64_C(1) << 60, 3, 4},
                               .n_threads = 3,
                               .isa = 2,
                               .isolate = true,

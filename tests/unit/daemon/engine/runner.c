@@ -7,6 +7,7 @@
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 #include <errno.h>
+#include <sys/stat.h>
 
 #define N_TOKENS 45u /* crosses a KV page */
 
@@ -280,6 +281,93 @@ static void weights_left_behind_are_used_again_only_when_whole(void) {
     unload(&l);
 }
 
+static const char *copy_of(const char *file) {
+    static char path[64];
+    char bytes[4096];
+    ssize_t n;
+    snprintf(path, sizeof path, "/tmp/octarc-runner-%d", (int)getpid());
+    const int from = open(tiny_path(file), O_RDONLY), to = open(path, O_CREAT | O_WRONLY, 0600);
+    CHECK(from >= 0 && to >= 0);
+    while ((n = read(from, bytes, sizeof bytes)) > 0)
+        CHECK_EQ(write(to, bytes, (size_t)n), n);
+    close(from);
+    close(to);
+    return path;
+}
+
+/* Flip a bit, and let the file look as if nothing had been. */
+static void edit(const char *path, off_t at) {
+    uint8_t byte;
+    struct stat st;
+    const int fd = open(path, O_RDWR);
+    CHECK(fd >= 0 && fstat(fd, &st) == 0);
+    CHECK_EQ(pread(fd, &byte, 1, at), 1);
+    byte ^= 4;
+    CHECK_EQ(pwrite(fd, &byte, 1, at), 1);
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    CHECK_EQ(futimens(fd, times), 0);
+    close(fd);
+}
+
+static void spoil(const struct loaded *l, uint32_t card) {
+    const uint8_t wrong = 0xa5;
+    CHECK_EQ(pwrite(l->weight_fds[card], &wrong, 1, (off_t)l->plan.cards[card].weights_bytes / 2),
+             1);
+}
+
+static void a_file_that_was_edited_is_named_and_never_read(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    const struct setup s = {.n_cards = 2, .split = SPLIT_LAYER, .memfds = true};
+    const char *path = copy_of(model_files[1]);
+    load(&l, path, &s);
+    float *want = transcript(&l, 0, N_TOKENS);
+    runner_close(l.runner);
+    size_t last = l.plan.n_ranges - 1;
+    const struct plan_range *r = &l.plan.ranges[last];
+    CHECK_EQ(r->card, 1);
+    const struct model_tensor *t = &l.model.tensors[r->tensor];
+    const off_t at = (off_t)(t->file_offset + t->bytes / t->rows * r->row_begin);
+    edit(path, at);
+
+    open_runner(&l, &s); /* whole memory is used whatever the file is now */
+    float *again = transcript(&l, 0, N_TOKENS);
+    same_bits(&l, want, again);
+    free(again);
+    runner_close(l.runner);
+    spoil(&l, 0); /* what card 0 needs was not touched */
+    open_runner(&l, &s);
+    runner_close(l.runner);
+
+    spoil(&l, 1);
+    l.runner = NULL;
+    CHECK_EQ(try_runner(&l, &s, &err), -ESTALE);
+    CHECK(strstr(err.text, t->name) && strstr(err.text, "the model changed"));
+    edit(path, at); /* back again */
+    open_runner(&l, &s);
+    again = transcript(&l, 0, N_TOKENS);
+    same_bits(&l, want, again);
+    free(again);
+    free(want);
+    unload(&l);
+    unlink(path);
+}
+
+static void a_file_that_is_changed_before_it_was_read_is_not_read(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    const struct setup s = {.n_cards = 2, .split = SPLIT_TENSOR, .memfds = true};
+    load(&l, model_files[0], &s);
+    runner_close(l.runner);
+    l.runner = NULL;
+    CHECK_EQ(ftruncate(l.sums_fd, 0), 0);
+    spoil(&l, 0);
+    l.file.mtime_ns++;
+    CHECK_EQ(try_runner(&l, &s, &err), -ESTALE);
+    CHECK(strstr(err.text, "changed since it was opened"));
+    unload(&l);
+}
+
 static void a_lost_card_is_named_and_its_weights_are_gone(void) {
     struct loaded l;
     uint32_t card = 99;
@@ -315,4 +403,6 @@ CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(chunks_threads_and_instruction_sets_do_not_change_a_bit),
            T(every_kv_type_keeps_the_promise), T(a_sequence_does_not_notice_its_neighbours),
            T(weights_left_behind_are_used_again_only_when_whole),
+           T(a_file_that_was_edited_is_named_and_never_read),
+           T(a_file_that_is_changed_before_it_was_read_is_not_read),
            T(a_lost_card_is_named_and_its_weights_are_gone))
