@@ -10,7 +10,7 @@
 struct chat_value *value_new(enum value_kind kind) {
     struct chat_value *v = calloc(1, sizeof *v);
     if (v) {
-        v->refs = 1;
+        atomic_init(&v->refs, 1);
         v->kind = kind;
     }
     return v;
@@ -18,28 +18,39 @@ struct chat_value *value_new(enum value_kind kind) {
 
 struct chat_value *chat_value_ref(struct chat_value *v) {
     if (v)
-        v->refs++;
+        atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
     return v;
 }
 
-/* Values nest as deep as a request or a template may (both limited), so recursion is bounded. */
-void chat_value_unref(struct chat_value *v) {
-    if (!v || --v->refs)
-        return;
-    if (v->kind == V_STRING) {
-        free(v->string.bytes);
-    } else if (v->kind == V_LIST) {
-        for (size_t i = 0; i < v->list.n; i++)
-            chat_value_unref(v->list.items[i]);
-        free(v->list.items);
-    } else if (v->kind == V_DICT) {
-        for (size_t i = 0; i < v->dict.n; i++) {
-            chat_value_unref(v->dict.entries[i].key);
-            chat_value_unref(v->dict.entries[i].item);
-        }
-        free(v->dict.entries);
+/* Give back one reference; the last one puts the value on the list of the dead. */
+static void drop(struct chat_value *v, struct chat_value **dead) {
+    if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
+        v->next_dead = *dead;
+        *dead = v;
     }
-    free(v);
+}
+
+/* By a list and not by recursion: a template can nest values as deep as it has bytes. */
+void chat_value_unref(struct chat_value *v) {
+    struct chat_value *dead = NULL;
+    drop(v, &dead);
+    while ((v = dead)) {
+        dead = v->next_dead;
+        if (v->kind == V_STRING) {
+            free(v->string.bytes);
+        } else if (v->kind == V_LIST) {
+            for (size_t i = 0; i < v->list.n; i++)
+                drop(v->list.items[i], &dead);
+            free(v->list.items);
+        } else if (v->kind == V_DICT) {
+            for (size_t i = 0; i < v->dict.n; i++) {
+                drop(v->dict.entries[i].key, &dead);
+                drop(v->dict.entries[i].item, &dead);
+            }
+            free(v->dict.entries);
+        }
+        free(v);
+    }
 }
 
 struct chat_value *chat_none(void) {

@@ -4,7 +4,9 @@
  * Values are counted references; every function that takes a `struct chat_value *` to store it
  * takes over one reference, and every function that returns one from a container lends it.
  * NULL means "no memory" and may be stored anywhere: the container then becomes NULL too, so a
- * caller checks once, at the root. */
+ * caller checks once, at the root.
+ * Threads: references may be taken and given back on any thread; a container that is being changed
+ * belongs to one. */
 #ifndef OCTARC_MODELS_CHAT_VALUE_H
 #define OCTARC_MODELS_CHAT_VALUE_H
 

@@ -3,6 +3,8 @@
 #ifndef OCTARC_MODELS_CHAT_VALUE_IMPL_H
 #define OCTARC_MODELS_CHAT_VALUE_IMPL_H
 
+#include <stdatomic.h>
+
 #include "models/chat/value.h"
 
 enum value_kind {
@@ -26,7 +28,10 @@ struct entry {
 };
 
 struct chat_value {
-    unsigned refs;
+    union {
+        atomic_uint refs;             /* the constants of a template are shared by its renderings */
+        struct chat_value *next_dead; /* while it is being freed */
+    };
     enum value_kind kind;
     bool is_namespace; /* V_DICT: attributes may be set */
     bool is_tuple;     /* V_LIST: printed with parentheses */

@@ -5,6 +5,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include "models/gguf.h"
@@ -148,6 +149,54 @@ static void deep_nesting_needs_no_deep_stack(void) {
     chat_value_unref(globals);
 }
 
+/* A list in a list in a list, hundreds of thousands deep, is freed without a deep stack. */
+static void deep_values_need_no_deep_stack(void) {
+    static char source[1 << 20];
+    struct chat_value *globals = chat_dict();
+    struct err err;
+    char *text = NULL;
+    size_t at = (size_t)sprintf(source, "{%%set x=0%%}");
+    while (at + 64 < sizeof source)
+        at = (size_t)(stpcpy(source + at, "{%set x=[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]%}") -
+                      source);
+    CHECK_EQ(render(source, globals, &text, &err), 0);
+    CHECK(!strcmp(text, ""));
+    free(text);
+    struct chat_value *v = chat_none();
+    for (int i = 0; i < 1000000; i++)
+        v = i % 2 ? chat_append(chat_list(), v) : chat_set(chat_dict(), "k", v);
+    chat_value_unref(v);
+    chat_value_unref(globals);
+}
+
+#define SHARED_RENDERINGS 2000
+
+static void *render_often(void *user) {
+    for (int i = 0; i < SHARED_RENDERINGS; i++) {
+        struct chat_value *globals = chat_dict();
+        char *text;
+        size_t n;
+        CHECK_EQ(chat_template_render(user, globals, &text, &n, NULL), 0);
+        CHECK(!strcmp(text, "ab7ab7ab7"));
+        free(text);
+        chat_value_unref(globals);
+    }
+    return NULL;
+}
+
+/* Its constants are values that all renderings refer to at once. */
+static void threads_share_a_template(void) {
+    static const char source[] = "{% for i in [1, 2, 3] %}{{ 'a' ~ 'b' }}{{ 7 }}{% endfor %}";
+    struct chat_template *t = NULL;
+    pthread_t threads[4];
+    CHECK_EQ(chat_template_create(&t, source, strlen(source), NULL), 0);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, render_often, t), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    chat_template_destroy(t);
+}
+
 static struct chat_template *model_template(void) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char path[512];
@@ -195,5 +244,5 @@ static void the_default_models_template_matches_the_reference(void) {
 }
 
 CHECK_MAIN(T(templates_render_as_jinja_renders_them), T(hostile_templates_end_with_an_error),
-           T(deep_nesting_needs_no_deep_stack),
-           T(the_default_models_template_matches_the_reference))
+           T(deep_nesting_needs_no_deep_stack), T(deep_values_need_no_deep_stack),
+           T(threads_share_a_template), T(the_default_models_template_matches_the_reference))
