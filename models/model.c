@@ -12,6 +12,7 @@
 
 #include "models/arch/arch.h"
 #include "models/gguf.h"
+#include "models/shown.h"
 #include "octarc/error.h"
 
 static const struct arch *const archs[] = {&arch_llama};
@@ -27,35 +28,6 @@ struct build {
 };
 
 /* --- Architecture and name ----------------------------------------------------------------- */
-
-/* Text of the file for people: printable ASCII stays, and UTF-8 sequences that are whole. */
-static void copy_text(char *to, size_t size, const char *from, size_t n) {
-    size_t at = 0;
-    for (size_t i = 0; i < n;) {
-        const uint8_t lead = (uint8_t)from[i];
-        size_t length = lead >= 0xc2 && lead < 0xe0   ? 2
-                        : lead >= 0xe0 && lead < 0xf0 ? 3
-                        : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                      : 1;
-        bool whole = length > 1 ? i + length <= n : lead >= 0x20 && lead < 0x7f;
-        for (size_t k = 1; whole && k < length; k++)
-            whole = ((uint8_t)from[i + k] & 0xc0) == 0x80;
-        if (whole && length > 2) {
-            /* No overlong form, no surrogate, nothing past U+10FFFF. */
-            const uint8_t second = (uint8_t)from[i + 1];
-            whole = !((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-                      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f));
-        }
-        if (!whole)
-            length = 1;
-        if (at + length >= size)
-            break;
-        memcpy(to + at, whole ? from + i : "?", length);
-        at += length;
-        i += length;
-    }
-    to[at] = 0;
-}
 
 static int find_arch(struct build *b) {
     struct gguf_string name;
@@ -74,10 +46,8 @@ static int find_arch(struct build *b) {
             at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "",
                                    archs[i]->name);
     }
-    char shown[64];
-    copy_text(shown, sizeof shown, name.bytes, name.n);
     return err_set(b->err, -ENOTSUP, "%s: architecture '%s' is not supported; supported: %s",
-                   gguf_name(b->gguf), shown, known);
+                   gguf_name(b->gguf), shown(name.bytes, name.n).text, known);
 }
 
 static int read_name(struct build *b) {
@@ -89,7 +59,7 @@ static int read_name(struct build *b) {
         if (rc)
             return rc;
     }
-    copy_text(b->model.params.name, sizeof b->model.params.name, name.bytes, name.n);
+    shown_text(b->model.params.name, sizeof b->model.params.name, name.bytes, name.n);
     return 0;
 }
 
