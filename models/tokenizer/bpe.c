@@ -7,6 +7,7 @@
 
 #include "daemon/util/utf8.h"
 #include "models/gguf.h"
+#include "models/shown.h"
 #include "octarc/error.h"
 
 #define NONE UINT32_MAX
@@ -48,11 +49,15 @@ static int add_rule(struct bpe *b, const struct vocab *v, const struct gguf_stri
     if (vocab_find(v, bytes, r->left) == NO_TOKEN ||
         vocab_find(v, bytes + r->left, r->right) == NO_TOKEN)
         return -EINVAL;
+    uint32_t *bucket = &b->buckets[bucket_of(b, bytes, r->left, r->right)];
+    for (; *bucket != NONE; bucket = &b->rules[*bucket].next) {
+        const struct merge_rule *known = &b->rules[*bucket];
+        /* A rule that stands twice keeps its first rank, and makes no chain longer. */
+        if (known->left == r->left && known->right == r->right &&
+            !memcmp(b->bytes + known->offset, bytes, r->left + r->right))
+            return 0;
+    }
     *at += r->left + r->right;
-    uint32_t *bucket = &b->buckets[bucket_of(b, b->bytes + r->offset, r->left, r->right)];
-    /* Later in the chain means later in the file: a rule that stands twice keeps its first rank. */
-    while (*bucket != NONE)
-        bucket = &b->rules[*bucket].next;
     r->next = NONE;
     *bucket = b->n_rules++;
     return 0;
@@ -61,7 +66,6 @@ static int add_rule(struct bpe *b, const struct vocab *v, const struct gguf_stri
 int bpe_init(struct bpe *bpe, const struct vocab *v, const struct gguf *gguf, struct err *err) {
     struct bpe b = {0};
     struct gguf_string *merges = NULL, pre = {"default", 7};
-    char name[64];
     size_t n = 0, room = 0;
     uint32_t at = 0;
     int rc = gguf_strings(gguf, "tokenizer.ggml.merges", &merges, &n, err);
@@ -70,10 +74,8 @@ int bpe_init(struct bpe *bpe, const struct vocab *v, const struct gguf *gguf, st
     if (gguf_has(gguf, "tokenizer.ggml.pre") &&
         (rc = gguf_string(gguf, "tokenizer.ggml.pre", &pre, err)))
         goto fail;
-    const size_t length = pre.n < sizeof name - 1 ? pre.n : sizeof name - 1;
-    memcpy(name, pre.bytes, length);
-    name[length] = 0;
-    rc = splitter_create(&b.splitter, name, err);
+    /* What is left out or replaced makes a name that is not known. */
+    rc = splitter_create(&b.splitter, shown(pre.bytes, pre.n).text, err);
     if (rc)
         goto fail;
     for (size_t i = 0; i < n; i++)
@@ -90,9 +92,8 @@ int bpe_init(struct bpe *bpe, const struct vocab *v, const struct gguf *gguf, st
     memset(b.buckets, 0xff, b.n_buckets * sizeof *b.buckets);
     for (size_t i = 0; i < n && !rc; i++)
         if ((rc = add_rule(&b, v, &merges[i], &at)))
-            err_set(err, rc, "%s: merge %zu ('%.*s') is not two tokens with a space between",
-                    gguf_name(gguf), i, (int)(merges[i].n < 40 ? merges[i].n : 40),
-                    merges[i].bytes);
+            err_set(err, rc, "%s: merge %zu ('%s') is not two tokens with a space between",
+                    gguf_name(gguf), i, shown(merges[i].bytes, merges[i].n).text);
     if (rc)
         goto fail;
     free(merges);
@@ -126,15 +127,17 @@ static bool rule_rank(const void *user, const char *text, size_t begin, size_t l
     return false;
 }
 
-/* A piece that is no token is spelled byte by byte. */
+/* A piece that is no token is spelled byte by byte, a rare byte without a token as U+FFFD, so that
+ * nothing is left out without a trace. */
 static int add_piece(const struct vocab *v, const char *p, size_t n, struct ids *ids) {
     const int32_t id = vocab_find(v, p, n);
     int rc = 0;
     if (id != NO_TOKEN)
         return ids_add(ids, id);
-    for (size_t i = 0; i < n && !rc; i++)
-        if (v->byte_token[(unsigned char)p[i]] != NO_TOKEN)
-            rc = ids_add(ids, v->byte_token[(unsigned char)p[i]]);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const int32_t byte = v->byte_token[(unsigned char)p[i]];
+        rc = byte != NO_TOKEN ? ids_add(ids, byte) : add_piece(v, "\xef\xbf\xbd", 3, ids);
+    }
     return rc;
 }
 

@@ -17,18 +17,24 @@
 
 /* The patterns are data of the published tokenizers.  Each is written so that one match costs no
  * more than its length: no group repeats, and where a run could be tried from each of its places
- * a look-behind allows only the first. */
+ * a look-behind allows only the first.
+ *
+ * A space is not \s, to which U+180E belongs as well: it was one until Unicode 6.3. */
+#define SPACE        "\\p{White_Space}"
+#define NO_SPACE     "\\P{White_Space}"
 #define CONTRACTIONS "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-#define GPT2         "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
-#define SPACES       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GPT2                                                                                       \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|" SPACE               \
+    "+(?!" NO_SPACE ")"
+#define SPACES SPACE "*[\\r\\n]+|" SPACE "+(?!" NO_SPACE ")|" SPACE "+"
 #define WORDS(digits)                                                                              \
     CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| "                                     \
-                 "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+                 "?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 #define UPPER "[^\\P{L}a-z]" /* letters but these */
 #define LOWER "[^\\P{L}A-Z]"
 #define CASED(contractions, digits)                                                                \
     "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" contractions "|[^\\r\\n\\p{L}\\p{N}]?" UPPER      \
-    "+" LOWER "*" contractions "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+    "+" LOWER "*" contractions "|" digits "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
 #define HAN_AND_HANGUL "[\\x{4e00}-\\x{9fa5}\\x{0800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 #define ASCII_MARK     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]"
 /* Cased letters of Unicode 9. */
@@ -75,10 +81,13 @@ static const struct pre {
     {" tekken ", WHOLE_WORDS | ADDS_BOS, {CASED("", "\\p{N}")}},
     {" deepseek-llm ",
      0,
-     {"[\\r\\n]", "\\s?[" CASED_LETTERS "]+",
-      "\\s?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
-      "(?<!\\s)\\s++\\z", HAN_AND_HANGUL, "\\p{N}+"}},
-    {" deepseek-coder ", 0, {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN_AND_HANGUL, "\\p{N}"}},
+     {"[\\r\\n]", SPACE "?[" CASED_LETTERS "]+",
+      SPACE
+      "?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]+",
+      "(?<!" SPACE ")" SPACE "++\\z", HAN_AND_HANGUL, "\\p{N}+"}},
+    {" deepseek-coder ",
+     0,
+     {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+", HAN_AND_HANGUL, "\\p{N}"}},
     {" deepseek-v3 hunyuan-dense joyai-llm ",
      0,
      {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+",

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "models/gguf.h"
+#include "models/shown.h"
 #include "models/tokenizer/bpe.h"
 #include "models/tokenizer/special.h"
 #include "models/tokenizer/spm.h"
@@ -105,8 +106,8 @@ static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *
     const bool bpe = model.n == 4 && !memcmp(model.bytes, "gpt2", 4);
     if (!bpe && !(model.n == 5 && !memcmp(model.bytes, "llama", 5)))
         return err_set(err, -ENOTSUP,
-                       "%s: tokenizer model '%.*s' is not known; known are gpt2, llama",
-                       gguf_name(gguf), (int)(model.n < 40 ? model.n : 40), model.bytes);
+                       "%s: tokenizer model '%s' is not known; known are gpt2, llama",
+                       gguf_name(gguf), shown(model.bytes, model.n).text);
     rc = vocab_init(&t->vocab, gguf, bpe, err);
     if (!rc && bpe)
         rc = bpe_init(&t->bpe, &t->vocab, gguf, err);

@@ -23,8 +23,10 @@ enum {
 
 /* -EINVAL, -ENOTSUP (tokenizer model or pre-tokenizer not known; err lists the known ones),
  * -ENOMEM.  A spelling that two tokens have, ids out of range, scores or types of another number,
- * merges that are not of two tokens are -EINVAL, with the index.  A token of no spelling (files do
- * have such holes) is one that no text becomes. */
+ * merges that are not of two tokens are -EINVAL, with the index; a byte that a byte-level
+ * vocabulary has no token for, with the byte (control
+ * characters and what hardly any text holds may lack).  A token of no spelling (files do have such
+ * holes) is one that no text becomes. */
 int tokenizer_create(struct tokenizer **tokenizer, const struct gguf *gguf, struct err *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
@@ -37,7 +39,8 @@ bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 /* Ids that end a generation (eos, eot, eom, and control tokens named like them), ascending. */
 const int32_t *tokenizer_eogs(const struct tokenizer *tokenizer, size_t *n);
 
-/* `text` is UTF-8 of n bytes, may hold NUL; invalid sequences are encoded byte by byte.
+/* `text` is UTF-8 of n bytes, may hold NUL; invalid sequences are encoded byte by byte, bytes
+ * that the vocabulary lacks as U+FFFD (byte-level) or the unknown token (SPM).
  * -E2BIG, -ENOMEM. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n, unsigned flags,
                      int32_t **ids, size_t *n_ids, struct err *err);

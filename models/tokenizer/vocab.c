@@ -7,6 +7,7 @@
 
 #include "daemon/util/utf8.h"
 #include "models/gguf.h"
+#include "models/shown.h"
 #include "models/tokenizer/special.h"
 #include "octarc/error.h"
 
@@ -177,12 +178,31 @@ static int check_spellings(const struct vocab *v, const struct gguf *gguf,
             if (s[seen[k]].n == s[i].n && !memcmp(s[seen[k]].bytes, s[i].bytes, s[i].n))
                 break;
         if (seen[k] != NONE)
-            rc = err_set(err, -EINVAL, "%s: tokens %u and %u are both '%.*s'", gguf_name(gguf),
-                         seen[k], i, (int)(s[i].n < 40 ? s[i].n : 40), s[i].bytes);
+            rc = err_set(err, -EINVAL, "%s: tokens %u and %u are both '%s'", gguf_name(gguf),
+                         seen[k], i, shown(s[i].bytes, s[i].n).text);
         seen[k] = i;
     }
     free(seen);
     return rc;
+}
+
+/* Bytes that published vocabularies lack: control characters, leads of planes without characters,
+ * and what valid UTF-8 never holds. */
+static bool rare_byte(unsigned c) {
+    return (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f || c == 0xc0 ||
+           c == 0xc1 || c == 0xf1 || c == 0xf2 || c >= 0xf5;
+}
+
+/* Text is made of bytes, so without the token of one of them it could not be encoded. */
+static int check_bytes(struct vocab *v, const struct gguf *gguf, struct err *err) {
+    for (unsigned c = 0; c < 256; c++) {
+        const char byte = (char)c;
+        if (v->byte_token[c] == NO_TOKEN)
+            v->byte_token[c] = vocab_find(v, &byte, 1); /* of another type */
+        if (v->byte_token[c] == NO_TOKEN && !rare_byte(c))
+            return err_set(err, -EINVAL, "%s: no token spells the byte 0x%02X", gguf_name(gguf), c);
+    }
+    return 0;
 }
 
 static int allocate(struct vocab *v, const struct gguf_string *spellings, size_t n) {
@@ -226,6 +246,8 @@ int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, st
         index_token(&v, i);
     }
     free(spellings);
+    if (!rc && byte_level)
+        rc = check_bytes(&v, gguf, err);
     if (rc) {
         vocab_finish(&v);
         return rc;

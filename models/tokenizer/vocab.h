@@ -38,11 +38,13 @@ struct vocab {
     uint32_t *buckets; /* owned; normal, user-defined and unused tokens by spelling */
     uint32_t n_buckets;
     bool byte_level;
-    int32_t byte_token[256]; /* -1: none */
+    int32_t byte_token[256]; /* NO_TOKEN: none; byte-level: a rare byte */
 };
 
 #define NO_TOKEN (-1)
 
+/* -EINVAL names what is wrong: a spelling of two tokens, a byte that a byte-level vocabulary cannot
+ * spell, numbers out of range. */
 int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, struct err *err);
 void vocab_finish(struct vocab *vocab);
 

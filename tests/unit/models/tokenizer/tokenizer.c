@@ -300,6 +300,88 @@ static void wrong_files_are_refused_with_the_place(void) {
     check_refused(-EINVAL, "add_bos_token");
 }
 
+static void commands_to_a_terminal_do_not_get_into_errors(void) {
+    start_hello("gpt-2"), v.model = "\x1b]0;x\x07y\xff";
+    check_refused(-ENOTSUP, "model '?]0;x?y?'");
+    start_hello("\x1b[2Jgpt-2");
+    check_refused(-ENOTSUP, "'?[2Jgpt-2'");
+    start_hello("gpt-2"), add_token(&v, "\x1b[2J", USER, 0), add_token(&v, "\x1b[2J", USER, 0);
+    check_refused(-EINVAL, "both '?[2J'");
+    start_hello("gpt-2"), v.merges[1] = "\x1b[31m\xff \x07";
+    check_refused(-EINVAL, "('?[31m? ?')");
+}
+
+static void a_byte_that_no_token_spells_is_named(void) {
+    start_hello("gpt-2");
+    strcpy(v.tokens['a'].text, "hole");
+    check_refused(-EINVAL, "no token spells the byte 0x61");
+    start_hello("gpt-2");
+    strcpy(v.tokens['a'].text, "hole"), add_token(&v, "a", USER, 0);
+    tokenizer_destroy(made());
+    strcpy(v.tokens[0x80].text, "hole2");
+    check_refused(-EINVAL, "no token spells the byte 0x80");
+    start_hello("gpt-2"); /* these may lack, and leave a trace */
+    strcpy(v.tokens[0xff].text, "hole"), strcpy(v.tokens[4].text, "hole2");
+    struct tokenizer *t = made();
+    CHECK_TEXT(t,
+               "a\xff"
+               "a\x04\xfe",
+               0, 'a', 0xef, 0xbf, 0xbd, 'a', 0xef, 0xbf, 0xbd, 0xfe);
+    tokenizer_destroy(t);
+}
+
+static void a_merge_that_stands_twice_keeps_its_first_rank(void) {
+    start_hello("gpt-2");
+    add_token(&v, "el", NORMAL, 0);
+    v.merges[v.n_merges++] = "e l";
+    v.merges[v.n_merges++] = "h e";
+    struct tokenizer *t = made();
+    CHECK_TEXT(t, "hel", 0, HE, 'l');
+    tokenizer_destroy(t);
+}
+
+/* Counted in rules that are kept, not in seconds: a search from the beginning for each of them
+ * would run into the time limit of the test. */
+static void repeated_merges_load_in_no_long_time(void) {
+    enum { REPEATS = 400000 };
+    static struct gguf_bytes big;
+    struct gguf *gguf;
+    struct tokenizer *t;
+    put_header(&big, 0, 4);
+    put_key_string(&big, "tokenizer.ggml.model", "gpt2");
+    put_key_string(&big, "tokenizer.ggml.pre", "gpt-2");
+    start_hello("gpt-2");
+    put_key(&big, "tokenizer.ggml.tokens", GGUF_ARRAY), put_u32(&big, GGUF_STRING);
+    put_u64(&big, 256);
+    for (int i = 0; i < 256; i++)
+        put_string(&big, v.tokens[i].text);
+    put_key(&big, "tokenizer.ggml.merges", GGUF_ARRAY), put_u32(&big, GGUF_STRING);
+    put_u64(&big, REPEATS);
+    int fd = bytes_file(big.data, big.n);
+    static char merges[REPEATS][11];
+    for (int i = 0; i < REPEATS; i++)
+        memcpy(merges[i], "\3\0\0\0\0\0\0\0h e", 11);
+    CHECK_EQ(pwrite(fd, merges, sizeof merges, (off_t)big.n), (ssize_t)sizeof merges);
+    CHECK_EQ(gguf_open(&gguf, fd, "test.gguf", NULL), 0);
+    CHECK_EQ(tokenizer_create(&t, gguf, NULL), 0);
+    CHECK_TEXT(t, "he", 0, 'h', 'e'); /* what they make is no token */
+    tokenizer_destroy(t);
+    gguf_close(gguf);
+    close(fd);
+}
+
+/* U+180E was a space until Unicode 6.3; the tokenizers in use know it as a format character. */
+static void the_mongolian_vowel_separator_is_no_space(void) {
+    static const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "gpt-4o"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        start_hello(names[i]);
+        add_merge(&v, "! \xc3\xa1", "!\xc3\xa1");
+        struct tokenizer *t = made(); /* "!" and the first byte of U+180E in one word */
+        CHECK_TEXT(t, "!\xe1\xa0\x8e", 0, WHOLE + 1, 0xa0, 0x8e);
+        tokenizer_destroy(t);
+    }
+}
+
 static void a_text_over_the_limit_is_refused(void) {
     start_hello("gpt-2");
     struct tokenizer *t = made();
@@ -411,15 +493,16 @@ static void words_are_cut_where_no_code_may_be_written(void) {
     hostile_texts_take_no_long_time(); /* the matcher without machine code tries more */
 }
 
-CHECK_MAIN(T(merges_join_the_best_pair_first_and_the_leftmost_of_equals),
-           T(bytes_that_are_no_text_stand_for_themselves),
-           T(the_pre_tokenizer_decides_where_words_end),
-           T(the_longest_control_token_wins_and_only_when_asked),
-           T(beginnings_and_ends_are_added_as_the_file_says),
-           T(pieces_and_decoding_hide_control_tokens),
-           T(names_of_control_tokens_count_more_than_their_types),
-           T(phi3_control_tokens_take_the_space_behind_them),
-           T(spm_joins_by_score_and_falls_back_to_bytes), T(wrong_files_are_refused_with_the_place),
-           T(a_text_over_the_limit_is_refused), T(decoding_what_was_encoded_gives_the_text_back),
-           T(hostile_texts_take_no_long_time), T(threads_share_a_tokenizer),
-           T(words_are_cut_where_no_code_may_be_written))
+CHECK_MAIN(
+    T(merges_join_the_best_pair_first_and_the_leftmost_of_equals),
+    T(bytes_that_are_no_text_stand_for_themselves), T(the_pre_tokenizer_decides_where_words_end),
+    T(the_longest_control_token_wins_and_only_when_asked),
+    T(beginnings_and_ends_are_added_as_the_file_says), T(pieces_and_decoding_hide_control_tokens),
+    T(names_of_control_tokens_count_more_than_their_types),
+    T(phi3_control_tokens_take_the_space_behind_them),
+    T(spm_joins_by_score_and_falls_back_to_bytes), T(wrong_files_are_refused_with_the_place),
+    T(commands_to_a_terminal_do_not_get_into_errors), T(a_byte_that_no_token_spells_is_named),
+    T(a_merge_that_stands_twice_keeps_its_first_rank), T(repeated_merges_load_in_no_long_time),
+    T(the_mongolian_vowel_separator_is_no_space), T(a_text_over_the_limit_is_refused),
+    T(decoding_what_was_encoded_gives_the_text_back), T(hostile_texts_take_no_long_time),
+    T(threads_share_a_tokenizer), T(words_are_cut_where_no_code_may_be_written))
