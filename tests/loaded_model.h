@@ -17,6 +17,7 @@
 
 struct loaded {
     int fd, sums_fd;
+    int head_fd; /* 0: fd */
     struct file_identity file;
     struct model model;
     struct plan plan;
@@ -57,7 +58,7 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
                                .model_fd = l->fd,
                                .file_name = "the model",
                                .file = l->file,
-                               .head_fd = l->fd,
+                               .head_fd = l->head_fd ? l->head_fd : l->fd,
                                .sums_fd = l->sums_fd};
     o.device.isolate = s->isolate;
     o.device.isa = s->isa;

@@ -2,6 +2,7 @@
 #include "daemon/engine/runner.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,11 +64,42 @@ static int read_freqs(struct runner *r, struct err *err) {
             return err_set(err, -EIO, "%s: tensor '%s' cannot be read whole", model->params.name,
                            t->name);
         }
-        tensor_dequantise(t->type, blocks, t->cols / type->block_values, r->freqs);
+        const int rc = tensor_dequantise(t->type, blocks, t->cols / type->block_values, r->freqs);
         free(blocks);
-        return 0;
+        return rc ? err_set(err, rc, "%s: tensor '%s' has a type that cannot be read",
+                            model->params.name, t->name)
+                  : 0;
     }
     return 0;
+}
+
+/* Angles grow with the position, so what is right at the last one is right at all: a step cannot
+ * fail for them, which would end one engine after the other. */
+static int check_rope(const struct runner *r, struct err *err) {
+    const struct model_params *p = &r->options.model->params;
+    const uint32_t last = r->options.plan->context - 1;
+    const int rc = rope_table(&p->rope, r->freqs, last, r->rope_cache);
+    uint32_t least = 0;
+    if (!rc)
+        return 0;
+    for (uint32_t i = 0; r->freqs && i < p->rope.dims / 2; i++) {
+        if (!(r->freqs[i] > 0 && isfinite(r->freqs[i])))
+            return err_set(err, -EINVAL,
+                           "%s: value %u of tensor 'rope_freqs.weight' is %g, not a finite number "
+                           "above 0",
+                           p->name, i, (double)r->freqs[i]);
+        least = r->freqs[i] < r->freqs[least] ? i : least;
+    }
+    if (r->freqs)
+        return err_set(err, -EINVAL,
+                       "%s: position %u cannot be rotated; value %u of tensor 'rope_freqs.weight' "
+                       "is %g, rope.freq_base %g, rope.scaling.factor %g",
+                       p->name, last, least, (double)r->freqs[least], (double)p->rope.freq_base,
+                       (double)p->rope.factor);
+    return err_set(err, -EINVAL,
+                   "%s: position %u cannot be rotated; rope.freq_base is %g, rope.scaling.factor "
+                   "%g",
+                   p->name, last, (double)p->rope.freq_base, (double)p->rope.factor);
 }
 
 static int prepare_rope(struct runner *r, struct err *err) {
@@ -78,7 +110,8 @@ static int prepare_rope(struct runner *r, struct err *err) {
     r->rope = malloc((size_t)plan->max_rows * dims * sizeof(float));
     if (!r->rope_cache || !r->rope_known || !r->rope)
         return err_set(err, -ENOMEM, "no memory for the rotations of %u positions", plan->context);
-    return read_freqs(r, err);
+    const int rc = read_freqs(r, err);
+    return rc ? rc : check_rope(r, err);
 }
 
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err) {
@@ -95,6 +128,9 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
         device.present[i] = options->plan->cards[i].online;
         device.capacity_bytes[i] = options->plan->cards[i].capacity_bytes;
     }
+    rc = prepare_rope(r, err); /* before gigabytes are read */
+    if (rc)
+        goto fail;
     rc = options->backend->open(&r->device, &device, err);
     if (rc)
         goto fail;
@@ -102,9 +138,6 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     if (rc)
         goto fail;
     rc = weights_load(r->device, &r->options, r->reused, err);
-    if (rc)
-        goto fail;
-    rc = prepare_rope(r, err);
     if (rc)
         goto fail;
     rc = programs_compile(r->programs, options->model, options->plan, err);

@@ -166,6 +166,10 @@ static int read_scaling(struct rope_params *rope, const struct model_params *p,
 
 static int read_yarn(struct rope_params *rope, const struct model_params *p,
                      const struct gguf *gguf, struct err *err) {
+    /* The ramp divides by the logarithm of the base. */
+    if (rope->freq_base == 1.0f)
+        return err_set(err, -EINVAL, "%s: key '%s.rope.freq_base' is 1, more with yarn",
+                       gguf_name(gguf), p->arch);
     rope->ext_factor = 1.0f;
     rope->original_context = p->n_ctx_train;
     int rc = arch_u32_optional(p, gguf, "rope.scaling.original_context_length", 1, ARCH_CONTEXT_MAX,

@@ -248,6 +248,8 @@ static void rope_keys_old_and_new_are_understood(void) {
     CHECK(r->original_context == 128 && r->attn_factor == 1 && r->has_freqs);
     model_finish(&m);
 
+    set_f32("llama.rope.freq_base", 1);
+    check_refused(-EINVAL, "llama.rope.freq_base", "yarn");
     set_string("llama.rope.scaling.type", "none");
     m = read_good();
     CHECK(m.params.rope.scaling == ROPE_NONE && m.params.rope.factor == 1);

@@ -3,10 +3,12 @@
  * exchange did not bring", on the generated tiny models (make tiny). */
 #include "daemon/engine/runner.h"
 
+#include <errno.h>
+#include <math.h>
+
 #include "daemon/engine/program.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
-#include <errno.h>
 #include <sys/stat.h>
 
 #define N_TOKENS 45u /* crosses a KV page */
@@ -396,6 +398,51 @@ static void a_lost_card_is_named_and_its_weights_are_gone(void) {
     unload(&l);
 }
 
+static void refused(struct loaded *l, const char *part, const char *part2) {
+    struct err err = {{0}};
+    CHECK_EQ(try_runner(l, &(struct setup){.n_cards = 1}, &err), -EINVAL);
+    if (!strstr(err.text, part) || !strstr(err.text, part2))
+        printf("# %s\n", err.text);
+    CHECK(strstr(err.text, part) && strstr(err.text, part2));
+}
+
+/* Such a file must not be found out by a step: that would end every engine of the line. */
+static void rotations_that_cannot_be_are_refused_at_the_load(void) {
+    struct loaded l;
+    static const float freqs[][2] = {{1, 0}, {-1, 0}, {1, NAN}, {1, INFINITY}, {1, 1e-12f}};
+    load(&l, model_files[0], &(struct setup){.n_cards = 1, .split = SPLIT_LAYER});
+    const struct rope_params rope = l.model.params.rope;
+    l.model.params.rope.scaling = ROPE_LINEAR, l.model.params.rope.factor = 1e-9f;
+    refused(&l, "position 127", "rope.scaling.factor 1e-09");
+    l.model.params.rope = rope;
+
+    const uint32_t pairs = rope.dims / 2;
+    l.model.tensors = realloc(l.model.tensors, (l.model.n_tensors + 1) * sizeof *l.model.tensors);
+    CHECK(l.model.tensors != NULL);
+    l.model.tensors[l.model.n_tensors++] = (struct model_tensor){.name = "rope_freqs.weight",
+                                                                 .role = ROLE_ROPE_FREQS,
+                                                                 .type = TENSOR_F32,
+                                                                 .layer = -1,
+                                                                 .rows = 1,
+                                                                 .cols = pairs,
+                                                                 .bytes = 4 * pairs};
+    for (size_t i = 0; i < sizeof freqs / sizeof *freqs; i++) {
+        float all[256];
+        for (uint32_t k = 0; k < pairs; k++)
+            all[k] = freqs[i][0];
+        all[pairs - 1] = freqs[i][0] > 0 ? freqs[i][1] : 1;
+        char value[64];
+        const uint32_t at = freqs[i][0] > 0 ? pairs - 1 : 0;
+        snprintf(value, sizeof value, "value %u of tensor 'rope_freqs.weight' is %g", at,
+                 (double)all[at]);
+        l.head_fd = memfd_create("freqs", MFD_CLOEXEC);
+        CHECK_EQ(write(l.head_fd, all, 4 * pairs), 4 * pairs);
+        refused(&l, value, "");
+        close(l.head_fd);
+    }
+    unload(&l);
+}
+
 CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(with_all_other_cards_inaccessible_the_bits_are_the_same),
            T(cards_of_any_size_give_the_same_bits),
@@ -405,4 +452,6 @@ CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(weights_left_behind_are_used_again_only_when_whole),
            T(a_file_that_was_edited_is_named_and_never_read),
            T(a_file_that_is_changed_before_it_was_read_is_not_read),
-           T(a_lost_card_is_named_and_its_weights_are_gone))
+
+           T(a_lost_card_is_named_and_its_weights_are_gone),
+           T(rotations_that_cannot_be_are_refused_at_the_load))
