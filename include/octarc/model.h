@@ -159,8 +159,9 @@ struct tensor_type_info {
 const struct tensor_type_info *tensor_type_info(uint32_t type);
 
 /* Expand n_blocks blocks of `type` to f32, block after block, exactly as the format defines them
- * (each value within one rounding of the reference).  The type is readable. */
-void tensor_dequantise(uint32_t type, const void *blocks, size_t n_blocks, float *values);
+ * (each value within one rounding of the reference).  -ENOTSUP: a type without a definition here
+ * (all readable ones have it); the values are untouched. */
+int tensor_dequantise(uint32_t type, const void *blocks, size_t n_blocks, float *values);
 
 /* The lanes of the summed dimension, fixed by the model alone (docs/numerics.md rule 2).
  * Fills begin[0 .. LANES]: lane l is [begin[l], begin[l + 1]) in values; it may be empty. */

@@ -131,8 +131,8 @@ static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
         return rc;
     if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
         return -EINVAL;
-    pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks, row_bytes);
-    return 0;
+    return pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks,
+                     row_bytes);
 }
 
 static int cpu_digest(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,

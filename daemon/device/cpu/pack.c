@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/device/cpu/pack.h"
 
+#include <errno.h>
 #include <string.h>
 
 uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
@@ -162,12 +163,13 @@ static void put_atom(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *ro
     }
 }
 
-void pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
-               uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
+int pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
+              uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
     if (vector) {
         const struct tensor_type_info *info = tensor_type_info(type);
-        tensor_dequantise(type, blocks, cols / info->block_values, (float *)(void *)to);
-        return;
+        if (!info)
+            return -ENOTSUP;
+        return tensor_dequantise(type, blocks, cols / info->block_values, (float *)(void *)to);
     }
     const uint64_t n_atoms = (cols + ATOM - 1) / ATOM, bytes = pack_atom_bytes(type);
     for (uint64_t r = 0; r < rows; r++) {
@@ -179,4 +181,5 @@ void pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint
                      col_skip + k * ATOM, left < ATOM ? (uint32_t)left : ATOM);
         }
     }
+    return 0;
 }

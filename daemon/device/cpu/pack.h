@@ -65,8 +65,9 @@ static inline uint32_t pack_atom_bytes(uint32_t type) {
 
 uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
-/* As device_ops.pack, into `to`, the first byte of the range. */
-void pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
-               uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
+/* As device_ops.pack, into `to`, the first byte of the range.  -ENOTSUP: not a type of pack_bytes.
+ */
+int pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint64_t rows,
+              uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
 
@@ -24,7 +25,7 @@ static void committed_blocks_expand_to_their_values(void) {
             bytes[i] = (uint8_t)byte;
         }
         float values[256];
-        tensor_dequantise(q->type, bytes, 1, values);
+        CHECK_EQ(tensor_dequantise(q->type, bytes, 1, values), 0);
         for (uint32_t i = 0; i < q->n; i++) {
             if (!near(values[q->at[i]], q->value[i]))
                 printf("# %s value %u is %a, want %a\n", info->name, q->at[i],
@@ -55,6 +56,21 @@ static void f32_passes_through_at_any_address(void) {
     float got[2];
     tensor_dequantise(TENSOR_F32, bytes + 1, 2, got);
     CHECK(!memcmp(got, want, sizeof want));
+}
+
+static void a_type_without_a_definition_is_an_error(void) {
+    static const uint8_t block[512];
+    float values[256] = {7};
+    for (uint32_t type = 0; type < 64; type++) {
+        const struct tensor_type_info *info = tensor_type_info(type);
+        const int rc = tensor_dequantise(type, block, 1, values);
+        CHECK(rc == 0 || rc == -ENOTSUP);
+        CHECK(rc == 0 || !info || !info->readable);
+    }
+    values[0] = 7;
+    CHECK_EQ(tensor_dequantise(16, block, 1, values), -ENOTSUP);
+    CHECK_EQ(tensor_dequantise(UINT32_MAX, block, 1, values), -ENOTSUP);
+    CHECK(values[0] == 7);
 }
 
 static void sizes_are_known_for_every_type_of_the_format(void) {
@@ -111,5 +127,6 @@ static void every_golden_block_expands_to_its_values(void) {
 }
 
 CHECK_MAIN(T(committed_blocks_expand_to_their_values), T(every_half_converts_exactly),
-           T(f32_passes_through_at_any_address), T(sizes_are_known_for_every_type_of_the_format),
+           T(f32_passes_through_at_any_address), T(a_type_without_a_definition_is_an_error),
+           T(sizes_are_known_for_every_type_of_the_format),
            T(every_golden_block_expands_to_its_values))
