@@ -151,6 +151,6 @@ int chat_text(const struct params *params, const struct model_view *model, char 
                            rc == -E2BIG    ? ERROR_TOO_BIG
                            : rc == -ENOMEM ? ERROR_FAILED
                                            : ERROR_BAD_FIELD,
-                           rc == -ENOMEM ? NULL : "messages", "chat template: %s", err.text);
+                           rc == -ENOMEM ? NULL : "messages", "%s", err.text);
     return 0;
 }

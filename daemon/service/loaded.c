@@ -101,9 +101,11 @@ static char *token_text(const struct tokenizer *tokenizer, int32_t id) {
 static int read_template(struct loaded *l, const struct gguf *gguf) {
     struct gguf_string source;
     struct err why = {{0}};
-    if (gguf_string(gguf, "tokenizer.chat_template", &source, &why) < 0)
+    if (!gguf_has(gguf, "tokenizer.chat_template"))
         return 0;
-    const int rc = chat_template_create(&l->chat, source.bytes, source.n, &why);
+    int rc = gguf_string(gguf, "tokenizer.chat_template", &source, &why);
+    if (rc == 0)
+        rc = chat_template_create(&l->chat, source.bytes, source.n, &why);
     if (rc == 0)
         return 0;
     l->chat_error = strdup(why.text);
