@@ -72,6 +72,7 @@ struct node {
     int line;
     enum op op;
     bool tuple;
+    bool uses_caller; /* N_MACRO, N_CALL_BLOCK: the body names it */
     char *name;
     struct chat_value *constant;
     struct node *a, *b, *c, *d;

@@ -35,7 +35,8 @@ int chat_template_render(const struct chat_template *t, struct chat_value *globa
                          size_t *n, struct err *err) {
     struct text out = {0};
     struct scope scope = {.names = chat_dict()};
-    struct eval e = {.err = err, .scope = &scope, .globals = globals, .out = &out};
+    struct eval e = {
+        .err = err, .scope = &scope, .latest = &scope, .globals = globals, .out = &out};
     if (!scope.names || !globals || globals->kind != V_DICT)
         e.rc = -ENOMEM;
     if (!e.rc)

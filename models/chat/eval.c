@@ -8,17 +8,20 @@
 #include <string.h>
 
 #include "models/chat/chat.h"
+#include "models/shown.h"
 #include "octarc/error.h"
 
 struct chat_value *eval_fail(struct eval *e, const char *fmt, ...) {
     char what[256];
+    char shown[sizeof what];
     va_list ap;
     if (e->rc)
         return NULL;
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    e->rc = err_set(e->err, -EINVAL, "chat template, line %d: %s", e->line, what);
+    shown_text(shown, sizeof shown, what, strlen(what));
+    e->rc = err_set(e->err, -EINVAL, "chat template, line %d: %s", e->line, shown);
     return NULL;
 }
 
@@ -32,211 +35,55 @@ struct chat_value *eval_made(struct eval *e, struct chat_value *v) {
     return v;
 }
 
-static void too_much(struct eval *e, const char *what) {
+struct chat_value *eval_too_much(struct eval *e, const char *what) {
     eval_fail(e, "%s", what);
     e->rc = -E2BIG;
+    return NULL;
 }
 
 bool eval_room(struct eval *e, size_t bytes) {
     e->made_bytes += bytes;
     if (!e->rc && e->made_bytes > EVAL_MEMORY_MAX)
-        too_much(e, "it makes too much text");
+        eval_too_much(e, "it makes more than 256 MiB of texts and lists");
     return !e->rc;
+}
+
+bool eval_work(struct eval *e, uint64_t n) {
+    e->work += n;
+    if (!e->rc && e->work >= VALUE_TOO_DEEP)
+        eval_too_much(e, "values are nested too deeply to be walked through");
+    else if (!e->rc && e->work > VALUE_WORK_MAX)
+        eval_too_much(e, "it looks at too many values and too much text");
+    return !e->rc;
+}
+
+bool eval_work_text(struct eval *e, size_t bytes) {
+    return eval_work(e, 1 + bytes / EVAL_TEXT_STRIDE);
+}
+
+struct chat_value *eval_list(struct eval *e, size_t n, bool made) {
+    const size_t each = EVAL_ITEM_BYTES + (made ? EVAL_VALUE_BYTES : 0);
+    struct chat_value *list = NULL;
+    if (eval_work(e, n) && eval_room(e, EVAL_VALUE_BYTES + n * each))
+        list = eval_made(e, chat_list());
+    if (list && !list_reserve(list, n)) {
+        chat_value_unref(list);
+        return eval_made(e, NULL);
+    }
+    return list;
 }
 
 /* Every node that is visited counts; nesting is limited before the stack is. */
 static bool enter(struct eval *e, const struct node *n) {
     e->line = n->line;
     if (!e->rc && ++e->steps > CHAT_STEPS_MAX)
-        too_much(e, "it takes more than a million steps");
+        eval_too_much(e, "it takes more than a million steps");
     if (!e->rc && e->depth >= EVAL_EXPRESSION_DEPTH)
-        too_much(e, "expressions or calls are nested too deeply");
+        eval_too_much(e, "expressions or calls are nested too deeply");
     if (e->rc)
         return false;
     e->depth++;
     return true;
-}
-
-/* ---- names ---------------------------------------------------------------------------------- */
-
-static struct chat_value *look_up(struct eval *e, const char *name) {
-    const size_t n = strlen(name);
-    for (const struct scope *s = e->scope; s; s = s->outer) {
-        struct chat_value *v = dict_get(s->names, name, n);
-        if (v)
-            return chat_value_ref(v);
-    }
-    struct chat_value *v = dict_get(e->globals, name, n);
-    if (v)
-        return chat_value_ref(v);
-    v = function_find(e, name);
-    return v ? v : eval_made(e, value_undefined(name));
-}
-
-/* Takes over the value. */
-static void assign(struct eval *e, const struct node *target, struct chat_value *v) {
-    struct chat_value *key = NULL, *object = e->scope->names;
-    if (!v)
-        return;
-    if (target->kind == N_ATTR) {
-        object = look_up(e, target->a->name);
-        if (object && (object->kind != V_DICT || !object->is_namespace)) {
-            eval_fail(e, "only the attributes of a namespace can be set");
-            chat_value_unref(object);
-            object = NULL;
-        } else if (object && value_holds(v, object)) {
-            eval_fail(e, "a namespace cannot hold itself");
-        }
-        chat_value_unref(object); /* the scope keeps it */
-    }
-    key = object ? eval_made(e, value_text(target->name)) : NULL;
-    if (key && !e->rc)
-        e->rc = dict_put(object, key, v);
-    else
-        chat_value_unref(v);
-    chat_value_unref(key);
-}
-
-/* One value to several names. */
-static void unpack(struct eval *e, const struct node *n, struct chat_value *v) {
-    if (n->n_items == 1) {
-        assign(e, n->items[0], chat_value_ref(v));
-        return;
-    }
-    if (v->kind != V_LIST || v->list.n != n->n_items) {
-        eval_fail(e, "%zu names, but not as many values", n->n_items);
-        return;
-    }
-    for (size_t i = 0; i < n->n_items && !e->rc; i++)
-        assign(e, n->items[i], chat_value_ref(v->list.items[i]));
-}
-
-static bool push_scope(struct eval *e, struct scope *s) {
-    s->names = eval_made(e, chat_dict());
-    s->outer = e->scope;
-    if (s->names)
-        e->scope = s;
-    return s->names != NULL;
-}
-
-static void pop_scope(struct eval *e, struct scope *s) {
-    e->scope = s->outer;
-    chat_value_unref(s->names);
-}
-
-/* ---- calls ---------------------------------------------------------------------------------- */
-
-struct chat_value *args_get(const struct args *args, size_t i, const char *name) {
-    size_t position = 0;
-    for (size_t k = 0; k < args->n; k++) {
-        if (args->names[k] ? name && !strcmp(args->names[k], name) : position++ == i)
-            return args->at[k];
-    }
-    return NULL;
-}
-
-static void free_args(struct args *args) {
-    for (size_t i = 0; i < args->n; i++)
-        chat_value_unref(args->at[i]);
-}
-
-static bool eval_args(struct eval *e, const struct node *n, struct args *args) {
-    args->n = 0;
-    if (n->n_params > EVAL_ARGS_MAX) {
-        eval_fail(e, "more than %d arguments", EVAL_ARGS_MAX);
-        return false;
-    }
-    for (size_t i = 0; i < n->n_params && !e->rc; i++) {
-        args->names[args->n] = n->params[i].name;
-        args->at[args->n] = eval_expression(e, n->params[i].value);
-        args->n += args->at[args->n] != NULL;
-    }
-    return !e->rc;
-}
-
-/* Render a body to a string. */
-static struct chat_value *capture(struct eval *e, const struct node *body) {
-    struct text t = {0}, *out = e->out;
-    e->out = &t;
-    eval_body(e, body);
-    e->out = out;
-    return text_value(e, &t);
-}
-
-static struct chat_value *call_macro(struct eval *e, const struct node *macro,
-                                     const struct args *args) {
-    struct scope scope, *outer = e->scope, *global = e->scope;
-    struct chat_value *result = NULL;
-    if (++e->block_depth > CHAT_DEPTH_MAX) {
-        too_much(e, "macros call each other too deeply");
-        return NULL;
-    }
-    /* A macro sees its arguments and the outermost names, not those of its caller. */
-    while (global->outer)
-        global = global->outer;
-    e->scope = global;
-    if (push_scope(e, &scope)) {
-        for (size_t i = 0; i < macro->n_params && !e->rc; i++) {
-            struct chat_value *v = args_get(args, i, macro->params[i].name);
-            v = v                        ? chat_value_ref(v)
-                : macro->params[i].value ? eval_expression(e, macro->params[i].value)
-                                         : eval_made(e, value_undefined(macro->params[i].name));
-            const struct node target = {.kind = N_NAME, .name = macro->params[i].name};
-            assign(e, &target, v);
-        }
-        struct chat_value *caller = args_get(args, SIZE_MAX, "caller");
-        const struct node target = {.kind = N_NAME, .name = (char[]){"caller"}};
-        if (caller)
-            assign(e, &target, chat_value_ref(caller));
-        result = capture(e, macro->b);
-        pop_scope(e, &scope);
-    }
-    e->scope = outer;
-    e->block_depth--;
-    return result;
-}
-
-struct chat_value *eval_call(struct eval *e, const struct chat_value *callee,
-                             const struct args *args) {
-    if (callee->kind == V_MACRO)
-        return call_macro(e, callee->ref.macro, args);
-    if (callee->kind == V_BUILTIN)
-        return function_call(e, callee->ref.name, args);
-    return eval_fail(e, "%s%s%s cannot be called", value_type_name(callee),
-                     callee->kind == V_UNDEFINED && callee->ref.name ? ": " : "",
-                     callee->kind == V_UNDEFINED && callee->ref.name ? callee->ref.name : "");
-}
-
-static struct chat_value *call_with(struct eval *e, const struct node *n, struct args *args) {
-    struct chat_value *result = NULL, *callee;
-    if (n->a->kind == N_ATTR) {
-        struct chat_value *subject = eval_expression(e, n->a->a);
-        if (!subject)
-            return NULL;
-        /* A dict may hold a macro under the name of a method; its own entry wins. */
-        struct chat_value *own =
-            subject->kind == V_DICT ? dict_get(subject, n->a->name, strlen(n->a->name)) : NULL;
-        if (own && (own->kind == V_MACRO || own->kind == V_BUILTIN))
-            result = eval_call(e, own, args);
-        else
-            result = method_call(e, subject, n->a->name, args);
-        chat_value_unref(subject);
-        return result;
-    }
-    callee = eval_expression(e, n->a);
-    if (callee)
-        result = eval_call(e, callee, args);
-    chat_value_unref(callee);
-    return result;
-}
-
-static struct chat_value *eval_call_node(struct eval *e, const struct node *n) {
-    struct args args;
-    struct chat_value *result = NULL;
-    if (eval_args(e, n, &args))
-        result = call_with(e, n, &args);
-    free_args(&args);
-    return result;
 }
 
 /* ---- expressions ---------------------------------------------------------------------------- */
@@ -271,8 +118,8 @@ static struct chat_value *eval_compare(struct eval *e, const struct node *n) {
     return e->rc ? NULL : eval_made(e, chat_bool(truth > 0));
 }
 
-static struct chat_value *eval_list(struct eval *e, const struct node *n) {
-    struct chat_value *list = eval_made(e, chat_list());
+static struct chat_value *eval_items(struct eval *e, const struct node *n) {
+    struct chat_value *list = eval_list(e, n->n_items, false);
     for (size_t i = 0; i < n->n_items && list && !e->rc; i++) {
         struct chat_value *item = eval_expression(e, n->items[i]);
         if (item)
@@ -285,11 +132,12 @@ static struct chat_value *eval_list(struct eval *e, const struct node *n) {
 
 static struct chat_value *eval_dict(struct eval *e, const struct node *n) {
     struct chat_value *dict = eval_made(e, chat_dict());
+    eval_room(e, EVAL_VALUE_BYTES + n->n_items * 2 * EVAL_ITEM_BYTES);
     for (size_t i = 0; i + 1 < n->n_items && dict && !e->rc; i += 2) {
         struct chat_value *key = eval_expression(e, n->items[i]);
         struct chat_value *item = key ? eval_expression(e, n->items[i + 1]) : NULL;
         if (item)
-            e->rc = dict_put(dict, key, item);
+            eval_put(e, dict, key, item);
         chat_value_unref(key);
     }
     return eval_made(e, dict);
@@ -332,7 +180,7 @@ static struct chat_value *eval_filter_or_test(struct eval *e, const struct node 
             result = truth < 0 ? NULL : eval_made(e, chat_bool(truth));
         }
     }
-    free_args(&args);
+    args_free(&args);
     chat_value_unref(subject);
     return result;
 }
@@ -359,7 +207,7 @@ static struct chat_value *eval_kind(struct eval *e, const struct node *n) {
     case N_NAME:
         return look_up(e, n->name);
     case N_LIST:
-        return eval_list(e, n);
+        return eval_items(e, n);
     case N_DICT:
         return eval_dict(e, n);
     case N_NOT:
@@ -414,31 +262,28 @@ struct chat_value *eval_expression(struct eval *e, const struct node *n) {
 
 /* ---- statements ----------------------------------------------------------------------------- */
 
-static struct chat_value *loop_value(const struct chat_value *list, size_t i) {
-    const int64_t n = (int64_t)list->list.n, k = (int64_t)i;
-    struct chat_value *loop = chat_dict();
-    loop = chat_set(loop, "index", chat_int(k + 1));
-    loop = chat_set(loop, "index0", chat_int(k));
-    loop = chat_set(loop, "revindex", chat_int(n - k));
-    loop = chat_set(loop, "revindex0", chat_int(n - k - 1));
-    loop = chat_set(loop, "first", chat_bool(k == 0));
-    loop = chat_set(loop, "last", chat_bool(k == n - 1));
-    loop = chat_set(loop, "length", chat_int(n));
-    if (k > 0)
-        loop = chat_set(loop, "previtem", chat_value_ref(list->list.items[k - 1]));
-    if (k < n - 1)
-        loop = chat_set(loop, "nextitem", chat_value_ref(list->list.items[k + 1]));
-    return loop;
+/* One value to several names. */
+static void unpack(struct eval *e, const struct node *n, struct chat_value *v) {
+    if (n->n_items == 1) {
+        eval_assign(e, n->items[0], chat_value_ref(v));
+        return;
+    }
+    if (v->kind != V_LIST || v->list.n != n->n_items) {
+        eval_fail(e, "%zu names, but not as many values", n->n_items);
+        return;
+    }
+    for (size_t i = 0; i < n->n_items && !e->rc; i++)
+        eval_assign(e, n->items[i], chat_value_ref(v->list.items[i]));
 }
 
 /* Only the items that pass the loop's own condition: loop.length counts those. */
 static struct chat_value *filter_items(struct eval *e, const struct node *n,
                                        struct chat_value *list) {
-    struct chat_value *kept = chat_list();
+    struct chat_value *kept = eval_list(e, list->list.n, false);
     for (size_t i = 0; i < list->list.n && kept && !e->rc; i++) {
         struct scope scope;
         struct chat_value *truth = NULL;
-        if (!push_scope(e, &scope))
+        if (!scope_push(e, &scope))
             break;
         unpack(e, n, list->list.items[i]);
         if (!e->rc)
@@ -446,7 +291,7 @@ static struct chat_value *filter_items(struct eval *e, const struct node *n,
         if (truth && value_true(truth))
             kept = chat_append(kept, chat_value_ref(list->list.items[i]));
         chat_value_unref(truth);
-        pop_scope(e, &scope);
+        scope_pop(e, &scope);
     }
     chat_value_unref(list);
     return eval_made(e, kept);
@@ -463,12 +308,12 @@ static void eval_for(struct eval *e, const struct node *n) {
         eval_body(e, n->c);
     for (size_t i = 0; list && i < list->list.n && !e->rc; i++) {
         struct scope scope;
-        if (!push_scope(e, &scope))
+        if (!scope_push(e, &scope))
             break;
-        assign(e, &loop_name, eval_made(e, loop_value(list, i)));
+        eval_assign(e, &loop_name, loop_value(e, list, i));
         unpack(e, n, list->list.items[i]);
         eval_body(e, n->b);
-        pop_scope(e, &scope);
+        scope_pop(e, &scope);
         const bool ends = e->jump == JUMP_BREAK;
         e->jump = JUMP_NONE;
         if (ends)
@@ -479,7 +324,7 @@ static void eval_for(struct eval *e, const struct node *n) {
 
 /* The text of a block, through its filters when it has some. */
 static struct chat_value *filtered_block(struct eval *e, const struct node *n) {
-    struct chat_value *outer = e->hole, *text = capture(e, n->b), *result;
+    struct chat_value *outer = e->hole, *text = eval_capture(e, n->b), *result;
     if (!text || !n->a)
         return text;
     e->hole = text;
@@ -489,29 +334,10 @@ static struct chat_value *filtered_block(struct eval *e, const struct node *n) {
     return result;
 }
 
-static struct chat_value *macro_value(struct eval *e, const struct node *n) {
-    struct chat_value *v = eval_made(e, value_new(V_MACRO));
-    if (v)
-        v->ref.macro = n;
-    return v;
-}
-
 static void print_value(struct eval *e, struct chat_value *v) {
     if (v)
         text_print(e, e->out, v, false, 0);
     chat_value_unref(v);
-}
-
-static void eval_call_block(struct eval *e, const struct node *n) {
-    struct args args;
-    if (eval_args(e, n->a, &args) && args.n < EVAL_ARGS_MAX) {
-        args.names[args.n] = "caller";
-        args.at[args.n] = macro_value(e, n);
-        args.n += args.at[args.n] != NULL;
-        if (!e->rc)
-            print_value(e, call_with(e, n->a, &args));
-    }
-    free_args(&args);
 }
 
 static void eval_statement(struct eval *e, const struct node *n) {
@@ -541,10 +367,10 @@ static void eval_statement(struct eval *e, const struct node *n) {
         chat_value_unref(v);
         break;
     case N_SET_BLOCK:
-        assign(e, n->items[0], filtered_block(e, n));
+        eval_assign(e, n->items[0], filtered_block(e, n));
         break;
     case N_MACRO:
-        assign(e, n, macro_value(e, n));
+        eval_assign(e, n, eval_macro(e, n));
         break;
     case N_CALL_BLOCK:
         eval_call_block(e, n);

@@ -21,13 +21,17 @@ static struct node *binary(struct parser *p, enum op op, struct node *a, struct 
 /* ---- calls and constants -------------------------------------------------------------------- */
 
 static void parse_args(struct parser *p, struct node *n) {
+    bool named = false;
     while (!p->rc && !parser_is(p, L_PUNCT, ")")) {
         struct param arg = {0};
         struct node *value = parse_expression(p);
         if (value && value->kind == N_NAME && parser_take(p, L_PUNCT, "=")) {
             arg.name = strdup(value->name);
             value = parse_expression(p);
+        } else if (named) {
+            parser_fail(p, "an argument without a name behind one with a name");
         }
+        named = arg.name != NULL;
         arg.value = value;
         struct param *params = realloc(n->params, (n->n_params + 1) * sizeof *params);
         if (!params) {
@@ -66,6 +70,7 @@ static struct node *parse_name(struct parser *p) {
         if (parser_is(p, L_NAME, words[i].name))
             return constant(p, words[i].kind ? chat_bool(words[i].kind == 1) : chat_none());
     struct node *n = parser_node(p, N_NAME);
+    p->names_caller |= parser_is(p, L_NAME, "caller");
     char *name = parser_name(p);
     if (n)
         n->name = name;
@@ -230,7 +235,8 @@ static struct node *parse_test(struct parser *p, struct node *value) {
     if (parser_take(p, L_PUNCT, "(")) {
         parse_args(p, n);
     } else if (!p->rc &&
-               (p->now.kind == L_STRING || p->now.kind == L_INT || p->now.kind == L_FLOAT ||
+               (parser_is(p, L_PUNCT, "[") || parser_is(p, L_PUNCT, "{") ||
+                p->now.kind == L_STRING || p->now.kind == L_INT || p->now.kind == L_FLOAT ||
                 (p->now.kind == L_NAME && !parser_is(p, L_NAME, "and") &&
                  !parser_is(p, L_NAME, "or") && !parser_is(p, L_NAME, "else") &&
                  !parser_is(p, L_NAME, "if") && !parser_is(p, L_NAME, "is") &&

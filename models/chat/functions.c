@@ -11,13 +11,13 @@
 
 static struct chat_value *fn_dict(struct eval *e, const struct args *args) {
     struct chat_value *d = eval_made(e, chat_dict());
-    for (size_t i = 0; d && i < args->n; i++) {
+    for (size_t i = 0; d && i < args->n && !e->rc; i++) {
         if (args->names[i])
             d = eval_made(e, chat_set(d, args->names[i], chat_value_ref(args->at[i])));
         else if (args->at[i]->kind == V_DICT)
-            for (size_t k = 0; k < args->at[i]->dict.n && !e->rc; k++)
-                e->rc = dict_put(d, args->at[i]->dict.entries[k].key,
-                                 chat_value_ref(args->at[i]->dict.entries[k].item));
+            eval_put_all(e, d, args->at[i]);
+        else
+            eval_fail(e, "dict takes dicts and names, not %s", value_type_name(args->at[i]));
     }
     return eval_made(e, d);
 }
@@ -47,12 +47,16 @@ static struct chat_value *fn_range(struct eval *e, const struct args *args) {
     }
     if (part[2] == 0)
         return eval_fail(e, "range: a step of zero");
-    const double items = ((double)part[1] - (double)part[0]) / (double)part[2];
+    /* The distance of two integers, and one step more, need more than 64 bits. */
+    const __int128 distance =
+        part[2] > 0 ? (__int128)part[1] - part[0] : (__int128)part[0] - part[1];
+    const __int128 step = part[2] > 0 ? part[2] : -(__int128)part[2];
+    const __int128 items = distance > 0 ? (distance + step - 1) / step : 0;
     if (items > EVAL_RANGE_MAX)
         return eval_fail(e, "range of more than %d items", EVAL_RANGE_MAX);
-    out = chat_list();
-    for (count = part[0]; part[2] > 0 ? count < part[1] : count > part[1]; count += part[2])
-        out = chat_append(out, chat_int(count));
+    out = eval_list(e, (size_t)items, true);
+    for (count = 0; count < (int64_t)items; count++)
+        out = chat_append(out, chat_int((int64_t)(part[0] + (__int128)part[2] * count)));
     return eval_made(e, out);
 }
 
@@ -71,9 +75,13 @@ static struct chat_value *fn_strftime_now(struct eval *e, const struct args *arg
 static const struct {
     const char *name;
     struct chat_value *(*call)(struct eval *e, const struct args *args);
+    const char *params; /* of args_fit() */
 } functions[] = {
-    {"dict", fn_dict},   {"namespace", fn_namespace},       {"raise_exception", fn_raise},
-    {"range", fn_range}, {"strftime_now", fn_strftime_now},
+    {"dict", fn_dict, "**"},
+    {"namespace", fn_namespace, "**"},
+    {"raise_exception", fn_raise, "message"},
+    {"range", fn_range, "_ _ _"},
+    {"strftime_now", fn_strftime_now, "format"},
 };
 
 struct chat_value *function_find(struct eval *e, const char *name) {
@@ -90,7 +98,7 @@ struct chat_value *function_find(struct eval *e, const char *name) {
 struct chat_value *function_call(struct eval *e, const char *name, const struct args *args) {
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (!strcmp(functions[i].name, name))
-            return functions[i].call(e, args);
+            return args_fit(e, name, args, functions[i].params) ? functions[i].call(e, args) : NULL;
     return eval_fail(e, "function '%.40s' is not known", name);
 }
 
@@ -172,9 +180,9 @@ static int parity(struct eval *e, const struct chat_value *v, int64_t by, int64_
     return (r < 0 ? r + by : r) == rest;
 }
 
-static bool has_case(const struct chat_value *v, char low, char high) {
+static bool has_case(struct eval *e, const struct chat_value *v, char low, char high) {
     bool seen = false;
-    if (v->kind != V_STRING)
+    if (v->kind != V_STRING || !eval_work_text(e, v->string.n))
         return false;
     for (size_t i = 0; i < v->string.n; i++) {
         const char c = v->string.bytes[i];
@@ -226,29 +234,42 @@ static int test_one(struct eval *e, enum predicate what, struct chat_value *v,
         return v->kind == V_STRING;
     case IS_SAME:
         return arg && (v == arg || (v->kind == arg->kind && v->kind != V_LIST &&
-                                    v->kind != V_DICT && value_same(v, arg, 0)));
+                                    v->kind != V_DICT && value_same(v, arg, &e->work)));
     case IS_LOWER:
-        return has_case(v, 'a', 'z');
+        return has_case(e, v, 'a', 'z');
     case IS_UPPER:
-        return has_case(v, 'A', 'Z');
+        return has_case(e, v, 'A', 'Z');
     case IS_COMPARED:
         break;
     }
     return 0;
 }
 
+/* What the argument is called, in those that take one. */
+static const char *predicate_params(enum predicate what, enum op op) {
+    return what == IS_DIVISIBLE  ? "num"
+           : what == IS_SAME     ? "other"
+           : what == IS_COMPARED ? (op == OP_IN ? "seq" : "_")
+                                 : "";
+}
+
 int predicate_test(struct eval *e, const char *name, struct chat_value *subject,
                    const struct args *args) {
-    struct chat_value *arg = args_get(args, 0, NULL);
+    struct chat_value *arg = args->n ? args->at[0] : NULL; /* the only one */
     for (size_t i = 0; i < sizeof predicates / sizeof *predicates; i++) {
         if (strcmp(predicates[i].name, name))
             continue;
-        if (predicates[i].what != IS_COMPARED)
-            return test_one(e, predicates[i].what, subject, arg);
-        if (arg)
-            return compare(e, predicates[i].op, subject, arg);
-        eval_fail(e, "test '%s' needs an argument", name);
-        return -1;
+        const char *params = predicate_params(predicates[i].what, predicates[i].op);
+        if (!args_fit(e, name, args, params))
+            return -1;
+        if (*params && !arg) {
+            eval_fail(e, "test '%s' needs an argument", name);
+            return -1;
+        }
+        const int truth = predicates[i].what == IS_COMPARED
+                              ? compare(e, predicates[i].op, subject, arg)
+                              : test_one(e, predicates[i].what, subject, arg);
+        return e->rc ? -1 : truth;
     }
     eval_fail(e, "test '%.40s' is not known", name);
     return -1;

@@ -189,7 +189,8 @@ static struct node *parse_for(struct parser *p) {
     n->a = parse_or(p); /* no inline if: the loop's own filter follows */
     if (parser_take(p, L_NAME, "if"))
         n->d = parse_expression(p);
-    parser_take(p, L_NAME, "recursive");
+    if (parser_is(p, L_NAME, "recursive"))
+        return parser_fail(p, "recursive loops are not supported");
     end_block(p);
     p->loops++;
     n->b = parse_body(p, ",else,endfor,");
@@ -252,6 +253,18 @@ static void parse_params(struct parser *p, struct node *n) {
     parser_need(p, ")");
 }
 
+/* The body of a macro is none of the loops around it. */
+static void parse_macro_body(struct parser *p, struct node *n, const char *end) {
+    const int loops = p->loops;
+    const bool names_caller = p->names_caller;
+    p->loops = 0;
+    p->names_caller = false;
+    n->b = parse_body(p, end);
+    n->uses_caller = p->names_caller;
+    p->loops = loops;
+    p->names_caller |= names_caller;
+}
+
 static struct node *parse_macro(struct parser *p) {
     struct node *n = parser_node(p, N_MACRO);
     if (!n)
@@ -259,7 +272,7 @@ static struct node *parse_macro(struct parser *p) {
     n->name = parser_name(p);
     parse_params(p, n);
     end_block(p);
-    n->b = parse_body(p, ",endmacro,");
+    parse_macro_body(p, n, ",endmacro,");
     if (!parser_take(p, L_NAME, "endmacro"))
         return parser_fail(p, "endmacro is expected");
     end_block(p);
@@ -276,7 +289,7 @@ static struct node *parse_call_block(struct parser *p) {
     if (n->a && n->a->kind != N_CALL)
         return parser_fail(p, "a call is expected");
     end_block(p);
-    n->b = parse_body(p, ",endcall,");
+    parse_macro_body(p, n, ",endcall,");
     if (!parser_take(p, L_NAME, "endcall"))
         return parser_fail(p, "endcall is expected");
     end_block(p);

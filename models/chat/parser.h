@@ -16,6 +16,7 @@ struct parser {
     struct lexeme now;
     struct node *all;
     int rc, depth, loops;
+    bool names_caller;                    /* since it was last set to false */
     const char *ends[CHAT_DEPTH_MAX + 2]; /* the tags that end the bodies being parsed */
     int n_ends;
 };

@@ -7,21 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/util/utf8.h"
 #include "models/chat/chat.h"
 #include "models/chat/eval.h"
 
 void text_add(struct eval *e, struct text *t, const char *bytes, size_t n) {
-    if (e->rc || n == 0)
+    if (n == 0 || !eval_work(e, 1 + n / 64))
         return;
     if (t->n + n > CHAT_OUTPUT_MAX) {
-        eval_fail(e, "more than %u bytes of text", CHAT_OUTPUT_MAX);
-        e->rc = -E2BIG;
+        eval_too_much(e, "more than 16 MiB of text");
         return;
     }
     if (t->n + n + 1 > t->capacity) {
-        size_t more = t->capacity ? t->capacity : 256;
+        size_t more = t->capacity ? t->capacity : 64;
         while (more < t->n + n + 1)
             more *= 2;
+        if (!eval_room(e, more - t->capacity))
+            return;
         char *grown = realloc(t->bytes, more);
         if (!grown) {
             e->rc = -ENOMEM;
@@ -37,11 +39,24 @@ void text_add(struct eval *e, struct text *t, const char *bytes, size_t n) {
 
 struct chat_value *text_value(struct eval *e, struct text *t) {
     struct chat_value *v = NULL;
-    if (!e->rc && eval_room(e, t->n))
-        v = eval_made(e, chat_string(t->bytes ? t->bytes : "", t->n));
-    free(t->bytes);
+    if (!e->rc && t->bytes) {
+        char *exact = t->capacity > 2 * t->n ? realloc(t->bytes, t->n + 1) : NULL;
+        v = eval_made(e, value_take_string(exact ? exact : t->bytes, t->n));
+    } else if (!e->rc) {
+        v = eval_made(e, chat_string("", 0));
+        free(t->bytes);
+    } else {
+        free(t->bytes);
+    }
     *t = (struct text){0};
     return v;
+}
+
+size_t text_characters(const char *bytes, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return count;
 }
 
 static void add_text(struct eval *e, struct text *t, const char *text) {
@@ -51,6 +66,7 @@ static void add_text(struct eval *e, struct text *t, const char *text) {
 /* The shortest digits that read back as the same number; always with a point or an exponent. */
 static void add_real(struct eval *e, struct text *t, double value, bool json) {
     char digits[40];
+    eval_work(e, 400); /* the search below */
     if (isnan(value) || isinf(value)) {
         add_text(e, t,
                  isnan(value) ? (json ? "NaN" : "nan")
@@ -75,8 +91,9 @@ static void add_real(struct eval *e, struct text *t, double value, bool json) {
 static void add_quoted(struct eval *e, struct text *t, const struct chat_value *v) {
     const char *p = v->string.bytes;
     const char quote = memchr(p, '\'', v->string.n) && !memchr(p, '"', v->string.n) ? '"' : '\'';
+    size_t done = 0;
     text_add(e, t, &quote, 1);
-    for (size_t i = 0; i < v->string.n; i++) {
+    for (size_t i = 0; i < v->string.n && !e->rc; i++) {
         char escape[8];
         const unsigned char c = (unsigned char)p[i];
         if (c == '\n' || c == '\t' || c == '\r')
@@ -86,9 +103,14 @@ static void add_quoted(struct eval *e, struct text *t, const struct chat_value *
         else if (c < 32 || c == 127)
             snprintf(escape, sizeof escape, "\\x%02x", c);
         else
-            snprintf(escape, sizeof escape, "%c", p[i]);
+            continue;
+        eval_work(e, 8);
+        text_add(e, t, p + done, i - done);
         add_text(e, t, escape);
+        done = i + 1;
     }
+    eval_work_text(e, v->string.n);
+    text_add(e, t, p + done, v->string.n - done);
     text_add(e, t, &quote, 1);
 }
 
@@ -113,7 +135,7 @@ static void print_container(struct eval *e, struct text *t, const struct chat_va
 
 void text_print(struct eval *e, struct text *t, const struct chat_value *v, bool repr, int depth) {
     char number[32];
-    if (e->rc)
+    if (!eval_work(e, 1))
         return;
     if (depth > CHAT_DEPTH_MAX) {
         eval_fail(e, "a value nested more than %d deep cannot be printed", CHAT_DEPTH_MAX);
@@ -129,6 +151,7 @@ void text_print(struct eval *e, struct text *t, const struct chat_value *v, bool
         add_text(e, t, v->boolean ? "True" : "False");
         break;
     case V_INT:
+        eval_work(e, 8);
         snprintf(number, sizeof number, "%" PRId64, v->integer);
         add_text(e, t, number);
         break;
@@ -145,6 +168,7 @@ void text_print(struct eval *e, struct text *t, const struct chat_value *v, bool
     case V_DICT:
         print_container(e, t, v, depth);
         break;
+    case V_LOOP:
     case V_MACRO:
     case V_BUILTIN:
         add_text(e, t, "<function>");
@@ -152,22 +176,47 @@ void text_print(struct eval *e, struct text *t, const struct chat_value *v, bool
     }
 }
 
-static void json_string(struct eval *e, struct text *t, const char *p, size_t n) {
+/* The character at p, of `length` bytes, as \uXXXX, in two where it takes them. */
+static void json_escape(struct eval *e, struct text *t, const char *p, size_t length) {
+    static const unsigned char lead[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    char escape[16];
+    uint32_t c = (unsigned char)p[0] & lead[length];
+    for (size_t i = 1; i < length; i++)
+        c = c << 6 | ((unsigned char)p[i] & 63);
+    if (c < 0x10000)
+        snprintf(escape, sizeof escape, "\\u%04x", c);
+    else
+        snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 + (c & 1023));
+    eval_work(e, 8);
+    add_text(e, t, escape);
+}
+
+static void json_string(struct eval *e, struct text *t, const struct chat_value *v, bool ascii) {
+    static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    const char *p = v->string.bytes;
+    const size_t n = v->string.n;
+    size_t done = 0, length;
     add_text(e, t, "\"");
-    for (size_t i = 0; i < n; i++) {
-        static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-        const char *known = p[i] ? strchr(plain, p[i]) : NULL;
-        char escape[8];
-        if (known)
-            snprintf(escape, sizeof escape, "\\%c", letters[known - plain]);
-        else if ((unsigned char)p[i] < 32)
-            snprintf(escape, sizeof escape, "\\u%04x", (unsigned)p[i]);
-        else {
-            text_add(e, t, p + i, 1);
+    for (size_t i = 0; i < n && !e->rc; i += length) {
+        const unsigned char c = (unsigned char)p[i];
+        length = 1;
+        if (c >= 32 && c != '"' && c != '\\' && (c < 128 || !ascii))
             continue;
-        }
-        add_text(e, t, escape);
+        text_add(e, t, p + done, i - done);
+        const char *known = c ? strchr(plain, p[i]) : NULL;
+        if (c >= 128)
+            length = utf8_length(p + i, n - i);
+        if (known)
+            text_add(e, t, (char[]){'\\', letters[known - plain]}, 2);
+        else if (length)
+            json_escape(e, t, p + i, length);
+        else
+            add_text(e, t, "\\ufffd");
+        length += length == 0;
+        done = i + length;
     }
+    eval_work_text(e, n);
+    text_add(e, t, p + done, n - done);
     add_text(e, t, "\"");
 }
 
@@ -179,38 +228,41 @@ static void json_break(struct eval *e, struct text *t, int indent, int depth) {
         add_text(e, t, " ");
 }
 
-static void json_container(struct eval *e, struct text *t, const struct chat_value *v, int indent,
-                           int depth) {
+static void json_container(struct eval *e, struct text *t, const struct chat_value *v,
+                           const struct json_style *style, int depth) {
     const bool list = v->kind == V_LIST;
     const size_t n = list ? v->list.n : v->dict.n;
+    struct json_style flat = *style;
+    flat.indent = -1;
     add_text(e, t, list ? "[" : "{");
     for (size_t i = 0; i < n && !e->rc; i++) {
         if (i)
-            add_text(e, t, indent < 0 ? ", " : ",");
-        json_break(e, t, indent, depth + 1);
+            add_text(e, t, style->item);
+        json_break(e, t, style->indent, depth + 1);
         if (list) {
-            text_json(e, t, v->list.items[i], indent, depth + 1);
+            text_json(e, t, v->list.items[i], style, depth + 1);
             continue;
         }
         const struct chat_value *key = v->dict.entries[i].key;
         if (key->kind == V_STRING) {
-            json_string(e, t, key->string.bytes, key->string.n);
+            json_string(e, t, key, style->ascii);
         } else {
             add_text(e, t, "\"");
-            text_json(e, t, key, -1, depth + 1);
+            text_json(e, t, key, &flat, depth + 1);
             add_text(e, t, "\"");
         }
-        add_text(e, t, ": ");
-        text_json(e, t, v->dict.entries[i].item, indent, depth + 1);
+        add_text(e, t, style->key);
+        text_json(e, t, v->dict.entries[i].item, style, depth + 1);
     }
     if (n)
-        json_break(e, t, indent, depth);
+        json_break(e, t, style->indent, depth);
     add_text(e, t, list ? "]" : "}");
 }
 
-/* As json.dumps(ensure_ascii=False) writes it. */
-void text_json(struct eval *e, struct text *t, const struct chat_value *v, int indent, int depth) {
-    if (e->rc)
+/* As json.dumps writes it. */
+void text_json(struct eval *e, struct text *t, const struct chat_value *v,
+               const struct json_style *style, int depth) {
+    if (!eval_work(e, 1))
         return;
     if (depth > CHAT_DEPTH_MAX) {
         eval_fail(e, "tojson: nested more than %d deep", CHAT_DEPTH_MAX);
@@ -227,11 +279,11 @@ void text_json(struct eval *e, struct text *t, const struct chat_value *v, int i
         add_real(e, t, v->real, true);
         break;
     case V_STRING:
-        json_string(e, t, v->string.bytes, v->string.n);
+        json_string(e, t, v, style->ascii);
         break;
     case V_LIST:
     case V_DICT:
-        json_container(e, t, v, indent, depth);
+        json_container(e, t, v, style, depth);
         break;
     case V_INT:
         text_print(e, t, v, false, depth);

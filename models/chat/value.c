@@ -5,7 +5,7 @@
 
 #include "models/chat/value_impl.h"
 
-#define COMPARE_DEPTH 64
+#define WALK_DEPTH 256
 
 struct chat_value *value_new(enum value_kind kind) {
     struct chat_value *v = calloc(1, sizeof *v);
@@ -48,6 +48,8 @@ void chat_value_unref(struct chat_value *v) {
                 drop(v->dict.entries[i].item, &dead);
             }
             free(v->dict.entries);
+        } else if (v->kind == V_LOOP) {
+            drop(v->loop.list, &dead);
         }
         free(v);
     }
@@ -137,15 +139,30 @@ fail:
     return NULL;
 }
 
-int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value *item) {
+bool list_reserve(struct chat_value *list, size_t n) {
+    list->list.items = n ? malloc(n * sizeof *list->list.items) : NULL;
+    list->list.capacity = list->list.items ? n : 0;
+    return list->list.items || n == 0;
+}
+
+static struct entry *find_entry(const struct chat_value *dict, const struct chat_value *key,
+                                uint64_t *work) {
+    for (size_t i = 0; i < dict->dict.n && *work <= VALUE_WORK_MAX; i++)
+        if (value_same(dict->dict.entries[i].key, key, work))
+            return &dict->dict.entries[i];
+    return NULL;
+}
+
+int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value *item,
+             uint64_t *work) {
     if (!item)
         return -ENOMEM;
-    for (size_t i = 0; i < dict->dict.n; i++)
-        if (value_same(dict->dict.entries[i].key, key, 0)) {
-            chat_value_unref(dict->dict.entries[i].item);
-            dict->dict.entries[i].item = item;
-            return 0;
-        }
+    struct entry *known = find_entry(dict, key, work);
+    if (known) {
+        chat_value_unref(known->item);
+        known->item = item;
+        return 0;
+    }
     if (dict->dict.n == dict->dict.capacity) {
         const size_t more = dict->dict.capacity ? 2 * dict->dict.capacity : 4;
         struct entry *entries = realloc(dict->dict.entries, more * sizeof *entries);
@@ -162,13 +179,14 @@ int dict_put(struct chat_value *dict, struct chat_value *key, struct chat_value 
 
 struct chat_value *chat_set(struct chat_value *dict, const char *key, struct chat_value *item) {
     struct chat_value *k = value_text(key);
+    uint64_t work = 0; /* keys are texts: one each */
     if (!dict || !item || !k) {
         chat_value_unref(item);
         chat_value_unref(dict);
         chat_value_unref(k);
         return NULL;
     }
-    const int rc = dict_put(dict, k, item);
+    const int rc = dict_put(dict, k, item, &work);
     chat_value_unref(k);
     if (rc) {
         chat_value_unref(dict);
@@ -177,20 +195,23 @@ struct chat_value *chat_set(struct chat_value *dict, const char *key, struct cha
     return dict;
 }
 
-struct chat_value *dict_get(const struct chat_value *dict, const char *key, size_t n) {
+struct chat_value *dict_get(const struct chat_value *dict, const char *key, size_t n,
+                            uint64_t *work) {
     for (size_t i = 0; i < dict->dict.n; i++) {
         const struct chat_value *k = dict->dict.entries[i].key;
-        if (k->kind == V_STRING && k->string.n == n && !memcmp(k->string.bytes, key, n))
+        if (k->kind == V_STRING && k->string.n == n && !memcmp(k->string.bytes, key, n)) {
+            *work += i + n / 32;
             return dict->dict.entries[i].item;
+        }
     }
+    *work += dict->dict.n;
     return NULL;
 }
 
-struct chat_value *dict_find(const struct chat_value *dict, const struct chat_value *key) {
-    for (size_t i = 0; i < dict->dict.n; i++)
-        if (value_same(dict->dict.entries[i].key, key, 0))
-            return dict->dict.entries[i].item;
-    return NULL;
+struct chat_value *dict_find(const struct chat_value *dict, const struct chat_value *key,
+                             uint64_t *work) {
+    const struct entry *found = find_entry(dict, key, work);
+    return found ? found->item : NULL;
 }
 
 bool value_true(const struct chat_value *v) {
@@ -210,6 +231,7 @@ bool value_true(const struct chat_value *v) {
         return v->list.n > 0;
     case V_DICT:
         return v->is_namespace || v->dict.n > 0;
+    case V_LOOP:
     case V_MACRO:
     case V_BUILTIN:
         return true;
@@ -225,22 +247,36 @@ double value_real(const struct chat_value *v) {
     return v->kind == V_FLOAT ? v->real : v->kind == V_INT ? (double)v->integer : v->boolean;
 }
 
-static bool dicts_equal(const struct chat_value *a, const struct chat_value *b, int depth) {
+/* ---- walks ---------------------------------------------------------------------------------- */
+
+/* Count one value to look at; false when there is an end to it. */
+static bool may_visit(uint64_t *work, int depth) {
+    if (*work > VALUE_WORK_MAX)
+        return false;
+    ++*work;
+    if (depth > WALK_DEPTH)
+        *work = VALUE_TOO_DEEP;
+    return depth <= WALK_DEPTH;
+}
+
+static bool same(const struct chat_value *a, const struct chat_value *b, int depth, uint64_t *work);
+
+static bool dicts_equal(const struct chat_value *a, const struct chat_value *b, int depth,
+                        uint64_t *work) {
     if (a->dict.n != b->dict.n)
         return false;
     for (size_t i = 0; i < a->dict.n; i++) {
-        const struct chat_value *other = dict_find(b, a->dict.entries[i].key);
-        if (!other || !value_same(a->dict.entries[i].item, other, depth + 1))
+        const struct chat_value *other = dict_find(b, a->dict.entries[i].key, work);
+        if (!other || !same(a->dict.entries[i].item, other, depth + 1, work))
             return false;
     }
     return true;
 }
 
-bool value_same(const struct chat_value *a, const struct chat_value *b, int depth) {
-    if (a == b)
-        return true;
-    if (depth > COMPARE_DEPTH)
-        return false;
+static bool same(const struct chat_value *a, const struct chat_value *b, int depth,
+                 uint64_t *work) {
+    if (!may_visit(work, depth) || a == b)
+        return a == b;
     if (value_is_number(a) && value_is_number(b))
         return a->kind == V_INT && b->kind == V_INT ? a->integer == b->integer
                                                     : value_real(a) == value_real(b);
@@ -251,39 +287,52 @@ bool value_same(const struct chat_value *a, const struct chat_value *b, int dept
     case V_UNDEFINED:
         return true;
     case V_STRING:
-        return a->string.n == b->string.n && !memcmp(a->string.bytes, b->string.bytes, a->string.n);
+        if (a->string.n != b->string.n)
+            return false;
+        *work += a->string.n / 32;
+        return !memcmp(a->string.bytes, b->string.bytes, a->string.n);
     case V_LIST:
         if (a->list.n != b->list.n)
             return false;
         for (size_t i = 0; i < a->list.n; i++)
-            if (!value_same(a->list.items[i], b->list.items[i], depth + 1))
+            if (!same(a->list.items[i], b->list.items[i], depth + 1, work))
                 return false;
         return true;
     case V_DICT:
-        return dicts_equal(a, b, depth);
+        return dicts_equal(a, b, depth, work);
     default:
         return false;
     }
 }
 
-int value_compare(const struct chat_value *a, const struct chat_value *b, bool *ok) {
+bool value_same(const struct chat_value *a, const struct chat_value *b, uint64_t *work) {
+    return same(a, b, 0, work);
+}
+
+static int compare_strings(const struct chat_value *a, const struct chat_value *b, uint64_t *work) {
+    const size_t n = a->string.n < b->string.n ? a->string.n : b->string.n;
+    const int c = memcmp(a->string.bytes, b->string.bytes, n);
+    *work += n / 32;
+    return c ? (c > 0) - (c < 0) : (a->string.n > b->string.n) - (a->string.n < b->string.n);
+}
+
+int value_compare(const struct chat_value *a, const struct chat_value *b, bool *ok,
+                  uint64_t *work) {
     *ok = true;
+    ++*work;
     if (a->kind == V_INT && b->kind == V_INT)
         return (a->integer > b->integer) - (a->integer < b->integer);
     if (value_is_number(a) && value_is_number(b))
         return (value_real(a) > value_real(b)) - (value_real(a) < value_real(b));
-    if (a->kind == V_STRING && b->kind == V_STRING) {
-        const size_t n = a->string.n < b->string.n ? a->string.n : b->string.n;
-        const int c = memcmp(a->string.bytes, b->string.bytes, n);
-        return c ? (c > 0) - (c < 0) : (a->string.n > b->string.n) - (a->string.n < b->string.n);
-    }
+    if (a->kind == V_STRING && b->kind == V_STRING)
+        return compare_strings(a, b, work);
     if (a->kind == V_LIST && b->kind == V_LIST) {
-        for (size_t i = 0; i < a->list.n && i < b->list.n && *ok; i++) {
-            if (value_same(a->list.items[i], b->list.items[i], 0))
+        for (size_t i = 0; i < a->list.n && i < b->list.n && *work <= VALUE_WORK_MAX; i++) {
+            if (value_same(a->list.items[i], b->list.items[i], work))
                 continue;
             return a->list.items[i]->kind == V_LIST
                        ? (*ok = false, 0)
-                       : value_compare(a->list.items[i], b->list.items[i], ok);
+                       : value_compare(a->list.items[i], b->list.items[i], ok, work);
         }
         return (a->list.n > b->list.n) - (a->list.n < b->list.n);
     }
@@ -291,9 +340,30 @@ int value_compare(const struct chat_value *a, const struct chat_value *b, bool *
     return 0;
 }
 
+/* A container inside itself would never be freed. */
+static bool holds(const struct chat_value *v, const struct chat_value *what, int depth,
+                  uint64_t *work) {
+    if (v == what || !may_visit(work, depth))
+        return true;
+    if (v->kind == V_LIST)
+        for (size_t i = 0; i < v->list.n; i++)
+            if (holds(v->list.items[i], what, depth + 1, work))
+                return true;
+    if (v->kind == V_DICT)
+        for (size_t i = 0; i < v->dict.n; i++)
+            if (holds(v->dict.entries[i].item, what, depth + 1, work) ||
+                holds(v->dict.entries[i].key, what, depth + 1, work))
+                return true;
+    return v->kind == V_LOOP && holds(v->loop.list, what, depth + 1, work);
+}
+
+bool value_holds(const struct chat_value *v, const struct chat_value *what, uint64_t *work) {
+    return (v->kind == V_LIST || v->kind == V_DICT || v->kind == V_LOOP) && holds(v, what, 0, work);
+}
+
 const char *value_type_name(const struct chat_value *v) {
     static const char *const names[] = {"none",    "undefined", "a boolean", "an integer",
                                         "a float", "a string",  "a list",    "a dict",
-                                        "a macro", "a function"};
+                                        "a loop",  "a macro",   "a function"};
     return names[v->kind];
 }

@@ -9,7 +9,7 @@ import json
 import sys
 
 from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -201,6 +201,178 @@ l is defined and l
 'x' and 'y'
 {'a': 1, "b": [1, {'c': 2}]}
 {} | length
+(-1) ** 9223372036854775807
+1 ** 99
+2 ** 62
+(-2) ** 63
+0 ** 0
+range(9223372036854775806, 9223372036854775807) | list
+range(-9223372036854775807, 9223372036854775807, 9223372036854775807) | list
+range(9223372036854775807, -9223372036854775807, -9223372036854775807) | list
+range(5, 5) | list
+range(0, -3) | list
+l[::-9223372036854775807]
+l[::9223372036854775807]
+l[-9223372036854775807:9223372036854775807]
+s[::-9223372036854775807]
+s[2:-2]
+s[-3:100]
+s[5:2]
+'h\u00e9llo\u20ac'[1:3]
+'h\u00e9llo\u20ac'[-1]
+'h\u00e9llo\u20ac'[::-2]
+'h\u00e9llo\u20ac' | length
+(1, 2, 3)[1:]
+'0x10' | int
+'0x10' | int(base=16)
+'0b11' | int(0, 2)
+'0o17' | int(base=8)
+'9007199254740993' | int
+'-9223372036854775808' | int
+'1_000' | int
+' 12 ' | int
+'12.7' | int
+'-12.7' | int
+'1e3' | int
+'inf' | int
+'nan' | int(3)
+'0x10' | float
+'1_0.5' | float
+' 2.5 ' | float
+'inf' | float
+'' | float(1.5)
+'_1' | int
+'+7' | int
+'+-7' | int
+3 | round
+3 | round(2)
+15 | round(-1)
+25 | round(-1)
+-15 | round(-1)
+-17 | round(-1)
+3 | round(0, 'floor')
+true | round
+2.675 | round(2)
+0.5 | round
+1.5 | round
+-2.5 | round
+1234.5 | round(-2)
+2.1 | round(1, 'ceil')
+2.19 | round(1, 'floor')
+2.19 | round(precision=1)
+2.5 | round(method='ceil')
+2.5 | round(0, 'other')
+n is in [1, 7]
+n is in (1, 2)
+n is not in [1, 7]
+'a' is in {'a': 1}
+n is in [1, 7] and true
+n is divisibleby(num=7)
+n is eq(7, 8)
+n is odd(1)
+n is eq
+s is in 'Hello World!'
+'a,b,c'.split(sep=',')
+'a,b,c'.split(',', maxsplit=1)
+'a b c'.split(maxsplit=1)
+' a b c '.split(None, 1)
+' a b c '.rsplit(None, 1)
+'a b c'.rsplit(maxsplit=1)
+'a,b,c'.rsplit(sep=',', maxsplit=1)
+'aaa'.rsplit('aa', 1)
+'aaaaa'.split('aa')
+'aaaaa'.rsplit('aa')
+',a,,b,'.split(',')
+',a,,b,'.rsplit(',', 2)
+'a,b'.split(delimiter=',')
+'a,b'.split(',', 1, 2)
+'a b'.split(1)
+''.split()
+''.split(',')
+' x '.strip(chars='x')
+'\u00e9x\u00e9'.strip('\u00e9')
+'\u00e9x'.lstrip('\u00e0')
+'x'.upper(1)
+'abc'.startswith()
+'abc'.startswith(prefix='a')
+'a\nb\r\nc\rd\n'.splitlines()
+'a\n\nb'.splitlines()
+'a\nb\n'.splitlines(true)
+'a\nb'.splitlines(keepends=true)
+''.splitlines()
+'a\u2028b\x0bc\x85d'.splitlines()
+'prefix-x'.removeprefix('prefix-')
+'prefix-x'.removeprefix('x')
+'x.txt'.removesuffix('.txt')
+'x'.removesuffix('xx')
+'x'.removesuffix('')
+'aXbX'.replace('X', 'y', 1)
+'aXb' | replace(old='X', new='y')
+'aXbX' | replace('X', 'y', count=1)
+'aXbX' | replace('X', 'y', -1)
+'a' | replace(from='a', to='b')
+d.get('z', default=9)
+d.get()
+d.items(1)
+d | dictsort(by='value', reverse=true) | length
+{'b': 1, 'a': 2} | dictsort(by='value')
+{'b': 1, 'a': 2} | dictsort(false, 'key', true)
+l | sort(backwards=true)
+l | sort(true, reverse=true)
+l | batch(2) | list
+l | batch(2, 'x') | list
+l | batch(linecount=5, fill_with=0) | list
+l | batch(3, 'x') | list
+empty | batch(3) | list
+'abcde' | batch(2) | map('join') | list
+messages | groupby('role') | map(attribute='grouper') | list
+messages | groupby('role') | map(attribute=0) | list
+(messages | groupby('role'))[0].list | length
+(messages | groupby('role'))[2][1] | map(attribute='content') | list
+[{'k': 'b', 'v': 1}, {'k': 'A', 'v': 2}, {'k': 'B', 'v': 3}] | groupby('k')
+[{'k': 'b', 'v': 1}, {'k': 'A', 'v': 2}, {'k': 'B', 'v': 3}] | groupby('k', case_sensitive=true)
+['b', 'A', 'c'] | min
+['b', 'A', 'B'] | max
+['b', 'A', 'c'] | max(case_sensitive=true)
+messages | min(attribute='role') | length
+['a', 'A', 'b'] | unique | list
+['a', 'A', 'b'] | unique(case_sensitive=true) | list
+messages | unique(attribute='role') | map(attribute='role') | list
+messages | map(attribute='none_such', default='-') | list
+messages | map(attribute='role', standard='-') | list
+words | map('replace', 'b', 'x') | list
+words | map('replace', old='b', new='x') | list
+l | select('gt', 1) | list
+l | select('in', [1, 2]) | list
+l | sum(start=10)
+[{'a': 1}, {'a': 2}] | sum(attribute='a')
+[{'a': 1}, {'a': 2}] | sum('a', 5)
+l | join(', ')
+l | join(d='-')
+messages | join(',', attribute='role')
+d | tojson(indent=1)
+'a b' | trim(chars='a')
+'a b' | trim('b')
+'x' | upper(1)
+'x' | default('y', boolean=true)
+'x' | default(default='y')
+range(1, 2, 3, 4) | list
+range(stop=3) | list
+dict({'a': 1}, b=2)
+namespace({'a': 1}, b=2).b
+'%d' % 'x'
+'%s' % (1, 2)
+'%s %s' % (1,)
+[1, 2] == [1, 2]
+[1, [2, {'a': 3}]] == [1, [2, {'a': 3}]]
+[1, 2] < [1, 3]
+{'a': 1} == {'a': 1.0}
+[true] == [1]
+'x' in none
+0.1 * 3
+[1.5, 'a', none]
+'tab\tquote\'s "x"'
+['tab\tquote\'s "x" \x01 \u00e9 \\']
 """.strip().split("\n")
 
 TEMPLATES = [
@@ -248,7 +420,45 @@ TEMPLATES = [
     "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n    {%- if messages[0].role == 'system' %}\n        {{- messages[0].content + '\\n\\n' }}\n    {%- endif %}\n    {{- '# Tools\\n<tools>' }}\n    {%- for tool in tools %}\n        {{- '\\n' }}\n        {{- tool | tojson }}\n    {%- endfor %}\n    {{- '\\n</tools><|im_end|>\\n' }}\n{%- endif %}\n{%- for message in messages %}\n    {%- if message.role == 'assistant' and message.tool_calls %}\n        {%- for tool_call in message.tool_calls %}\n            {%- if tool_call.function %}\n                {%- set tool_call = tool_call.function %}\n            {%- endif %}\n            {{- '<tool_call>\\n{\"name\": \"' + tool_call.name + '\", \"arguments\": ' }}\n            {{- tool_call.arguments if tool_call.arguments is string else tool_call.arguments | tojson }}\n            {{- '}\\n</tool_call>' }}\n        {%- endfor %}\n    {%- elif message.role == 'tool' %}\n        {%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}\n        {{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}\n    {%- endif %}\n{%- endfor %}",
     "{% for message in messages if message.role != 'system' and message.role != 'tool' %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}",
     "{%- macro render(item, depth=0) -%}{%- if item is mapping -%}{%- for k, v in item | dictsort -%}{{ '  ' * depth }}{{ k }}:{{ '\\n' }}{{ render(v, depth + 1) }}{%- endfor -%}{%- elif item is iterable and item is not string -%}{%- for v in item -%}{{ render(v, depth) }}{%- endfor -%}{%- else -%}{{ '  ' * depth }}{{ item }}{{ '\\n' }}{%- endif -%}{%- endmacro -%}{{ render(tools[0]) }}",
+    # what stands around a macro, a call block, a loop
+    "{% macro wrap() %}({{ caller() }}){% endmacro %}{% for x in l %}{% call wrap() %}in{{ x }}{{ loop.index }}{% endcall %}{% endfor %}",
+    "{% macro each(items) %}{% for i in items %}{{ caller(i) }};{% endfor %}{% endmacro %}{% for x in [10, 20] %}{% call(y) each(l) %}{{ x + y }}{% endcall %}{% endfor %}",
+    "{% macro outer() %}{% set a = 'o' %}{% call inner() %}{{ a }}{{ caller() }}{% endcall %}{% endmacro %}{% macro inner() %}<{{ caller() }}>{% endmacro %}{% call outer() %}body{% endcall %}",
+    "{% for x in l %}{% macro f() %}{{ x }}{% endmacro %}{{ f() }}{% endfor %}",
+    "{% macro f() %}{{ n }}{{ late }}{% endmacro %}{% set late = 'set' %}{{ f() }}",
+    "{% macro f(a) %}{% macro g() %}{{ a }}{% endmacro %}{{ g() }}{% endmacro %}{{ f(3) }}{{ a }}",
+    "{% macro f() %}x{% endmacro %}{% call f() %}y{% endcall %}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(b=1) }}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, 2) }}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, a=2) }}",
+    "{% macro f(a, b, c, d, e, g, h, i, j, k, l, m, n, o, p) %}{{ p }}{{ caller() }}{% endmacro %}{% call f(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) %}c{% endcall %}",
+    "{% macro f() %}{{ caller is defined }}{% endmacro %}{{ f() }}{% call f() %}{% endcall %}",
+    "{% for x in l %}{% macro f() %}{% break %}{% endmacro %}{% endfor %}",
+    "{% for x in l %}{% macro f() %}{% for y in l %}{% break %}{% endfor %}y{% endmacro %}{{ f() }}{% if x == 1 %}{% break %}{% endif %}{% endfor %}",
+    "{% macro w() %}{{ caller() }}{% endmacro %}{% for x in l %}{% call w() %}{% continue %}{% endcall %}{% endfor %}",
+    "{% for x in [1, 2, 3, 4] %}{{ loop.cycle('odd', 'even') }}{{ loop.depth }}{{ loop.depth0 }}{{ loop['index'] }} {% endfor %}",
+    "{% for x in l %}{% set outer = loop %}{% for y in l %}{{ outer.index }}{{ loop.index }}{{ loop.depth }} {% endfor %}{% endfor %}",
+    "{% for x in l %}{{ loop.cycle() }}{% endfor %}",
+    "{% for x in l %}{{ loop.changed_not }}{% endfor %}",
+    "{% for role, items in messages | groupby('role') %}{{ role }}:{{ items | length }} {% endfor %}",
+    "{% for row in l | batch(2, '-') %}{% for c in row %}{{ c }}{% endfor %}/{% endfor %}",
+    "{% for line in 'a\\nb'.splitlines() %}[{{ line }}]{% endfor %}",
+    "{{ f(a=1, 2) }}",
     "{% for m in messages %}{% generation %}{{ m.role }}{% endgeneration %}{% endfor %}",
+]
+
+
+# What changes a list or a dict: the sandbox of chat templates forbids it in Python, published
+# templates do it all the same.
+MUTATIONS = [
+    "{% set a = {'x': 1} %}{% set _ = a.update({'y': 2, 'x': 3}) %}{{ a }}",
+    "{% set a = {'x': 1} %}{% set _ = a.update(y=2) %}{% set _ = a.update() %}{{ a }}",
+    "{% set a = {'x': 1} %}{% set _ = a.update({'z': 0}, y=2) %}{{ a }}",
+    "{% set a = {'x': 1} %}{% set _ = a.update(a) %}{{ a }}",
+    "{% set a = {'x': 1} %}{{ a.update(1) }}",
+    "{% set a = [1] %}{% set _ = a.append(2) %}{{ a }}{{ a.pop() }}{{ a.pop(0) }}{{ a }}",
+    "{% set a = [1] %}{{ a.append(1, 2) }}",
+    "{% set a = (1, 2) %}{{ a.append(3) }}",
 ]
 
 
@@ -256,13 +466,19 @@ def raise_exception(message):
     raise TemplateError(message)
 
 
-def main():
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                        extensions=["jinja2.ext.loopcontrols"])
+def environment(kind):
+    env = kind(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     env.filters["tojson"] = lambda v, indent=None: json.dumps(v, ensure_ascii=False, indent=indent)
     env.globals["raise_exception"] = raise_exception
+    return env
+
+
+def main():
     cases = []
-    for source in ["{{ " + e + " }}" for e in EXPRESSIONS] + TEMPLATES:
+    env = environment(ImmutableSandboxedEnvironment)
+    for source in ["{{ " + e + " }}" for e in EXPRESSIONS] + TEMPLATES + MUTATIONS:
+        if source == MUTATIONS[0]:
+            env = environment(SandboxedEnvironment)
         case = {"template": source}
         try:
             # A training mark that this Jinja does not know: its content is all there is to it.
