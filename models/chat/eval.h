@@ -14,7 +14,7 @@
 #define EVAL_ARGS_MAX         16
 #define EVAL_VALUE_BYTES      64 /* of a value, as memory counts it, … */
 #define EVAL_ITEM_BYTES       8  /* … and of its place in a list */
-#define EVAL_TEXT_STRIDE      16 /* bytes walked through that count as one value looked at */
+#define EVAL_TEXT_STRIDE      8  /* bytes walked through that count as one value looked at */
 
 struct err;
 
@@ -122,6 +122,8 @@ struct chat_value *loop_value(struct eval *e, struct chat_value *list, size_t at
 struct chat_value *items_of(struct eval *e, struct chat_value *v);
 
 /* text.c: as {{ v }} prints it; repr: as inside a list. */
+/* Room for n bytes more; false after a failure. */
+bool text_reserve(struct eval *e, struct text *t, size_t n);
 void text_add(struct eval *e, struct text *t, const char *bytes, size_t n);
 void text_print(struct eval *e, struct text *t, const struct chat_value *v, bool repr, int depth);
 struct json_style {

@@ -256,6 +256,7 @@ static const char *predicate_params(enum predicate what, enum op op) {
 int predicate_test(struct eval *e, const char *name, struct chat_value *subject,
                    const struct args *args) {
     struct chat_value *arg = args->n ? args->at[0] : NULL; /* the only one */
+    eval_work(e, 8);
     for (size_t i = 0; i < sizeof predicates / sizeof *predicates; i++) {
         if (strcmp(predicates[i].name, name))
             continue;

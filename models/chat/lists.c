@@ -51,7 +51,7 @@ static struct chat_value *follow(struct eval *e, struct chat_value *v, const cha
     while (at && *path) {
         char name[128];
         const size_t n = strcspn(path, ".");
-        if (n >= sizeof name || !eval_work(e, 1)) {
+        if (n >= sizeof name || !eval_work(e, 8)) {
             chat_value_unref(at);
             return eval_fail(e, "the name of an attribute of more than %zu bytes", sizeof name - 1);
         }
@@ -74,7 +74,7 @@ static struct chat_value *follow(struct eval *e, struct chat_value *v, const cha
 static struct chat_value *key_of(struct eval *e, struct chat_value *item, const char *path,
                                  bool case_sensitive) {
     const struct args none = {.n = 0};
-    struct chat_value *key = eval_work(e, 1) ? follow(e, item, path) : NULL, *lower;
+    struct chat_value *key = eval_work(e, 8) ? follow(e, item, path) : NULL, *lower;
     if (!key || key->kind != V_STRING || case_sensitive)
         return key;
     lower = method_apply(e, key, "lower", &none);
@@ -327,7 +327,7 @@ struct chat_value *f_sum(struct eval *e, struct chat_value *v, const struct args
     struct chat_value *sum = start ? chat_value_ref(start) : chat_int(0);
     for (size_t i = 0; list && sum && i < list->list.n && !e->rc; i++) {
         struct chat_value *item = follow(e, list->list.items[i], path), *next;
-        next = item ? operate(e, OP_ADD, sum, item) : NULL;
+        next = item && eval_work(e, 4) ? operate(e, OP_ADD, sum, item) : NULL;
         chat_value_unref(item);
         chat_value_unref(sum);
         sum = next;

@@ -33,7 +33,7 @@ static struct chat_value *strip(struct eval *e, struct chat_value *v, const stru
     const struct chat_value *set = string_arg(e, args, 0, "chars");
     const char *p = v->string.bytes;
     size_t begin = 0, end = v->string.n, n;
-    if (!eval_work_text(e, v->string.n * (set ? 1 + set->string.n / 16 : 1)))
+    if (!eval_work(e, set ? v->string.n * (1 + set->string.n / 16) : v->string.n / 8))
         return NULL;
     for (; left && begin < end; begin += n) {
         for (n = 1; begin + n < end && continues(p + begin + n);)
@@ -68,7 +68,7 @@ enum letter_case { UPPER, LOWER, CAPITAL, TITLE };
 
 /* ASCII letters only: what templates change the case of are keywords. */
 static struct chat_value *change_case(struct eval *e, struct chat_value *v, enum letter_case to) {
-    struct chat_value *out = eval_room(e, v->string.n) && eval_work_text(e, v->string.n)
+    struct chat_value *out = eval_room(e, v->string.n) && eval_work_text(e, 2 * v->string.n)
                                  ? eval_made(e, chat_string(v->string.bytes, v->string.n))
                                  : NULL;
     bool begin = true;
@@ -345,7 +345,7 @@ static struct chat_value *m_count(struct eval *e, struct chat_value *v, const st
     const char *at = v->string.bytes, *end = at + v->string.n;
     if (what->string.n == 0)
         return eval_fail(e, "count of an empty string");
-    eval_work_text(e, 2 * v->string.n);
+    eval_work(e, v->string.n);
     while ((at = find_bytes(at, (size_t)(end - at), what))) {
         at += what->string.n;
         n++;

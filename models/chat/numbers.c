@@ -43,7 +43,7 @@ static bool number_text(struct eval *e, const struct chat_value *v, char text[NU
 
 static bool read_real(struct eval *e, const struct chat_value *v, double *value) {
     char text[NUMBER_MAX], *end;
-    if (!number_text(e, v, text, false))
+    if (!number_text(e, v, text, false) || !eval_work(e, 600))
         return false;
     *value = strtod(text, &end);
     return !*end;
@@ -157,7 +157,7 @@ struct chat_value *f_round(struct eval *e, struct chat_value *v, const struct ar
     }
     /* Printing rounds the exact value, as Python does; a product with the scale would be rounded
      * before. */
-    eval_work(e, 100);
+    eval_work(e, 600);
     snprintf(digits, sizeof digits, "%.*f", (int)precision, v->real);
     return eval_made(e, chat_float(strtod(digits, NULL)));
 }

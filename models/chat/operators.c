@@ -103,8 +103,15 @@ static struct chat_value *repeat(struct eval *e, const struct chat_value *v, int
     if (v->kind == V_STRING) {
         if (times > 0 && v->string.n > EVAL_MEMORY_MAX / (uint64_t)times)
             return eval_fail(e, "a string repeated %lld times is too long", (long long)times);
-        for (int64_t i = 0; i < times && !e->rc; i++)
+        if (times > 0)
             text_add(e, &t, v->string.bytes, v->string.n);
+        /* What is there already, again and again; the last time a part of it. */
+        const size_t all = times > 0 ? v->string.n * (size_t)times : 0;
+        while (t.n < all && !e->rc) {
+            const size_t n = t.n < all - t.n ? t.n : all - t.n;
+            if (text_reserve(e, &t, n))
+                text_add(e, &t, t.bytes, n);
+        }
         return text_value(e, &t);
     }
     if (times > 0 && v->list.n > EVAL_RANGE_MAX / (uint64_t)times)

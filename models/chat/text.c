@@ -11,27 +11,33 @@
 #include "models/chat/chat.h"
 #include "models/chat/eval.h"
 
-void text_add(struct eval *e, struct text *t, const char *bytes, size_t n) {
-    if (n == 0 || !eval_work(e, 1 + n / 64))
-        return;
+bool text_reserve(struct eval *e, struct text *t, size_t n) {
+    if (e->rc)
+        return false;
     if (t->n + n > CHAT_OUTPUT_MAX) {
         eval_too_much(e, "more than 16 MiB of text");
+        return false;
+    }
+    if (t->n + n + 1 <= t->capacity)
+        return true;
+    size_t more = t->capacity ? t->capacity : 64;
+    while (more < t->n + n + 1)
+        more *= 2;
+    if (!eval_room(e, more - t->capacity))
+        return false;
+    char *grown = realloc(t->bytes, more);
+    if (!grown) {
+        e->rc = -ENOMEM;
+        return false;
+    }
+    t->bytes = grown;
+    t->capacity = more;
+    return true;
+}
+
+void text_add(struct eval *e, struct text *t, const char *bytes, size_t n) {
+    if (n == 0 || !eval_work(e, 1 + n / 64) || !text_reserve(e, t, n))
         return;
-    }
-    if (t->n + n + 1 > t->capacity) {
-        size_t more = t->capacity ? t->capacity : 64;
-        while (more < t->n + n + 1)
-            more *= 2;
-        if (!eval_room(e, more - t->capacity))
-            return;
-        char *grown = realloc(t->bytes, more);
-        if (!grown) {
-            e->rc = -ENOMEM;
-            return;
-        }
-        t->bytes = grown;
-        t->capacity = more;
-    }
     memcpy(t->bytes + t->n, bytes, n);
     t->n += n;
     t->bytes[t->n] = 0;
@@ -66,7 +72,7 @@ static void add_text(struct eval *e, struct text *t, const char *text) {
 /* The shortest digits that read back as the same number; always with a point or an exponent. */
 static void add_real(struct eval *e, struct text *t, double value, bool json) {
     char digits[40];
-    eval_work(e, 400); /* the search below */
+    eval_work(e, 600); /* the search below */
     if (isnan(value) || isinf(value)) {
         add_text(e, t,
                  isnan(value) ? (json ? "NaN" : "nan")

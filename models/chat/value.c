@@ -340,25 +340,35 @@ int value_compare(const struct chat_value *a, const struct chat_value *b, bool *
     return 0;
 }
 
-/* A container inside itself would never be freed. */
+static bool holds_others(const struct chat_value *v) {
+    return v->kind == V_LIST || v->kind == V_DICT || v->kind == V_LOOP;
+}
+
+/* A container inside itself would never be freed.  Items that hold nothing cost next to nothing. */
 static bool holds(const struct chat_value *v, const struct chat_value *what, int depth,
                   uint64_t *work) {
+    if (!holds_others(v))
+        return false;
     if (v == what || !may_visit(work, depth))
         return true;
-    if (v->kind == V_LIST)
+    if (v->kind == V_LIST) {
+        *work += v->list.n / 8;
         for (size_t i = 0; i < v->list.n; i++)
             if (holds(v->list.items[i], what, depth + 1, work))
                 return true;
-    if (v->kind == V_DICT)
+    }
+    if (v->kind == V_DICT) {
+        *work += v->dict.n / 4;
         for (size_t i = 0; i < v->dict.n; i++)
             if (holds(v->dict.entries[i].item, what, depth + 1, work) ||
                 holds(v->dict.entries[i].key, what, depth + 1, work))
                 return true;
+    }
     return v->kind == V_LOOP && holds(v->loop.list, what, depth + 1, work);
 }
 
 bool value_holds(const struct chat_value *v, const struct chat_value *what, uint64_t *work) {
-    return (v->kind == V_LIST || v->kind == V_DICT || v->kind == V_LOOP) && holds(v, what, 0, work);
+    return holds(v, what, 0, work);
 }
 
 const char *value_type_name(const struct chat_value *v) {

@@ -108,6 +108,23 @@ static void hostile_templates_end_with_an_error(void) {
         "{% break %}",
         "{{ (1 }}",
         "{{ x.__class__.y.z }}",
+        "{{ range(-9223372036854775807, 9223372036854775807) }}",
+        "{{ 3 ** 9223372036854775807 }}",
+        "{{ 9223372036854775807 | round(-1) }}",
+        "{{ '9223372036854775808' | int }}",
+        "{% set l = [] %}{% for x in [l] %}{% set _ = l.append(loop) %}{% endfor %}",
+        "{% set d = {} %}{% set _ = d.update(me=[d]) %}",
+        "{% set d = {} %}{% set _ = d.update({'a': {'b': d}}) %}",
+        "{% set ns = namespace() %}{% for i in [1] %}{% macro f() %}{{ i }}{% endmacro %}"
+        "{% set ns.f = f %}{% endfor %}{{ ns.f() }}",
+        "{% for i in [1] recursive %}{{ loop([]) }}{% endfor %}",
+        "{% macro f() %}{{ caller() }}{% endmacro %}"
+        "{% call f(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16) %}{% endcall %}",
+        "{{ [1] | batch(9223372036854775807, 0) }}",
+        "{{ [1] | batch(0) }}",
+        "{{ {1: 2} | groupby('a', 'b') }}",
+        "{{ 'a'.replace('', 'b') }}",
+        "{{ 'a'.count('') }}",
     };
     struct chat_value *globals = chat_dict();
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
@@ -119,6 +136,130 @@ static void hostile_templates_end_with_an_error(void) {
         CHECK(rc == -EINVAL || rc == -E2BIG);
         CHECK(err.text[0]);
     }
+    chat_value_unref(globals);
+}
+
+#define OFTEN(what)                                                                                \
+    "{% for i in range(100000) %}{% for j in range(100000) %}" what "{% endfor %}{% endfor %}"
+#define TEXT   "{% set t = 'x' * 16000000 %}"
+#define LIST   "{% set l = range(100000) | list %}"
+#define DICT   "{% set d = {} %}{% for i in range(3000) %}{% set _ = d.update({i: 1}) %}{% endfor %}"
+#define TWICE  "{% set a = [a, a] %}{% set b = [b, b] %}"
+#define TWICE8 TWICE TWICE TWICE TWICE TWICE TWICE TWICE TWICE
+
+/* Each does little at a time and never ends; without the limits they would run for minutes, for
+ * years, or take all memory.  What ends them is a count and no clock. */
+static void check_ended(const char *const sources[], size_t n) {
+    struct chat_value *globals = chat_dict();
+    for (size_t i = 0; i < n; i++) {
+        struct err err = {{0}};
+        char *text = NULL;
+        const int rc = render(sources[i], globals, &text, &err);
+        if (rc != -E2BIG || !strstr(err.text, "line "))
+            printf("# %d '%s': %.200s\n", rc, err.text, sources[i]);
+        CHECK_EQ(rc, -E2BIG);
+        CHECK(strstr(err.text, "line "));
+    }
+    chat_value_unref(globals);
+}
+
+static void work_on_text_ends(void) {
+    static const char *const sources[] = {
+        OFTEN(""),
+        OFTEN("{{ i }}"),
+        OFTEN("{{ loop.index }}"),
+        OFTEN("{% set x %}{% endset %}"),
+
+        TEXT OFTEN("{{ 'y' in t }}"),
+        TEXT OFTEN("{{ t | upper }}"),
+        TEXT OFTEN("{{ t.strip('x') }}"),
+        TEXT OFTEN("{{ t | length }}"),
+
+        TEXT OFTEN("{{ t[2:3] }}"),
+        TEXT OFTEN("{{ t[::1000000] }}"),
+        TEXT OFTEN("{{ t.split('x') | length }}"),
+        TEXT OFTEN("{{ t.split('yx') | length }}"),
+        TEXT OFTEN("{{ t.rsplit('y' * 9) | length }}"),
+        TEXT OFTEN("{{ t.replace('x', '') }}"),
+        TEXT OFTEN("{{ t.count('x') }}"),
+        TEXT OFTEN("{{ t.find('x' * 100000 ~ 'y') }}"),
+        TEXT OFTEN("{{ t | wordcount }}"),
+        TEXT OFTEN("{{ t.splitlines() | length }}"),
+        TEXT OFTEN("{{ t | tojson | length }}"),
+        TEXT OFTEN("{{ [t] | string | length }}"),
+        TEXT OFTEN("{{ t is lower }}"),
+
+        TEXT OFTEN("{{ t == 'x' * 15999999 ~ 'y' }}"),
+        TEXT OFTEN("{{ t.removeprefix('y') | length }}"),
+        TEXT OFTEN("{{ t | float }}"),
+
+        TEXT "{{ t | list | length }}",
+        "{% set s = '%%' * 1000000 %}" OFTEN("{{ (s % ()) | length }}"),
+        "{% set s = '<' * 1000000 %}" OFTEN("{{ s | escape | length }}"),
+        "{% set s = '\n' * 1000000 %}" OFTEN("{{ s | indent | length }}"),
+    };
+    check_ended(sources, sizeof sources / sizeof *sources);
+}
+
+static void work_on_lists_ends(void) {
+    static const char *const sources[] = {
+        LIST OFTEN("{{ -1 in l }}"),
+        LIST OFTEN("{{ l | join | length }}"),
+
+        LIST OFTEN("{{ (l | sort)[0] }}"),
+        LIST OFTEN("{{ (l | reverse)[0] }}"),
+        LIST "{{ l | unique | length }}",
+        LIST "{% set m = range(100000) | list %}" OFTEN("{{ l == m }}"),
+        LIST OFTEN("{{ l | max }}"),
+        LIST OFTEN("{{ l | sum }}"),
+
+        LIST OFTEN("{{ l | map('string') | length }}"),
+        LIST OFTEN("{{ l[1:] | length }}"),
+        LIST OFTEN("{{ l | select('odd') | list | length }}"),
+        LIST OFTEN("{{ l | batch(1) | length }}"),
+        LIST OFTEN("{{ l | string | length }}"),
+        LIST OFTEN("{% for x in l if false %}{% endfor %}"),
+        "{% set l = range(99999) | list %}" OFTEN("{{ (l + [1]) | length }}"),
+        "{% set l = [1.1234567890123456e-300] * 100000 %}" OFTEN("{{ l | tojson | length }}"),
+        "{% set l = ['1' * 300] * 100000 %}" OFTEN("{{ l | map('float') | length }}"),
+        "{% set l = [{}] * 100000 %}" OFTEN("{{ l | map(attribute='a.b.c') | length }}"),
+        "{% set l = [{'a': 1}] * 100000 %}" OFTEN("{{ l | groupby('a') | length }}"),
+        "{% set l = [] %}" OFTEN("{% set _ = l.append(range(100000)) %}"),
+        "{% set l = [] %}" OFTEN("{% set _ = l.append(loop) %}"),
+        "{% set l = [[]] * 100000 %}" OFTEN("{% set _ = [].append(l) %}"),
+    };
+    check_ended(sources, sizeof sources / sizeof *sources);
+}
+
+static void work_on_dicts_and_shared_parts_ends(void) {
+    static const char *const sources[] = {
+        "{% set d = {} %}{% for i in range(100000) %}{% set _ = d.update({i: 1}) %}{% endfor %}",
+        DICT OFTEN("{{ d.get(-1) }}"),
+
+        DICT OFTEN("{{ dict(d) | length }}"),
+        DICT OFTEN("{{ d | dictsort | length }}"),
+        DICT OFTEN("{{ d.values() | length }}"),
+        DICT OFTEN("{{ d | items | list | length }}"),
+
+        "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8 "{{ a == b }}",
+        "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8 "{{ b in [a] }}",
+        "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8
+        "{% set l = [] %}{% set _ = l.append(a) %}",
+        "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8 "{{ a }}",
+        "{% set ns = namespace(a=[], b=[]) %}{% for i in range(1000) %}{% set ns.a = [ns.a] %}"
+        "{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+    };
+    check_ended(sources, sizeof sources / sizeof *sources);
+}
+
+static void many_names_end_by_their_count(void) {
+    static char source[1 << 20];
+    struct chat_value *globals = chat_dict();
+    char *text = NULL;
+    size_t at = 0;
+    for (int i = 0; i < 50000; i++)
+        at += (size_t)sprintf(source + at, "{%%set a%d=1%%}", i);
+    CHECK_EQ(render(source, globals, &text, NULL), -E2BIG);
     chat_value_unref(globals);
 }
 
@@ -244,5 +385,7 @@ static void the_default_models_template_matches_the_reference(void) {
 }
 
 CHECK_MAIN(T(templates_render_as_jinja_renders_them), T(hostile_templates_end_with_an_error),
-           T(deep_nesting_needs_no_deep_stack), T(deep_values_need_no_deep_stack),
-           T(threads_share_a_template), T(the_default_models_template_matches_the_reference))
+           T(work_on_text_ends), T(work_on_lists_ends), T(work_on_dicts_and_shared_parts_ends),
+           T(many_names_end_by_their_count), T(deep_nesting_needs_no_deep_stack),
+           T(deep_values_need_no_deep_stack), T(threads_share_a_template),
+           T(the_default_models_template_matches_the_reference))
