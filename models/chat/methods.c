@@ -130,6 +130,8 @@ static struct chat_value *m_endswith(struct eval *e, struct chat_value *v,
 }
 
 static const char *find_bytes(const char *p, size_t n, const struct chat_value *what) {
+    if (what->string.n == 1)
+        return memchr(p, what->string.bytes[0], n);
     return what->string.n ? memmem(p, n, what->string.bytes, what->string.n) : NULL;
 }
 
