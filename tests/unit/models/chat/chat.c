@@ -246,8 +246,8 @@ static void work_on_dicts_and_shared_parts_ends(void) {
         "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8
         "{% set l = [] %}{% set _ = l.append(a) %}",
         "{% set a = [1] %}{% set b = [1] %}" TWICE8 TWICE8 TWICE8 TWICE8 TWICE8 "{{ a }}",
-        "{% set ns = namespace(a=[], b=[]) %}{% for i in range(1000) %}{% set ns.a = [ns.a] %}"
-        "{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+        ("{% set ns = namespace(a=[], b=[]) %}{% for i in range(1000) %}{% set ns.a = [ns.a] %}"
+         "{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}"),
     };
     check_ended(sources, sizeof sources / sizeof *sources);
 }
@@ -260,6 +260,17 @@ static void many_names_end_by_their_count(void) {
     for (int i = 0; i < 50000; i++)
         at += (size_t)sprintf(source + at, "{%%set a%d=1%%}", i);
     CHECK_EQ(render(source, globals, &text, NULL), -E2BIG);
+    chat_value_unref(globals);
+}
+
+/* Each call takes stack, so their own limit must end them, not the one of work. */
+static void macros_call_each_other_only_so_deep(void) {
+    struct chat_value *globals = chat_dict();
+    struct err err;
+    char *text = NULL;
+    CHECK_EQ(render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", globals, &text, &err),
+             -E2BIG);
+    CHECK(strstr(err.text, "too deeply"));
     chat_value_unref(globals);
 }
 
@@ -386,6 +397,6 @@ static void the_default_models_template_matches_the_reference(void) {
 
 CHECK_MAIN(T(templates_render_as_jinja_renders_them), T(hostile_templates_end_with_an_error),
            T(work_on_text_ends), T(work_on_lists_ends), T(work_on_dicts_and_shared_parts_ends),
-           T(many_names_end_by_their_count), T(deep_nesting_needs_no_deep_stack),
-           T(deep_values_need_no_deep_stack), T(threads_share_a_template),
-           T(the_default_models_template_matches_the_reference))
+           T(many_names_end_by_their_count), T(macros_call_each_other_only_so_deep),
+           T(deep_nesting_needs_no_deep_stack), T(deep_values_need_no_deep_stack),
+           T(threads_share_a_template), T(the_default_models_template_matches_the_reference))
