@@ -30,15 +30,39 @@ int cli_fail(const struct cli *cli, int code, const char *fmt, ...) {
 int cli_fail_call(const struct cli *cli, int rc, const struct octarc_error *err) {
     if (rc == -ECANCELED && cli_interrupted())
         return CLI_INTERRUPTED;
+    if (cli->write_error) /* why the callback stopped the call; main() says it */
+        return CLI_FAILED;
     return cli_fail(cli, rc == -ECONNRESET ? CLI_NOT_RUNNING : CLI_FAILED, "%s", err->message);
 }
 
 int cli_connect(struct cli *cli) {
     struct octarc_error err;
     const int rc = octarc_connect(&cli->conn, cli->socket, &err);
+    return rc < 0 ? cli_fail_connect(cli, rc, &err) : CLI_OK;
+}
+
+int cli_fail_connect(const struct cli *cli, int rc, const struct octarc_error *err) {
     if (rc == -ENOENT || rc == -ECONNREFUSED)
-        return cli_fail(cli, CLI_NOT_RUNNING, "%s; is octarcd running?", err.message);
-    return rc < 0 ? cli_fail(cli, CLI_FAILED, "%s", err.message) : CLI_OK;
+        return cli_fail(cli, CLI_NOT_RUNNING, "%s; is octarcd running?", err->message);
+    if (rc == -EACCES || rc == -EPERM)
+        return cli_fail(cli, CLI_FAILED, "%s; members of the group octarc may connect",
+                        err->message);
+    return cli_fail(cli, rc == -ENAMETOOLONG ? CLI_USAGE : CLI_FAILED, "%s", err->message);
+}
+
+int cli_flush(struct cli *cli) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    if (!cli->write_error)
+        cli->write_error = errno ? errno : EIO;
+    return -1;
+}
+
+int cli_puts(struct cli *cli, const char *line) {
+    if (puts(line) == EOF && !cli->write_error)
+        cli->write_error = errno;
+    return cli_flush(cli);
 }
 
 /* The parameters as text; NULL: none were given.  *text is the caller's. */
@@ -79,7 +103,7 @@ int cli_print(struct cli *cli, const char *method, const cJSON *params) {
     const int status = cli_ask(cli, method, params, &text);
     if (status)
         return status;
-    puts(text);
+    cli_puts(cli, text);
     free(text);
     return CLI_OK;
 }

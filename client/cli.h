@@ -61,6 +61,7 @@ struct cli {
     const char *socket; /* NULL: the default */
     const char *system, *wait;
     bool json, no_legend, verbose, help, version, stream, add_special;
+    int write_error; /* errno of the first write to stdout that failed; 0: none did */
 };
 
 /* cli.c */
@@ -71,10 +72,16 @@ int cli_fail(const struct cli *cli, int code, const char *fmt, ...)
 int cli_fail_call(const struct cli *cli, int rc, const struct octarc_error *err);
 /* Open cli->conn; 0 or an exit status, said on stderr. */
 int cli_connect(struct cli *cli);
+/* What to say, and which exit status to end with, where octarc_connect() gave `rc`. */
+int cli_fail_connect(const struct cli *cli, int rc, const struct octarc_error *err);
 /* Call.  *answer is the caller's, free() it.  0 or an exit status, said on stderr. */
 int cli_ask(struct cli *cli, const char *method, const cJSON *params, char **answer);
 /* Call and parse.  *answer is the caller's, cJSON_Delete() it.  0 or an exit status, said. */
 int cli_call(struct cli *cli, const char *method, const cJSON *params, cJSON **answer);
+/* Write what stdout holds back.  -1: it cannot be written; why is kept in cli->write_error. */
+int cli_flush(struct cli *cli);
+/* Print a line and flush.  The same. */
+int cli_puts(struct cli *cli, const char *line);
 /* Call and print the answer as one line. */
 int cli_print(struct cli *cli, const char *method, const cJSON *params);
 /* The words joined by blanks, or, for none or "-", stdin without its last newline.  NULL: said on

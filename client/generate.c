@@ -12,6 +12,7 @@
 
 /* What one streamed answer leaves behind. */
 struct answer {
+    struct cli *cli;
     char *text; /* owned; all of it, terminated; NULL: nothing yet */
     size_t n, capacity;
     char finish[24];       /* why it ended */
@@ -72,7 +73,7 @@ static int on_chunk(void *user, const char *json) {
     char *text = choice_text(choice, &n);
     if (text) {
         text_print(stdout, text, n);
-        rc = fflush(stdout) ? -1 : keep_text(answer, text, n);
+        rc = cli_flush(answer->cli) ? -1 : keep_text(answer, text, n);
     }
     if (finish.at && *finish.at == '"')
         scan_string(finish, answer->finish, sizeof answer->finish);
@@ -96,7 +97,7 @@ static int stream_answer(struct cli *cli, const char *method, struct answer *ans
     char *params = cJSON_PrintUnformatted(cli->fields);
     if (!params)
         return cli_fail(cli, CLI_FAILED, "no memory");
-    *answer = (struct answer){0};
+    *answer = (struct answer){.cli = cli};
     cli_catch_interrupt(cli);
     const int rc = octarc_stream(cli->conn, method, params, on_chunk, answer, &err);
     free(params);
@@ -104,8 +105,8 @@ static int stream_answer(struct cli *cli, const char *method, struct answer *ans
         putchar('\n');
     if (rc < 0)
         return cli_fail_call(cli, rc, &err);
-    fflush(stdout);
-    tell_counts(cli, answer);
+    if (cli_flush(cli) == 0)
+        tell_counts(cli, answer);
     return CLI_OK;
 }
 
@@ -143,6 +144,8 @@ static int show_answer(struct cli *cli, const char *method) {
 
 int verb_complete(struct cli *cli) {
     int status = CLI_OK;
+    if (!cli->json && cJSON_HasObjectItem(cli->fields, "logprobs"))
+        return cli_fail(cli, CLI_USAGE, "--logprobs needs --json: the text shows none");
     char *prompt = cli_text(cli, &status);
     if (!prompt)
         return status;

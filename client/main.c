@@ -83,7 +83,8 @@ int main(int argc, char **argv) {
     octarc_close(cli.conn);
     cJSON_Delete(cli.fields);
     /* A full disk or a closed pipe must not look like success. */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == CLI_OK)
-        status = cli_fail(&cli, CLI_FAILED, "cannot write the answer");
+    cli_flush(&cli);
+    if (cli.write_error && (status == CLI_OK || status == CLI_FAILED))
+        status = cli_fail(&cli, CLI_FAILED, "cannot write: %s", strerror(cli.write_error));
     return status;
 }

@@ -9,9 +9,7 @@
 #include "client/table.h"
 
 static int print_chunk(void *user, const char *chunk) {
-    (void)user;
-    puts(chunk);
-    return fflush(stdout);
+    return cli_puts(user, chunk);
 }
 
 int verb_call(struct cli *cli) {
@@ -20,20 +18,25 @@ int verb_call(struct cli *cli) {
     const char *params = cli->n_words > 1 ? cli->words[1] : NULL;
     cli_catch_interrupt(cli);
     const int rc = cli->stream
-                       ? octarc_stream(cli->conn, cli->words[0], params, print_chunk, NULL, &err)
+                       ? octarc_stream(cli->conn, cli->words[0], params, print_chunk, cli, &err)
                        : octarc_call(cli->conn, cli->words[0], params, &answer, &err);
     if (rc == -EINVAL)
         return cli_fail(cli, CLI_USAGE, "%s", err.message);
     if (rc < 0)
         return cli_fail_call(cli, rc, &err);
     if (answer)
-        puts(answer);
+        cli_puts(cli, answer);
     free(answer);
     return CLI_OK;
 }
 
 int verb_drill(struct cli *cli) {
+    const bool lose = !strcmp(cli->words[0], "lose");
     cJSON_AddStringToObject(cli->fields, "fault", cli->words[0]);
+    if (lose && cli->n_words < 2)
+        return cli_fail(cli, CLI_USAGE, "which card? octarc drill lose CARD");
+    if (!lose && cli->n_words > 1)
+        return cli_fail(cli, CLI_USAGE, "%s takes no card", cli->words[0]);
     if (cli->n_words > 1) {
         char *end;
         const long card = strtol(cli->words[1], &end, 10);
@@ -103,24 +106,31 @@ int verb_tokenize(struct cli *cli) {
     return CLI_OK;
 }
 
-/* The service's version; "" where none answers: that is no failure here. */
-static void ask_version(struct cli *cli, char *out, size_t size) {
+/* The service's version; "" where none answers: that is no failure here, but a path that no socket
+ * can have is. */
+static int ask_version(struct cli *cli, char *out, size_t size) {
+    struct octarc_error err;
     char *text = NULL;
     out[0] = '\0';
-    if (octarc_connect(&cli->conn, cli->socket, NULL) < 0 ||
-        octarc_call(cli->conn, "version", NULL, &text, NULL) < 0)
-        return;
+    const int rc = octarc_connect(&cli->conn, cli->socket, &err);
+    if (rc == -ENAMETOOLONG)
+        return cli_fail_connect(cli, rc, &err);
+    if (rc < 0 || octarc_call(cli->conn, "version", NULL, &text, NULL) < 0)
+        return CLI_OK;
     cJSON *answer = cJSON_Parse(text);
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(answer, "version");
     if (cJSON_IsString(version))
         snprintf(out, size, "%s", version->valuestring);
     cJSON_Delete(answer);
     free(text);
+    return CLI_OK;
 }
 
 int verb_version(struct cli *cli) {
     char service[64];
-    ask_version(cli, service, sizeof service);
+    const int status = ask_version(cli, service, sizeof service);
+    if (status)
+        return status;
     if (!cli->json) {
         printf("octarc %s\noctarcd %s\n", OCTARC_VERSION, *service ? service : "not running");
         return CLI_OK;
@@ -130,7 +140,7 @@ int verb_version(struct cli *cli) {
     cJSON_AddItemToObject(answer, "service",
                           *service ? cJSON_CreateString(service) : cJSON_CreateNull());
     char *text = cJSON_PrintUnformatted(answer);
-    puts(text ? text : "{}");
+    cli_puts(cli, text ? text : "{}");
     free(text);
     cJSON_Delete(answer);
     return CLI_OK;

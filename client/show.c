@@ -27,17 +27,26 @@ static const char *string(const cJSON *object, const char *key) {
     return cJSON_IsString(item) ? item->valuestring : "-";
 }
 
+/* What the text adds to the state's name: 1: it begins with it and goes on ("loading: 5 %"), 0: it
+ * is something else, -1: it is the name in words and nothing more ("no model"). */
+static int compare_words(const char *state, const char *text) {
+    for (; *state; state++, text++)
+        if (*state != *text && !(*state == '_' && *text == ' '))
+            return 0;
+    return *text ? 1 : -1;
+}
+
 static void print_state(const cJSON *answer) {
-    const char *state = string(answer, "state");
+    const char *state = string(answer, "state"), *text = string(answer, "status");
+    const int told = compare_words(state, text);
     const bool ready = !strcmp(state, "ready"), colour = colour_wanted(stdout);
     printf("%s●%s octarcd %s: %s",
            !colour ? ""
            : ready ? "\033[32m"
                    : "\033[33m",
-           colour ? "\033[0m" : "", string(answer, "version"), state);
-    /* The text says more than the state's name, or nothing. */
-    if (strcmp(string(answer, "status"), state) != 0)
-        printf(" (%s)", string(answer, "status"));
+           colour ? "\033[0m" : "", string(answer, "version"), told > 0 ? "" : state);
+    if (told >= 0)
+        printf("%s%s", told ? "" : ", ", text);
     putchar('\n');
 }
 
@@ -87,72 +96,85 @@ static void show_load(const cJSON *answer, int *told) {
     size_text(done, left, sizeof left);
     size_text(total, right, sizeof right);
     if (isatty(2))
-        fprintf(stderr, "\rloading [%s] %s of %s   %s", bar, left, right, done < total ? "" : "\n");
+        fprintf(stderr, "\rloading [%s] %s of %s   ", bar, left, right);
     else if (tenth != *told)
         fprintf(stderr, "loading: %s of %s\n", left, right);
     *told = tenth;
 }
 
-/* Ask until something is served or the time is over.  A service that does not answer yet counts as
- * one that loads. */
-static int wait_ready(struct cli *cli, double seconds, cJSON **answer) {
+/* One question of status --wait.  A service that does not answer yet counts as one that loads.
+ * *text is the caller's; NULL: none came. */
+static int ask_once(struct cli *cli, char **text, struct octarc_error *err) {
+    int rc = cli->conn ? 0 : octarc_connect(&cli->conn, cli->socket, err);
+    if (rc == 0)
+        rc = octarc_call(cli->conn, "status", NULL, text, err);
+    if (rc < 0) {
+        octarc_close(cli->conn);
+        cli->conn = NULL;
+    }
+    return rc;
+}
+
+/* Ask until something is served or the time is over. */
+static int wait_ready(struct cli *cli, double seconds, char **text, cJSON **answer) {
     const double end = now_s() + seconds;
-    int told = -1, rc;
+    int told = -1;
     for (;;) {
         struct octarc_error err;
-        char *text = NULL;
-        rc = cli->conn ? 0 : octarc_connect(&cli->conn, cli->socket, &err);
-        if (rc == 0)
-            rc = octarc_call(cli->conn, "status", NULL, &text, &err);
-        cJSON *now = rc == 0 ? cJSON_Parse(text) : NULL;
-        free(text);
-        if (now) {
-            const char *state = string(now, "state");
-            if (told < 10)
-                show_load(now, &told);
-            if (!strcmp(state, "ready") || !strcmp(state, "no_model") || now_s() > end) {
-                *answer = now;
-                return CLI_OK;
-            }
-            cJSON_Delete(now);
-        } else {
-            octarc_close(cli->conn);
-            cli->conn = NULL;
-            if (now_s() > end)
-                return cli_fail(cli, CLI_NOT_RUNNING, "%s", err.message);
+        char *said = NULL;
+        const int rc = ask_once(cli, &said, &err);
+        cJSON *now = rc == 0 ? cJSON_Parse(said) : NULL;
+        const char *state = string(now, "state");
+        const bool served = !strcmp(state, "ready") || !strcmp(state, "no_model");
+        if (now && !served)
+            show_load(now, &told);
+        if (now && (served || now_s() > end)) {
+            if (told >= 0 && isatty(2))
+                fputc('\n', stderr);
+            *text = said;
+            *answer = now;
+            return CLI_OK;
         }
+        cJSON_Delete(now);
+        free(said);
+        if (rc == -ENAMETOOLONG || (rc < 0 && now_s() > end))
+            return cli_fail_connect(cli, rc == -ECONNRESET ? -ECONNREFUSED : rc, &err);
         nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
     }
 }
 
-static int ask_status(struct cli *cli, cJSON **answer) {
+/* Text and tree of the answer are the caller's. */
+static int ask_status(struct cli *cli, char **text, cJSON **answer) {
     if (cli->wait) {
         char *end;
         const double seconds = strtod(cli->wait, &end);
         if (*end || end == cli->wait || !(seconds >= 0 && seconds <= 86400))
             return cli_fail(cli, CLI_USAGE, "--wait must be seconds from 0 to 86400, not '%s'",
                             cli->wait);
-        return wait_ready(cli, seconds, answer);
+        return wait_ready(cli, seconds, text, answer);
     }
-    const int status = cli_connect(cli);
-    return status ? status : cli_call(cli, "status", NULL, answer);
+    int status = cli_connect(cli);
+    if (status == CLI_OK)
+        status = cli_ask(cli, "status", NULL, text);
+    if (status == CLI_OK)
+        *answer = cJSON_Parse(*text);
+    return status;
 }
 
 int verb_status(struct cli *cli) {
-    cJSON *answer;
-    int status = ask_status(cli, &answer);
+    cJSON *answer = NULL;
+    char *text = NULL;
+    int status = ask_status(cli, &text, &answer);
     if (status)
         return status;
-    if (cli->json) {
-        char *text = cJSON_PrintUnformatted(answer);
-        puts(text ? text : "");
-        free(text);
-    } else {
+    if (cli->json)
+        cli_puts(cli, text);
+    else
         print_status(answer);
-    }
     if (cli->wait && strcmp(string(answer, "state"), "ready") != 0)
         status = cli_fail(cli, CLI_FAILED, "no model is served: %s", string(answer, "state"));
     cJSON_Delete(answer);
+    free(text);
     return status;
 }
 

@@ -154,12 +154,21 @@ static const char *part_of_rows(uint64_t begin, uint64_t end, const struct model
     return end - begin == p->n_vocab ? "" : "a part of ";
 }
 
+/* "lane 7", "lanes 0 to 3" */
+static const char *range_text(char out[48], const char *noun, uint32_t begin, uint32_t end) {
+    if (begin + 1 == end)
+        snprintf(out, 48, "%s %u", noun, begin);
+    else
+        snprintf(out, 48, "%ss %u to %u", noun, begin, end - 1);
+    return out;
+}
+
 static void give_reason(struct plan_card *c, const struct plan *plan,
                         const struct model_params *p) {
     static const char balance[] = "the fullest card is then the least full";
     const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
     const bool embd = !p->tied && c->embd_begin < c->embd_end;
-    char with[80] = "";
+    char with[80] = "", range[48];
     if (head)
         snprintf(with, sizeof with, "%sthe output matrix",
                  part_of_rows(c->vocab_begin, c->vocab_end, p));
@@ -175,11 +184,11 @@ static void give_reason(struct plan_card *c, const struct plan *plan,
     else if (!layers)
         snprintf(c->reason, sizeof c->reason, "%s alone", with);
     else if (plan->split == SPLIT_TENSOR)
-        snprintf(c->reason, sizeof c->reason, "lanes %u to %u of every layer%s%s: %s",
-                 c->lane_begin, c->lane_end - 1, and, with, balance);
+        snprintf(c->reason, sizeof c->reason, "%s of every layer%s%s: %s",
+                 range_text(range, "lane", c->lane_begin, c->lane_end), and, with, balance);
     else
-        snprintf(c->reason, sizeof c->reason, "layers %u to %u%s%s: %s", c->layer_begin,
-                 c->layer_end - 1, and, with, balance);
+        snprintf(c->reason, sizeof c->reason, "%s%s%s: %s",
+                 range_text(range, "layer", c->layer_begin, c->layer_end), and, with, balance);
 }
 
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err) {

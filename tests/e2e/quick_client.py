@@ -3,12 +3,15 @@
 """The verbs of octarc, their output and their exit statuses, against a tiny model."""
 import json
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 
-from harness import BUILD, Daemon, equal, main, test, tiny, wait_until
+from harness import BUILD, Daemon, Skip, equal, main, test, tiny, wait_until
 
 PROMPT = "The cat sat on the mat and"
 
@@ -82,7 +85,7 @@ def status_cards_ps_and_version_are_readable_and_json():
     equal(len(cards), 5, "lines of cards")
     equal(len({len(line) for line in cards}), 1, "widths")
     equal(len(say("--no-legend", "cards").splitlines()), 4)
-    assert "layers" in say("-v", "cards"), "no reasons"
+    assert "layer" in say("-v", "cards"), "no reasons"
     equal(len(json.loads(say("--json", "cards"))["cards"]), 4)
     equal(json.loads(say("--json", "ps")), {"requests": []})
     assert say("ps").startswith("ID ")
@@ -125,8 +128,9 @@ def wrong_words_exit_with_2_before_anything_is_sent():
     for words in ((), ("nonsense",), ("cards", "extra"), ("complete", "--nonsense", "x"),
                   ("complete", "--max-tokens", "x", "y"), ("complete", "--max-tokens"),
                   ("complete", "--seed", "-1", "x"), ("call",), ("call", "status", "[]"),
-                  ("drill",), ("drill", "lose", "9"), ("--json=yes", "ps"),
-                  ("status", "--wait", "x")):
+                  ("drill",), ("drill", "lose", "9"), ("drill", "lose"),
+                  ("drill", "kill-engine", "2"), ("--json=yes", "ps"), ("status", "--wait", "x"),
+                  ("complete", "--logprobs", "2", "x")):
         status, _, err = daemon().client(*words)
         equal(status, 2, "exit status of %r" % (words,))
         assert not words or err.startswith("octarc: "), err
@@ -144,6 +148,80 @@ def no_service_exits_with_3():
         done = subprocess.run([os.path.join(BUILD, "octarc"), "version"], text=True,
                               capture_output=True, env=dict(os.environ, OCTARC_SOCKET=path))
         equal((done.returncode, "not running" in done.stdout), (0, True), "version")
+
+
+def octarc(*words, stdout=subprocess.PIPE, **more):
+    """(exit status, stdout, stderr) of octarc with these words and nothing else."""
+    done = subprocess.run([os.path.join(BUILD, "octarc"), *words], stdin=subprocess.DEVNULL,
+                          stdout=stdout, stderr=subprocess.PIPE, text=True, **more)
+    return done.returncode, done.stdout, done.stderr
+
+
+@test
+def a_path_that_is_too_long_is_wrong_usage_for_every_verb():
+    for words in (("status",), ("complete", "x"), ("status", "--wait", "60"), ("version",)):
+        status, _, err = octarc("-S", "/" + "a" * 200, *words)
+        equal((status, "the most is 107" in err), (2, True), "%r: %s" % (words, err))
+
+
+@test
+def who_may_not_connect_is_told_who_may():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to become somebody else")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            os.chmod(folder, 0o711)
+            os.chmod(path, 0o660)
+            copy = shutil.copy(os.path.join(BUILD, "octarc"), folder)
+            for words in (("status",), ("status", "--wait", "0.2")):
+                done = subprocess.run([copy, "-S", path, *words], stdin=subprocess.DEVNULL,
+                                      capture_output=True, text=True, user=65534, group=65534,
+                                      extra_groups=[])
+                equal(done.returncode, 1, "exit status of %r" % (words,))
+                assert "Permission denied; members of the group octarc may" in done.stderr, done
+
+
+@test
+def output_that_cannot_be_written_is_a_failure_that_says_why():
+    for words in (("complete", "-n", "8", PROMPT), ("--json", "complete", "-n", "8", PROMPT),
+                  ("complete", "-n", "2", "--n", "2", PROMPT), ("cards",), ("--json", "status"),
+                  ("status",), ("help",), ("tokenize", PROMPT), ("call", "version"),
+                  ("call", "--stream", "complete", json.dumps({"prompt": PROMPT}))):
+        with open("/dev/full", "w") as full:
+            status, _, err = octarc("-S", daemon().socket, *words, stdout=full)
+        equal((status, err), (1, "octarc: %s: cannot write: No space left on device\n" %
+                              [w for w in words if w[0] != "-"][0]), "%r" % (words,))
+
+
+@test
+def the_state_is_told_once():
+    first = say("status").splitlines()[0]
+    assert ": ready, serving " in first and "((" not in first and "))" not in first, first
+    equal(first.count("("), 1, "parentheses in %r" % first)
+    status, out, err = daemon().client("status", "--wait", "5")
+    equal((status, err), (0, ""), "it was ready before")
+    equal(out.splitlines()[0], first)
+    with Daemon() as own:
+        assert own.client("status")[1].splitlines()[0].endswith(": no_model"), own.client("status")
+
+
+@test
+def the_json_of_status_is_the_services_own():
+    def shape(text):
+        return re.sub(r"\d+", "0", text)
+    for words in (("status",), ("status", "--wait", "1")):
+        equal(shape(say("--json", *words)), shape(say("call", "status")))
+
+
+@test
+def a_card_with_one_lane_has_one_lane():
+    with Daemon("--cards", "8", "--split", "tensor", "--context", "128", model=tiny()) as own:
+        reasons = [c["reason"] for c in own.rpc("cards")["cards"]]
+        assert any(r.startswith("lane ") for r in reasons), reasons
+        assert not any(re.search(r"(\d+) to \1\b", r) for r in reasons), reasons
 
 
 @test
