@@ -40,19 +40,25 @@ struct nursery {
     uint32_t n;
 };
 
+/* Beside this program (a build folder), where `make install` puts it for whatever prefix, or where
+ * the build was told that it would be. */
 static void find_engine(char path[PATH_MAX]) {
+    static const char *const near[] = {"octarc-engine", "../libexec/octarc/octarc-engine"};
     const char *named = getenv("OCTARC_ENGINE");
     if (named && *named) {
         snprintf(path, PATH_MAX, "%s", named);
         return;
     }
-    const ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 16);
+    const ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 48);
     path[n > 0 ? n : 0] = 0;
     char *slash = strrchr(path, '/');
-    strcpy(slash ? slash + 1 : path, "octarc-engine");
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
+        strcpy(slash ? slash + 1 : path, near[i]);
+        if (access(path, X_OK) == 0)
+            return;
+    }
 #ifdef OCTARC_LIBEXECDIR
-    if (access(path, X_OK) < 0)
-        snprintf(path, PATH_MAX, "%s/octarc-engine", OCTARC_LIBEXECDIR);
+    snprintf(path, PATH_MAX, "%s/octarc-engine", OCTARC_LIBEXECDIR);
 #endif
 }
 
