@@ -14,6 +14,10 @@ sysconfdir ?= /etc
 # SAN=address,undefined or SAN=thread.  Each variant has objects of its own, so none can mix.
 SAN   ?=
 BUILD ?= build
+# make's lists are words separated by blanks, and so is a path with one in it.
+ifneq ($(words $(CURDIR) $(BUILD)),2)
+$(error octarc cannot be built in a path with blanks: '$(CURDIR)', BUILD='$(BUILD)')
+endif
 comma := ,
 B     := $(BUILD)/$(or $(subst $(comma),-,$(SAN)),release)$(if $(findstring clang,$(CC)),-clang)
 
@@ -98,7 +102,10 @@ $(isa): $(B)/daemon/device/cpu/isa/kernels_%.o: daemon/device/cpu/isa/kernels.c 
 	  -DKERNELS_NAME='"$*"' -MMD -MP -c -o $@ $<
 
 programs-of-tests: $(programs) $(tests)
-unit: $(tests:=.log)  ## unit tests; UNIT=path/part runs those whose path holds it
+chosen := $(foreach t,$(tests),$(if $(findstring $(UNIT),$(t)),$(t)))
+unit: $(or $(chosen:=.log),no-unit)  ## unit tests; UNIT=path/part runs those whose path holds it
+no-unit:
+	@echo "no unit test's path holds '$(UNIT)'" >&2 && exit 1
 $(B)/%.log: $(B)/% $(BUILD)/tiny/tiny-f32.gguf
 	$(call say,TEST,$*)
 	$(Q)OCTARC_TINY=$(BUILD)/tiny $(abspath $<) > $@ || { cat $@; rm -f $@; exit 1; }
@@ -170,31 +177,31 @@ $(B)/%: %.scd
 man: $(man)  ## the manual pages
 
 install: all $(if $(shell command -v scdoc),man)  ## DESTDIR= PREFIX=; starts nothing
-	install -D -m 755 -t $(DESTDIR)$(bindir) $(B)/octarcd $(B)/octarc
-	install -D -m 755 -t $(DESTDIR)$(libexecdir) $(B)/octarc-engine
-	install -D -m 644 -t $(DESTDIR)$(libdir) $(B)/liboctarc.a
-	install -D -m 644 -t $(DESTDIR)$(includedir) include/octarc.h
+	install -D -m 755 -t "$(DESTDIR)$(bindir)" $(B)/octarcd $(B)/octarc
+	install -D -m 755 -t "$(DESTDIR)$(libexecdir)" $(B)/octarc-engine
+	install -D -m 644 -t "$(DESTDIR)$(libdir)" $(B)/liboctarc.a
+	install -D -m 644 -t "$(DESTDIR)$(includedir)" include/octarc.h
 	install -D -m 644 client/octarc.bash \
-	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/octarc
-	install -D -m 644 -t $(DESTDIR)$(unitdir) systemd/octarcd.socket
+	  "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/octarc"
+	install -D -m 644 -t "$(DESTDIR)$(unitdir)" systemd/octarcd.socket
 	sed 's|@bindir@|$(bindir)|' systemd/octarcd.service.in > $(B)/octarcd.service
-	install -D -m 644 -t $(DESTDIR)$(unitdir) $(B)/octarcd.service
-	install -D -m 644 systemd/octarc.sysusers $(DESTDIR)$(sysusersdir)/octarc.conf
-	install -D -m 644 systemd/octarc.tmpfiles $(DESTDIR)$(tmpfilesdir)/octarc.conf
-	[ -e $(DESTDIR)$(sysconfdir)/octarc/octarc.conf ] || \
-	  install -D -m 644 -t $(DESTDIR)$(sysconfdir)/octarc systemd/octarc.conf
+	install -D -m 644 -t "$(DESTDIR)$(unitdir)" $(B)/octarcd.service
+	install -D -m 644 systemd/octarc.sysusers "$(DESTDIR)$(sysusersdir)/octarc.conf"
+	install -D -m 644 systemd/octarc.tmpfiles "$(DESTDIR)$(tmpfilesdir)/octarc.conf"
+	[ -e "$(DESTDIR)$(sysconfdir)/octarc/octarc.conf" ] || \
+	  install -D -m 644 -t "$(DESTDIR)$(sysconfdir)/octarc" systemd/octarc.conf
 	$(if $(shell command -v scdoc),$(foreach m,$(man),\
-	  install -D -m 644 -t $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(m))) $(m) &&) :,\
+	  install -D -m 644 -t "$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(m)))" $(m) &&) :,\
 	  @echo "no scdoc: the manual pages are left out")
 
 clean:  ## remove the build folder
 	rm -rf $(BUILD)
 
 help:  ## this text
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
+.PHONY: all unit no-unit bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
         fuzz-stage fuzz-run mutants man install clean help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
