@@ -53,6 +53,8 @@ man      := $(patsubst %.scd,$(B)/%,$(wildcard client/*.scd))
 
 # Test programs emit TAP; tests/run counts it.  The slow ones do without sanitizers.
 JOBS  ?= $(shell nproc)
+# Reference data that is not part of the project; tests that need it are skipped without it.
+export OCTARC_SHARED ?= $(abspath ../shared)
 TALLY ?=
 FUZZ_SECONDS ?= 5
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))

@@ -2,8 +2,8 @@
 /* check.h - the whole test framework: one binary per file, TAP on stdout.
  *
  * Each test runs in a forked child under a timeout, so a crash, a hang or a sanitizer report fails
- * one line and not the run.  Arguments name
- * the tests to run; none means all. */
+ * one line and not the run.  Arguments name the tests to run; none means all; a name that no test
+ * has is a failure. */
 #ifndef OCTARC_TESTS_CHECK_H
 #define OCTARC_TESTS_CHECK_H
 
@@ -75,15 +75,24 @@ static inline int check_one(const struct check_test *t, int n) {
 }
 
 static inline int check_main(int argc, char **argv, const struct check_test *tests, size_t n) {
-    int failed = 0;
-    printf("1..%zu\n", n);
+    int failed = 0, ran = 0;
     for (size_t i = 0; i < n; i++) {
         int wanted = argc < 2;
         for (int a = 1; a < argc; a++)
             wanted |= !strcmp(argv[a], tests[i].name);
         if (wanted)
-            failed += check_one(&tests[i], (int)i + 1);
+            failed += check_one(&tests[i], ++ran);
     }
+    for (int a = 1; a < argc; a++) {
+        size_t i = 0;
+        while (i < n && strcmp(argv[a], tests[i].name))
+            i++;
+        if (i < n)
+            continue;
+        printf("not ok %d - %s: there is no such test\n", ++ran, argv[a]);
+        failed++;
+    }
+    printf("1..%d\n", ran);
     return failed != 0;
 }
 

@@ -4,11 +4,16 @@
 Nothing but the standard library.  Every process is ended by its id; the system's octarcd is never
 touched.  Environment: OCTARC_BUILD (the programs), OCTARC_TINY (the tiny models), SAN (times are
 stretched), OCTARC_SHARED (reference data that is not part of the project; may be absent).
+
+What a daemon or its engines said is read when it ends.  A sanitizer's report or an engine that died of
+itself fails the test that ran then, though the service recovered and every answer was right; of
+daemons that tests share it is a failed test of its own.
 """
 import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,9 +27,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("OCTARC_BUILD", os.path.join(ROOT, "build", "release"))
 TINY = os.environ.get("OCTARC_TINY", os.path.join(ROOT, "build", "tiny"))
 SAN = os.environ.get("SAN", "")
-SHARED = os.environ.get("OCTARC_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))
+SHARED = os.environ.get("OCTARC_SHARED", "")
 STRETCH = 8 if SAN else 2  # a loaded machine is slow, one with a sanitizer slower
 tests = []
+problems = []  # what daemons that have ended had to complain about
+
+SANITIZER = re.compile(r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|WARNING: ThreadSanitizer|"
+                       r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|: runtime error: ")
+# Tests end engines with SIGKILL, and the service does; nothing else may end one.
+DEATH = re.compile(r"is gone: (?!.*\b(killed|ended) by signal 9\b)(?!card \d+ was lost)|"
+                   r"said something that is not of the channel|speaks version \d+ of the channel")
+ANY_DEATH = re.compile(r"the engine of generation \d+ is gone|" + DEATH.pattern)
 
 
 class Skip(Exception):
@@ -48,26 +61,52 @@ def note(text):
         print("# " + line, flush=True)
 
 
+def attempt(run):
+    """Run a test: (whether it passed, why it was skipped)."""
+    passed, skipped = True, ""
+    try:
+        run()
+    except Skip as why:
+        skipped = " # SKIP %s" % why
+    except Exception:
+        note(traceback.format_exc())
+        passed = False
+    for text in problems:
+        note(text)
+        passed = False
+    problems.clear()
+    return passed, skipped
+
+
+def shared_daemons_end_in_good_order_and_had_no_complaint():
+    for daemon in Daemon.kept.values():
+        daemon.stop()
+
+
 def main():
-    wanted = sys.argv[1:]
-    chosen = [t for t in tests if not wanted or t.__name__ in wanted]
-    failed = False
+    """Run the tests, or those that the arguments name."""
+    unknown = set(sys.argv[1:]) - {t.__name__ for t in tests}
+    if unknown:
+        sys.exit("there is no test %s" % ", ".join(sorted(unknown)))
+    chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
     if not os.path.exists(os.path.join(BUILD, "octarcd")):
         sys.exit("%s holds no octarcd: set OCTARC_BUILD" % BUILD)
-    print("1..%d" % len(chosen))
+    failed = number = 0
     for number, run in enumerate(chosen, 1):
-        name, outcome = run.__name__.replace("_", " "), ""
-        try:
-            run()
-        except Skip as why:
-            outcome = " # SKIP %s" % why
-        except Exception:
-            note(traceback.format_exc())
-            failed = True
-            print("not ", end="")
-        print("ok %d - %s%s" % (number, name, outcome), flush=True)
-    Daemon.stop_shared()
-    sys.exit(failed)
+        failed += not tell(number, run, *attempt(run))
+    problems.extend(Daemon.crashed)
+    if Daemon.kept or problems:
+        number += 1
+        run = shared_daemons_end_in_good_order_and_had_no_complaint
+        failed += not tell(number, run, *attempt(run))
+    print("1..%d" % number)
+    sys.exit(failed != 0)
+
+
+def tell(number, run, passed, skipped):
+    print("%sok %d - %s%s" % ("" if passed else "not ", number, run.__name__.replace("_", " "),
+                              skipped), flush=True)
+    return passed
 
 
 def equal(got, want, what="value"):
@@ -89,8 +128,8 @@ def tiny(name="tiny-f32"):
 
 def shared(*parts):
     path = os.path.join(SHARED, *parts)
-    if not os.path.exists(path):
-        raise Skip("no reference data at %s" % path)
+    if not SHARED or not os.path.exists(path):
+        raise Skip("OCTARC_SHARED names no folder with %s" % os.path.join(*parts))
     return path
 
 
@@ -166,7 +205,8 @@ class UnixHttp(http.client.HTTPConnection):
 class Daemon:
     """An octarcd.  As a context manager it is stopped in good order, and that must work."""
 
-    kept = {}
+    kept = {}     # those that tests share
+    crashed = []  # what is to be said about shared ones that ended by themselves
 
     def __init__(self, *options, model=None, wait=True, config=""):
         self.folder = tempfile.TemporaryDirectory(prefix="octarc-e2e-")
@@ -182,6 +222,7 @@ class Daemon:
             self.process = subprocess.Popen(command + list(options), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
         self.timeout = 60 * STRETCH
+        self.is_shared, self.is_read = False, False
         try:
             if wait:
                 self.wait_ready(with_model=model is not None)
@@ -191,18 +232,18 @@ class Daemon:
 
     @classmethod
     def shared(cls, *options, model):
-        """One for all tests of a file that want the same."""
+        """One for all tests of a file that want the same.  Where it has ended, the tests that
+        follow get a new one."""
         key = (options, model)
         if key in cls.kept and cls.kept[key].process.poll() is not None:
-            del cls.kept[key]
+            dead = cls.kept.pop(key)
+            cls.crashed.append("a shared octarcd ended with status %d:\n%s" % (
+                dead.process.returncode, "\n".join(dead.log().splitlines()[-30:])))
+            dead.kill()
         if key not in cls.kept:
             cls.kept[key] = cls(*options, model=model)
+            cls.kept[key].is_shared = True
         return cls.kept[key]
-
-    @classmethod
-    def stop_shared(cls):
-        for daemon in cls.kept.values():
-            daemon.kill()
 
     def __enter__(self):
         return self
@@ -242,8 +283,6 @@ class Daemon:
             status = self.process.wait(40 * STRETCH)
             equal(status, 0, "octarcd's exit status")
             equal(os.path.exists(self.socket), False, "the socket is left behind")
-            if "ERROR: " in self.log() or "WARNING: ThreadSanitizer" in self.log():
-                raise AssertionError("a sanitizer complained")
         except BaseException:
             self.show_log()
             raise
@@ -256,7 +295,14 @@ class Daemon:
                 if self.process.poll() is None:
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        self.read_log()
         self.folder.cleanup()
+
+    def read_log(self):
+        """Once, at the end: what nobody may overlook becomes a problem of the test that runs."""
+        if not self.is_read:
+            self.is_read = True
+            complain(self.log(), ANY_DEATH if self.is_shared else DEATH)
 
     def engines(self):
         """The ids of the engine processes below this octarcd."""
@@ -337,6 +383,7 @@ class Daemon:
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=self.timeout,
                               input=b"" if stdin is None else stdin,
                               env=dict(os.environ, **(env or {})))
+        complain(done.stderr.decode())
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def complete(self, prompt, n=16, **fields):
@@ -344,11 +391,22 @@ class Daemon:
                                          **fields))
 
 
+def complain(said, deaths=DEATH):
+    """Take the lines that tell of a sanitizer's report or of an engine's unwanted death."""
+    lines = said.splitlines()
+    for i, line in enumerate(lines):
+        if SANITIZER.search(line):
+            problems.append("a sanitizer complained:\n" + "\n".join(lines[i:i + 40]))
+            return
+    problems.extend(line for line in lines if deaths.search(line))
+
+
 def octarcd(*options, seconds=30, **more):
     """Run octarcd where it must end by itself: (exit status, stderr)."""
     done = subprocess.run([os.path.join(BUILD, "octarcd"), *options], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=seconds * STRETCH, **more)
+    complain(done.stderr)
     return done.returncode, done.stderr
 
 

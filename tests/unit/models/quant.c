@@ -5,6 +5,7 @@
 
 #include "octarc/model.h"
 #include "tests/check.h"
+#include "tests/shared.h"
 #include "tests/unit/models/quant_blocks.h"
 
 /* Exact up to one rounding. */
@@ -87,14 +88,11 @@ static void sizes_are_known_for_every_type_of_the_format(void) {
 }
 
 static void *load(const char *name, const char *suffix, size_t *n) {
-    const char *shared = getenv("OCTARC_SHARED");
-    char path[512];
-    snprintf(path, sizeof path, "%s/goldens/dequant/%s.%s", shared ? shared : "../shared", name,
-             suffix);
-    FILE *f = fopen(path, "rb");
+    char path[64];
+    snprintf(path, sizeof path, "goldens/dequant/%s.%s", name, suffix);
+    FILE *f = fopen(shared(path), "rb");
     struct stat st;
-    if (!f || fstat(fileno(f), &st) < 0)
-        SKIP("no shared goldens/dequant; set OCTARC_SHARED");
+    CHECK(f && fstat(fileno(f), &st) == 0);
     *n = (size_t)st.st_size;
     void *bytes = malloc(*n);
     CHECK(bytes && fread(bytes, 1, *n, f) == *n);

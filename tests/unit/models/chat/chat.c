@@ -11,6 +11,7 @@
 #include "models/gguf.h"
 #include "octarc/error.h"
 #include "tests/check.h"
+#include "tests/shared.h"
 
 static struct chat_value *from_json(const cJSON *j) {
     struct chat_value *v;
@@ -369,12 +370,8 @@ static struct chat_template *model_template(void) {
 }
 
 static void the_default_models_template_matches_the_reference(void) {
-    const char *dir = getenv("OCTARC_SHARED");
-    char path[512];
-    snprintf(path, sizeof path, "%s/goldens/chat/smollm2.json", dir ? dir : "../shared");
-    cJSON *json = read_json(path);
-    if (!json)
-        SKIP("the golden data (../shared/goldens) is not here");
+    cJSON *json = read_json(shared("goldens/chat/smollm2.json"));
+    CHECK(json);
     struct chat_template *t = model_template();
     const cJSON *c;
     cJSON_ArrayForEach(c, json) {

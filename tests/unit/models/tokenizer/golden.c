@@ -8,17 +8,7 @@
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"
 #include "tests/check.h"
-
-static const char *shared(const char *rest) {
-    static char path[4][512];
-    static int turn;
-    const char *dir = getenv("OCTARC_SHARED");
-    turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir ? dir : "../shared", rest);
-    if (access(path[turn], R_OK))
-        SKIP("the golden data (../shared/goldens) is not here");
-    return path[turn];
-}
+#include "tests/shared.h"
 
 static struct tokenizer *open_tokenizer(const char *path) {
     struct gguf *gguf = NULL;
