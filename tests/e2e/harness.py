@@ -138,8 +138,17 @@ def default_model():
     fetch = os.path.join(ROOT, "models", "catalog", "fetch")
     done = subprocess.run([fetch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise Skip("the default model cannot be had: %s" % (done.stderr.strip().splitlines()[-1:]))
+        unless_unreachable("the default model", done.stderr)
     return done.stdout.strip()
+
+
+def unless_unreachable(what, said):
+    """pip failed: skip where the registry cannot be reached; anything else is a failure."""
+    last = (said.strip().splitlines() or ["no reason given"])[-1]
+    if re.search(r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|"
+                 r"ProxyError|Network is unreachable|No route to host", said):
+        raise Skip("%s: the registry cannot be reached: %s" % (what, last))
+    raise AssertionError("%s cannot be had: %s" % (what, said[-2000:]))
 
 
 class Lines:

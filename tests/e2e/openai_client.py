@@ -17,7 +17,7 @@ def error_of(call):
     try:
         call()
     except openai.APIStatusError as error:
-        return {type(error).__name__: error.param}
+        return [type(error).__name__, error.param]
     raise AssertionError("it was answered")
 
 
@@ -33,6 +33,10 @@ def main(path):
     said["completion"] = answer.choices[0].text
     assert len(answer.choices[0].logprobs.tokens) == answer.usage.completion_tokens
 
+    several = client.completions.create(model=model, prompt=["Once upon", PROMPT], max_tokens=4,
+                                        temperature=0, n=1, logprobs=1)
+    said["several"] = [c.text for c in several.choices]
+
     answer = client.chat.completions.create(model=model, logprobs=True, top_logprobs=3, **CHAT)
     said["chat"] = answer.choices[0].message.content
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 3
@@ -45,6 +49,7 @@ def main(path):
         text += "".join(c.delta.content or "" for c in chunk.choices)
     said["streamed"] = text
     assert usage.completion_tokens == answer.usage.completion_tokens
+    assert usage.total_tokens == answer.usage.total_tokens
 
     with client.chat.completions.create(model=model, stream=True, n=2, seed=5,
                                         messages=CHAT["messages"], max_tokens=200) as stream:
@@ -53,9 +58,9 @@ def main(path):
                                           max_tokens=12) for _ in range(2)]
     assert [c.message.content for c in two[0].choices] == [c.message.content for c in two[1].choices]
 
-    said["errors"] = error_of(lambda: client.chat.completions.create(
-        model=model, messages=CHAT["messages"], temperature=-1))
-    said["errors"].update(error_of(lambda: client.completions.create(model="other", prompt="x")))
+    said["errors"] = [error_of(lambda t=t: client.chat.completions.create(
+        model=model, messages=CHAT["messages"], temperature=t)) for t in (-1, "hot")]
+    said["errors"].append(error_of(lambda: client.completions.create(model="other", prompt="x")))
     print(json.dumps(said))
 
 

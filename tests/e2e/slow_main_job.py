@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 
-from harness import (BUILD, ROOT, Daemon, Skip, default_model, equal, in_parallel, main, note, test,
-                     wait_until)
+from harness import (BUILD, ROOT, Daemon, default_model, equal, in_parallel, main, note, test,
+                     unless_unreachable, wait_until)
 
 PROMPT = "The capital of France is"
 MESSAGES = [{"role": "user", "content": "Name three fruits."}]
@@ -24,8 +24,7 @@ def daemon():
 
 def run(*words, stdin=b"", seconds=120):
     """(exit status, stdout) of a program."""
-    if not shutil.which(words[0]):
-        raise Skip("%s is not installed" % words[0])
+    assert shutil.which(words[0]), "%s is not installed; see make deps" % words[0]
     done = subprocess.run(words, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=seconds)
     if done.returncode:
@@ -53,11 +52,25 @@ def the_model_lies_on_eight_cards_and_is_found_by_name():
 
 
 @test
+def planned_bytes_are_the_actual_ones_on_uneven_cards():
+    with Daemon("--cards", "5", "--context", "512", "--card-memory", "200M,100M,100M,60M,150M",
+                model=default_model()) as own:
+        own.complete(PROMPT, 4)
+        for card in own.rpc("cards")["cards"]:
+            equal(card["actual"], card["planned"], "bytes on card %d" % card["card"])
+            assert sum(card["actual"].values()) <= card["capacity_bytes"], card
+
+
+@test
 def it_knows_the_capital_of_france():
     answer = daemon().complete(PROMPT, 4)["choices"][0]["text"]
     assert answer.startswith(" Paris"), answer
     status, out, err = daemon().client("complete", "-n", "4", "-t", "0", PROMPT)
     equal((status, out, err), (0, answer + "\n", ""))
+    status, out, err = daemon().client("run", "-t", "0", "-n", "32",
+                                       "What is the capital of France? Answer in one sentence.")
+    equal((status, err), (0, ""))
+    assert "Paris" in out, out
 
 
 @test
@@ -143,8 +156,7 @@ def python_with_client():
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=300)
         if done.returncode:
-            last = (done.stdout.strip().splitlines() or ["no reason given"])[-1]
-            raise Skip("no %s: %s" % (CLIENT[0], last))
+            unless_unreachable(CLIENT[0], done.stdout)
     with open(stamp, "w") as f:
         f.write(pins)
     return python
@@ -162,7 +174,10 @@ def the_openai_client_works_over_the_unix_socket():
                          {"messages": MESSAGES, "max_tokens": 16, "temperature": 0})[1]
     equal(said["chat"], chat["choices"][0]["message"]["content"])
     equal(said["streamed"], said["chat"], "the stream")
-    equal(said["errors"], {"BadRequestError": "temperature", "NotFoundError": "model"})
+    equal(said["several"], [daemon().complete(p, 4)["choices"][0]["text"]
+                            for p in ("Once upon", PROMPT)], "a list of prompts")
+    equal(said["errors"], [["BadRequestError", "temperature"], ["BadRequestError", "temperature"],
+                           ["NotFoundError", "model"]])
 
 
 @test
