@@ -346,5 +346,18 @@ def a_reload_keeps_the_old_configuration_when_the_new_is_bad():
         equal(own.rpc("reload")["reloaded"], True)
 
 
+@test
+def a_reload_that_needs_a_restart_changes_nothing():
+    with Daemon("--cards", "2", "--context", "128", model=tiny()) as own:
+        with open(own.config, "w") as f:
+            f.write("[service]\ndrill = no\n[engine]\nmax_sequences = 3\n")
+        try:
+            own.rpc("reload")
+            raise AssertionError("a key was changed that needs a restart")
+        except RpcError as error:
+            assert "max_sequences" in str(error), error
+        own.rpc("drill", {"fault": "kill-engine"})  # as before, it may
+
+
 if __name__ == "__main__":
     main()
