@@ -332,6 +332,14 @@ class Daemon:
     def connect(self):
         return Lines(self.socket, self.timeout)
 
+    def is_listening(self):
+        """The socket's name is there a moment before anybody listens."""
+        try:
+            self.connect().close()
+            return True
+        except OSError:
+            return False
+
     def rpc(self, method, params=None):
         lines = self.connect()
         try:

@@ -116,7 +116,7 @@ def a_whole_answer_and_its_stop_string_survive_every_kill():
 def load_disturbed(disturb):
     daemon = start(wait=False)
     try:
-        wait_until(lambda: os.path.exists(daemon.socket), 20, "the socket")
+        wait_until(daemon.is_listening, 20, "the socket")
         wait_until(daemon.engines, 20, "an engine")
         state = daemon.rpc("status")["state"]
         note("disturbed while " + state)
@@ -153,7 +153,7 @@ def faults_during_the_load_delay_it_only():
 def requests_during_the_load_are_answered():
     daemon = start(wait=False)
     try:
-        wait_until(lambda: os.path.exists(daemon.socket), 20, "the socket")
+        wait_until(daemon.is_listening, 20, "the socket")
         status, answer = daemon.http("POST", "/v1/completions", dict(ASK, max_tokens=2))
         equal(status, 200, answer)
         daemon.wait_ready()
