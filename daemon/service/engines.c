@@ -151,7 +151,7 @@ static void wait_for_card(struct engines *e, const char *why) {
 static void rest(struct engines *e, const char *what, const char *why) {
     char text[640];
     e->state = ENGINES_RESTING;
-    e->rested = true;
+    e->rested = e->ready_once;
     snprintf(text, sizeof text, "%s: %s", what, why);
     log_error("%s; the next try is in %d s", text, ENGINE_REST_S);
     snprintf(e->why, sizeof e->why, "%s", why);
@@ -193,6 +193,7 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
     if (rc < 0) {
         e->loaded = NULL;
         e->state = ENGINES_IDLE;
+        uv_timer_stop(&e->timer);
         return rc;
     }
     changed(e);
@@ -409,8 +410,9 @@ int engines_lose(struct engines *e, uint32_t card, struct err *err) {
     if (!e->current || e->state != ENGINES_SERVING)
         return err_set(err, -ENODEV, "no engine is serving now");
     e->cards[card].losing = true;
-    /* One that is ending, or that cannot be told, ends without the card. */
-    if (process_ending(e->current) || process_send(e->current, MSG_LOSE, &lose) < 0) {
+    if (process_ending(e->current)) {
+        lose_card(e, card);
+    } else if (process_send(e->current, MSG_LOSE, &lose) < 0) {
         lose_card(e, card);
         process_kill(e->current);
     }
