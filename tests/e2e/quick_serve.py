@@ -219,7 +219,7 @@ def a_killed_engine_loses_no_token():
 @test
 def an_engine_that_hangs_loses_no_token():
     with Daemon("--cards", "4", "--context", "512", model=tiny(),
-                config="[service]\nengine_silence = 2\n") as own:
+                config="[service]\nengine_silence = 2\n", deaths="said nothing for 2 s") as own:
         want = stream_busy(own)
         equal(stream_busy(own, lambda d: os.kill(d.engines()[0], signal.SIGSTOP)), want)
         status = own.rpc("status")
@@ -299,7 +299,8 @@ def spoil(path):
 def a_model_file_edited_in_place_changes_no_answer():
     with tempfile.TemporaryDirectory() as folder:
         path = shutil.copy(tiny(), os.path.join(folder, "edited.gguf"))
-        with Daemon("--cards", "3", "--context", "512", model=path) as own:
+        with Daemon("--cards", "3", "--context", "512", model=path,
+                    deaths="changed since it was opened") as own:
             want = stream_busy(own)
 
             def edit_and_kill(own):
