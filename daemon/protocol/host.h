@@ -16,6 +16,7 @@ enum service_state {
     SERVICE_LOADING,
     SERVICE_READY,
     SERVICE_RECOVERING,
+    SERVICE_NO_DEVICE, /* no card is left that could serve */
     SERVICE_DRAINING
 };
 

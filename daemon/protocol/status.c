@@ -19,7 +19,8 @@ static int no_fields(struct call *call, struct params *params) {
 }
 
 static const char *state_name(enum service_state state) {
-    static const char *const names[] = {"no_model", "loading", "ready", "recovering", "draining"};
+    static const char *const names[] = {"no_model",   "loading",   "ready",
+                                        "recovering", "no_device", "draining"};
     return names[state];
 }
 
@@ -94,11 +95,14 @@ void run_health(struct call *call) {
      * should be told that all is well.  A recovery is no reason to go elsewhere: it keeps every
      * request. */
     const bool loading = view.state == SERVICE_LOADING, draining = view.state == SERVICE_DRAINING;
+    const bool no_device = view.state == SERVICE_NO_DEVICE;
     if (loading)
         failure_set(&failure, ERROR_LOADING, NULL, "Loading model");
     else if (draining)
         failure_set(&failure, ERROR_DRAINING, NULL, "the service is stopping");
-    if (loading || draining || !call_model(call, NULL, &failure)) {
+    else if (no_device)
+        failure_set(&failure, ERROR_NO_DEVICE, NULL, "%s", view.status_text);
+    if (loading || draining || no_device || !call_model(call, NULL, &failure)) {
         call_fail(call, &failure);
         return;
     }

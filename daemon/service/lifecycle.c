@@ -23,6 +23,8 @@ static enum service_state state_of(const struct daemon *d) {
     switch (d->engines.state) {
     case ENGINES_SERVING:
         return SERVICE_READY;
+    case ENGINES_WAITING:
+        return SERVICE_NO_DEVICE;
     case ENGINES_IDLE:
         return d->loading ? SERVICE_LOADING : SERVICE_NO_MODEL;
     default:
@@ -50,8 +52,11 @@ static void write_status(const struct daemon *d, char *out, size_t size) {
     case SERVICE_LOADING:
         snprintf(out, size, "loading: %u %%", percent);
         return;
+    case SERVICE_NO_DEVICE:
+        snprintf(out, size, "no card can serve: %.200s", e->why);
+        return;
     case SERVICE_RECOVERING:
-        if (e->state == ENGINES_WAITING || e->state == ENGINES_RESTING)
+        if (e->state == ENGINES_RESTING)
             snprintf(out, size, "not serving: %.200s", e->why);
         else
             snprintf(out, size, "recovering on %u card%s: %u %%", online, online == 1 ? "" : "s",

@@ -263,6 +263,8 @@ def no_card_left_ends_requests_by_name():
             name = message.get("error", {}).get("data", {}).get("name")
         equal(name, "no_device")
         lines.close()
+        equal(own.rpc("status")["state"], "no_device")
+        equal(own.http("GET", "/health")[0], 503)
 
 
 @test
