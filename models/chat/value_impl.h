@@ -80,7 +80,9 @@ const char *value_type_name(const struct chat_value *v);
  * functions below add to *work.  Values may share parts, so that a walk can be endless though the
  * values are small: beyond VALUE_WORK_MAX nothing is looked at any more, and what they return means
  * nothing; whoever called looks at *work. */
+#ifndef VALUE_WORK_MAX /* less under sanitizers, which make everything many times slower */
 #define VALUE_WORK_MAX (UINT64_C(1) << 24) /* at the worst about half a second */
+#endif
 #define VALUE_TOO_DEEP (UINT64_C(1) << 62) /* *work after nesting that is too deep to walk */
 
 bool value_same(const struct chat_value *a, const struct chat_value *b, uint64_t *work);

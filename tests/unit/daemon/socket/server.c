@@ -308,7 +308,7 @@ static void many_small_requests_pause_a_client_that_does_not_read(void) {
     char bytes[65536];
     while (lines < 3000) {
         struct pollfd p = {.fd = fd, .events = POLLIN | (sent < in.n ? POLLOUT : 0)};
-        CHECK(poll(&p, 1, 3000) > 0);
+        CHECK(poll(&p, 1, 3000 * FAKE_PATIENCE) > 0);
         if (p.revents & POLLOUT) {
             const ssize_t n = send(fd, in.bytes + sent, in.n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
             sent += n > 0 ? (size_t)n : 0;
@@ -462,7 +462,7 @@ static void a_large_answer_may_be_read_slowly_but_must_move(void) {
     const uint64_t begin = uv_hrtime();
     for (size_t n = 0; last != '\n'; usleep(30000)) {
         struct pollfd p = {.fd = patient, .events = POLLIN};
-        CHECK(poll(&p, 1, 3000) > 0);
+        CHECK(poll(&p, 1, 3000 * FAKE_PATIENCE) > 0);
         const ssize_t got = recv(patient, bytes, sizeof bytes, 0);
         CHECK(got > 0);
         last = bytes[got - 1];
