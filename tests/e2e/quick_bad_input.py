@@ -317,9 +317,10 @@ def a_request_that_two_could_read_differently_is_refused():
                 ([b"Transfer-Encoding: xchunked"], chunked),
                 ([b"Transfer-Encoding: identity"], body)):
             got = exchange(request(lines, content) + b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert got.startswith(b"HTTP/1.1 400 "), (lines, got)
+            assert got.startswith(b"HTTP/1.1 400 ") and b'"version"' not in got, (lines, got)
             head, _, answer = got.partition(b"\r\n\r\n")
-            equal(json.loads(answer)["error"]["name"], "bad_request", lines)
+            if b"application/json" in head:  # else a newer libmicrohttpd refused it before us
+                equal(json.loads(answer)["error"]["name"], "bad_request", lines)
     unchanged(check)
 
 
@@ -332,6 +333,8 @@ def http_that_is_not_http_is_refused():
                              (b"GET /version HTTP/1.1\r\nHost: x\r\nbad line\r\n\r\n", 400),
                              (b"GET /version HTTP/9.0\r\nHost: x\r\n\r\n", 505)):
             got = exchange(data)
+            if got == b"" and len(data) > 16384:
+                continue  # a newer libmicrohttpd closes without a word
             equal(got.split(b" ")[1:2], [b"%d" % status], data[:40])
         for data in (b"GET /version HTTP/1.1\r\nHo", b"POST /tokenize HTTP/1.1\r\nHost: x\r\n"
                      b"Content-Length: 99\r\n\r\n{"):
