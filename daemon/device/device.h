@@ -39,6 +39,15 @@ struct device_properties {
     uint64_t used_bytes[AREA_COUNT]; /* reserved now */
 };
 
+/* What the machine can do at most, with the device's own threads. */
+struct device_limits {
+    double read_bytes_per_s; /* a sweep over the weights of all cards; 0: there are none */
+    double int8_ops_per_s;   /* multiplications and additions of bytes, in registers */
+    uint64_t weights_bytes;  /* that the sweep reads */
+    uint32_t n_threads;
+    char isa[16]; /* the instruction set in use */
+};
+
 struct device_ops {
     const char *name;
 
@@ -90,6 +99,10 @@ struct device_ops {
     /* Rehearse a loss (drill), or drop a card that is lost: its weights are punched out of the
      * memfd, KV and scratch are freed, its windows become inaccessible. */
     int (*lose)(struct device *device, uint32_t card);
+
+    /* The best of several tries of each, not while a step runs; takes some tenths of a second.
+     * Lost cards are left out. */
+    int (*measure)(struct device *device, struct device_limits *limits);
 };
 
 /* The backend of that name ("cpu"), or NULL. */

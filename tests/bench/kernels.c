@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernels.c - what the kernels reach of what the machine can: GB/s of matrix-vector products
  * against a read sweep over the same weights, GOPS of matrix-matrix products against a loop of
- * int8 dot products.  Shapes of SmolLM2-135M, random weights; `make bench-kernels`.
+ * int8 products, both in the same instruction set.  Shapes of SmolLM2-135M, random weights;
+ * `make bench-kernels`.
  *
- * usage: kernels [threads] [isa: portable|avx2|avx512] [type, Q4_1 for instance]; needs AVX-512 for
- * the yardsticks */
-#include <immintrin.h>
+ * usage: kernels [threads] [isa: portable|avx2|avx512] [type, Q4_1 for instance]; without an isa
+ * the best that this machine has */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,42 +114,17 @@ static void run_model(void *arg, uint32_t member) {
         run_matrix(b, &head, false, member);
 }
 
-/* The yardsticks: as wide as the machine goes, with nothing else in the loop. */
-__attribute__((target("avx512f"))) static void sweep(void *arg, uint32_t member) {
+static void sweep(void *arg, uint32_t member) {
     struct bench *b = arg;
-    const uint64_t n = b->bytes / team_size(b->team) / 512 * 512;
-    const uint8_t *p = b->weights + member * n;
-    __m512i sum[8];
-    for (int k = 0; k < 8; k++)
-        sum[k] = _mm512_setzero_si512();
-    for (uint64_t i = 0; i < n; i += 512) {
-#pragma GCC unroll 8
-        for (int k = 0; k < 8; k++)
-            sum[k] = _mm512_xor_si512(sum[k], _mm512_loadu_si512(p + i + 64 * k));
-    }
-    for (int k = 1; k < 8; k++)
-        sum[0] = _mm512_xor_si512(sum[0], sum[k]);
-    __atomic_fetch_add(&b->sink, (uint64_t)_mm512_reduce_add_epi64(sum[0]), __ATOMIC_RELAXED);
+    const uint64_t n = b->bytes / team_size(b->team) / 64 * 64;
+    __atomic_fetch_add(&b->sink, b->kernels->sweep(b->weights + member * n, n), __ATOMIC_RELAXED);
 }
 
-#define PEAK_LOOPS 2000000
-#define PEAK_REGS  12
-__attribute__((target("avx512f,avx512vnni"))) static void int8_peak(void *arg, uint32_t member) {
+#define PEAK_LOOPS 100000
+static void int8_peak(void *arg, uint32_t member) {
     struct bench *b = arg;
-    __m512i a[PEAK_REGS];
-    const __m512i x = _mm512_set1_epi8((char)(1 + member));
-#pragma GCC unroll 12
-    for (int j = 0; j < PEAK_REGS; j++)
-        a[j] = _mm512_set1_epi32(j);
-    for (int i = 0; i < PEAK_LOOPS; i++) {
-#pragma GCC unroll 12
-        for (int j = 0; j < PEAK_REGS; j++)
-            __asm__ volatile("vpdpbusd %1, %1, %0" : "+v"(a[j]) : "v"(x));
-    }
-#pragma GCC unroll 12
-    for (int j = 1; j < PEAK_REGS; j++)
-        a[0] = _mm512_add_epi32(a[0], a[j]);
-    __atomic_fetch_add(&b->sink, (uint64_t)_mm512_reduce_add_epi32(a[0]), __ATOMIC_RELAXED);
+    (void)member;
+    __atomic_fetch_add(&b->sink, b->kernels->multiply(PEAK_LOOPS), __ATOMIC_RELAXED);
 }
 
 static double best_of(struct bench *b, int n, void (*fn)(void *, uint32_t)) {
@@ -208,8 +183,11 @@ int main(int argc, char **argv) {
     } types[] = {{"Q4_1", TENSOR_Q4_1}, {"Q4_0", TENSOR_Q4_0}, {"Q8_0", TENSOR_Q8_0},
                  {"Q6_K", TENSOR_Q6_K}, {"Q4_K", TENSOR_Q4_K}, {"F16", TENSOR_F16}};
     const struct kernels *sets[] = {&kernels_portable, &kernels_avx2, &kernels_avx512};
-    static struct bench b = {.kernels = &kernels_avx512};
+    static struct bench b;
     struct err err;
+    b.kernels = __builtin_cpu_supports("avx512vnni") ? &kernels_avx512
+                : __builtin_cpu_supports("avx2")     ? &kernels_avx2
+                                                     : &kernels_portable;
     for (size_t i = 0; argc > 2 && i < 3; i++)
         if (!strcmp(sets[i]->name, argv[2]))
             b.kernels = sets[i];
@@ -232,7 +210,8 @@ int main(int argc, char **argv) {
         b.type = types[i].type;
         make_weights(&b);
         const double read = (double)b.bytes / best_of(&b, 10, sweep) / 1e9;
-        const double peak = size * 128.0 * PEAK_REGS * PEAK_LOOPS / best_of(&b, 3, int8_peak) / 1e9;
+        const double peak =
+            (double)size * b.kernels->multiply_ops * PEAK_LOOPS / best_of(&b, 10, int8_peak) / 1e9;
         printf("%s, %u threads: %.1f MB, read sweep %.1f GB/s, int8 peak %.0f GOPS\n",
                b.kernels->name, size, (double)b.bytes / 1e6, read, peak);
         measure(&b, types[i].name, read, peak);

@@ -176,4 +176,5 @@ const struct device_ops cpu_ops = {
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,
+    .measure = cpu_measure,
 };

@@ -91,6 +91,9 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
 /* step.c */
 int cpu_step(struct device *device, const struct step_params *params, uint32_t *card);
 
+/* measure.c */
+int cpu_measure(struct device *device, struct device_limits *limits);
+
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);
 void cpu_op_run(struct device *device, uint32_t card, const struct op *op,

@@ -11,6 +11,7 @@
 
 #include "daemon/device/cpu/isa/atoms.h"
 #include "daemon/device/cpu/isa/attention.h"
+#include "daemon/device/cpu/isa/limits.h"
 #include "daemon/device/cpu/isa/matmul.h"
 #include "daemon/device/cpu/isa/scalar.h"
 
@@ -187,6 +188,16 @@ static void unpack_row_kernel(const struct matmul *m, uint32_t row, float *out) 
     }
 }
 
+/* ---- yardsticks ----------------------------------------------------------------------------- */
+
+static uint64_t sweep_kernel(const void *bytes, uint64_t n) {
+    return sweep_bytes(bytes, n);
+}
+
+static uint64_t multiply_kernel(uint32_t loops) {
+    return int8_loops(loops);
+}
+
 const struct kernels KERNELS = {
     .name = KERNELS_NAME,
     .gather = gather_kernel,
@@ -203,4 +214,7 @@ const struct kernels KERNELS = {
     .store_v = store_v_kernel,
     .attention = attention_kernel,
     .unpack_row = unpack_row_kernel,
+    .sweep = sweep_kernel,
+    .multiply = multiply_kernel,
+    .multiply_ops = INT8_OPS,
 };

@@ -110,6 +110,11 @@ struct kernels {
                       uint32_t n);
     /* One row of a packed matrix as f32. */
     void (*unpack_row)(const struct matmul *m, uint32_t row, float *out);
+    /* Yardsticks of measure (limits.h): read n bytes at an address that is a multiple of 64; run
+     * `loops` loops of multiply_ops operations on bytes.  What comes out is of no use. */
+    uint64_t (*sweep)(const void *bytes, uint64_t n);
+    uint64_t (*multiply)(uint32_t loops);
+    uint32_t multiply_ops;
 };
 
 extern const struct kernels kernels_portable, kernels_avx2, kernels_avx512;

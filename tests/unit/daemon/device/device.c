@@ -222,7 +222,36 @@ static void a_set_the_machine_lacks_is_refused(void) {
     }
 }
 
+static void limits_are_measured_over_the_weights_that_are_there(void) {
+    struct device_limits all, left;
+    struct device *d = open_cards(2, false, NULL);
+    CHECK_EQ(d->ops->measure(d, &all), 0);
+    CHECK_EQ(all.weights_bytes, 2 * AREA_BYTES);
+    CHECK_EQ(all.n_threads, 2);
+    CHECK(all.read_bytes_per_s > 1e6 && all.read_bytes_per_s < 1e15);
+    CHECK(all.int8_ops_per_s > 1e6 && all.int8_ops_per_s < 1e15);
+    CHECK(!strcmp(all.isa, d->kernels->name));
+    CHECK_EQ(d->ops->lose(d, 1), 0);
+    CHECK_EQ(d->ops->measure(d, &left), 0);
+    CHECK_EQ(left.weights_bytes, AREA_BYTES);
+    d->ops->close(d);
+}
+
+static void without_weights_there_is_nothing_to_sweep(void) {
+    struct device_limits limits;
+    struct device *d = NULL;
+    const struct device_options o = {
+        .n_cards = 1, .present = {true}, .n_threads = 1, .isa = ISA_PORTABLE, .max_rows = 1};
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    CHECK_EQ(d->ops->measure(d, &limits), 0);
+    CHECK(limits.weights_bytes == 0 && limits.read_bytes_per_s == 0);
+    CHECK(limits.int8_ops_per_s > 0 && !strcmp(limits.isa, "portable"));
+    d->ops->close(d);
+}
+
 CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
            T(a_lost_card_is_gone), T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
            T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
-           T(a_set_the_machine_lacks_is_refused))
+           T(a_set_the_machine_lacks_is_refused),
+           T(limits_are_measured_over_the_weights_that_are_there),
+           T(without_weights_there_is_nothing_to_sweep))
