@@ -347,6 +347,26 @@ static void get_credit(struct reader *r, struct msg_credit *m) {
     m->rows = get_u64(r);
 }
 
+static void put_limits(struct writer *w, const struct msg_limits *m) {
+    put_u64(w, m->generation);
+    put_u32(w, (uint32_t)m->error);
+    put_u64(w, m->read_bytes_per_s);
+    put_u64(w, m->int8_ops_per_s);
+    put_u64(w, m->weights_bytes);
+    put_u32(w, m->n_threads);
+    put_string(w, m->isa);
+}
+
+static void get_limits(struct reader *r, struct msg_limits *m) {
+    m->generation = get_u64(r);
+    m->error = (int32_t)get_u32(r);
+    m->read_bytes_per_s = get_u64(r);
+    m->int8_ops_per_s = get_u64(r);
+    m->weights_bytes = get_u64(r);
+    m->n_threads = get_u32(r);
+    get_string(r, m->isa, sizeof m->isa);
+}
+
 static void put_payload(struct writer *w, enum message_type type, const void *msg) {
     const union {
         const void *any;
@@ -376,6 +396,7 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         put_u32(w, m.lose->card);
         break;
     case MSG_STOP:
+    case MSG_MEASURE:
         break;
     case MSG_PROGRESS:
         put_u64(w, m.progress->done_bytes);
@@ -407,6 +428,9 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
     case MSG_LOST:
         put_u64(w, m.lost->generation);
         put_u32(w, m.lost->card);
+        break;
+    case MSG_LIMITS:
+        put_limits(w, msg);
         break;
     }
 }
@@ -448,6 +472,7 @@ static void get_payload(struct reader *r, struct message *msg) {
         msg->lose.card = get_u32(r);
         break;
     case MSG_STOP:
+    case MSG_MEASURE:
         break;
     case MSG_PROGRESS:
         msg->progress.done_bytes = get_u64(r);
@@ -479,6 +504,9 @@ static void get_payload(struct reader *r, struct message *msg) {
     case MSG_LOST:
         msg->lost.generation = get_u64(r);
         msg->lost.card = get_u32(r);
+        break;
+    case MSG_LIMITS:
+        get_limits(r, &msg->limits);
         break;
     default:
         r->bad = true;

@@ -12,8 +12,8 @@
 
 #define FRAME_HEADER_BYTES 8u
 
-/* Append the frame of a message.  msg points to the struct of that type (NULL for STOP).
- * -ENOMEM, or -EMSGSIZE beyond CHANNEL_FRAME_MAX; the buffer is unchanged then. */
+/* Append the frame of a message.  msg points to the struct of that type (NULL for STOP and
+ * MEASURE). -ENOMEM, or -EMSGSIZE beyond CHANNEL_FRAME_MAX; the buffer is unchanged then. */
 int message_encode(struct buffer *out, enum message_type type, const void *msg);
 
 /* A decoded message; free its owned parts with message_finish(). */
@@ -34,6 +34,7 @@ struct message {
         struct msg_credit credit;
         struct msg_preempted preempted;
         struct msg_lost lost;
+        struct msg_limits limits;
     };
 };
 

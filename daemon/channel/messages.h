@@ -14,10 +14,11 @@
  *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text
  *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
  *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
- *   STOP   end in good order               END       sequence, reason, counts
- *                                          CREDIT    free sequences, free KV pages
+ *   MEASURE what the machine can do        END       sequence, reason, counts
+ *   STOP   end in good order               CREDIT    free sequences, free KV pages
  *                                          PREEMPTED sequence: the front replays it later
  *                                          LOST      card
+ *                                          LIMITS    what MEASURE found, when nothing ran
  *
  * Encoding and decoding are pure functions over bytes (codec.h); daemon/channel/stream.h moves the
  * frames and descriptors. */
@@ -52,6 +53,8 @@ enum message_type {
     MSG_CREDIT,
     MSG_PREEMPTED,
     MSG_LOST,
+    MSG_MEASURE,
+    MSG_LIMITS,
 };
 
 struct msg_hello {
@@ -188,6 +191,14 @@ struct msg_preempted {
 struct msg_lost {
     uint64_t generation;
     uint32_t card;
+};
+
+struct msg_limits {
+    uint64_t generation;
+    int32_t error; /* 0, or a negative errno and no values */
+    uint64_t read_bytes_per_s, int8_ops_per_s, weights_bytes;
+    uint32_t n_threads;
+    char isa[16];
 };
 
 #endif

@@ -35,7 +35,7 @@ struct process {
     struct runner *runner;
     struct engine *engine;
     uint64_t progress_ns; /* when PROGRESS was sent last */
-    bool stop;
+    bool stop, measure;   /* asked for */
 };
 
 static uint64_t now_ns(void *user) {
@@ -220,6 +220,9 @@ static int handle(struct process *p, struct message *msg) {
     case MSG_STOP:
         p->stop = true;
         return 0;
+    case MSG_MEASURE:
+        p->measure = true;
+        return 0;
     default:
         return -EPROTO;
     }
@@ -235,6 +238,20 @@ static int drain_channel(struct process *p) {
             return rc;
     }
     return p->stop || rc == -EAGAIN ? 0 : rc;
+}
+
+/* Only while nothing runs: a sweep beside a step would slow both and tell of neither. */
+static int measure(struct process *p) {
+    struct device_limits found = {0};
+    struct msg_limits msg = {.generation = p->setup.generation,
+                             .error = runner_measure(p->runner, &found)};
+    p->measure = false;
+    msg.read_bytes_per_s = (uint64_t)found.read_bytes_per_s;
+    msg.int8_ops_per_s = (uint64_t)found.int8_ops_per_s;
+    msg.weights_bytes = found.weights_bytes;
+    msg.n_threads = found.n_threads;
+    snprintf(msg.isa, sizeof msg.isa, "%s", found.isa);
+    return stream_send(&p->stream, MSG_LIMITS, &msg);
 }
 
 static int serve(struct process *p) {
@@ -255,6 +272,8 @@ static int serve(struct process *p) {
             rc = 0; /* the front was told and will replace this process */
         if (rc >= 0)
             rc = engine_send_credit(p->engine);
+        if (!rc && !busy && p->measure)
+            rc = measure(p);
         if (!rc && (!busy || stream_wants_write(&p->stream)))
             rc = wait_channel(p, busy ? 0 : -1);
     }

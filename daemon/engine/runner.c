@@ -211,3 +211,7 @@ int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
 int runner_lose(struct runner *r, uint32_t card) {
     return r->options.backend->lose(r->device, card);
 }
+
+int runner_measure(struct runner *r, struct device_limits *limits) {
+    return r->options.backend->measure(r->device, limits);
+}

@@ -45,5 +45,7 @@ void runner_card(const struct runner *runner, uint32_t card, struct runner_card 
 /* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
 int runner_step(struct runner *runner, struct step_params *params, uint32_t *card);
 int runner_lose(struct runner *runner, uint32_t card);
+/* As device_ops.measure. */
+int runner_measure(struct runner *runner, struct device_limits *limits);
 
 #endif

@@ -47,6 +47,7 @@ struct call {
     char id[48];                   /* "cmpl-…": shown, and taken by cancel */
     bool streaming;
     bool done_line; /* the event stream ends with [DONE] */
+    bool waits_for_limits;
 
     const struct sink *sink;
     const struct http_out *http; /* HTTP */
@@ -100,6 +101,7 @@ void run_version(struct call *call);
 void run_drill(struct call *call);
 void run_reload(struct call *call);
 void run_cancel(struct call *call);
+void run_measure(struct call *call);
 void run_tokenize(struct call *call);
 void run_detokenize(struct call *call);
 void run_apply_template(struct call *call);

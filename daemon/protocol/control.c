@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What changes the service: drill, reload, cancel. */
+/* What changes the service or occupies it: drill, reload, cancel, measure. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -140,4 +140,57 @@ void run_cancel(struct call *call) {
     write_key_bool(&w, "cancelled", true);
     write_close(&w, '}');
     call_answer(call, &out, w.rc);
+}
+
+static void answer_limits(struct call *call, const struct limits_view *limits, const char *why) {
+    struct failure failure;
+    struct buffer out = {0};
+    struct writer w = {.out = &out};
+    if (!limits) {
+        failure_set(&failure, ERROR_FAILED, NULL, "%s", why);
+        call_fail(call, &failure);
+        return;
+    }
+    write_open(&w, '{');
+    write_key_int(&w, "read_bytes_per_s", (int64_t)limits->read_bytes_per_s);
+    write_key_int(&w, "int8_ops_per_s", (int64_t)limits->int8_ops_per_s);
+    write_key_int(&w, "weights_bytes", (int64_t)limits->weights_bytes);
+    write_key_int(&w, "token_bytes", (int64_t)limits->token_bytes);
+    write_key_int(&w, "layer_params", (int64_t)limits->layer_params);
+    write_key_int(&w, "threads", limits->n_threads);
+    write_key_string(&w, "isa", limits->isa);
+    write_close(&w, '}');
+    call_answer(call, &out, w.rc);
+}
+
+/* One answer for all who wait.  An answer may end other calls of its connection, so each search
+ * begins at the front. */
+static void on_limits(void *arg, const struct limits_view *limits, const char *why) {
+    struct protocol *protocol = arg;
+    struct call *call = protocol->calls;
+    while (call) {
+        if (call->waits_for_limits) {
+            answer_limits(call, limits, why);
+            call = protocol->calls;
+        } else {
+            call = call->next;
+        }
+    }
+}
+
+void run_measure(struct call *call) {
+    const struct protocol_host *host = call_host(call);
+    struct params params;
+    struct failure failure;
+    struct err err = {{0}};
+    if (read_fields(call, &params))
+        return;
+    params_finish(&params);
+    call->waits_for_limits = true;
+    if (!call_model(call, NULL, &failure)) {
+        call_fail(call, &failure);
+    } else if (host->measure(host->user, on_limits, call->protocol, &err)) {
+        failure_set(&failure, ERROR_LOADING, NULL, "%s", err.text);
+        call_fail(call, &failure);
+    }
 }

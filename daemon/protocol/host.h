@@ -62,6 +62,16 @@ struct model_view {
     uint32_t context;
 };
 
+/* What the machine can do at most, and what the model asks of it. */
+struct limits_view {
+    uint64_t read_bytes_per_s, int8_ops_per_s; /* measured by the engine */
+    uint64_t weights_bytes;                    /* of all cards */
+    uint64_t token_bytes;                      /* weights that are read for one decoded token */
+    uint64_t layer_params;                     /* a token is multiplied with */
+    uint32_t n_threads;
+    const char *isa;
+};
+
 struct protocol_host {
     void *user;
     uint64_t (*now_ns)(void *user); /* monotonic */
@@ -72,6 +82,12 @@ struct protocol_host {
     /* Rehearse a fault.  -EPERM: not switched on (err names the key), -EINVAL: no such card. */
     int (*drill_lose)(void *user, uint32_t card, struct err *err);
     int (*drill_kill_engine)(void *user, struct err *err);
+    /* Then done once, perhaps from inside this: with limits, or NULL and why there are none.  Only
+     * one is remembered: pass the same each time.  -ENODEV: no engine serves; done is not called.
+     */
+    int (*measure)(void *user,
+                   void (*done)(void *arg, const struct limits_view *limits, const char *why),
+                   void *arg, struct err *err);
     int (*reload)(void *user, struct err *err); /* keeps the old configuration on error */
     /* Run work off the loop (a thread of the pool), then done on the loop. */
     int (*offload)(void *user, void (*work)(void *arg), void (*done)(void *arg), void *arg);

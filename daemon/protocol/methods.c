@@ -24,6 +24,7 @@ static const struct method methods[] = {
     {"detokenize", "POST", {"/detokenize"}, KIND_DETOKENIZE, ROLE_USER, run_detokenize},
     {"drill", "POST", {"/octarc/v1/drill"}, KIND_DRILL, ROLE_ADMIN, run_drill},
     {"health", "GET", {"/health", "/v1/health"}, KIND_NONE, ROLE_USER, run_health},
+    {"measure", "POST", {"/octarc/v1/measure"}, KIND_NONE, ROLE_ADMIN, run_measure},
     {"models",
      "GET",
      {"/v1/models", "/models", "/v1/models/", "/models/"},

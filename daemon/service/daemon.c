@@ -226,7 +226,7 @@ static void make_engines(struct daemon *d) {
         .spawner = &d->spawner,
         .scheduler = d->scheduler,
         .config = &d->config,
-        .events = {on_changed, refuse_model, daemon_engines_stopped},
+        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured},
         .user = d,
     };
     engines_init(&d->engines);

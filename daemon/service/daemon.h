@@ -23,6 +23,8 @@ struct daemon {
     struct engines engines;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
+    void (*measured)(void *arg, const struct limits_view *limits, const char *why);
+    void *measured_arg; /* protocol/'s, who asked for limits */
 
     enum service_state state;
     char status[256];
@@ -50,6 +52,9 @@ void daemon_changed(struct daemon *daemon);
 void daemon_stop(struct daemon *daemon, int exit_code);
 /* Read the configuration again; keeps the old one on error. */
 int daemon_reload(struct daemon *daemon, struct err *err);
+
+/* events.measured of the engines (host.c). */
+void daemon_measured(void *user, const struct msg_limits *limits, const char *why);
 
 /* events.stopped of the engines. */
 void daemon_engines_stopped(void *user);

@@ -274,6 +274,13 @@ static void on_lost(struct engines *e, uint32_t card) {
         process_kill(e->current);
 }
 
+static void end_measuring(struct engines *e, const struct msg_limits *limits, const char *why) {
+    if (!e->measuring)
+        return;
+    e->measuring = false;
+    e->events.measured(e->user, limits, why);
+}
+
 static void on_message(void *user, const struct message *msg) {
     struct engines *e = user;
     const uint64_t now = uv_hrtime();
@@ -312,6 +319,9 @@ static void on_message(void *user, const struct message *msg) {
     case MSG_LOST:
         on_lost(e, msg->lost.card);
         break;
+    case MSG_LIMITS:
+        end_measuring(e, msg->limits.error ? NULL : &msg->limits, strerror(-msg->limits.error));
+        break;
     default:
         break;
     }
@@ -348,6 +358,7 @@ static void on_gone(void *user, const char *why) {
     e->current = NULL;
     lose_ordered(e);
     e->gone_ns = now;
+    end_measuring(e, NULL, "the engine ended before it had measured");
     if (e->state == ENGINES_STOPPING) {
         uv_timer_stop(&e->timer);
         e->events.stopped(e->user);
@@ -424,6 +435,18 @@ int engines_kill(struct engines *e, struct err *err) {
         return err_set(err, -ENODEV, "no engine is running now");
     e->expected = true;
     process_kill(e->current);
+    return 0;
+}
+
+int engines_measure(struct engines *e, struct err *err) {
+    if (!e->current || e->state != ENGINES_SERVING)
+        return err_set(err, -ENODEV, "no engine is serving now");
+    if (e->measuring)
+        return 0;
+    const int rc = process_send(e->current, MSG_MEASURE, NULL);
+    if (rc < 0)
+        return err_set(err, rc, "the engine is gone");
+    e->measuring = true;
     return 0;
 }
 

@@ -43,6 +43,8 @@ struct engines_events {
     /* The first generation cannot come to life: a plan that does not fit, a file that is cut. */
     void (*failed)(void *user, int error, const char *text);
     void (*stopped)(void *user);
+    /* The answer to engines_measure(); limits NULL: there is none, why says it. */
+    void (*measured)(void *user, const struct msg_limits *limits, const char *why);
 };
 
 struct engines {
@@ -73,11 +75,12 @@ struct engines {
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 
-    bool expected; /* the death to come was asked for */
-    int refused;   /* the error with which the current generation said that it cannot serve */
-    bool deaf;     /* it lost a card: what it says from then on may be wrong, and does not count */
-    bool orphaned; /* no report of the spawner will come any more */
-    char why[512]; /* what ends the current generation, where it is known */
+    bool expected;  /* the death to come was asked for */
+    int refused;    /* the error with which the current generation said that it cannot serve */
+    bool deaf;      /* it lost a card: what it says from then on may be wrong, and does not count */
+    bool measuring; /* the current generation was asked for limits */
+    bool orphaned;  /* no report of the spawner will come any more */
+    char why[512];  /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
     uint32_t n_deaths;    /* since a token */
     bool rested;          /* since a token */
@@ -98,6 +101,10 @@ uint32_t engines_online(const struct engines *engines);
  * loss was ordered is lost at the latest when the engine is gone. */
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);
 int engines_kill(struct engines *engines, struct err *err);
+
+/* Ask for the limits; events.measured follows, never from inside this.  Who asks while one is under
+ * way gets the same answer.  -ENODEV: no engine is there. */
+int engines_measure(struct engines *engines, struct err *err);
 
 /* End in good order; then events.stopped, never from inside this.  A second call does not wait for
  * the engine. */

@@ -87,6 +87,48 @@ static int host_kill(void *user, struct err *err) {
     return rc < 0 ? rc : engines_kill(&d->engines, err);
 }
 
+static int host_measure(void *user,
+                        void (*done)(void *arg, const struct limits_view *limits, const char *why),
+                        void *arg, struct err *err) {
+    struct daemon *d = user;
+    const int rc = engines_measure(&d->engines, err);
+    if (rc < 0)
+        return rc;
+    d->measured = done;
+    d->measured_arg = arg;
+    return 0;
+}
+
+/* Of an embedding that is not the output matrix too, a token reads one row: nothing. */
+static void count_weights(const struct model *model, struct limits_view *view) {
+    const struct device_ops *backend = device_backend("cpu");
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const struct model_tensor *t = &model->tensors[i];
+        if (t->role != ROLE_TOKEN_EMBD || model->params.tied)
+            view->token_bytes +=
+                backend->packed_bytes(t->type, model_tensor_is_vector(t), t->rows, t->cols);
+        if (t->layer >= 0)
+            view->layer_params += t->rows * t->cols;
+    }
+}
+
+void daemon_measured(void *user, const struct msg_limits *limits, const char *why) {
+    struct daemon *d = user;
+    if (!limits) {
+        d->measured(d->measured_arg, NULL, why);
+        return;
+    }
+    struct limits_view view = {
+        .read_bytes_per_s = limits->read_bytes_per_s,
+        .int8_ops_per_s = limits->int8_ops_per_s,
+        .weights_bytes = limits->weights_bytes,
+        .n_threads = limits->n_threads,
+        .isa = limits->isa,
+    };
+    count_weights(&d->loaded->model, &view);
+    d->measured(d->measured_arg, &view, NULL);
+}
+
 static int host_reload(void *user, struct err *err) {
     return daemon_reload(user, err);
 }
@@ -133,6 +175,7 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .scheduler = host_scheduler,
         .drill_lose = host_lose,
         .drill_kill_engine = host_kill,
+        .measure = host_measure,
         .reload = host_reload,
         .offload = host_offload,
         .max_request_bytes = d->config.max_request_bytes,

@@ -279,6 +279,27 @@ def stop_lets_requests_under_way_end():
 
 
 @test
+def the_limits_of_the_machine_are_measured_when_nothing_runs():
+    with Daemon("--cards", "2", "--threads", "2", "--context", "128", model=tiny()) as own:
+        first, second = own.connect(), own.connect()
+        first.send("complete", dict(BUSY, max_tokens=60))
+        first.receive()
+        second.send("measure")
+        limits = second.receive()["result"]
+        while "id" not in first.receive():
+            pass
+        equal(limits["threads"], 2)
+        for key in ("read_bytes_per_s", "int8_ops_per_s", "layer_params"):
+            assert limits[key] > 0, limits
+        actual = sum(card["actual"]["weights_bytes"] for card in own.rpc("cards")["cards"])
+        equal(limits["weights_bytes"], actual, "weights_bytes")
+        assert 0 < limits["token_bytes"] < limits["weights_bytes"], limits
+        equal(own.http("POST", "/octarc/v1/measure")[1].keys(), limits.keys())
+        first.close()
+        second.close()
+
+
+@test
 def without_a_model_it_is_ready_and_says_so():
     with Daemon() as own:
         equal(own.rpc("status")["state"], "no_model")

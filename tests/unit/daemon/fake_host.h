@@ -467,6 +467,16 @@ static int fake_drill_lose(void *user, uint32_t card, struct err *err) {
 static int fake_drill_kill(void *user, struct err *err) {
     return fake_drill_lose(user, 0, err);
 }
+static int fake_measure(void *user,
+                        void (*done)(void *arg, const struct limits_view *limits, const char *why),
+                        void *arg, struct err *err) {
+    static const struct limits_view limits = {5, 6, 7, 8, 9, 2, "avx2"};
+    const struct fake_host *host = user;
+    if (host->no_model)
+        return err_set(err, -ENODEV, "no engine is serving now");
+    done(arg, &limits, NULL);
+    return 0;
+}
 static int fake_reload(void *user, struct err *err) {
     (void)user;
     return err_set(err, -EINVAL, "octarc.conf:3: unknown key 'colour'");
@@ -498,6 +508,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .scheduler = fake_scheduler,
                                    .drill_lose = fake_drill_lose,
                                    .drill_kill_engine = fake_drill_kill,
+                                   .measure = fake_measure,
                                    .reload = fake_reload,
                                    .offload = fake_offload,
                                    .max_request_bytes = 1u << 20};

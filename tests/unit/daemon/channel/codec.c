@@ -49,7 +49,7 @@ static struct plan small_plan(void) {
 }
 
 /* Every type of message, with something in every field that can be wrong. */
-static void encode_all(struct buffer *out, size_t ends[16], size_t *n) {
+static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
     int32_t tokens[] = {5, 6, 7, -1};
     struct logit_bias bias[] = {{3, -1.5f}, {9, 2}};
     struct token_logprob top[] = {{1, -0.5f}, {2, -1.5f}, {3, -2}, {4, -3}};
@@ -101,7 +101,9 @@ static void encode_all(struct buffer *out, size_t ends[16], size_t *n) {
                {MSG_END, &end},
                {MSG_CREDIT, &credit},
                {MSG_PREEMPTED, &(struct msg_preempted){1, 2}},
-               {MSG_LOST, &(struct msg_lost){1, 2}}};
+               {MSG_LOST, &(struct msg_lost){1, 2}},
+               {MSG_MEASURE, NULL},
+               {MSG_LIMITS, &(struct msg_limits){1, -19, 3, UINT64_MAX, 5, 6, "avx2"}}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
         CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);
         ends[*n] = out->n;
@@ -117,7 +119,7 @@ static uint32_t u32_at(const char *p) {
 
 static void what_is_encoded_is_decoded(void) {
     struct buffer out = {0}, again = {0};
-    size_t ends[16], n, begin = 0;
+    size_t ends[20], n, begin = 0;
     encode_all(&out, ends, &n);
     for (size_t i = 0; i < n; i++) {
         struct message m;
@@ -145,7 +147,7 @@ static void what_is_encoded_is_decoded(void) {
 
 static void every_cut_and_every_surplus_is_refused(void) {
     struct buffer out = {0};
-    size_t ends[16], n, begin = 0;
+    size_t ends[20], n, begin = 0;
     encode_all(&out, ends, &n);
     CHECK_EQ(buffer_append(&out, "\0\0\0\0", 4), 0);
     for (size_t i = 0; i < n; i++) {

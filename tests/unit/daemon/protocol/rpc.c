@@ -45,6 +45,10 @@ static void each_method_answers_on_both_framings(void) {
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"kill-engine\"}", "kill-engine"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
+        {"measure", "POST", "/octarc/v1/measure", NULL,
+         "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, \"token_bytes\": "
+         "8, "
+         "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
         {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
     };
     fake_server_init(&f);
@@ -230,6 +234,7 @@ static void a_user_may_not_do_what_an_administrator_may(void) {
     fake_server_start(&f);
     expect(rpc(&f, "drill", "{\"fault\": \"lose\"}"), "-32013", "not_permitted");
     expect(http(&f, "POST", "/octarc/v1/reload", NULL), " 403 ", "permission_error");
+    expect(rpc(&f, "measure", NULL), "-32013", "not_permitted");
     expect(rpc(&f, "version", NULL), "\"result\"", NULL);
     fake_server_stop(&f);
 }
@@ -250,6 +255,7 @@ static void without_a_model_it_says_so(void) {
     expect(http(&f, "GET", "/health", NULL), " 503 ", "\"name\": \"no_model\"");
     expect(http(&f, "POST", "/v1/completions", "{\"prompt\": \"x\"}"), " 503 ", "no_model");
     expect(http(&f, "POST", "/tokenize", "{\"content\": \"x\"}"), " 503 ", "no_model");
+    expect(http(&f, "POST", "/octarc/v1/measure", NULL), " 503 ", "no_model");
     /* Whatever else is wrong or needs a vocabulary. */
     static const char *const fields[] = {"\"logit_bias\": [[\"a\", 1]]",
                                          "\"logit_bias\": {\"1\": 1}", "\"n_probs\": 5",

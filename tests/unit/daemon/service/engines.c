@@ -122,8 +122,12 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
     struct fake f = {0};
     stream_init(&f.stream, atoi(argv[2]));
     start(&f);
+    const struct msg_limits limits = {
+        .generation = f.setup.generation, .read_bytes_per_s = 12, .n_threads = 3, .isa = "avx2"};
     for (;;) {
         struct message msg = next_message(&f);
+        if (msg.type == MSG_MEASURE && f.does != 'w')
+            must_send(&f, MSG_LIMITS, &limits);
         if (msg.type == MSG_STOP && f.does != 't')
             _exit(0);
         if (msg.type != MSG_ADMIT)
@@ -147,9 +151,11 @@ static struct world {
     struct scheduler *scheduler;
     struct loaded *loaded;
     struct engines engines;
-    char failed[600];
+    char failed[600], why[600];
     int error;
     uint32_t n_changed;
+    struct msg_limits limits;
+    uint32_t measured;
     bool stopped;
 } w;
 
@@ -167,6 +173,14 @@ static void on_failed(void *user, int error, const char *text) {
 static void on_stopped(void *user) {
     (void)user;
     w.stopped = true;
+}
+
+static void on_measured(void *user, const struct msg_limits *limits, const char *why) {
+    (void)user;
+    w.measured++;
+    if (limits)
+        w.limits = *limits;
+    snprintf(w.why, sizeof w.why, "%s", limits ? "" : why);
 }
 
 static void on_tick(uv_timer_t *timer) {
@@ -209,7 +223,7 @@ static void prepare_world(uint32_t cards, const char *script) {
                                  .spawner = &w.spawner,
                                  .scheduler = w.scheduler,
                                  .config = &w.config,
-                                 .events = {on_changed, on_failed, on_stopped}};
+                                 .events = {on_changed, on_failed, on_stopped, on_measured}};
     engines_init(&w.engines);
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
 }
@@ -330,6 +344,28 @@ static void nonsense_on_the_channel_ends_the_engine_and_nothing_else(void) {
     is_answered();
     CHECK_EQ(w.engines.number, 2);
     close_world();
+}
+
+static void a_measurement_is_answered_once_or_ends_with_its_engine(void) {
+    struct err err;
+    open_world(1, "owo");
+    CHECK_EQ(engines_measure(&w.engines, &err), -ENODEV); /* it still starts */
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_measure(&w.engines, &err), 0);
+    CHECK_EQ(engines_measure(&w.engines, &err), 0); /* joins the first */
+    WAIT_FOR(w.measured);
+    CHECK_EQ(w.limits.read_bytes_per_s, 12);
+    CHECK_EQ(w.limits.n_threads, 3);
+    CHECK(!strcmp(w.limits.isa, "avx2"));
+
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_measure(&w.engines, &err), 0); /* this one says nothing */
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    WAIT_FOR(w.measured == 2);
+    CHECK(strstr(w.why, "ended before"));
+    close_world();
+    CHECK_EQ(w.measured, 2);
 }
 
 static ino_t weights_of(uint32_t card) {
@@ -554,6 +590,7 @@ static void without_the_spawner_all_that_is_left_is_to_stop(void) {
 CHECK_MAIN(
     T(an_answer_goes_on_after_a_death), T(an_answer_goes_on_over_many_deaths_that_bring_tokens),
     T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
+    T(a_measurement_is_answered_once_or_ends_with_its_engine),
     T(weights_outlive_an_engine_while_the_plan_stays),
     T(a_lost_card_keeps_its_number_and_the_others_serve),
     T(a_card_lost_while_the_engine_dies_is_lost), T(without_a_card_requests_wait_and_end_by_name),
