@@ -35,7 +35,7 @@ pkg         = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
 FRONT_LIBS  = $(call pkg,libuv libcjson libmicrohttpd libsystemd inih libpcre2-8) -lm -lpthread
 ENGINE_LIBS = -lm -lpthread
-CLIENT_LIBS = $(call pkg,libcjson)
+CLIENT_LIBS = $(call pkg,libcjson libcurl) -lpthread
 
 # V=1 shows whole commands.
 Q   := $(if $(filter 1,$(V)),,@)
@@ -46,6 +46,7 @@ mains    := daemon/main.c daemon/engine/main.c
 core     := $(filter-out $(mains) daemon/device/cpu/isa/%,$(shell find daemon models -name '*.c'))
 lib      := $(wildcard client/lib/*.c)
 cli      := $(wildcard client/*.c)
+cli_bench := $(wildcard client/bench/*.c)
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
@@ -70,15 +71,16 @@ $(B)/octarcd: $(call obj,daemon/main.c) $(B)/core.a
 $(B)/octarc-engine: $(call obj,daemon/engine/main.c) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(ENGINE_LIBS)
-$(B)/octarc: $(call obj,$(cli)) $(B)/liboctarc.a $(B)/core.a
+$(B)/octarc: $(call obj,$(cli) $(cli_bench)) $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(CLIENT_LIBS)
-$(tests): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
+$(tests): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
 
 $(B)/core.a: $(call obj,$(core)) $(isa)
 $(B)/liboctarc.a: $(call obj,$(lib))
+$(B)/bench.a: $(call obj,$(cli_bench))
 $(B)/%.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -119,6 +121,9 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/core.a
 
 bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the machine can
 	$(Q)$< 1 && $< $$(nproc)
+
+bench: all  ## measure speed with the default model; BENCH="--against DIR", or any option of octarc bench
+	$(Q)$(B)/octarc bench $(BENCH) $$(models/catalog/fetch)
 
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
 $(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py
@@ -205,6 +210,6 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
+.PHONY: all unit no-unit bench bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
         fuzz-stage fuzz-run mutants man install clean help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -59,8 +59,8 @@ struct cli {
     char **words;  /* borrowed from argv */
     int n_words;
     const char *socket; /* NULL: the default */
-    const char *system, *wait;
-    bool json, no_legend, verbose, help, version, stream, add_special;
+    const char *system, *wait, *against;
+    bool json, no_legend, verbose, help, version, stream, add_special, quick;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
 };
 
@@ -97,7 +97,8 @@ void usage_print(const struct command *command); /* NULL: of octarc itself */
 /* Parse argv into *cli.  0, or CLI_USAGE, said on stderr. */
 int usage_parse(struct cli *cli, int argc, char **argv);
 
-/* The verbs: generate.c, show.c, raw.c. */
+/* The verbs: generate.c, show.c, raw.c, bench/bench.c. */
+int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_cards(struct cli *cli);
 int verb_chat(struct cli *cli);

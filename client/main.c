@@ -44,7 +44,18 @@ static const struct option_info tokenize_options[] = {
      offsetof(struct cli, add_special)},
     {0}};
 
+static const struct option_info bench_options[] = {
+    {"runs", "N", "rounds, of each thing once", 0, FIELD_INTEGER, 0},
+    {"quick", NULL, "much shorter, one round: does it work at all", 0, OPTION_SWITCH,
+     offsetof(struct cli, quick)},
+    {"threads", "N", "of the computation; else one a usable core", 0, FIELD_INTEGER, 0},
+    {"against", "DIR", "beside llama-bench and llama-server found there", 0, OPTION_VALUE,
+     offsetof(struct cli, against)},
+    {0}};
+
 const struct command commands[] = {
+    {"bench", "[MODEL]", "measure speed, on services of its own", bench_options, 0, 1, true,
+     verb_bench},
     {"call", "METHOD [JSON]", "call any method of the service", call_options, 1, 2, false,
      verb_call},
     {"cards", "", "what each card holds", NULL, 0, 0, false, verb_cards},
