@@ -125,6 +125,11 @@ bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the m
 bench: all  ## measure speed with the default model; BENCH="--against DIR", or any option of octarc bench
 	$(Q)$(B)/octarc bench $(BENCH) $$(models/catalog/fetch)
 
+performance: all  ## measure, and write docs/performance.md anew; PERFORMANCE="--against DIR"
+	$(Q)$(B)/octarc bench --json $(PERFORMANCE) $$(models/catalog/fetch) > docs/performance/report.new
+	$(Q)mv docs/performance/report.new docs/performance/report.json
+	$(Q)docs/performance/draw docs/performance/report.json docs/performance.md
+
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
 $(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py
 	$(call say,GEN,$(@D))
@@ -210,6 +215,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench bench-kernels tiny test deps run check lint lint-stage san-address san-thread slow fuzz \
-        fuzz-stage fuzz-run mutants man install clean help programs-of-tests
+.PHONY: all unit no-unit bench performance bench-kernels tiny test deps run check lint lint-stage \
+        san-address san-thread slow fuzz fuzz-stage fuzz-run mutants man install clean help \
+        programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

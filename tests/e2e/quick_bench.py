@@ -7,10 +7,12 @@ The figures themselves are of no interest here: the model is tiny and the machin
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 from harness import BUILD, ROOT, STRETCH, equal, main, test, tiny, wait_until
 
@@ -192,6 +194,28 @@ def put_program(folder, name, text):
     os.chmod(f.name, 0o755)
 
 
+def draw_page(folder, got):
+    """The page about performance is made from a report; what is around the figures stays."""
+    docs, copy = os.path.join(ROOT, "docs"), os.path.join(folder, "performance.md")
+    with open(os.path.join(folder, "report.json"), "w") as f:
+        json.dump(got, f)
+    shutil.copy(os.path.join(docs, "performance.md"), copy)
+    for _ in range(2):  # a second time replaces the first
+        subprocess.run([os.path.join(docs, "performance", "draw"), f.name, copy], check=True)
+        with open(copy) as page, open(os.path.join(docs, "performance.md")) as before:
+            made, old = page.read(), before.read()
+        equal([made.split("<!--")[0], made.split("-->")[-1]],
+              [old.split("<!--")[0], old.split("-->")[-1]], "the rest of the page")
+    for part in ("| prefill 128 | tokens/s |", "| 16 streams in all |", "](./cards.svg)",
+                 "](./streams.svg)", "| llama.cpp | ratio |", "| 50.0 |"):
+        assert made.count(part) == 1, (part, made)
+    for name, labels in (("cards.svg", ("layer", "tensor", "8")),
+                         ("streams.svg", ("octarc", "llama.cpp", "16"))):
+        root = xml.etree.ElementTree.parse(os.path.join(folder, name)).getroot()
+        said = [e.text for e in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert set(labels) <= set(said), (name, said)
+
+
 @test
 def a_peer_is_measured_beside_it():
     with tempfile.TemporaryDirectory() as folder:
@@ -207,6 +231,7 @@ def a_peer_is_measured_beside_it():
                                           "ready_ms", "rss_bytes", "streams", "ttft_ms"])
             check_ranges(against[part], 11)
         ratio = got["decode_tokens_per_s"]["max"] / 50
+        draw_page(folder, got)
         assert abs(against["ratio"]["decode_tokens_per_s"]["max"] - ratio) < ratio / 1e6, against
 
 
