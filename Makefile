@@ -126,8 +126,8 @@ bench: all  ## measure speed with the default model; BENCH="--against DIR", or a
 	$(Q)$(B)/octarc bench $(BENCH) $$(models/catalog/fetch)
 
 performance: all  ## measure, and write docs/performance.md anew; PERFORMANCE="--against DIR"
-	$(Q)$(B)/octarc bench --json $(PERFORMANCE) $$(models/catalog/fetch) > docs/performance/report.new
-	$(Q)mv docs/performance/report.new docs/performance/report.json
+	$(Q)$(B)/octarc bench --json $(PERFORMANCE) $$(models/catalog/fetch) > $(B)/report.json
+	$(Q)cp $(B)/report.json docs/performance/report.json
 	$(Q)docs/performance/draw docs/performance/report.json docs/performance.md
 
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
