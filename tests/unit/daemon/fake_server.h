@@ -137,7 +137,7 @@ __attribute__((unused)) static char *http(const struct fake_server *f, const cha
     buffer_printf(&request, "\r\n%s", body ? body : "");
     CHECK_EQ(send(fd, request.bytes, request.n, MSG_NOSIGNAL), request.n);
     buffer_finish(&request);
-    char *reply = get(fd, NULL, 5000);
+    char *reply = get(fd, NULL, 5000 * FAKE_PATIENCE);
     close(fd);
     return reply;
 }
@@ -152,7 +152,7 @@ __attribute__((unused)) static char *rpc(const struct fake_server *f, const char
     CHECK_EQ(send(fd, line.bytes, line.n, MSG_NOSIGNAL), line.n);
     buffer_finish(&line);
     shutdown(fd, SHUT_WR);
-    char *reply = get(fd, NULL, 5000);
+    char *reply = get(fd, NULL, 5000 * FAKE_PATIENCE);
     close(fd);
     return reply;
 }
