@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The line of generations, with the real spawner and channel.  The engines are this very program,
- * started again as one that follows a script: one letter for each generation, the last for all
- * that come after.
- *
- *   o  serves                         l  reports its highest card lost after three tokens, and goes
- *                                        on with tokens that are wrong
- *   d  dies after three tokens        n  says nonsense after three tokens
- *   x  dies of any request            w  is ready and says nothing more
- *   b  dies before it is ready        t  as w, and does not stop when it is asked to
- *   r  dies as soon as it is ready    f  says that it cannot serve */
+ * started again (scripted_engine.h). */
 #include "daemon/service/engines.h"
 
 #include <errno.h>
@@ -20,125 +12,10 @@
 
 #include "octarc/error.h"
 #include "tests/check.h"
+#include "tests/unit/daemon/service/scripted_engine.h"
 
 #define PROMPT 3
 #define TOKENS 10
-
-static int32_t says(uint32_t position) {
-    return (int32_t)(position * 7 % 50) + 20;
-}
-#define WRONG 7
-
-/* --- the engine --- */
-
-struct fake {
-    struct stream stream;
-    struct msg_setup setup;
-    char does;
-    uint32_t said;
-};
-
-/* One that lost a card says the rest of its answer in one piece with that, so that the front has it
- * all before it can do anything about it. */
-static void must_send(struct fake *f, enum message_type type, const void *msg) {
-    const bool kept = f->does == 'l' && f->said >= 3 && type != MSG_END;
-    if ((kept ? message_encode(&f->stream.out, type, msg) : stream_send(&f->stream, type, msg)) < 0)
-        _exit(0);
-}
-
-static struct message next_message(struct fake *f) {
-    struct message msg;
-    int rc;
-    while ((rc = stream_read(&f->stream, &msg)) == -EAGAIN) {
-        struct pollfd fd = {.fd = f->stream.fd, .events = POLLIN};
-        poll(&fd, 1, -1);
-    }
-    if (rc < 0)
-        _exit(0);
-    return msg;
-}
-
-static void after_three_tokens(struct fake *f) {
-    if (++f->said != 3)
-        return;
-    if (f->does == 'd')
-        raise(SIGKILL);
-    if (f->does == 'n' && write(f->stream.fd, "nonsense nonsense", 17) < 0)
-        _exit(0);
-    if (f->does == 'l') {
-        struct msg_lost lost = {f->setup.generation, CARDS_MAX - 1};
-        while (!f->setup.plan.cards[lost.card].online)
-            lost.card--;
-        must_send(f, MSG_LOST, &lost);
-    }
-}
-
-static void answer(struct fake *f, const struct msg_admit *admit) {
-    const uint64_t generation = f->setup.generation;
-    for (uint32_t i = admit->n_prompt; i < admit->n_tokens; i++)
-        if (admit->tokens[i] != says(i))
-            _exit(99);
-    for (uint32_t i = admit->n_tokens; i < admit->n_prompt + admit->max_tokens; i++) {
-        const bool wrong = f->does == 'l' && f->said >= 3;
-        const struct msg_token token = {.generation = generation,
-                                        .sequence = admit->sequence,
-                                        .position = i,
-                                        .token = wrong ? WRONG : says(i)};
-        must_send(f, MSG_TOKEN, &token);
-        after_three_tokens(f);
-    }
-    const struct msg_end end = {
-        .generation = generation, .sequence = admit->sequence, .reason = END_LENGTH};
-    must_send(f, MSG_END, &end);
-}
-
-static void start(struct fake *f) {
-    struct msg_failed failed = {-ENOMEM, "card 0 has no memory left"};
-    const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
-    must_send(f, MSG_HELLO, &hello);
-    struct message msg = next_message(f); /* HELLO */
-    msg = next_message(f);
-    f->setup = msg.setup;
-    const char *script = getenv("FAKE_SCRIPT");
-    const size_t n = strlen(script), at = (size_t)f->setup.generation - 1;
-    f->does = script[at < n ? at : n - 1];
-    if (f->does == 'b')
-        _exit(3);
-    if (f->does == 'f') {
-        must_send(f, MSG_FAILED, &failed);
-        _exit(1);
-    }
-    const struct msg_ready ready = {.generation = f->setup.generation,
-                                    .n_cards = f->setup.plan.n_cards};
-    must_send(f, MSG_READY, &ready);
-    if (f->does == 'r')
-        _exit(5);
-}
-
-/* Before main: where the arguments are an engine's, this is one. */
-__attribute__((constructor)) static void become_engine(int argc, char **argv) {
-    if (argc != 3 || strcmp(argv[1], "--channel"))
-        return;
-    struct fake f = {0};
-    stream_init(&f.stream, atoi(argv[2]));
-    start(&f);
-    const struct msg_limits limits = {
-        .generation = f.setup.generation, .read_bytes_per_s = 12, .n_threads = 3, .isa = "avx2"};
-    for (;;) {
-        struct message msg = next_message(&f);
-        if (msg.type == MSG_MEASURE && f.does != 'w')
-            must_send(&f, MSG_LIMITS, &limits);
-        if (msg.type == MSG_STOP && f.does != 't')
-            _exit(0);
-        if (msg.type != MSG_ADMIT)
-            continue;
-        if (f.does == 'x')
-            _exit(4);
-        if (f.does != 'w' && f.does != 't')
-            answer(&f, &msg.admit);
-        message_finish(&msg);
-    }
-}
 
 /* --- the front --- */
 
