@@ -79,6 +79,45 @@ static void transcripts_survive_deaths_and_repetitions(void) {
     }
 }
 
+/* One answer that ends in a stop string, with a death behind each of its tokens in turn: so a
+ * replay falls between the parts of the stop string too. */
+static void a_stop_string_is_found_though_a_replay_falls_into_it(void) {
+    uint32_t found = 0;
+    for (uint64_t seed = 0; seed < 20000 && found < 40; seed++) {
+        static struct client one;
+        char text[4096];
+        size_t n;
+        one = (struct client){.prompt = (int32_t)(seed % (uint64_t)VOCAB),
+                              .seed = seed,
+                              .max = 40,
+                              .n_choices = 1,
+                              .stops = true};
+        if (reference(&one, 0, text, &n) != FINISH_WORD)
+            continue;
+        found++;
+        bool went_on = true;
+        for (uint32_t dies = 1; went_on; dies++) {
+            struct fake f = {0};
+            make(&f, 8, 8);
+            clients[0] = one;
+            CHECK_EQ(submit(&f, &clients[0], 0, true), 0);
+            fake_start(&f);
+            for (uint32_t k = 0; k < dies && f.n; k++)
+                fake_step(&f, 0);
+            went_on = f.n > 0;
+            if (went_on) {
+                fake_die(&f);
+                fake_start(&f);
+            }
+            while (f.n)
+                fake_step(&f, 0);
+            check_transcript(&clients[0]);
+            scheduler_destroy(f.scheduler);
+        }
+    }
+    CHECK_EQ(found, 40);
+}
+
 static uint64_t dropped(const struct fake *f) {
     struct scheduler_counts counts;
     scheduler_counts(f->scheduler, &counts);
@@ -353,6 +392,7 @@ static void no_device_ends_all_with_its_text(void) {
 }
 
 CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions),
+           T(a_stop_string_is_found_though_a_replay_falls_into_it),
            T(only_the_next_position_of_the_current_generation_is_taken),
            T(no_event_comes_from_inside_submit),
            T(uids_take_turns_and_the_oldest_of_one_goes_first),
