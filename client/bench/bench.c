@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/util/available.h"
 #include "octarc/error.h"
 
 #define RUNS_DEFAULT  5
@@ -112,16 +113,8 @@ static void fit_amount(struct bench *b) {
 
 /* Every service holds the weights once more. */
 static bool fits(const struct bench *b, uint32_t services) {
-    char line[128];
-    unsigned long long available = 0;
     struct stat st;
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &available) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return stat(b->model, &st) || (double)st.st_size * services < (double)available * 1024 / 2;
+    return stat(b->model, &st) || (double)st.st_size * services < (double)memory_available() / 2;
 }
 
 static int start_services(struct bench *b, struct err *err) {

@@ -35,7 +35,6 @@ struct device_options {
 struct device_properties {
     char name[64];
     uint64_t capacity_bytes;
-    bool survives_loss;
     uint64_t used_bytes[AREA_COUNT]; /* reserved now */
 };
 

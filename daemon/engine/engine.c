@@ -11,9 +11,9 @@
 
 #define CREDIT_NS  UINT64_C(500000000) /* steps that bring no token are heard of this often */
 #define PREFILL_NS UINT64_C(200000000) /* a step's prompt rows take about this long at most */
-#define PREFILL_LEAST                                                                              \
-    32u /* rows a step, and a prompt in it, may always have; all that is risked                    \
-         * before anything was measured */
+/* Rows a step, and a prompt in it, may always have; all that is risked before anything was
+ * measured. */
+#define PREFILL_LEAST 32u
 
 /* One row of a step, and what its logits are for. */
 struct wanted {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/service/memory.h"
+#include "daemon/util/available.h"
 #include "daemon/util/log.h"
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"

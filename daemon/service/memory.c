@@ -11,18 +11,6 @@
 
 #include "octarc/error.h"
 
-uint64_t memory_available(void) {
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *file = fopen("/proc/meminfo", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return (kib ? kib : 1u << 20) * 1024u;
-}
-
 /* The ranges of one card lie together. */
 static const struct plan_range *ranges_of(const struct plan *plan, uint32_t card, size_t *n) {
     size_t begin = 0;

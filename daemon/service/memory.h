@@ -5,9 +5,6 @@
 
 #include "daemon/service/engines.h"
 
-/* Bytes the machine could give out now (MemAvailable). */
-uint64_t memory_available(void);
-
 /* Make card->weights_fd what the plan says for this card.  Memory made for the same ranges is kept,
  * with what is in it; it can neither grow nor shrink. */
 int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number,

@@ -100,8 +100,7 @@ static int cpu_open(struct device **out, const struct device_options *options, s
 static int cpu_properties(struct device *d, uint32_t card, struct device_properties *out) {
     if (card >= d->n_cards || !d->cards[card].present)
         return -EINVAL;
-    *out = (struct device_properties){.capacity_bytes = d->cards[card].capacity_bytes,
-                                      .survives_loss = true};
+    *out = (struct device_properties){.capacity_bytes = d->cards[card].capacity_bytes};
     snprintf(out->name, sizeof out->name, "cpu %s", d->kernels->name);
     for (int a = 0; a < AREA_COUNT; a++)
         out->used_bytes[a] = d->cards[card].areas[a].bytes;
