@@ -54,6 +54,14 @@ struct rows {
     uint32_t stride; /* values */
 };
 
+/* Planes of f32 sums in AREA_SCRATCH, each [stride / 16][n_rows of the step][16]: the card that
+ * makes sixteen columns of many rows, and one that pulls or adds some rows of many columns, both
+ * touch runs of memory.  Plane i begins at offset + i * max_rows * stride * 4. */
+struct planes {
+    uint64_t offset;
+    uint32_t stride; /* values of a row, a multiple of 16 */
+};
+
 /* Where the K and V of one layer lie: page p, KV head slot s of this card at
  * p * page_bytes + offset + s * slot_bytes in AREA_KV, K first, V at half of slot_bytes. */
 struct kv_place {
@@ -63,24 +71,42 @@ struct kv_place {
     enum kv_type type;
 };
 
+/* One of `count` parts of a step's rows: cards that hold the same layers share out the work that is
+ * a row's own (its sum of lanes, its norm), so that a row costs the same on any number of cards. */
+struct row_part {
+    uint8_t index, count;
+};
+
+static inline uint32_t row_part_begin(struct row_part part, uint32_t n_rows) {
+    return (n_rows * part.index + part.count - 1) / part.count;
+}
+static inline uint32_t row_part_end(struct row_part part, uint32_t n_rows) {
+    return (n_rows * (part.index + 1) + part.count - 1) / part.count;
+}
+
 enum op_kind {
     OP_EMBED, /* hidden[row] = embd[token - vocab_begin] for tokens of [vocab_begin, vocab_end) */
-    OP_NORM,  /* act = rms_norm(hidden) * weight; with `outputs`, of the output rows only */
+    OP_NORM,  /* act = rms_norm(hidden) * weight of the part's rows; with `outputs`, of all output
+               * rows instead */
     OP_QKV,   /* qkv = {q, k, v} . act; the parts side by side in a row */
     OP_ROPE_STORE, /* rotate q in place; rotate k and store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
-    OP_COMBINE,    /* hidden += the tree over all slots; then act as OP_NORM when `norm` is set */
-    OP_GATE_UP,    /* act = silu(gate . act) * (up . act) */
-    OP_LOGITS,     /* logits = W . act over the output rows */
-    OP_EXCHANGE,   /* copy rows from another card (pulled by the receiver), or to the host */
+    OP_COMBINE,  /* hidden += the tree over all slots, of the part's rows; then act as OP_NORM when
+                  * `norm` is set */
+    OP_GATE_UP,  /* act = silu(gate . act) * (up . act) */
+    OP_LOGITS,   /* logits = W . act over the output rows */
+    OP_EXCHANGE, /* copy rows from another card (pulled by the receiver), or to the host */
 };
 
 enum exchange_kind {
-    EXCHANGE_ROWS,   /* every row of the step */
-    EXCHANGE_TOKENS, /* the rows whose token lies in [vocab_begin, vocab_end) of the sender */
-    EXCHANGE_KV,     /* K and V that this step wrote for one KV head */
-    EXCHANGE_LOGITS, /* output rows to the host: logits[i][vocab_begin ..] */
+    EXCHANGE_ROWS,    /* rows that are in the part `from` and in the part `to` */
+    EXCHANGE_TOKENS,  /* of these, the rows whose token the sender's [vocab_begin, vocab_end) has */
+    EXCHANGE_OUTPUTS, /* of these, the output rows */
+    EXCHANGE_PLANE,   /* a plane of sums, of the rows of the part `to` */
+    EXCHANGE_ACTIVATION, /* an activation's rows of the part `from`, in all forms of `act_to` */
+    EXCHANGE_KV,         /* K and V that this step wrote for one KV head */
+    EXCHANGE_LOGITS,     /* output rows to the host: logits[i][vocab_begin ..] */
 };
 
 struct op {
@@ -99,6 +125,7 @@ struct op {
             uint32_t n;
             float eps;
             bool outputs; /* act row i = hidden row outputs[i] */
+            struct row_part part;
             struct activation act;
         } norm;
         struct {
@@ -131,14 +158,15 @@ struct op {
             uint32_t lane_begin, lane_end;
             uint32_t col[LANES + 1]; /* lane l is local columns [col[l], col[l + 1]) */
             int8_t slot[TREE_NODES]; /* node -> slot this card fills, or NO_SLOT */
-            struct rows slots;       /* slot s of row r: offset + (s * max_rows + r) * stride */
+            struct planes slots;     /* made by LANES, added by COMBINE */
         } lanes;
         struct {
             struct rows hidden;
-            struct rows slots;
+            struct planes slots;
             int8_t slot[TREE_NODES]; /* node -> slot, of all cards; NO_SLOT: made of its children,
                                       * or absent when both are */
             uint32_t n;
+            struct row_part part;
             bool norm;
             uint64_t weight;
             float eps;
@@ -156,13 +184,21 @@ struct op {
         } logits;
         struct {
             enum exchange_kind kind;
-            uint8_t src, dst;                /* cards; dst may be CARD_HOST */
+            uint8_t src, dst; /* cards; dst may be CARD_HOST */
+            struct row_part from, to;
             uint64_t src_offset, dst_offset; /* AREA_SCRATCH, row 0; or of kv */
-            uint64_t row_bytes;              /* copied of each row */
+            uint64_t row_bytes; /* copied of each row; of a plane, of one of its rows */
             uint64_t src_stride_bytes, dst_stride_bytes;
             uint32_t vocab_begin, vocab_end;
-            struct kv_place src_kv, dst_kv;
-            uint32_t src_slot, dst_slot, head_dim;
+            union {
+                struct {
+                    struct kv_place src_kv, dst_kv;
+                    uint32_t src_slot, dst_slot, head_dim;
+                };
+                struct {
+                    struct activation act_from, act_to;
+                };
+            };
         } exchange;
     };
 };

@@ -18,8 +18,8 @@ struct compiler {
     const struct plan_range **ranges; /* [card][tensor], NULL: nothing held */
     uint32_t phase;
     bool phase_used;
-    uint32_t holders; /* bit per card: its hidden rows are up to date */
-    bool normed;      /* the holders' norm activations are up to date */
+    uint32_t holders; /* bit per card: each has its part of the hidden rows up to date */
+    bool normed;      /* the holders' norm activations are up to date, all rows of them */
     uint32_t attention_lanes[LANES + 1], ffn_lanes[LANES + 1];
     struct err *err;
     int rc; /* the first failure */
@@ -102,12 +102,29 @@ static uint32_t group_of(const struct compiler *c, int32_t layer) {
     return group;
 }
 
-static struct op *emit_exchange_rows(struct compiler *c, uint32_t src, uint32_t dst, int32_t layer,
-                                     struct rows from, struct rows to) {
+static const struct row_part all_rows = {0, 1};
+
+/* The rows that a card of a group works on where the work is a row's own. */
+static struct row_part part_of(uint32_t group, uint32_t card) {
+    return (struct row_part){(uint8_t)__builtin_popcount(group & ((1u << card) - 1)),
+                             (uint8_t)__builtin_popcount(group)};
+}
+
+static struct op *emit_exchange(struct compiler *c, enum exchange_kind kind, uint32_t src,
+                                uint32_t dst, int32_t layer) {
     struct op *op = emit(c, dst, OP_EXCHANGE, layer);
-    op->exchange.kind = EXCHANGE_ROWS;
+    op->exchange.kind = kind;
     op->exchange.src = (uint8_t)src;
     op->exchange.dst = (uint8_t)dst;
+    op->exchange.from = op->exchange.to = all_rows;
+    return op;
+}
+
+/* Rows of n_embd values. */
+static struct op *emit_exchange_rows(struct compiler *c, enum exchange_kind kind, uint32_t src,
+                                     uint32_t dst, int32_t layer, struct rows from,
+                                     struct rows to) {
+    struct op *op = emit_exchange(c, kind, src, dst, layer);
     op->exchange.src_offset = from.offset;
     op->exchange.dst_offset = to.offset;
     op->exchange.row_bytes = (uint64_t)c->model->params.n_embd * 4;
@@ -116,22 +133,25 @@ static struct op *emit_exchange_rows(struct compiler *c, uint32_t src, uint32_t 
     return op;
 }
 
-/* Bring the hidden rows to every card of the group. */
+/* Bring to every card of the group the hidden rows of its part. */
 static void move_hidden(struct compiler *c, uint32_t group, int32_t layer) {
-    const uint32_t missing = group & ~c->holders;
-    if (!missing)
+    if (c->holders == group)
         return;
-    const uint32_t src = (uint32_t)__builtin_ctz(c->holders);
     for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
-        if (missing >> dst & 1)
-            emit_exchange_rows(c, src, dst, layer, c->scratch[src].hidden, c->scratch[dst].hidden);
+        for (uint32_t src = 0; src < c->plan->n_cards; src++)
+            if (group >> dst & 1 && c->holders >> src & 1 && src != dst) {
+                struct op *op = emit_exchange_rows(c, EXCHANGE_ROWS, src, dst, layer,
+                                                   c->scratch[src].hidden, c->scratch[dst].hidden);
+                op->exchange.from = part_of(c->holders, src);
+                op->exchange.to = part_of(group, dst);
+            }
     next_phase(c);
     c->holders = group;
     c->normed = false;
 }
 
 static void emit_norm(struct compiler *c, uint32_t card, int32_t layer, uint32_t tensor,
-                      uint32_t forms, bool outputs) {
+                      uint32_t forms, struct row_part part, bool outputs) {
     const uint64_t weight = vector_of(c, card, tensor);
     struct op *op = emit(c, card, OP_NORM, layer);
     op->norm.hidden = c->scratch[card].hidden;
@@ -139,7 +159,22 @@ static void emit_norm(struct compiler *c, uint32_t card, int32_t layer, uint32_t
     op->norm.n = c->model->params.n_embd;
     op->norm.eps = c->model->params.norm_eps;
     op->norm.outputs = outputs;
+    op->norm.part = part;
     op->norm.act = with_forms(c->scratch[card].norm, forms);
+}
+
+/* Every card of the group has normed its part of the rows and pulls the others'. */
+static void share_norm(struct compiler *c, uint32_t group, int32_t layer, uint32_t forms) {
+    for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
+        for (uint32_t src = 0; src < c->plan->n_cards; src++)
+            if (group >> dst & 1 && group >> src & 1 && src != dst) {
+                struct op *op = emit_exchange(c, EXCHANGE_ACTIVATION, src, dst, layer);
+                op->exchange.from = part_of(group, src);
+                op->exchange.act_from = with_forms(c->scratch[src].norm, forms);
+                op->exchange.act_to = with_forms(c->scratch[dst].norm, forms);
+            }
+    next_phase(c);
+    c->normed = true;
 }
 
 /* The norm in front of a layer's operation, unless the COMBINE before has done it. */
@@ -149,8 +184,9 @@ static void norm_group(struct compiler *c, uint32_t group, int32_t layer, uint32
         return;
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1)
-            emit_norm(c, i, layer, tensor, forms, false);
+            emit_norm(c, i, layer, tensor, forms, part_of(group, i), false);
     next_phase(c);
+    share_norm(c, group, layer, forms);
 }
 
 static void compile_embed(struct compiler *c, const struct model_op *op) {
@@ -168,9 +204,9 @@ static void compile_embed(struct compiler *c, const struct model_op *op) {
     for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
         for (uint32_t src = 0; src < c->plan->n_cards; src++)
             if (readers >> dst & 1 && src != dst && has(c, src, table)) {
-                struct op *e = emit_exchange_rows(c, src, dst, -1, c->scratch[src].hidden,
-                                                  c->scratch[dst].hidden);
-                e->exchange.kind = EXCHANGE_TOKENS;
+                struct op *e = emit_exchange_rows(c, EXCHANGE_TOKENS, src, dst, -1,
+                                                  c->scratch[src].hidden, c->scratch[dst].hidden);
+                e->exchange.to = part_of(readers, dst);
                 e->exchange.vocab_begin = (uint32_t)c->plan->cards[src].embd_begin;
                 e->exchange.vocab_end = (uint32_t)c->plan->cards[src].embd_end;
             }
@@ -223,10 +259,7 @@ static void emit_kv_copies(struct compiler *c, uint32_t group, uint32_t card, in
             const struct plan_card *from = &c->plan->cards[src];
             if (!(group >> src & 1) || src == card || g < from->own_begin || g >= from->own_end)
                 continue;
-            struct op *e = emit(c, card, OP_EXCHANGE, layer);
-            e->exchange.kind = EXCHANGE_KV;
-            e->exchange.src = (uint8_t)src;
-            e->exchange.dst = (uint8_t)card;
+            struct op *e = emit_exchange(c, EXCHANGE_KV, src, card, layer);
             e->exchange.src_kv = kv_place_of(c, src, layer);
             e->exchange.dst_kv = kv_place_of(c, card, layer);
             e->exchange.src_slot = g - from->kv_begin;
@@ -286,14 +319,41 @@ static void emit_lanes(struct compiler *c, uint32_t card, int32_t layer, uint32_
     e->lanes.slots = c->scratch[card].slots;
 }
 
-static struct rows slot_rows(const struct compiler *c, uint32_t card, int8_t slot) {
-    struct rows rows = c->scratch[card].slots;
-    rows.offset += (uint64_t)slot * c->plan->max_rows * rows.stride * 4;
-    return rows;
+static uint64_t slot_at(const struct compiler *c, uint32_t card, int8_t slot) {
+    const struct planes slots = c->scratch[card].slots;
+    return slots.offset + (uint64_t)slot * c->plan->max_rows * slots.stride * 4;
 }
 
-/* Every card of the group pulls the lane sums of the others, adds the tree to its hidden rows and,
- * when the next operation runs on the same cards, prepares its normed activations. */
+static void emit_pull(struct compiler *c, uint32_t group, uint32_t src, uint32_t dst, int32_t layer,
+                      int8_t slot) {
+    struct op *op = emit_exchange(c, EXCHANGE_PLANE, src, dst, layer);
+    op->exchange.to = part_of(group, dst);
+    op->exchange.src_offset = slot_at(c, src, slot);
+    op->exchange.dst_offset = slot_at(c, dst, slot);
+    op->exchange.row_bytes = (uint64_t)c->scratch[dst].slots.stride * 4;
+}
+
+/* Every card of the group pulls the lane sums of the others, of its part of the rows. */
+static void pull_lanes(struct compiler *c, uint32_t group, int32_t layer,
+                       int8_t slot_of[CARDS_MAX][TREE_NODES]) {
+    for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
+        for (uint32_t src = 0; src < c->plan->n_cards; src++)
+            for (uint32_t node = 1; node < TREE_NODES; node++)
+                if (group >> dst & 1 && src != dst && slot_of[src][node] != NO_SLOT)
+                    emit_pull(c, group, src, dst, layer, slot_of[src][node]);
+    next_phase(c);
+}
+
+/* What the matrices of the operation read. */
+static uint32_t forms_read(const struct compiler *c, const struct model_op *op) {
+    uint32_t forms = form_of(c, op->tensor[1]) | form_of(c, op->tensor[2]);
+    if (op->kind == MODEL_ATTENTION)
+        forms |= form_of(c, op->tensor[3]);
+    return forms;
+}
+
+/* The lane sums of a row meet on the card whose part it is in, which adds the tree to the hidden
+ * row and, when the next operation runs on the same cards, norms it for all of them. */
 static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op *op,
                       const struct model_op *next, uint32_t tensor, bool attention) {
     const uint32_t *edges = attention ? c->attention_lanes : c->ffn_lanes;
@@ -304,17 +364,11 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
             emit_lanes(c, i, op->layer, tensor,
                        attention ? c->scratch[i].attention : c->scratch[i].ffn, edges, slot_of[i]);
     next_phase(c);
-    for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
-        for (uint32_t src = 0; src < c->plan->n_cards; src++)
-            for (uint32_t node = 1; node < TREE_NODES; node++)
-                if (group >> dst & 1 && src != dst && slot_of[src][node] != NO_SLOT)
-                    emit_exchange_rows(c, src, dst, op->layer,
-                                       slot_rows(c, src, slot_of[src][node]),
-                                       slot_rows(c, dst, slot_of[src][node]));
-    next_phase(c);
+    pull_lanes(c, group, op->layer, slot_of);
 
     const bool layer_next = next && (next->kind == MODEL_ATTENTION || next->kind == MODEL_FFN);
     const bool norm = layer_next && group_of(c, next->layer) == group;
+    const uint32_t forms = norm ? forms_read(c, next) : 0;
     for (uint32_t i = 0; i < c->plan->n_cards; i++) {
         if (!(group >> i & 1))
             continue;
@@ -324,26 +378,24 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
         e->combine.slots = c->scratch[i].slots;
         memcpy(e->combine.slot, all, TREE_NODES);
         e->combine.n = c->model->params.n_embd;
+        e->combine.part = part_of(group, i);
         e->combine.norm = norm;
         e->combine.weight = weight;
         e->combine.eps = c->model->params.norm_eps;
-        if (norm) {
-            uint32_t forms = form_of(c, next->tensor[1]) | form_of(c, next->tensor[2]);
-            if (next->kind == MODEL_ATTENTION)
-                forms |= form_of(c, next->tensor[3]);
+        if (norm)
             e->combine.act = with_forms(c->scratch[i].norm, forms);
-        }
     }
     next_phase(c);
-    c->normed = norm;
+    c->normed = false;
+    if (norm)
+        share_norm(c, group, op->layer, forms);
 }
 
 static void compile_attention(struct compiler *c, const struct model_op *op,
                               const struct model_op *next) {
     const uint32_t group = group_of(c, op->layer), q = op->tensor[1], out = op->tensor[4];
     move_hidden(c, group, op->layer);
-    norm_group(c, group, op->layer, op->tensor[0],
-               form_of(c, q) | form_of(c, op->tensor[2]) | form_of(c, op->tensor[3]));
+    norm_group(c, group, op->layer, op->tensor[0], forms_read(c, op));
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1 && has(c, i, q))
             emit_qkv(c, i, op);
@@ -367,7 +419,7 @@ static void compile_ffn(struct compiler *c, const struct model_op *op,
                         const struct model_op *next) {
     const uint32_t group = group_of(c, op->layer);
     const uint32_t gate = op->tensor[1], up = op->tensor[2], down = op->tensor[3];
-    const uint32_t forms = form_of(c, gate) | form_of(c, up);
+    const uint32_t forms = forms_read(c, op);
     move_hidden(c, group, op->layer);
     norm_group(c, group, op->layer, op->tensor[0], forms);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
@@ -382,16 +434,28 @@ static void compile_ffn(struct compiler *c, const struct model_op *op,
     sum_lanes(c, group, op, next, down, false);
 }
 
+/* The hidden rows whose logits are wanted, to every card that computes some. */
+static void pull_outputs(struct compiler *c, uint32_t group) {
+    for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
+        for (uint32_t src = 0; src < c->plan->n_cards; src++)
+            if (group >> dst & 1 && c->holders >> src & 1 && src != dst) {
+                struct op *op = emit_exchange_rows(c, EXCHANGE_OUTPUTS, src, dst, -1,
+                                                   c->scratch[src].hidden, c->scratch[dst].hidden);
+                op->exchange.from = part_of(c->holders, src);
+            }
+    next_phase(c);
+}
+
 static void compile_head(struct compiler *c, const struct model_op *op) {
     const uint32_t norm = op->tensor[0], output = op->tensor[1], forms = form_of(c, output);
     uint32_t group = 0;
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (c->plan->cards[i].vocab_begin < c->plan->cards[i].vocab_end)
             group |= 1u << i;
-    move_hidden(c, group, -1);
+    pull_outputs(c, group);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1)
-            emit_norm(c, i, -1, norm, forms, true);
+            emit_norm(c, i, -1, norm, forms, all_rows, true);
     next_phase(c);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1) {
@@ -407,6 +471,7 @@ static void compile_head(struct compiler *c, const struct model_op *op) {
             e->exchange.kind = EXCHANGE_LOGITS;
             e->exchange.src = (uint8_t)i;
             e->exchange.dst = CARD_HOST;
+            e->exchange.from = e->exchange.to = all_rows;
             e->exchange.src_offset = c->scratch[i].logits.offset;
             e->exchange.src_stride_bytes = (uint64_t)c->scratch[i].logits.stride * 4;
             e->exchange.vocab_begin = (uint32_t)c->plan->cards[i].vocab_begin;

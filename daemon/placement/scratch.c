@@ -12,6 +12,11 @@ static struct rows take_rows(uint64_t *end, uint64_t n_rows, uint32_t n) {
     return (struct rows){.offset = take(end, n_rows * stride * 4), .stride = stride};
 }
 
+static struct planes take_planes(uint64_t *end, uint64_t n, uint64_t n_rows, uint32_t width) {
+    const struct rows rows = take_rows(end, n * n_rows, width);
+    return (struct planes){rows.offset, rows.stride};
+}
+
 static struct activation take_activation(uint64_t *end, uint64_t n_rows, uint32_t n,
                                          uint32_t forms) {
     const uint32_t cols = (n + ATOM - 1) / ATOM * ATOM;
@@ -94,7 +99,7 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
         scratch->ffn = take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin],
                                        forms_of(model, 1u << ROLE_FFN_DOWN));
         scratch->n_slots = count_slots(plan, card);
-        scratch->slots = take_rows(&end, n_rows * scratch->n_slots, p->n_embd);
+        scratch->slots = take_planes(&end, scratch->n_slots, n_rows, p->n_embd);
     }
     if (head)
         scratch->logits =

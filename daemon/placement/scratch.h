@@ -11,7 +11,7 @@
 struct scratch {
     struct rows hidden;          /* n_embd: the residual stream */
     struct rows qkv;             /* the card's query heads, then owned keys, then owned values */
-    struct rows slots;           /* n_embd; n_slots planes of max_rows rows */
+    struct planes slots;         /* n_embd; n_slots of them */
     struct rows logits;          /* the card's part of the vocabulary; max_outputs rows */
     struct activation norm;      /* n_embd */
     struct activation attention; /* the card's query heads */

@@ -100,12 +100,24 @@ void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
                 const struct step_params *params, uint32_t begin, uint32_t end,
                 struct cpu_work *work);
 
+/* exchange.c: items of OP_EXCHANGE, as above. */
+uint32_t cpu_exchange_items(const struct op *op, const struct step_params *params);
+void cpu_exchange_run(struct device *device, const struct op *op, const struct step_params *params,
+                      uint32_t item);
+
 /* Heads whose attention ends on whole atoms: the unit of work of OP_ATTENTION; 0: too many. */
 uint32_t cpu_unit_heads(uint32_t head_dim);
 
 static inline char *cpu_at(const struct device *device, uint32_t card, enum area area,
                            uint64_t offset) {
     return device->cards[card].areas[area].base + offset;
+}
+
+/* The K of a slot in a page. */
+static inline char *cpu_kv_at(const struct device *device, uint32_t card, const struct kv_place *kv,
+                              uint32_t slot, uint32_t page) {
+    return cpu_at(device, card, AREA_KV,
+                  page * kv->page_bytes + kv->offset + slot * kv->slot_bytes);
 }
 
 #endif

@@ -36,24 +36,32 @@ static void check_rows(struct checker *c, struct rows rows, uint64_t n_rows, uin
     inside(c, c->card, AREA_SCRATCH, rows.offset, n_rows * rows.stride * 4);
 }
 
-static void check_act(struct checker *c, const struct activation *act, uint32_t cols) {
+static void check_part(struct checker *c, struct row_part part) {
+    if (part.index >= part.count || part.count > CARDS_MAX)
+        c->bad = true;
+}
+
+static void check_act(struct checker *c, uint32_t card, const struct activation *act,
+                      uint32_t cols) {
     const uint64_t n = (uint64_t)c->device->max_rows * act->cols;
     if (act->cols % ATOM || cols > act->cols || act->forms == 0)
         c->bad = true;
     if (act->forms & FORM_Q8) {
-        inside(c, c->card, AREA_SCRATCH, act->q8, n);
-        inside(c, c->card, AREA_SCRATCH, act->scale, n / ATOM * 4);
-        inside(c, c->card, AREA_SCRATCH, act->sum, n / ATOM * 4);
+        inside(c, card, AREA_SCRATCH, act->q8, n);
+        inside(c, card, AREA_SCRATCH, act->scale, n / ATOM * 4);
+        inside(c, card, AREA_SCRATCH, act->sum, n / ATOM * 4);
     }
     if (act->forms & FORM_F32)
-        inside(c, c->card, AREA_SCRATCH, act->f32, n * 4);
+        inside(c, card, AREA_SCRATCH, act->f32, n * 4);
 }
 
-static void check_slots(struct checker *c, struct rows slots, const int8_t slot[TREE_NODES],
+static void check_slots(struct checker *c, struct planes slots, const int8_t slot[TREE_NODES],
                         uint32_t n) {
+    const struct rows rows = {slots.offset, slots.stride};
+    c->bad |= slots.stride % TILE != 0;
     for (int i = 1; i < TREE_NODES; i++)
         if (slot[i] != NO_SLOT)
-            check_rows(c, slots, ((uint64_t)slot[i] + 1) * c->device->max_rows, n);
+            check_rows(c, rows, ((uint64_t)slot[i] + 1) * c->device->max_rows, n);
 }
 
 static void check_kv(struct checker *c, uint32_t card, const struct kv_place *kv, uint32_t slots) {
@@ -65,15 +73,26 @@ static void check_kv(struct checker *c, uint32_t card, const struct kv_place *kv
 static void check_exchange(struct checker *c, const struct op *op) {
     const uint64_t n = c->device->max_rows;
     const uint8_t src = op->exchange.src, dst = op->exchange.dst;
-    if (src >= c->device->n_cards || src == dst ||
-        (dst >= c->device->n_cards && op->exchange.kind != EXCHANGE_LOGITS)) {
+    const bool to_host = op->exchange.kind == EXCHANGE_LOGITS;
+    check_part(c, op->exchange.from);
+    check_part(c, op->exchange.to);
+    if (src >= c->device->n_cards || src == dst || (dst >= c->device->n_cards && !to_host)) {
         c->bad = true;
     } else if (op->exchange.kind == EXCHANGE_KV) {
         check_kv(c, src, &op->exchange.src_kv, op->exchange.src_slot + 1);
         check_kv(c, dst, &op->exchange.dst_kv, op->exchange.dst_slot + 1);
+    } else if (op->exchange.kind == EXCHANGE_ACTIVATION) {
+        const struct activation *from = &op->exchange.act_from, *to = &op->exchange.act_to;
+        check_act(c, src, from, to->cols);
+        check_act(c, dst, to, from->cols);
+        c->bad |= (to->forms & ~from->forms) != 0;
+    } else if (op->exchange.kind == EXCHANGE_PLANE) {
+        inside(c, src, AREA_SCRATCH, op->exchange.src_offset, n * op->exchange.row_bytes);
+        inside(c, dst, AREA_SCRATCH, op->exchange.dst_offset, n * op->exchange.row_bytes);
     } else {
-        inside(c, src, AREA_SCRATCH, op->exchange.src_offset, op->exchange.row_bytes);
-        if (op->exchange.kind != EXCHANGE_LOGITS)
+        inside(c, src, AREA_SCRATCH, op->exchange.src_offset,
+               (to_host ? 0 : (n - 1) * op->exchange.src_stride_bytes) + op->exchange.row_bytes);
+        if (!to_host)
             inside(c, dst, AREA_SCRATCH, op->exchange.dst_offset,
                    (n - 1) * op->exchange.dst_stride_bytes + op->exchange.row_bytes);
     }
@@ -88,15 +107,16 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_rows(&c, op->embed.hidden, n, op->embed.embd.cols);
         break;
     case OP_NORM:
+        check_part(&c, op->norm.part);
         check_rows(&c, op->norm.hidden, n, op->norm.n);
         inside(&c, card, AREA_WEIGHTS, op->norm.weight, (uint64_t)op->norm.n * 4);
-        check_act(&c, &op->norm.act, op->norm.n);
+        check_act(&c, card, &op->norm.act, op->norm.n);
         break;
     case OP_QKV:
         check_matrix(&c, &op->qkv.q);
         check_matrix(&c, &op->qkv.k);
         check_matrix(&c, &op->qkv.v);
-        check_act(&c, &op->qkv.act, op->qkv.q.cols);
+        check_act(&c, card, &op->qkv.act, op->qkv.q.cols);
         check_rows(&c, op->qkv.out, n, op->qkv.q.rows + op->qkv.k.rows + op->qkv.v.rows);
         break;
     case OP_ROPE_STORE:
@@ -106,33 +126,34 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         break;
     case OP_ATTENTION:
         check_rows(&c, op->attention.q, n, op->attention.n_heads * op->attention.head_dim);
-        check_act(&c, &op->attention.act, op->attention.n_heads * op->attention.head_dim);
+        check_act(&c, card, &op->attention.act, op->attention.n_heads * op->attention.head_dim);
         check_kv(&c, card, &op->attention.kv, 1);
         c.bad |= op->attention.head_dim > CPU_HEAD_DIM_MAX ||
                  cpu_unit_heads(op->attention.head_dim) == 0;
         break;
     case OP_LANES:
         check_matrix(&c, &op->lanes.w);
-        check_act(&c, &op->lanes.act, op->lanes.w.cols);
+        check_act(&c, card, &op->lanes.act, op->lanes.w.cols);
         check_slots(&c, op->lanes.slots, op->lanes.slot, op->lanes.w.rows);
         break;
     case OP_COMBINE:
+        check_part(&c, op->combine.part);
         check_rows(&c, op->combine.hidden, n, op->combine.n);
         check_slots(&c, op->combine.slots, op->combine.slot, op->combine.n);
         if (op->combine.norm) {
             inside(&c, card, AREA_WEIGHTS, op->combine.weight, (uint64_t)op->combine.n * 4);
-            check_act(&c, &op->combine.act, op->combine.n);
+            check_act(&c, card, &op->combine.act, op->combine.n);
         }
         break;
     case OP_GATE_UP:
         check_matrix(&c, &op->gate_up.gate);
         check_matrix(&c, &op->gate_up.up);
-        check_act(&c, &op->gate_up.act, op->gate_up.gate.cols);
-        check_act(&c, &op->gate_up.out, op->gate_up.gate.rows);
+        check_act(&c, card, &op->gate_up.act, op->gate_up.gate.cols);
+        check_act(&c, card, &op->gate_up.out, op->gate_up.gate.rows);
         break;
     case OP_LOGITS:
         check_matrix(&c, &op->logits.w);
-        check_act(&c, &op->logits.act, op->logits.w.cols);
+        check_act(&c, card, &op->logits.act, op->logits.w.cols);
         check_rows(&c, op->logits.out, 1, op->logits.w.rows);
         break;
     case OP_EXCHANGE:

@@ -37,6 +37,7 @@ static struct matmul matmul_at(const struct device *d, uint32_t card, const stru
     };
 }
 
+#define COMBINE_ROWS    4 /* rows whose sums are added together */
 #define ATTENTION_ROWS  4 /* rows of a prefill that share a pass over the pages */
 #define ATTENTION_HEADS 4 /* about as many heads do */
 #define UNIT_HEADS_MAX  32
@@ -70,14 +71,19 @@ uint32_t cpu_unit_heads(uint32_t head_dim) {
     return 0;
 }
 
+static uint32_t rows_of(struct row_part part, const struct step_params *p) {
+    return row_part_end(part, p->n_rows) - row_part_begin(part, p->n_rows);
+}
+
 uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
     switch (op->kind) {
     case OP_EMBED:
     case OP_ROPE_STORE:
-    case OP_COMBINE:
         return p->n_rows;
+    case OP_COMBINE:
+        return (rows_of(op->combine.part, p) + COMBINE_ROWS - 1) / COMBINE_ROWS;
     case OP_NORM:
-        return op->norm.outputs ? p->n_outputs : p->n_rows;
+        return op->norm.outputs ? p->n_outputs : rows_of(op->norm.part, p);
     case OP_QKV:
         return tiles_of(op->qkv.q.rows) + tiles_of(op->qkv.k.rows) + tiles_of(op->qkv.v.rows);
     case OP_ATTENTION: {
@@ -91,7 +97,7 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
     case OP_LOGITS:
         return p->n_outputs ? tiles_of(op->logits.w.rows) : 0;
     case OP_EXCHANGE:
-        return op->exchange.kind == EXCHANGE_LOGITS ? p->n_outputs : p->n_rows;
+        return cpu_exchange_items(op, p);
     }
     return 0;
 }
@@ -122,10 +128,11 @@ static void norm_row(const struct device *d, const float *x, const float *weight
 static void run_norm(struct device *d, uint32_t card, const struct op *op,
                      const struct step_params *p, uint32_t item) {
     const struct act_view act = act_at(d, card, &op->norm.act);
-    const uint32_t row = op->norm.outputs ? p->outputs[item] : item;
+    const uint32_t to = op->norm.outputs ? item : row_part_begin(op->norm.part, p->n_rows) + item;
+    const uint32_t row = op->norm.outputs ? p->outputs[item] : to;
     norm_row(d, rows_at(d, card, op->norm.hidden, row),
              (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->norm.weight), op->norm.n,
-             op->norm.eps, &act, item);
+             op->norm.eps, &act, to);
 }
 
 /* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
@@ -157,11 +164,6 @@ static void run_qkv(struct device *d, uint32_t card, const struct op *op,
     }
 }
 
-static char *kv_at(const struct device *d, uint32_t card, const struct kv_place *kv, uint32_t slot,
-                   uint32_t page) {
-    return cpu_at(d, card, AREA_KV, page * kv->page_bytes + kv->offset + slot * kv->slot_bytes);
-}
-
 static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
                            const struct step_params *p, uint32_t row) {
     const struct step_row *r = &p->rows[row];
@@ -173,7 +175,7 @@ static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
         d->kernels->rotate(x + h * dim, cos_sin, op->rope.rope_dims, op->rope.neox);
     const float *k = x + op->rope.n_heads * dim, *v = k + op->rope.n_kv * dim;
     for (uint32_t h = 0; h < op->rope.n_kv; h++) {
-        char *kv = kv_at(d, card, &op->rope.kv, op->rope.kv_slot + h, page);
+        char *kv = cpu_kv_at(d, card, &op->rope.kv, op->rope.kv_slot + h, page);
         d->kernels->store_k(kv, op->rope.kv.type, dim, at, k + h * dim);
         d->kernels->store_v(kv + op->rope.kv.slot_bytes / 2, op->rope.kv.type, dim, at,
                             v + h * dim);
@@ -192,7 +194,7 @@ static void attend(struct device *d, uint32_t card, const struct op *op,
         const struct attention_job job = {
             .head_dim = dim,
             .pages = p->sequences[p->rows[row].sequence].pages,
-            .kv = kv_at(d, card, &op->attention.kv, kv_head - op->attention.kv_begin, 0),
+            .kv = cpu_kv_at(d, card, &op->attention.kv, kv_head - op->attention.kv_begin, 0),
             .page_bytes = op->attention.kv.page_bytes,
             .half_bytes = op->attention.kv.slot_bytes / 2,
             .type = op->attention.kv.type,
@@ -234,35 +236,48 @@ static void run_attention(struct device *d, uint32_t card, const struct op *op,
                           (head_end - head) * dim);
 }
 
+/* Plane 0 of a step's sums, from a tile of columns and a row on. */
+static float *plane_at(const struct device *d, uint32_t card, struct planes planes,
+                       const struct step_params *p, uint32_t tile, uint32_t row) {
+    return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, planes.offset) +
+           ((uint64_t)tile * p->n_rows + row) * TILE;
+}
+
 static void run_lanes(struct device *d, uint32_t card, const struct op *op,
                       const struct step_params *p, uint32_t begin, uint32_t end,
                       struct cpu_work *work) {
     const struct matmul m = matmul_at(d, card, &op->lanes.w, &op->lanes.act);
-    const uint32_t step = panel_rows(m.type, m.cols), stride = op->lanes.slots.stride;
+    const uint32_t step = panel_rows(m.type, m.cols);
     struct panel *panel = &work->panels[0];
     for (uint32_t row = 0; row < p->n_rows; row += step) {
         d->kernels->gather(&m, row, p->n_rows - row < step ? p->n_rows - row : step, panel);
         for (uint32_t tile = begin; tile < end; tile++)
             d->kernels->lanes(&m, tile, panel, op->lanes.col, op->lanes.slot,
-                              rows_at(d, card, op->lanes.slots, row),
-                              (uint64_t)d->max_rows * stride, stride);
+                              plane_at(d, card, op->lanes.slots, p, tile, row),
+                              (uint64_t)d->max_rows * op->lanes.slots.stride);
     }
 }
 
-static void run_combine(struct device *d, uint32_t card, const struct op *op, uint32_t row) {
-    const float *nodes[TREE_NODES] = {NULL};
-    float *hidden = rows_at(d, card, op->combine.hidden, row);
+/* Some rows: as many as make a run of memory in the planes. */
+static void run_combine(struct device *d, uint32_t card, const struct op *op,
+                        const struct step_params *p, uint32_t item) {
+    const uint32_t row = row_part_begin(op->combine.part, p->n_rows) + item * COMBINE_ROWS;
+    const uint32_t last = row_part_end(op->combine.part, p->n_rows);
+    const uint32_t end = row + COMBINE_ROWS < last ? row + COMBINE_ROWS : last;
+    const float *planes[TREE_NODES] = {NULL};
     for (uint32_t i = 1; i < TREE_NODES; i++)
         if (op->combine.slot[i] != NO_SLOT)
-            nodes[i] = rows_at(d, card, op->combine.slots,
-                               (uint64_t)op->combine.slot[i] * d->max_rows + row);
-    d->kernels->combine(hidden, nodes, op->combine.n);
-    if (op->combine.norm) {
-        const struct act_view act = act_at(d, card, &op->combine.act);
-        norm_row(d, hidden,
+            planes[i] = plane_at(d, card, op->combine.slots, p, 0, row) +
+                        (uint64_t)op->combine.slot[i] * d->max_rows * op->combine.slots.stride;
+    d->kernels->combine(rows_at(d, card, op->combine.hidden, row), op->combine.hidden.stride,
+                        end - row, planes, (uint64_t)p->n_rows * TILE, op->combine.n);
+    if (!op->combine.norm)
+        return;
+    const struct act_view act = act_at(d, card, &op->combine.act);
+    for (uint32_t r = row; r < end; r++)
+        norm_row(d, rows_at(d, card, op->combine.hidden, r),
                  (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->combine.weight),
-                 op->combine.n, op->combine.eps, &act, row);
-    }
+                 op->combine.n, op->combine.eps, &act, r);
 }
 
 /* Sixteen rows of gate and up times a panel, multiplied into one half of the atoms of x. */
@@ -313,57 +328,6 @@ static void run_logits(struct device *d, uint32_t card, const struct op *op,
               op->logits.out.stride, work);
 }
 
-/* Copy what this step wrote of one KV head: a column of K, a row of V, and their scales. */
-static void exchange_kv(struct device *d, const struct op *op, const struct step_row *r,
-                        uint32_t page) {
-    const uint32_t dim = op->exchange.head_dim, at = r->position % PAGE_TOKENS;
-    const enum kv_type type = op->exchange.src_kv.type;
-    const uint32_t size = type == KV_F32 ? 4 : type == KV_F16 ? 2 : 1;
-    const char *src = kv_at(d, op->exchange.src, &op->exchange.src_kv, op->exchange.src_slot, page);
-    char *dst = kv_at(d, op->exchange.dst, &op->exchange.dst_kv, op->exchange.dst_slot, page);
-    const uint64_t v = op->exchange.src_kv.slot_bytes / 2;
-    for (uint32_t i = 0; i < dim; i++)
-        memcpy(dst + (i * PAGE_TOKENS + at) * size, src + (i * PAGE_TOKENS + at) * size, size);
-    memcpy(dst + v + at * dim * size, src + v + at * dim * size, dim * size);
-    if (type != KV_Q8_0)
-        return;
-    const uint64_t scales = (uint64_t)dim * PAGE_TOKENS;
-    for (uint32_t k = 0; k < dim / ATOM; k++) {
-        memcpy(dst + scales + 2 * (k * PAGE_TOKENS + at), src + scales + 2 * (k * PAGE_TOKENS + at),
-               2);
-        memcpy(dst + v + scales + 2 * (at * (dim / ATOM) + k),
-               src + v + scales + 2 * (at * (dim / ATOM) + k), 2);
-    }
-}
-
-static void run_exchange(struct device *d, const struct op *op, const struct step_params *p,
-                         uint32_t item) {
-    const struct step_row *r = &p->rows[item];
-    const char *src;
-    switch (op->exchange.kind) {
-    case EXCHANGE_KV:
-        exchange_kv(d, op, r, p->sequences[r->sequence].pages[r->position / PAGE_TOKENS]);
-        return;
-    case EXCHANGE_TOKENS:
-        if (r->token < (int32_t)op->exchange.vocab_begin ||
-            r->token >= (int32_t)op->exchange.vocab_end)
-            return;
-        break;
-    case EXCHANGE_ROWS:
-    case EXCHANGE_LOGITS:
-        break;
-    }
-    src = cpu_at(d, op->exchange.src, AREA_SCRATCH,
-                 op->exchange.src_offset + item * op->exchange.src_stride_bytes);
-    if (op->exchange.kind == EXCHANGE_LOGITS)
-        memcpy(p->logits + (uint64_t)item * p->n_vocab + op->exchange.vocab_begin, src,
-               op->exchange.row_bytes);
-    else
-        memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH,
-                      op->exchange.dst_offset + item * op->exchange.dst_stride_bytes),
-               src, op->exchange.row_bytes);
-}
-
 /* Operations whose items stand alone. */
 static void run_item(struct device *d, uint32_t card, const struct op *op,
                      const struct step_params *p, uint32_t item) {
@@ -381,10 +345,10 @@ static void run_item(struct device *d, uint32_t card, const struct op *op,
         run_attention(d, card, op, p, item);
         break;
     case OP_COMBINE:
-        run_combine(d, card, op, item);
+        run_combine(d, card, op, p, item);
         break;
     case OP_EXCHANGE:
-        run_exchange(d, op, p, item);
+        cpu_exchange_run(d, op, p, item);
         break;
     default:
         break;

@@ -97,8 +97,8 @@ static bool list_node(const float *const node[TREE_NODES], uint32_t i, struct tr
     return left || right;
 }
 
-/* hidden[at ..] += the root, for 16 values. */
-INLINE void add_tree(float *hidden, const struct tree_list *list, uint32_t at) {
+/* hidden += the root, for the 16 values of a row that begin `at` values into each plane. */
+INLINE void add_tree(float *hidden, const struct tree_list *list, uint64_t at) {
     vf stack[4]; /* a tree of eight lanes is no deeper */
     uint32_t top = 0;
     stack[0] = vf_load(list->step[0] + at);
@@ -109,28 +109,27 @@ INLINE void add_tree(float *hidden, const struct tree_list *list, uint32_t at) {
             stack[top - 1] = vf_add(stack[top - 1], stack[top]);
             top--;
         }
-    vf_store(hidden + at, vf_add(vf_load(hidden + at), stack[0]));
+    vf_store(hidden, vf_add(vf_load(hidden), stack[0]));
 }
 
-static void combine_kernel(float *hidden, const float *const node[TREE_NODES], uint32_t n) {
+static void combine_kernel(float *hidden, uint32_t row_stride, uint32_t n_rows,
+                           const float *const node[TREE_NODES], uint64_t tile_stride, uint32_t n) {
     struct tree_list list = {.n = 0};
-    uint32_t at = 0;
     if (!list_node(node, 1, &list))
         return;
-    for (; at + TILE <= n; at += TILE)
-        add_tree(hidden, &list, at);
-    if (at == n)
-        return;
-    /* The last few, padded. */
-    float part[TREE_NODES][TILE] = {{0}}, last[TILE] = {0};
-    for (uint32_t i = 0; i < list.n; i++)
-        if (list.step[i]) {
-            memcpy(part[i], list.step[i] + at, (n - at) * sizeof(float));
-            list.step[i] = part[i];
+    for (uint32_t col = 0; col < n; col += TILE)
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float *to = hidden + (uint64_t)r * row_stride + col, last[TILE] = {0};
+            const uint64_t at = col / TILE * tile_stride + (uint64_t)r * TILE;
+            const uint32_t left = n - col;
+            if (left >= TILE) {
+                add_tree(to, &list, at);
+                continue;
+            }
+            memcpy(last, to, left * sizeof *last);
+            add_tree(last, &list, at);
+            memcpy(to, last, left * sizeof *last);
         }
-    memcpy(last, hidden + at, (n - at) * sizeof(float));
-    add_tree(last, &list, 0);
-    memcpy(hidden + at, last, (n - at) * sizeof(float));
 }
 
 /* gate / (1 + e^-gate) * up */

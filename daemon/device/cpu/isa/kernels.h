@@ -85,11 +85,11 @@ struct kernels {
      * Rows of the tile beyond the matrix are not written. */
     void (*tile)(const struct matmul *m, uint32_t tile, const struct panel *panel, float *out,
                  uint32_t out_stride);
-    /* The same for lanes: slot planes as in struct op.lanes; `planes` is the panel's first row of
-     * slot 0 and column 0. */
+    /* The same for lanes: planes as in struct op.lanes, plane_stride values apart; `planes` is the
+     * panel's first row of the tile in plane 0, and the next row follows TILE values later. */
     void (*lanes)(const struct matmul *m, uint32_t tile, const struct panel *panel,
                   const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES], float *planes,
-                  uint64_t plane_stride, uint32_t row_stride);
+                  uint64_t plane_stride);
     /* The forms of n values of one row, from column `col` on (a multiple of ATOM); the last atom is
      * padded with zeros. */
     void (*store)(const struct act_view *act, uint32_t row, uint32_t col, const float *x,
@@ -97,8 +97,10 @@ struct kernels {
     /* 1 / rms(x), and y = x * inverse * weight. */
     float (*rms_inverse)(const float *x, uint32_t n, float eps);
     void (*scale)(const float *x, const float *weight, float inverse, uint32_t n, float *y);
-    /* hidden += tree over slots. */
-    void (*combine)(float *hidden, const float *const node[TREE_NODES], uint32_t n);
+    /* hidden += tree over planes, for n_rows rows of n values: hidden's are row_stride apart, and
+     * tile t of a plane's begins at node[i] + t * tile_stride. */
+    void (*combine)(float *hidden, uint32_t row_stride, uint32_t n_rows,
+                    const float *const node[TREE_NODES], uint64_t tile_stride, uint32_t n);
     /* gate = silu(gate) * up */
     void (*silu_mul)(float *gate, const float *up, uint32_t n);
     void (*rotate)(float *x, const float *cos_sin, uint32_t dims, bool neox);

@@ -391,11 +391,11 @@ struct lane_tree {
 /* Climb from a leaf: write what a slot asks for, add a waiting left sibling, or wait. */
 static void climb(struct lane_tree *tree, uint32_t lane, bool present, float (*acc)[TILE],
                   uint32_t n, const struct matmul *m, uint32_t tile, const int8_t slot[TREE_NODES],
-                  float *planes, uint64_t plane_stride, uint32_t row_stride) {
+                  float *planes, uint64_t plane_stride) {
     uint32_t node = LANES + lane;
     for (int level = 0;; level++, node /= 2) {
         if (present && slot[node] != NO_SLOT)
-            put_rows(m, tile, n, acc, planes + (uint64_t)slot[node] * plane_stride, row_stride);
+            put_rows(m, tile, n, acc, planes + (uint64_t)slot[node] * plane_stride, TILE);
         if (node == 1)
             return;
         if (node % 2 == 0) {
@@ -415,7 +415,7 @@ static void climb(struct lane_tree *tree, uint32_t lane, bool present, float (*a
 
 static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
                          const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
-                         float *planes, uint64_t plane_stride, uint32_t row_stride) {
+                         float *planes, uint64_t plane_stride) {
     const struct tile_source s = open_tile(m, tile, panel);
     const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(sum_kind_of(m->type));
     float acc[GROUP_MAX][TILE];
@@ -429,8 +429,8 @@ static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct pan
             if (present)
                 s.walk[group_index(w)](s.w + (uint64_t)begin * s.w_step,
                                        x + (uint64_t)begin * w * bytes, end - begin, acc);
-            climb(&tree, lane, present, acc, w, m, tile, slot,
-                  planes + (uint64_t)i * row_stride + tile * TILE, plane_stride, row_stride);
+            climb(&tree, lane, present, acc, w, m, tile, slot, planes + (uint64_t)i * TILE,
+                  plane_stride);
         }
     }
 }

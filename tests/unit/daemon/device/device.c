@@ -36,6 +36,7 @@ static struct op one_norm(void) {
         .norm = {.hidden = {.offset = 0, .stride = COLS},
                  .n = COLS,
                  .eps = 1e-5f,
+                 .part = {0, 1},
                  .act = {.forms = FORM_F32, .cols = COLS, .f32 = 4096}},
     };
 }
@@ -91,6 +92,8 @@ static void an_exchange_may_cross(void) {
                     .exchange = {.kind = EXCHANGE_ROWS,
                                  .src = 1,
                                  .dst = 0,
+                                 .from = {0, 1},
+                                 .to = {0, 1},
                                  .dst_offset = 64,
                                  .row_bytes = 64,
                                  .src_stride_bytes = 64,

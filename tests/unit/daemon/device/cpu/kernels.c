@@ -299,7 +299,7 @@ static void run_card(const struct kernels *k, struct sample *s, const uint32_t e
     m.act = act;
     k->gather(&m, 0, INPUTS, &s->panel);
     for (uint32_t t = 0; t * TILE < ROWS; t++)
-        k->lanes(&m, t, &s->panel, col, slot, planes, PLANE, 48);
+        k->lanes(&m, t, &s->panel, col, slot, planes + t * INPUTS * TILE, PLANE);
     for (uint32_t node = 1; node < TREE_NODES; node++)
         if (slot[node] != NO_SLOT)
             seen[node] = slot[node];
@@ -324,21 +324,18 @@ static void sum_cut(const struct kernels *k, struct sample *s, const uint32_t ed
             run_card(k, s, edges, begin, l, seen, planes);
             begin = l;
         }
-    for (uint32_t r = 0; r < INPUTS; r++) {
-        for (uint32_t node = 0; node < TREE_NODES; node++) {
-            /* A node whose lanes are all empty is absent, as the engine's compiler has it. */
-            uint32_t first = node ? node : 1, last = first;
-            while (first < LANES) {
-                first = 2 * first;
-                last = 2 * last + 1;
-            }
-            const bool holds = edges[first - LANES] < edges[last - LANES + 1];
-            nodes[node] = node && seen[node] != NO_SLOT && holds
-                              ? planes + (uint32_t)seen[node] * PLANE + r * 48
-                              : NULL;
+    for (uint32_t node = 0; node < TREE_NODES; node++) {
+        /* A node whose lanes are all empty is absent, as the engine's compiler has it. */
+        uint32_t first = node ? node : 1, last = first;
+        while (first < LANES) {
+            first = 2 * first;
+            last = 2 * last + 1;
         }
-        k->combine(hidden + r * 48, nodes, ROWS);
+        const bool holds = edges[first - LANES] < edges[last - LANES + 1];
+        nodes[node] =
+            node && seen[node] != NO_SLOT && holds ? planes + (uint32_t)seen[node] * PLANE : NULL;
     }
+    k->combine(hidden, 48, INPUTS, nodes, INPUTS * TILE, ROWS);
 }
 
 static void lanes_cut_anywhere_give_the_same_bits(void) {

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exchange.c - the one operation that carries bytes from one card to another. */
+#include <string.h>
+
+#include "daemon/device/cpu/cpu.h"
+
+/* The rows that an exchange copies, before it asks for tokens or outputs. */
+struct row_range {
+    uint32_t begin, end;
+};
+
+static struct row_range rows_between(const struct op *op, const struct step_params *p) {
+    const struct row_part from = op->exchange.from, to = op->exchange.to;
+    const uint32_t a = row_part_begin(from, p->n_rows), b = row_part_begin(to, p->n_rows);
+    const uint32_t c = row_part_end(from, p->n_rows), d = row_part_end(to, p->n_rows);
+    const struct row_range range = {a > b ? a : b, c < d ? c : d};
+    return range.begin < range.end ? range : (struct row_range){0, 0};
+}
+
+uint32_t cpu_exchange_items(const struct op *op, const struct step_params *p) {
+    const struct row_range range = rows_between(op, p);
+    switch (op->exchange.kind) {
+    case EXCHANGE_LOGITS:
+    case EXCHANGE_OUTPUTS:
+        return p->n_outputs;
+    case EXCHANGE_KV:
+        return p->n_rows;
+    case EXCHANGE_PLANE:
+        return range.begin < range.end;
+    default:
+        return range.end - range.begin;
+    }
+}
+
+static void copy_row(const struct device *d, const struct op *op, uint32_t row) {
+    memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH,
+                  op->exchange.dst_offset + row * op->exchange.dst_stride_bytes),
+           cpu_at(d, op->exchange.src, AREA_SCRATCH,
+                  op->exchange.src_offset + row * op->exchange.src_stride_bytes),
+           op->exchange.row_bytes);
+}
+
+/* All of it at once: the rows stand together in each of the plane's columns. */
+static void copy_plane(const struct device *d, const struct op *op, const struct step_params *p,
+                       struct row_range range) {
+    const uint64_t row = TILE * sizeof(float), column = row * p->n_rows;
+    const uint64_t first = row * range.begin;
+    char *dst = cpu_at(d, op->exchange.dst, AREA_SCRATCH, op->exchange.dst_offset + first);
+    const char *src = cpu_at(d, op->exchange.src, AREA_SCRATCH, op->exchange.src_offset + first);
+    for (uint64_t i = 0; i < op->exchange.row_bytes / row; i++)
+        memcpy(dst + i * column, src + i * column, row * (range.end - range.begin));
+}
+
+static void copy_logits(const struct device *d, const struct op *op, const struct step_params *p,
+                        uint32_t item) {
+    memcpy(p->logits + (uint64_t)item * p->n_vocab + op->exchange.vocab_begin,
+           cpu_at(d, op->exchange.src, AREA_SCRATCH,
+                  op->exchange.src_offset + item * op->exchange.src_stride_bytes),
+           op->exchange.row_bytes);
+}
+
+/* `n` bytes of a row of a form, of either card. */
+static void copy_form(const struct device *d, const struct op *op, uint64_t from, uint64_t to,
+                      uint32_t row, uint64_t n) {
+    memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH, to + row * n),
+           cpu_at(d, op->exchange.src, AREA_SCRATCH, from + row * n), n);
+}
+
+static void copy_activation(const struct device *d, const struct op *op, uint32_t row) {
+    const struct activation *from = &op->exchange.act_from, *to = &op->exchange.act_to;
+    if (to->forms & FORM_Q8) {
+        copy_form(d, op, from->q8, to->q8, row, to->cols);
+        copy_form(d, op, from->scale, to->scale, row, to->cols / ATOM * 4);
+        copy_form(d, op, from->sum, to->sum, row, to->cols / ATOM * 4);
+    }
+    if (to->forms & FORM_F32)
+        copy_form(d, op, from->f32, to->f32, row, (uint64_t)to->cols * 4);
+}
+
+/* ---- K and V -------------------------------------------------------------------------------- */
+
+/* Positions [at, at + n) of one KV head in one page, as struct kernels' store_k and store_v leave
+ * them. */
+struct kv_run {
+    const char *src;
+    char *dst;
+    uint32_t dim, at, n;
+};
+
+/* A row of positions of `size` bytes each, in both. */
+static void copy_positions(const struct kv_run *run, uint64_t row, uint32_t size) {
+    const uint64_t at = row + (uint64_t)run->at * size;
+    memcpy(run->dst + at, run->src + at, (uint64_t)run->n * size);
+}
+
+static void copy_k(const struct kv_run *run, enum kv_type type, uint32_t size) {
+    for (uint32_t i = 0; i < run->dim; i++)
+        copy_positions(run, (uint64_t)i * PAGE_TOKENS * size, size);
+    const uint64_t scales = (uint64_t)run->dim * PAGE_TOKENS;
+    for (uint32_t k = 0; type == KV_Q8_0 && k < run->dim / ATOM; k++)
+        copy_positions(run, scales + (uint64_t)k * PAGE_TOKENS * 2, 2);
+}
+
+static void copy_v(const struct kv_run *run, enum kv_type type, uint32_t size) {
+    copy_positions(run, 0, run->dim * size);
+    if (type == KV_Q8_0)
+        copy_positions(run, (uint64_t)run->dim * PAGE_TOKENS, run->dim / ATOM * 2);
+}
+
+/* Whether two rows of the step stand in one page, one position after the other. */
+static bool follows(const struct step_row *before, const struct step_row *row) {
+    return before->sequence == row->sequence && before->position + 1 == row->position &&
+           row->position % PAGE_TOKENS != 0;
+}
+
+/* What this step wrote of one KV head.  K lies position by position in as many places as the head
+ * has dimensions, so rows that share a page are copied together, by the item of the first. */
+static void copy_kv(const struct device *d, const struct op *op, const struct step_params *p,
+                    uint32_t item) {
+    const struct step_row *row = &p->rows[item];
+    const enum kv_type type = op->exchange.src_kv.type;
+    const uint32_t size = type == KV_F32 ? 4 : type == KV_F16 ? 2 : 1;
+    const uint32_t page = p->sequences[row->sequence].pages[row->position / PAGE_TOKENS];
+    const uint64_t half = op->exchange.src_kv.slot_bytes / 2;
+    struct kv_run run = {
+        .src = cpu_kv_at(d, op->exchange.src, &op->exchange.src_kv, op->exchange.src_slot, page),
+        .dst = cpu_kv_at(d, op->exchange.dst, &op->exchange.dst_kv, op->exchange.dst_slot, page),
+        .dim = op->exchange.head_dim,
+        .at = row->position % PAGE_TOKENS,
+        .n = 1,
+    };
+    if (item && follows(row - 1, row))
+        return;
+    while (item + run.n < p->n_rows && follows(&row[run.n - 1], &row[run.n]))
+        run.n++;
+    copy_k(&run, type, size);
+    run.src += half;
+    run.dst += half;
+    copy_v(&run, type, size);
+}
+
+void cpu_exchange_run(struct device *d, const struct op *op, const struct step_params *p,
+                      uint32_t item) {
+    const struct row_range range = rows_between(op, p);
+    uint32_t row = range.begin + item;
+    switch (op->exchange.kind) {
+    case EXCHANGE_KV:
+        copy_kv(d, op, p, item);
+        break;
+    case EXCHANGE_LOGITS:
+        copy_logits(d, op, p, item);
+        break;
+    case EXCHANGE_ACTIVATION:
+        copy_activation(d, op, row);
+        break;
+    case EXCHANGE_ROWS:
+        copy_row(d, op, row);
+        break;
+    case EXCHANGE_PLANE:
+        copy_plane(d, op, p, range);
+        break;
+    case EXCHANGE_OUTPUTS:
+        row = p->outputs[item];
+        if (row >= range.begin && row < range.end)
+            copy_row(d, op, row);
+        break;
+    case EXCHANGE_TOKENS:
+        if (p->rows[row].token >= (int32_t)op->exchange.vocab_begin &&
+            p->rows[row].token < (int32_t)op->exchange.vocab_end)
+            copy_row(d, op, row);
+        break;
+    }
+}
