@@ -86,6 +86,12 @@ struct device_ops {
     int (*poke)(struct device *device, uint32_t card, uint64_t offset, const void *in,
                 uint64_t bytes);
 
+    /* Copy a stretch of an area into one of another device of this backend in the same process: how
+     * a device that follows another takes over what that one holds.  The source is only read, and
+     * may be computed on meanwhile.  -ENODEV: one of the cards is lost. */
+    int (*copy)(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
+                struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes);
+
     /* Take the programs of all cards (programs[card]; absent cards: n_ops 0); borrowed until the
      * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
     int (*load)(struct device *device, const struct program *programs, struct err *err);

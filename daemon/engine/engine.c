@@ -171,6 +171,52 @@ int engine_send_credit(struct engine *e) {
     return e->output.send(e->output.user, MSG_CREDIT, &c);
 }
 
+/* ---- another model under the same sequences -------------------------------------------------- */
+
+/* Mark what is there once, though many may use it. */
+static void note_page(const struct engine *e, uint32_t page, bool full, struct engine_page *all) {
+    all[page] = (struct engine_page){page, pages_serial(e->pages, page), all[page].full || full};
+}
+
+uint32_t engine_pages(const struct engine *e, struct engine_page *out) {
+    const uint32_t n = e->options.n_pages;
+    uint32_t found = 0;
+    memset(out, 0, n * sizeof *out);
+    for (uint32_t i = 0; i < n; i++)
+        if (pages_shared(e->pages, i))
+            note_page(e, i, true, out);
+    for (uint32_t i = 0; i < e->n_sequences; i++) {
+        const struct sequence *s = e->sequences[i];
+        for (uint32_t k = 0; k < s->n_pages && k * PAGE_TOKENS < s->n_computed; k++)
+            note_page(e, s->pages[k], (k + 1) * PAGE_TOKENS <= s->n_computed, out);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (out[i].serial)
+            out[found++] = out[i];
+    return found;
+}
+
+void engine_continue(struct engine *e) {
+    e->lost = false;
+}
+
+int engine_start_over(struct engine *e) {
+    struct pages *empty;
+    int rc = pages_create(&empty, e->options.n_pages);
+    if (rc)
+        return rc;
+    while (e->n_sequences && !rc) {
+        struct sequence *s = e->sequences[e->n_sequences - 1];
+        const struct msg_preempted msg = {e->options.generation, s->admit.sequence};
+        forget(e, s);
+        rc = e->output.send(e->output.user, MSG_PREEMPTED, &msg);
+    }
+    pages_destroy(e->pages);
+    e->pages = empty;
+    e->lost = false;
+    return rc;
+}
+
 /* ---- building a step ------------------------------------------------------------------------ */
 
 /* Make room by giving a sequence back to the front, which replays it later: the youngest that has

@@ -49,6 +49,20 @@ int engine_cancel(struct engine *engine, uint64_t sequence);
 /* Run one step.  1: something ran; 0: nothing to do; -ENODEV: a card is lost (LOST was sent, every
  * further call returns this); another negative errno: the front is gone or memory ran out. */
 int engine_step(struct engine *engine);
+/* A KV page that holds something: shared, or used by a sequence. */
+struct engine_page {
+    uint32_t page;
+    uint64_t serial; /* of its content (pages.h) */
+    bool full;       /* the content will not change any more */
+};
+
+/* All of them, into out[n_pages]; returns how many. */
+uint32_t engine_pages(const struct engine *engine, struct engine_page *out);
+/* The model that the next steps run is another, whose pages hold what the old one's held. */
+void engine_continue(struct engine *engine);
+/* The same, but its pages are empty: every sequence is given back to the front (PREEMPTED).
+ * -ENOMEM, or the front is gone. */
+int engine_start_over(struct engine *engine);
 /* Send CREDIT when it changed since the last time, or to say that steps are done. */
 int engine_send_credit(struct engine *engine);
 

@@ -137,6 +137,14 @@ static uint64_t serial_of(const struct pages *p, uint32_t page) {
     return page == NO_PAGE ? 0 : p->all[page].serial;
 }
 
+uint64_t pages_serial(const struct pages *p, uint32_t page) {
+    return p->all[page].serial;
+}
+
+bool pages_shared(const struct pages *p, uint32_t page) {
+    return p->all[page].shared;
+}
+
 static uint32_t look_up(const struct pages *p, uint32_t uid, uint64_t parent_serial,
                         const int32_t *tokens) {
     const uint64_t h = hash_of(uid, parent_serial, tokens);

@@ -215,16 +215,21 @@ static void compile_embed(struct compiler *c, const struct model_op *op) {
     c->normed = false;
 }
 
-static struct kv_place kv_place_of(const struct compiler *c, uint32_t card, int32_t layer) {
-    const struct plan_card *pc = &c->plan->cards[card];
-    const uint64_t slot = plan_kv_slot_bytes(c->plan->kv_type, c->model->params.head_dim);
+struct kv_place program_kv_place(const struct model *model, const struct plan *plan, uint32_t card,
+                                 uint32_t layer) {
+    const struct plan_card *pc = &plan->cards[card];
+    const uint64_t slot = plan_kv_slot_bytes(plan->kv_type, model->params.head_dim);
     const uint64_t of_layer = (pc->kv_end - pc->kv_begin) * slot;
     return (struct kv_place){
         .page_bytes = (pc->layer_end - pc->layer_begin) * of_layer,
         .offset = ((uint64_t)layer - pc->layer_begin) * of_layer,
         .slot_bytes = slot,
-        .type = c->plan->kv_type,
+        .type = plan->kv_type,
     };
+}
+
+static struct kv_place kv_place_of(const struct compiler *c, uint32_t card, int32_t layer) {
+    return program_kv_place(c->model, c->plan, card, (uint32_t)layer);
 }
 
 static void emit_qkv(struct compiler *c, uint32_t card, const struct model_op *op) {

@@ -15,6 +15,9 @@ struct err;
  * not hold what an operation of the model needs (err names the tensor and the card). */
 int programs_compile(struct program programs[CARDS_MAX], const struct model *model,
                      const struct plan *plan, struct err *err);
+/* Where a card of the plan keeps the K and V of a layer that it holds. */
+struct kv_place program_kv_place(const struct model *model, const struct plan *plan, uint32_t card,
+                                 uint32_t layer);
 void programs_finish(struct program programs[CARDS_MAX]);
 
 #endif

@@ -16,7 +16,7 @@ struct runner {
     struct runner_options options;
     struct device *device;
     struct program programs[CARDS_MAX];
-    bool reused[CARDS_MAX];
+    struct weights_origin origin[CARDS_MAX];
     float *freqs;      /* [rope_dims / 2], NULL: the model has none */
     float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
     bool *rope_known;  /* [context] */
@@ -137,7 +137,7 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = reserve_areas(r, err);
     if (rc)
         goto fail;
-    rc = weights_load(r->device, &r->options, r->reused, err);
+    rc = weights_load(r->device, &r->options, r->origin, err);
     if (rc)
         goto fail;
     rc = programs_compile(r->programs, options->model, options->plan, err);
@@ -146,6 +146,9 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = options->backend->load(r->device, r->programs, err);
     if (rc)
         goto fail;
+    r->options.before = NULL; /* all three are of the loading */
+    r->options.cancelled = NULL;
+    r->options.progress = NULL;
     *runner = r;
     return 0;
 
@@ -173,7 +176,16 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
     *out = (struct runner_card){.weights_bytes = p.used_bytes[AREA_WEIGHTS],
                                 .kv_bytes = p.used_bytes[AREA_KV],
                                 .scratch_bytes = p.used_bytes[AREA_SCRATCH],
-                                .reused = r->reused[card]};
+                                .copied_bytes = r->origin[card].copied_bytes,
+                                .reused = r->origin[card].reused};
+}
+
+const struct runner_options *runner_options(const struct runner *r) {
+    return &r->options;
+}
+
+struct device *runner_device(const struct runner *r) {
+    return r->device;
 }
 
 /* cos and sin of every row's position; each position is computed once. */

@@ -6,6 +6,8 @@
 #ifndef OCTARC_ENGINE_RUNNER_H
 #define OCTARC_ENGINE_RUNNER_H
 
+#include <stdatomic.h>
+
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
@@ -23,6 +25,12 @@ struct runner_options {
     int head_fd; /* borrowed: its header and small tensors, as they were then; may be model_fd */
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
     int weight_fds[CARDS_MAX]; /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
+    /* The runner that this one follows, serving meanwhile; or NULL.  Ranges that a card of it holds
+     * whole are copied from there, after proof, and not read from the file.  Borrowed until
+     * runner_open() returns; none of its cards may be lost meanwhile. */
+    const struct runner *before;
+    bool behind; /* load with what the computing leaves: one thread, of low priority */
+    const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *user;
@@ -30,6 +38,7 @@ struct runner_options {
 
 struct runner_card {
     uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
+    uint64_t copied_bytes;                           /* of its weights: from the runner before */
     bool reused; /* its weight memory was found whole and was not read from the file */
 };
 
@@ -44,6 +53,9 @@ void runner_card(const struct runner *runner, uint32_t card, struct runner_card 
 
 /* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
 int runner_step(struct runner *runner, struct step_params *params, uint32_t *card);
+/* What it is made of, for the runner that follows it. */
+const struct runner_options *runner_options(const struct runner *runner);
+struct device *runner_device(const struct runner *runner);
 int runner_lose(struct runner *runner, uint32_t card);
 /* As device_ops.measure. */
 int runner_measure(struct runner *runner, struct device_limits *limits);

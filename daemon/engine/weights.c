@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "octarc/error.h"
@@ -18,6 +20,7 @@
 #define LOAD_THREADS_MAX 16u
 #define SUMS_MAGIC       UINT64_C(0x736d75735f746f63)
 #define SUM_ROWS         16u /* of a tensor that share a checksum */
+#define BEHIND_NICE      10
 
 struct weights_header {
     uint64_t magic;
@@ -33,10 +36,17 @@ struct sums_header {
     uint64_t magic, n, digest;
 };
 
-/* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested. */
+/* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested or copied. */
 struct slice {
     uint32_t range;
     uint32_t row_begin, rows;
+};
+
+/* Where a range lies in the runner before, and what it must be like. */
+struct source {
+    bool known, copied;
+    uint32_t card;
+    uint64_t offset, digest;
 };
 
 struct loader {
@@ -44,8 +54,10 @@ struct loader {
     const struct runner_options *options;
     struct slice *slices;
     size_t n_slices;
-    size_t buffer_bytes; /* of the largest slice */
-    uint64_t *digests;   /* of every range of the plan; digest passes only */
+    size_t buffer_bytes;    /* of the largest slice */
+    uint64_t *digests;      /* of every range of the plan; digest passes only */
+    struct source *sources; /* [n_ranges]: of ranges that may be copied; NULL: none may */
+    bool copying;           /* this pass copies; what fails it is left for the one that reads */
     /* Of the file's bytes, SUM_ROWS rows of a tensor each, one tensor after the other; 0: those
      * rows have not been read yet. */
     _Atomic uint64_t *sums;
@@ -150,27 +162,67 @@ static void digest_range(struct loader *l, const struct slice *s) {
         fail(l, r, rc, strerror(-rc));
 }
 
-static void *work(void *arg) {
-    struct loader *l = arg;
-    char *bytes = l->digests ? NULL : malloc(l->buffer_bytes);
-    size_t i;
-    if (!l->digests && !bytes) {
-        atomic_store(&l->rc, -ENOMEM);
-        return NULL;
+static bool cancelled(struct loader *l) {
+    const _Atomic bool *flag = l->options->cancelled;
+    return flag && atomic_load(flag);
+}
+
+/* A piece at a time, so that it can be cancelled; and proven where it arrived. */
+static void copy_range(struct loader *l, const struct slice *s) {
+    const struct plan_range *r = &l->options->plan->ranges[s->range];
+    const struct device_ops *ops = l->options->backend;
+    struct source *from = &l->sources[s->range];
+    struct device *before = runner_device(l->options->before);
+    uint64_t digest = 0;
+    int rc = 0;
+    for (uint64_t at = 0; at < r->bytes && !rc; at += SLICE_BYTES) {
+        const uint64_t n = r->bytes - at < SLICE_BYTES ? r->bytes - at : SLICE_BYTES;
+        rc = cancelled(l) ? -ECANCELED
+                          : ops->copy(before, from->card, AREA_WEIGHTS, from->offset + at,
+                                      l->device, r->card, r->offset + at, n);
+        atomic_fetch_add(&l->done, rc ? 0 : n);
     }
+    if (!rc)
+        rc = ops->digest(l->device, r->card, r->offset, r->bytes, &digest);
+    from->copied = !rc && digest == from->digest;
+}
+
+/* Beside a runner that serves, loading takes what that leaves of the cores. */
+static void step_behind(void) {
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BEHIND_NICE);
+}
+
+static void work_slices(struct loader *l, char *bytes) {
+    size_t i;
     while (!atomic_load(&l->rc) && (i = atomic_fetch_add(&l->next, 1)) < l->n_slices) {
-        if (l->digests)
+        if (cancelled(l))
+            atomic_store(&l->rc, -ECANCELED);
+        else if (l->digests)
             digest_range(l, &l->slices[i]);
+        else if (l->copying)
+            copy_range(l, &l->slices[i]);
         else
             pack_slice(l, &l->slices[i], bytes);
     }
+}
+
+static void *work(void *arg) {
+    struct loader *l = arg;
+    const bool reads = !l->digests && !l->copying;
+    char *bytes = reads ? malloc(l->buffer_bytes) : NULL;
+    if (l->options->behind)
+        step_behind();
+    if (reads && !bytes)
+        atomic_store(&l->rc, -ENOMEM);
+    else
+        work_slices(l, bytes);
     free(bytes);
     return NULL;
 }
 
 /* Run the slices on a few threads while this one reports the progress. */
 static int run(struct loader *l) {
-    const uint32_t asked = l->options->device.n_threads;
+    const uint32_t asked = l->options->behind ? 1 : l->options->device.n_threads;
     long n = asked ? (long)asked : sysconf(_SC_NPROCESSORS_ONLN);
     pthread_t threads[LOAD_THREADS_MAX];
     long started = 0;
@@ -189,8 +241,8 @@ static int run(struct loader *l) {
     return atomic_load(&l->rc);
 }
 
-/* The slices of every range of a card, or (digest) one for each range. */
-static int add_slices(struct loader *l, uint32_t card, bool digest) {
+/* The slices of every range of a card that is not copied, or (whole) one for each range. */
+static int add_slices(struct loader *l, uint32_t card, bool whole) {
     const struct plan *plan = l->options->plan;
     for (uint32_t i = 0; i < plan->n_ranges; i++) {
         const struct plan_range *r = &plan->ranges[i];
@@ -198,8 +250,8 @@ static int add_slices(struct loader *l, uint32_t card, bool digest) {
         const struct tensor_type_info *type = tensor_type_info(t->type);
         const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
         const uint64_t rows = r->row_end - r->row_begin;
-        uint64_t step = digest ? rows : SLICE_BYTES / row_bytes / 16 * 16;
-        if (r->card != card)
+        uint64_t step = whole ? rows : SLICE_BYTES / row_bytes / 16 * 16;
+        if (r->card != card || (l->sources && l->sources[i].copied))
             continue;
         step = step < 16 ? 16 : step;
         struct slice *more =
@@ -362,53 +414,144 @@ static int check_file(const struct loader *l) {
                    l->options->file_name);
 }
 
-/* Read and repack the cards that were not found whole.  Their checksums are kept before the first
- * card is sealed: sealed memory never mixes two states of the file. */
-static int fill_cards(struct loader *l, const bool reused[CARDS_MAX]) {
+/* --- the runner before --- */
+
+/* The digests in the header of a card of the runner before; NULL: it holds nothing that can be
+ * proven.  n: how many there must be. */
+static uint64_t *read_digests(const struct loader *l, uint32_t card, uint64_t n) {
+    const struct device_ops *ops = l->options->backend;
+    struct device *before = runner_device(l->options->before);
+    struct weights_header h;
+    uint64_t *digests = malloc((n + 1) * sizeof *digests);
+    if (digests && ops->peek(before, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
+        h.n_ranges == n && ops->peek(before, card, sizeof h, digests, n * sizeof *digests) == 0 &&
+        device_digest(digests, n * sizeof *digests) == h.digests_digest)
+        return digests;
+    free(digests);
+    return NULL;
+}
+
+static bool same_values(const struct plan_range *a, const struct plan_range *b) {
+    return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
+           a->col_begin == b->col_begin && a->col_end == b->col_end && a->bytes == b->bytes;
+}
+
+/* Offer a range of the runner before to all ranges that want the same. */
+static void offer(struct loader *l, const struct plan_range *from, uint64_t digest) {
+    const struct plan *plan = l->options->plan;
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        if (!l->sources[i].known && same_values(&plan->ranges[i], from))
+            l->sources[i] = (struct source){
+                .known = true, .card = from->card, .offset = from->offset, .digest = digest};
+}
+
+static int find_sources(struct loader *l) {
+    const struct plan *old = runner_options(l->options->before)->plan;
+    l->sources = calloc(l->options->plan->n_ranges + 1, sizeof *l->sources);
+    if (!l->sources)
+        return -ENOMEM;
+    for (size_t begin = 0, end; begin < old->n_ranges; begin = end) {
+        const uint32_t card = old->ranges[begin].card;
+        for (end = begin; end < old->n_ranges && old->ranges[end].card == card;)
+            end++;
+        uint64_t *digests = read_digests(l, card, end - begin);
+        for (size_t i = begin; digests && i < end; i++)
+            offer(l, &old->ranges[i], digests[i - begin]);
+        free(digests);
+    }
+    return 0;
+}
+
+/* Copy what the cards of the runner before hold; what arrives harmed is read instead. */
+static int copy_ranges(struct loader *l, struct weights_origin origin[CARDS_MAX]) {
+    const struct plan *plan = l->options->plan;
+    int rc = find_sources(l);
+    if (rc)
+        return rc;
+    l->slices = malloc((plan->n_ranges + 1) * sizeof *l->slices);
+    if (!l->slices)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < plan->n_ranges; i++)
+        if (l->sources[i].known && !origin[plan->ranges[i].card].reused) {
+            l->slices[l->n_slices++] = (struct slice){.range = i};
+            l->total += plan->ranges[i].bytes;
+        }
+    l->copying = true;
+    rc = run(l);
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        if (l->sources[i].copied)
+            origin[plan->ranges[i].card].copied_bytes += plan->ranges[i].bytes;
+    free(l->slices);
+    l->slices = NULL;
+    l->n_slices = 0;
+    l->copying = false;
+    atomic_store(&l->next, 0);
+    return rc;
+}
+
+/* From here until seal_card() the memory is neither the old content nor the new. */
+static int unseal_cards(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
     static const struct weights_header blank;
     const struct plan *plan = l->options->plan;
+    int rc = 0;
+    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
+        if (plan->cards[c].weights_bytes && !origin[c].reused)
+            rc = l->options->backend->poke(l->device, c, 0, &blank, sizeof blank);
+    return rc;
+}
+
+/* Read and repack what was neither found nor copied. */
+static int read_ranges(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
+    const struct plan *plan = l->options->plan;
     int rc = read_sums(l);
-    if (!rc)
-        rc = check_file(l);
-    for (uint32_t c = 0; c < plan->n_cards && !rc; c++) {
-        if (plan->cards[c].weights_bytes == 0 || reused[c])
-            continue;
-        /* From here until seal_card() the memory is neither the old content nor the new. */
-        rc = l->options->backend->poke(l->device, c, 0, &blank, sizeof blank);
-        if (!rc)
+    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
+        if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = add_slices(l, c, false);
-    }
+    if (rc || l->n_slices == 0)
+        return rc;
+    rc = check_file(l);
     if (!rc)
         rc = run(l);
+    return rc ? rc : check_file(l);
+}
+
+/* Fill the cards that were not found whole.  The checksums of what was read are kept before the
+ * first card is sealed: sealed memory never mixes two states of the file. */
+static int fill_cards(struct loader *l, struct weights_origin origin[CARDS_MAX]) {
+    const struct plan *plan = l->options->plan;
+    int rc = unseal_cards(l, origin);
+    if (!rc && l->options->before)
+        rc = copy_ranges(l, origin);
     if (!rc)
-        rc = check_file(l);
-    if (!rc && !l->sums_known)
+        rc = read_ranges(l, origin);
+    if (!rc && !l->sums_known && l->n_slices)
         rc = write_sums(l);
     for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
-        if (plan->cards[c].weights_bytes && !reused[c])
+        if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = seal_card(l, c);
     free((void *)l->sums);
     free(l->first_sum);
     free(l->slices);
+    free(l->sources);
     return rc;
 }
 
 int weights_load(struct device *device, const struct runner_options *options,
-                 bool reused[CARDS_MAX], struct err *err) {
+                 struct weights_origin origin[CARDS_MAX], struct err *err) {
     struct loader l = {.device = device, .options = options, .err = err};
     bool whole = true;
     int rc = 0;
 
     pthread_mutex_init(&l.err_lock, NULL);
     for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++) {
-        reused[c] = false;
+        origin[c] = (struct weights_origin){0};
         if (options->plan->cards[c].weights_bytes) {
-            rc = find_whole(&l, c, &reused[c]);
-            whole &= reused[c];
+            rc = find_whole(&l, c, &origin[c].reused);
+            whole &= origin[c].reused;
         }
     }
     if (!rc && !whole)
-        rc = fill_cards(&l, reused);
+        rc = fill_cards(&l, origin);
     if (!rc && options->progress)
         options->progress(options->user, l.total, l.total);
     if (rc == -ENOMEM)

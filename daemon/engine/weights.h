@@ -5,6 +5,9 @@
  * which ranges it holds and a digest of each.  The header is written last: memory whose header is
  * missing, of another file or plan, or whose digests do not match is filled again.
  *
+ * A range that a card of the runner before holds just as it is wanted is copied from there when its
+ * digest is still the one in that card's header; else it is read like any other.
+ *
  * The first load leaves a checksum of every few rows of the file; a later one must find the same
  * bytes, or it fails.  What is whole in memory is used without a look at the file. */
 #ifndef OCTARC_ENGINE_WEIGHTS_H
@@ -12,10 +15,16 @@
 
 #include "daemon/engine/runner.h"
 
-/* Fill AREA_WEIGHTS of every online card.  reused[card] says whether it was found whole.
+/* Where a card's weights came from; what is neither was read from the file. */
+struct weights_origin {
+    bool reused;           /* its memory was found whole */
+    uint64_t copied_bytes; /* from the cards of the runner before */
+};
+
+/* Fill AREA_WEIGHTS of every online card.
  * -ESTALE: the file is not what it was (err names it and the tensor); -EIO: a tensor cannot be read
- * (err names it); -ENOMEM, -E2BIG. */
+ * (err names it); -ECANCELED, -ENOMEM, -E2BIG. */
 int weights_load(struct device *device, const struct runner_options *options,
-                 bool reused[CARDS_MAX], struct err *err);
+                 struct weights_origin origin[CARDS_MAX], struct err *err);
 
 #endif

@@ -107,17 +107,22 @@ static int cpu_properties(struct device *d, uint32_t card, struct device_propert
     return 0;
 }
 
-/* The stretch of a card's weights, or an error. */
-static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes, char **at) {
+/* A stretch of one of a card's areas, or an error. */
+static int area_at(struct device *d, uint32_t card, enum area area, uint64_t offset, uint64_t bytes,
+                   char **at) {
     if (card >= d->n_cards || !d->cards[card].present)
         return -EINVAL;
-    const struct cpu_area *a = &d->cards[card].areas[AREA_WEIGHTS];
+    const struct cpu_area *a = &d->cards[card].areas[area];
     if (d->cards[card].lost)
         return -ENODEV;
     if (!a->base || offset > a->bytes || bytes > a->bytes - offset)
         return -EINVAL;
     *at = a->base + offset;
     return 0;
+}
+
+static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes, char **at) {
+    return area_at(d, card, AREA_WEIGHTS, offset, bytes, at);
 }
 
 static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type, bool vector,
@@ -160,6 +165,17 @@ static int cpu_poke(struct device *d, uint32_t card, uint64_t offset, const void
     return rc;
 }
 
+static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
+                    struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes) {
+    char *src, *dst;
+    int rc = area_at(from, from_card, area, from_offset, bytes, &src);
+    if (!rc)
+        rc = area_at(to, to_card, area, to_offset, bytes, &dst);
+    if (!rc)
+        memcpy(dst, src, bytes);
+    return rc;
+}
+
 const struct device_ops cpu_ops = {
     .name = "cpu",
     .packed_bytes = cpu_packed_bytes,
@@ -172,6 +188,7 @@ const struct device_ops cpu_ops = {
     .digest = cpu_digest,
     .peek = cpu_peek,
     .poke = cpu_poke,
+    .copy = cpu_copy,
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/handover.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/engine/program.h"
+
+/* Of one layer and KV head: from a card's pages to another's. */
+struct kv_move {
+    uint32_t from_card, to_card;
+    struct kv_place from, to;
+    uint32_t from_slot, to_slot;
+};
+
+struct handover {
+    const struct runner *from;
+    struct runner *to;
+    uint64_t page_bytes; /* that a page's moves copy */
+    size_t n_moves;
+    struct kv_move moves[];
+};
+
+static bool holds(const struct plan *plan, uint32_t card, uint32_t layer, uint32_t head) {
+    const struct plan_card *c = &plan->cards[card];
+    return c->layer_begin <= layer && layer < c->layer_end && c->kv_begin <= head &&
+           head < c->kv_end;
+}
+
+/* A card that has these K and V and is not lost, or CARDS_MAX. */
+static uint32_t giver(const struct runner *from, uint32_t layer, uint32_t head) {
+    const struct runner_options *o = runner_options(from);
+    for (uint32_t c = 0; c < o->plan->n_cards; c++)
+        if (holds(o->plan, c, layer, head) &&
+            o->backend->copy(runner_device(from), c, AREA_KV, 0, runner_device(from), c, 0, 0) == 0)
+            return c;
+    return CARDS_MAX;
+}
+
+static bool same_pages(const struct plan *a, const struct plan *b) {
+    return a->kv_type == b->kv_type && a->n_pages == b->n_pages && a->context == b->context;
+}
+
+static int add_moves(struct handover *h, uint32_t layer, uint32_t head) {
+    const struct runner_options *from = runner_options(h->from), *to = runner_options(h->to);
+    const uint32_t src = giver(h->from, layer, head);
+    if (src == CARDS_MAX)
+        return -ENODATA;
+    for (uint32_t dst = 0; dst < to->plan->n_cards; dst++) {
+        if (!holds(to->plan, dst, layer, head))
+            continue;
+        struct kv_move *m = &h->moves[h->n_moves++];
+        *m = (struct kv_move){
+            .from_card = src,
+            .to_card = dst,
+            .from = program_kv_place(from->model, from->plan, src, layer),
+            .to = program_kv_place(to->model, to->plan, dst, layer),
+            .from_slot = head - from->plan->cards[src].kv_begin,
+            .to_slot = head - to->plan->cards[dst].kv_begin,
+        };
+        h->page_bytes += m->to.slot_bytes;
+    }
+    return 0;
+}
+
+int handover_create(struct handover **out, const struct runner *from, struct runner *to) {
+    const struct runner_options *old = runner_options(from), *new = runner_options(to);
+    const struct model_params *p = &new->model->params;
+    const size_t most = (size_t)p->n_layers * p->n_kv_heads * CARDS_MAX;
+    if (!same_pages(old->plan, new->plan))
+        return -ENODATA;
+    struct handover *h = calloc(1, sizeof *h + most * sizeof *h->moves);
+    if (!h)
+        return -ENOMEM;
+    h->from = from;
+    h->to = to;
+    for (uint32_t layer = 0; layer < p->n_layers; layer++)
+        for (uint32_t head = 0; head < p->n_kv_heads; head++) {
+            const int rc = add_moves(h, layer, head);
+            if (rc) {
+                free(h);
+                return rc;
+            }
+        }
+    *out = h;
+    return 0;
+}
+
+void handover_destroy(struct handover *h) {
+    free(h);
+}
+
+static uint64_t offset_of(const struct kv_place *place, uint32_t slot, uint32_t page) {
+    return page * place->page_bytes + place->offset + slot * place->slot_bytes;
+}
+
+int handover_page(const struct handover *h, uint32_t page) {
+    const struct device_ops *ops = runner_options(h->to)->backend;
+    for (size_t i = 0; i < h->n_moves; i++) {
+        const struct kv_move *m = &h->moves[i];
+        const int rc = ops->copy(runner_device(h->from), m->from_card, AREA_KV,
+                                 offset_of(&m->from, m->from_slot, page), runner_device(h->to),
+                                 m->to_card, offset_of(&m->to, m->to_slot, page), m->to.slot_bytes);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+uint64_t handover_page_bytes(const struct handover *h) {
+    return h->page_bytes;
+}

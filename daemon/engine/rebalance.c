@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/rebalance.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/engine/handover.h"
+#include "octarc/error.h"
+
+#define SLICE_KV_BYTES (UINT64_C(16) << 20) /* some milliseconds of memory's speed */
+
+struct rebalance {
+    struct runner_options options;
+    bool keep;
+    pthread_t thread;
+    bool joined;
+    _Atomic bool loaded, cancelled; /* loaded: the thread has ended */
+    _Atomic uint64_t done_bytes, total_bytes;
+    /* Of the thread until it is joined. */
+    struct runner *runner;
+    int rc;
+    struct err err;
+    uint64_t begin_ns, load_ns;
+    /* The copying; handover NULL: it has not begun, or there is nothing to copy. */
+    struct handover *handover;
+    uint64_t *copied; /* [n_pages]: serial of the content that was copied, 0: none */
+    struct engine_page *pages;
+    uint64_t kv_bytes;
+};
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void on_progress(void *user, uint64_t done, uint64_t total) {
+    struct rebalance *r = user;
+    atomic_store(&r->total_bytes, total);
+    atomic_store(&r->done_bytes, done);
+}
+
+static void *load(void *arg) {
+    struct rebalance *r = arg;
+    r->rc = runner_open(&r->runner, &r->options, &r->err);
+    r->load_ns = now_ns() - r->begin_ns;
+    atomic_store(&r->loaded, true);
+    return NULL;
+}
+
+int rebalance_start(struct rebalance **out, const struct runner_options *options, bool keep,
+                    struct err *err) {
+    struct rebalance *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_set(err, -ENOMEM, "no memory for a rebalance");
+    r->options = *options;
+    r->options.behind = true;
+    r->options.cancelled = &r->cancelled;
+    r->options.progress = on_progress;
+    r->options.user = r;
+    r->keep = keep;
+    r->begin_ns = now_ns();
+    r->copied = calloc(options->plan->n_pages, sizeof *r->copied);
+    r->pages = calloc(options->plan->n_pages, sizeof *r->pages);
+    int rc = r->copied && r->pages ? 0 : -ENOMEM;
+    if (!rc)
+        rc = -pthread_create(&r->thread, NULL, load, r);
+    if (rc) {
+        free(r->copied);
+        free(r->pages);
+        free(r);
+        return err_set(err, rc, "a rebalance cannot begin: %s", strerror(-rc));
+    }
+    *out = r;
+    return 0;
+}
+
+bool rebalance_loading(const struct rebalance *r) {
+    return !r->joined && !atomic_load(&r->loaded);
+}
+
+void rebalance_progress(const struct rebalance *r, uint64_t *done, uint64_t *total) {
+    *done = atomic_load(&r->done_bytes);
+    *total = atomic_load(&r->total_bytes);
+}
+
+static void join(struct rebalance *r) {
+    if (!r->joined)
+        pthread_join(r->thread, NULL);
+    r->joined = true;
+}
+
+void rebalance_drop(struct rebalance *r) {
+    if (!r)
+        return;
+    atomic_store(&r->cancelled, true);
+    join(r);
+    handover_destroy(r->handover);
+    runner_close(r->runner);
+    free(r->copied);
+    free(r->pages);
+    free(r);
+}
+
+/* --- the copying --- */
+
+static int copy_page(struct rebalance *r, const struct engine_page *page) {
+    const int rc = handover_page(r->handover, page->page);
+    r->copied[page->page] = rc || !page->full ? 0 : page->serial;
+    r->kv_bytes += rc ? 0 : handover_page_bytes(r->handover);
+    return rc;
+}
+
+/* Move those that have still to be copied to the front; returns how many. */
+static uint32_t pages_left(const struct rebalance *r, struct engine_page *pages, uint32_t n) {
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (r->copied[pages[i].page] != pages[i].serial)
+            pages[left++] = pages[i];
+    return left;
+}
+
+/* A slice of the full pages; all that is left, when it is no more than a slice.  1: it was. */
+static int copy_slice(struct rebalance *r, const struct engine *engine,
+                      struct rebalance_result *result) {
+    const uint64_t begin = now_ns(), before = r->kv_bytes,
+                   of_page = handover_page_bytes(r->handover);
+    const uint64_t fit = of_page ? SLICE_KV_BYTES / of_page : UINT64_MAX;
+    const uint32_t most = fit < 1 ? 1 : fit > UINT32_MAX ? UINT32_MAX : (uint32_t)fit;
+    const uint32_t n = pages_left(r, r->pages, engine_pages(engine, r->pages));
+    uint32_t copied = 0, open = 0;
+    for (uint32_t i = 0; i < n; i++)
+        open += !r->pages[i].full;
+    /* Open pages are written by every step, so they come last, however many there are. */
+    const bool last = n - open <= most;
+    for (uint32_t i = 0; i < n && (last || copied < most); i++) {
+        if (!last && !r->pages[i].full)
+            continue;
+        const int rc = copy_page(r, &r->pages[i]);
+        if (rc)
+            return rc;
+        copied++;
+    }
+    result->gap_ns = now_ns() - begin;
+    result->gap_kv_bytes = r->kv_bytes - before;
+    return last;
+}
+
+/* The weights are there: 0, or what the loading failed with. */
+static int begin_copying(struct rebalance *r, struct err *err) {
+    join(r);
+    if (r->rc)
+        return err_set(err, r->rc, "%s", r->err.text);
+    if (r->keep) {
+        const int rc = handover_create(&r->handover, r->options.before, r->runner);
+        if (rc == -ENODATA)
+            r->keep = false;
+        else if (rc)
+            return err_set(err, rc, "no memory for the pages' ways");
+    }
+    return 0;
+}
+
+int rebalance_advance(struct rebalance *r, const struct engine *engine,
+                      struct rebalance_result *result, struct err *err) {
+    *result = (struct rebalance_result){.runner = NULL};
+    if (rebalance_loading(r))
+        return 0;
+    int rc = r->joined ? 0 : begin_copying(r, err);
+    if (rc)
+        return rc;
+    rc = r->keep ? copy_slice(r, engine, result) : 1;
+    if (rc < 0)
+        return err_set(err, rc, "K and V cannot be carried over: %s", strerror(-rc));
+    if (rc == 0)
+        return 0;
+    result->runner = r->runner;
+    result->kept = r->keep;
+    result->kv_bytes = r->kv_bytes;
+    result->load_ns = r->load_ns;
+    r->runner = NULL;
+    return 1;
+}

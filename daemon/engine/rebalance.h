@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rebalance.h - from the plan in use to the next, inside a running engine.
+ *
+ * The runner of the next plan is made beside the one that serves: a thread of low priority copies
+ * what the cards hold and reads the rest, while steps go on.  Then the K and V follow, full pages
+ * first, a bounded slice between two steps; when what is left is one slice, it is copied too and
+ * the next step runs on the new runner.  Where K and V cannot be carried over (a card is lost)
+ * there is nothing to copy, and the sequences start over.
+ *
+ *   loading -> copying -> done
+ *          \-> failed
+ *
+ * It may be dropped at any point before done: the runner that serves was only read.  It must be
+ * dropped before a card of that one is lost.  Threads: the engine's, and one of its own inside. */
+#ifndef OCTARC_ENGINE_REBALANCE_H
+#define OCTARC_ENGINE_REBALANCE_H
+
+#include "daemon/engine/engine.h"
+#include "daemon/engine/runner.h"
+
+struct rebalance;
+
+struct rebalance_result {
+    struct runner *runner;         /* the caller owns it */
+    bool kept;                     /* K and V were carried over */
+    uint64_t kv_bytes;             /* of them */
+    uint64_t load_ns;              /* until the weights were there */
+    uint64_t gap_ns, gap_kv_bytes; /* the last slice, when no step could run */
+};
+
+/* options->before is the runner that serves; the rest as for runner_open(), borrowed until the
+ * rebalance is gone.  keep: carry K and V over.  -ENOMEM, -EAGAIN. */
+int rebalance_start(struct rebalance **rebalance, const struct runner_options *options, bool keep,
+                    struct err *err);
+/* Between two steps: do a slice of what is to be done.  0: not yet done; 1: done, *result is filled
+ * and the next step must run on its runner; negative: it failed, err says why, the old one serves
+ * on.  After 1 or negative only rebalance_drop() is left to call. */
+int rebalance_advance(struct rebalance *rebalance, const struct engine *engine,
+                      struct rebalance_result *result, struct err *err);
+/* Ends it wherever it is; NULL is fine. */
+void rebalance_drop(struct rebalance *rebalance);
+/* Whether it waits for its thread: until then advance does nothing. */
+bool rebalance_loading(const struct rebalance *rebalance);
+/* Bytes of weights that are there, of all. */
+void rebalance_progress(const struct rebalance *rebalance, uint64_t *done, uint64_t *total);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The promise "a rebalance changes no token": sequences run on one plan, go on under another, and
+ * end as if nothing had been.  On the generated tiny models (make tiny). */
+#include "daemon/engine/rebalance.h"
+
+#include "tests/check.h"
+#include "tests/loaded_model.h"
+
+#define SEQUENCES 4u
+#define PROMPT    37u /* a full page and an open one */
+#define GENERATED 40u
+
+struct layout {
+    uint32_t n_cards;
+    enum split split;
+    uint32_t offline; /* bit per card */
+};
+
+struct world {
+    struct loaded l;
+    struct plan plans[2];
+    struct runner *runner;
+    struct engine *engine;
+    int32_t tokens[SEQUENCES][GENERATED];
+    uint32_t n[SEQUENCES], preempted, ended;
+};
+
+static int on_send(void *user, enum message_type type, const void *msg) {
+    struct world *w = user;
+    if (type == MSG_TOKEN) {
+        const struct msg_token *m = msg;
+        CHECK_EQ(m->position, PROMPT + w->n[m->sequence]); /* none twice, none missing */
+        w->tokens[m->sequence][w->n[m->sequence]++] = m->token;
+    }
+    w->preempted += type == MSG_PREEMPTED;
+    w->ended += type == MSG_END;
+    return 0;
+}
+
+static uint64_t clock_of_test(void *user) {
+    (void)user;
+    return 1;
+}
+
+static int step_model(void *user, struct step_params *params, uint32_t *card) {
+    struct world *w = user;
+    return runner_step(w->runner, params, card);
+}
+
+static void make_plan(struct world *w, struct plan *plan, const struct layout *at) {
+    struct err err = {{0}};
+    struct plan_input in = {.model = &w->l.model,
+                            .backend = device_backend("cpu"),
+                            .n_cards = at->n_cards,
+                            .split = at->split,
+                            .context = 128,
+                            .max_sequences = SEQUENCES,
+                            .max_rows = MAX_ROWS};
+    for (uint32_t i = 0; i < at->n_cards; i++) {
+        in.online[i] = !(at->offline >> i & 1);
+        in.capacity_bytes[i] = 256 * MIB;
+    }
+    must(plan_build(plan, &in, &err), &err);
+}
+
+static struct runner_options options_for(struct world *w, const struct plan *plan) {
+    struct runner_options o = {.backend = device_backend("cpu"),
+                               .model = &w->l.model,
+                               .plan = plan,
+                               .model_fd = w->l.fd,
+                               .file_name = "the model",
+                               .file = w->l.file,
+                               .head_fd = w->l.fd,
+                               .sums_fd = -1};
+    o.device.n_threads = 2;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        o.weight_fds[i] = -1;
+    return o;
+}
+
+/* Sequence s, with what it has generated so far. */
+static void admit(struct world *w, uint32_t s) {
+    struct msg_admit a = {.sequence = s,
+                          .n_prompt = PROMPT,
+                          .n_tokens = PROMPT + w->n[s],
+                          .max_tokens = GENERATED,
+                          .cache_prompt = s % 2 != 0};
+    a.sampling = (struct sampling){
+        .temperature = s < 2 ? 0 : 1.0f, .top_p = 1, .repeat_penalty = 1, .seed = 7 + s};
+    a.sampling.ignore_eos = true;
+    a.tokens = calloc(a.n_tokens, sizeof *a.tokens);
+    for (uint32_t i = 0; i < PROMPT; i++) /* the shared ones begin alike */
+        a.tokens[i] =
+            (int32_t)((i * 37 + (i < 32 ? s % 2 : s) * 101 + 11) % w->l.model.params.n_vocab);
+    memcpy(a.tokens + PROMPT, w->tokens[s], w->n[s] * sizeof *a.tokens);
+    CHECK_EQ(engine_admit(w->engine, &a), 0);
+}
+
+static void open_world(struct world *w, const char *file, const struct layout *at) {
+    struct err err = {{0}};
+    *w = (struct world){0};
+    CHECK_EQ(plan_model(&w->l, file, &(struct setup){.n_cards = 1, .split = SPLIT_LAYER}), 0);
+    make_plan(w, &w->plans[0], at);
+    const struct runner_options o = options_for(w, &w->plans[0]);
+    must(runner_open(&w->runner, &o, &err), &err);
+    const struct engine_options e = {.generation = 1,
+                                     .n_vocab = w->l.model.params.n_vocab,
+                                     .context = w->plans[0].context,
+                                     .max_rows = w->plans[0].max_rows,
+                                     .max_outputs = w->plans[0].max_outputs,
+                                     .max_sequences = SEQUENCES,
+                                     .n_pages = w->plans[0].n_pages};
+    CHECK_EQ(engine_create(&w->engine, &e, &(struct engine_model){w, step_model},
+                           &(struct engine_output){w, on_send, clock_of_test}),
+             0);
+    for (uint32_t s = 0; s < SEQUENCES; s++)
+        admit(w, s);
+}
+
+static void close_world(struct world *w) {
+    engine_destroy(w->engine);
+    runner_close(w->runner);
+    plan_finish(&w->plans[0]);
+    if (w->plans[1].ranges)
+        plan_finish(&w->plans[1]);
+    unload(&w->l);
+}
+
+static void run_steps(struct world *w, uint32_t n) {
+    while (n-- && engine_step(w->engine) > 0)
+        ;
+}
+
+/* Steps go on until the new runner is there; then it alone is left. */
+static struct rebalance_result rebalance(struct world *w, const struct layout *to, bool keep) {
+    struct rebalance *r;
+    struct rebalance_result result;
+    struct err err = {{0}};
+    make_plan(w, &w->plans[1], to);
+    struct runner_options o = options_for(w, &w->plans[1]);
+    o.before = w->runner;
+    must(rebalance_start(&r, &o, keep, &err), &err);
+    int rc;
+    while (!(rc = rebalance_advance(r, w->engine, &result, &err)))
+        if (w->n[0] + 4 < GENERATED)
+            run_steps(w, 1);
+    must(rc < 0 ? rc : 0, &err);
+    rebalance_drop(r);
+    runner_close(w->runner);
+    w->runner = result.runner;
+    if (result.kept)
+        engine_continue(w->engine);
+    else
+        CHECK_EQ(engine_start_over(w->engine), 0);
+    return result;
+}
+
+static void same_tokens(const struct world *a, const struct world *b) {
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        CHECK_EQ(b->n[s], GENERATED);
+        for (uint32_t i = 0; i < GENERATED; i++)
+            CHECK_EQ(a->tokens[s][i], b->tokens[s][i]);
+    }
+}
+
+static const struct layout one = {1, SPLIT_LAYER, 0};
+static const struct layout layouts[] = {
+    {8, SPLIT_LAYER, 0},    {8, SPLIT_LAYER, 1u << 3}, {8, SPLIT_TENSOR, 0},
+    {8, SPLIT_TENSOR, 0x6}, {3, SPLIT_LAYER, 1u << 0}, {2, SPLIT_TENSOR, 0},
+};
+#define LAYOUTS (sizeof layouts / sizeof *layouts)
+
+/* Steps until `before` tokens are there, then from one layout to another. */
+static void go_over(const char *file, const struct layout *from, const struct layout *to,
+                    uint32_t before) {
+    struct world calm, moved;
+    open_world(&calm, file, &one);
+    run_steps(&calm, 1000);
+    open_world(&moved, file, from);
+    run_steps(&moved, before);
+    const struct rebalance_result result = rebalance(&moved, to, true);
+    CHECK(result.kept);
+    CHECK(result.kv_bytes > 0);
+    run_steps(&moved, 1000);
+    CHECK_EQ(moved.preempted, 0);
+    same_tokens(&calm, &moved);
+    close_world(&calm);
+    close_world(&moved);
+}
+
+static void every_sequence_goes_on_under_any_other_plan(void) {
+    for (size_t i = 0; i < LAYOUTS; i++)
+        for (size_t j = 0; j < LAYOUTS; j++)
+            go_over(i % 2 ? "tiny-mixed.gguf" : "tiny-f32.gguf", &layouts[i], &layouts[j],
+                    2 + (uint32_t)(i + j) % 9);
+}
+
+static void what_a_card_holds_is_copied_and_not_read(void) {
+    struct world w;
+    open_world(&w, "tiny-f32.gguf", &layouts[0]);
+    run_steps(&w, 3);
+    rebalance(&w, &layouts[1], true);
+    uint64_t copied = 0, all = 0;
+    for (uint32_t c = 0; c < 8; c++)
+        if (w.plans[1].cards[c].online) {
+            struct runner_card card;
+            runner_card(w.runner, c, &card);
+            copied += card.copied_bytes;
+            CHECK(!card.reused);
+        }
+    for (size_t i = 0; i < w.plans[1].n_ranges; i++)
+        all += w.plans[1].ranges[i].bytes;
+    CHECK_EQ(copied, all); /* a layer split moves whole tensors */
+    close_world(&w);
+}
+
+static void a_harmed_range_is_read_again(void) {
+    struct world calm, w;
+    uint8_t byte;
+    open_world(&calm, "tiny-f32.gguf", &one);
+    run_steps(&calm, 1000);
+    open_world(&w, "tiny-f32.gguf", &layouts[0]);
+    /* Harm a range of a card that computes, after its digest was taken; no step runs before it is
+     * left behind. */
+    const struct plan_range *r = &w.plans[0].ranges[w.plans[0].n_ranges / 2];
+    const struct device_ops *ops = runner_options(w.runner)->backend;
+    CHECK_EQ(ops->peek(runner_device(w.runner), r->card, r->offset, &byte, 1), 0);
+    byte ^= 1;
+    CHECK_EQ(ops->poke(runner_device(w.runner), r->card, r->offset, &byte, 1), 0);
+    struct rebalance *rb;
+    struct rebalance_result result;
+    struct err err = {{0}};
+    make_plan(&w, &w.plans[1], &layouts[1]);
+    struct runner_options o = options_for(&w, &w.plans[1]);
+    o.before = w.runner;
+    must(rebalance_start(&rb, &o, true, &err), &err);
+    while (!rebalance_advance(rb, w.engine, &result, &err))
+        ;
+    rebalance_drop(rb);
+    runner_close(w.runner);
+    w.runner = result.runner;
+    run_steps(&w, 1000);
+    same_tokens(&calm, &w);
+    close_world(&calm);
+    close_world(&w);
+}
+
+static uint32_t one_with_layers(const struct plan *plan) {
+    uint32_t card = plan->n_cards - 1;
+    while (plan->cards[card].kv_bytes == 0)
+        card--;
+    return card;
+}
+
+static void what_a_lost_card_alone_held_is_computed_again(void) {
+    struct world calm, w;
+    open_world(&calm, "tiny-mixed.gguf", &one);
+    run_steps(&calm, 1000);
+    for (int split = 0; split < 2; split++) {
+        open_world(&w, "tiny-mixed.gguf", &layouts[2 * split]);
+        run_steps(&w, 9);
+        const uint32_t card = one_with_layers(&w.plans[0]);
+        CHECK_EQ(runner_lose(w.runner, card), 0);
+        CHECK_EQ(engine_step(w.engine), -ENODEV);
+        const struct layout rest = {8, layouts[2 * split].split, 1u << card};
+        const struct rebalance_result result = rebalance(&w, &rest, true);
+        CHECK_EQ(result.kept, split != 0); /* of a cut head others have a copy, of a layer none */
+        CHECK_EQ(w.preempted, result.kept ? 0 : SEQUENCES);
+        for (uint32_t s = 0; s < w.preempted; s++)
+            admit(&w, s);
+        run_steps(&w, 1000);
+        same_tokens(&calm, &w);
+        close_world(&w);
+    }
+    close_world(&calm);
+}
+
+static void one_that_is_dropped_leaves_no_trace(void) {
+    struct world calm, w;
+    struct err err = {{0}};
+    open_world(&calm, "tiny-f32.gguf", &one);
+    run_steps(&calm, 1000);
+    open_world(&w, "tiny-f32.gguf", &layouts[0]);
+    make_plan(&w, &w.plans[1], &layouts[3]);
+    for (uint32_t i = 0; i < 12; i++) { /* dropped sooner and later */
+        struct rebalance *r;
+        struct rebalance_result result;
+        struct runner_options o = options_for(&w, &w.plans[1]);
+        o.before = w.runner;
+        must(rebalance_start(&r, &o, true, &err), &err);
+        for (uint32_t k = 0; k < i; k++) {
+            run_steps(&w, 1);
+            if (rebalance_advance(r, w.engine, &result, &err)) {
+                runner_close(result.runner);
+                break;
+            }
+        }
+        rebalance_drop(r);
+    }
+    run_steps(&w, 1000);
+    same_tokens(&calm, &w);
+    close_world(&calm);
+    close_world(&w);
+}
+
+CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan),
+           T(what_a_card_holds_is_copied_and_not_read), T(a_harmed_range_is_read_again),
+           T(what_a_lost_card_alone_held_is_computed_again), T(one_that_is_dropped_leaves_no_trace))
