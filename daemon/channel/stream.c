@@ -15,9 +15,16 @@ void stream_init(struct stream *stream, int fd) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+static void drop_out_fds(struct stream *stream) {
+    for (uint32_t i = 0; i < stream->n_out_fds; i++)
+        close(stream->out_fds[i]);
+    stream->n_out_fds = 0;
+}
+
 void stream_finish(struct stream *stream) {
     for (uint32_t i = 0; i < stream->n_fds; i++)
         close(stream->fds[i]);
+    drop_out_fds(stream);
     if (stream->fd >= 0)
         close(stream->fd);
     buffer_finish(&stream->in);
@@ -33,10 +40,37 @@ size_t stream_unsent(const struct stream *stream) {
     return stream->out.n - stream->out_at;
 }
 
+/* What is unsent up to the frame that descriptors ride on; else all, with them on its first byte.
+ */
+static ssize_t send_some(struct stream *stream) {
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * STREAM_FDS_MAX)];
+    } control;
+    const bool before = stream->n_out_fds && stream->out_at < stream->out_fds_at;
+    const size_t end = before ? stream->out_fds_at : stream->out.n;
+    struct iovec iov = {stream->out.bytes + stream->out_at, end - stream->out_at};
+    struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (stream->n_out_fds && !before) {
+        const size_t bytes = sizeof(int) * stream->n_out_fds;
+        memset(&control, 0, sizeof control);
+        hdr.msg_control = control.bytes;
+        hdr.msg_controllen = CMSG_SPACE(bytes);
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&hdr);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(cmsg), stream->out_fds, bytes);
+    }
+    const ssize_t n = sendmsg(stream->fd, &hdr, MSG_NOSIGNAL);
+    if (n > 0 && !before)
+        drop_out_fds(stream);
+    return n;
+}
+
 int stream_flush(struct stream *stream) {
     while (stream_wants_write(stream)) {
-        const ssize_t n = send(stream->fd, stream->out.bytes + stream->out_at,
-                               stream->out.n - stream->out_at, MSG_NOSIGNAL);
+        const ssize_t n = send_some(stream);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) /* -ENOMEM is for what could not be queued */
@@ -50,10 +84,13 @@ int stream_flush(struct stream *stream) {
 static int queue(struct stream *stream, enum message_type type, const void *msg) {
     if (stream->out_at > STREAM_OUT_MAX / 2) {
         buffer_drop(&stream->out, stream->out_at);
+        stream->out_fds_at -= stream->out_at;
         stream->out_at = 0;
     }
     if (stream_unsent(stream) > STREAM_OUT_MAX)
         return -ENOBUFS;
+    if (stream->n_out_fds == 0)
+        stream->out_fds_at = stream->out.n;
     return message_encode(&stream->out, type, msg);
 }
 
@@ -66,32 +103,27 @@ int stream_send(struct stream *stream, enum message_type type, const void *msg) 
 
 int stream_send_fds(struct stream *stream, enum message_type type, const void *msg, const int *fds,
                     uint32_t n_fds) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * STREAM_FDS_MAX)];
-    } control;
-    if (n_fds > STREAM_FDS_MAX || stream_wants_write(stream))
+    if (n_fds > STREAM_FDS_MAX)
         return -EINVAL;
-    const int rc = queue(stream, type, msg);
+    if (stream->n_out_fds)
+        return -EBUSY;
+    int rc = queue(stream, type, msg);
     if (rc)
         return rc;
-    /* The descriptors ride on the frame's first bytes. */
-    struct iovec iov = {stream->out.bytes, stream->out.n};
-    struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
-    memset(&control, 0, sizeof control);
-    hdr.msg_control = control.bytes;
-    hdr.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&hdr);
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-    memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * n_fds);
-    const ssize_t n = sendmsg(stream->fd, &hdr, MSG_NOSIGNAL);
-    if (n < 0)
-        return -errno;
-    stream->out_at = (size_t)n;
-    const int flushed = stream_flush(stream);
-    return flushed == -EAGAIN ? 0 : flushed;
+    /* Nothing is sent until all of them are there: the frame could not be taken back. */
+    const size_t begin = stream->out_fds_at;
+    for (uint32_t i = 0; i < n_fds; i++) {
+        const int own = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+        if (own < 0) {
+            rc = -errno;
+            drop_out_fds(stream);
+            stream->out.n = begin;
+            return rc;
+        }
+        stream->out_fds[stream->n_out_fds++] = own;
+    }
+    rc = stream_flush(stream);
+    return rc == -EAGAIN ? 0 : rc;
 }
 
 /* More fds than there is room for are closed: the message they belong to is refused later. */

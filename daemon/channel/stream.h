@@ -17,6 +17,9 @@ struct stream {
     size_t in_at, out_at;
     int fds[STREAM_FDS_MAX]; /* received, not yet taken; owned */
     uint32_t n_fds;
+    int out_fds[STREAM_FDS_MAX]; /* to be sent with the byte out.bytes[out_fds_at]; owned */
+    uint32_t n_out_fds;
+    size_t out_fds_at;
 };
 
 void stream_init(struct stream *stream, int fd); /* takes over fd, sets O_NONBLOCK | CLOEXEC */
@@ -25,7 +28,7 @@ void stream_finish(struct stream *stream);       /* closes all */
 /* Queue a message and try to send.  -ENOMEM, -EMSGSIZE: it was not queued, and the stream is as it
  * was; -ENOBUFS, -EPIPE. */
 int stream_send(struct stream *stream, enum message_type type, const void *msg);
-/* The same with descriptors (borrowed); must be the first frame that is still unsent. */
+/* The same with descriptors (borrowed).  -EBUSY: earlier ones are still unsent; also -EMFILE. */
 int stream_send_fds(struct stream *stream, enum message_type type, const void *msg, const int *fds,
                     uint32_t n_fds);
 int stream_flush(struct stream *stream); /* 0 all sent, -EAGAIN more to send, -EPIPE … */
@@ -34,7 +37,8 @@ size_t stream_unsent(const struct stream *stream); /* bytes */
 
 /* The next message: 0, -EAGAIN none whole yet, -EPIPE the other side is gone, -EPROTO. */
 int stream_read(struct stream *stream, struct message *msg);
-/* Hand over the descriptors that came with SETUP; returns how many, the caller owns them. */
+/* Hand over the descriptors that came with the message that was read last; returns how many, the
+ * caller owns them. */
 uint32_t stream_take_fds(struct stream *stream, int fds[STREAM_FDS_MAX]);
 
 #endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/channel/stream.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/check.h"
+
+static struct stream near, far;
+
+static void open_pair(void) {
+    int fds[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    stream_init(&near, fds[0]);
+    stream_init(&far, fds[1]);
+}
+
+static void close_pair(void) {
+    stream_finish(&near);
+    stream_finish(&far);
+}
+
+/* A memfd that holds one number. */
+static int numbered(int number) {
+    const int fd = memfd_create("number", MFD_CLOEXEC);
+    CHECK_EQ(write(fd, &number, sizeof number), (ssize_t)sizeof number);
+    return fd;
+}
+
+static int number_of(int fd) {
+    int number = 0;
+    CHECK_EQ(pread(fd, &number, sizeof number, 0), (ssize_t)sizeof number);
+    close(fd);
+    return number;
+}
+
+static int read_far(struct message *msg) {
+    int rc = stream_read(&far, msg);
+    if (rc == -EAGAIN && stream_wants_write(&near)) {
+        const int flushed = stream_flush(&near);
+        CHECK(flushed == 0 || flushed == -EAGAIN);
+        rc = read_far(msg);
+    }
+    return rc;
+}
+
+/* Descriptors come with their own message, though the socket was full of others before it. */
+static void descriptors_ride_on_their_frame(void) {
+    struct msg_failed text = {.error = -1};
+    memset(text.text, 'x', sizeof text.text - 1);
+    for (uint32_t unsent = 0; unsent < 3000; unsent += 1499) {
+        const struct msg_cancel before = {unsent}, with = {77}, after = {88};
+        const int fds[] = {numbered(1), numbered(2)};
+        struct message msg;
+        int got[STREAM_FDS_MAX];
+        open_pair();
+        for (uint32_t i = 0; i < unsent; i++)
+            CHECK_EQ(stream_send(&near, MSG_FAILED, &text), 0);
+        CHECK_EQ(stream_send(&near, MSG_CANCEL, &before), 0);
+        CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &with, fds, 2), 0);
+        close(fds[0]); /* they were borrowed */
+        close(fds[1]);
+        CHECK_EQ(stream_send(&near, MSG_CANCEL, &after), 0);
+        for (uint32_t i = 0; i < unsent + 1; i++) {
+            CHECK_EQ(read_far(&msg), 0);
+            message_finish(&msg);
+        }
+        CHECK_EQ(read_far(&msg), 0);
+        CHECK_EQ(msg.cancel.sequence, 77);
+        CHECK_EQ(stream_take_fds(&far, got), 2);
+        CHECK_EQ(number_of(got[0]), 1);
+        CHECK_EQ(number_of(got[1]), 2);
+        CHECK_EQ(read_far(&msg), 0);
+        CHECK_EQ(msg.cancel.sequence, 88);
+        CHECK_EQ(stream_take_fds(&far, got), 0);
+        close_pair();
+    }
+}
+
+static void a_second_lot_waits_for_the_first(void) {
+    struct msg_failed text = {.error = -1};
+    const struct msg_cancel msg = {1};
+    const int fd = numbered(3);
+    open_pair();
+    while (!stream_wants_write(&near))
+        CHECK_EQ(stream_send(&near, MSG_FAILED, &text), 0);
+    CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &msg, &fd, 1), 0);
+    const size_t unsent = stream_unsent(&near);
+    CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &msg, &fd, 1), -EBUSY);
+    CHECK_EQ(stream_unsent(&near), unsent);
+    close(fd);
+    close_pair();
+}
+
+static void a_descriptor_that_is_none_takes_the_frame_back(void) {
+    const struct msg_cancel msg = {1}, other = {2};
+    const int fds[] = {numbered(4), -1};
+    struct message got;
+    open_pair();
+    CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &msg, fds, 2), -EBADF);
+    CHECK_EQ(stream_send(&near, MSG_CANCEL, &other), 0);
+    CHECK_EQ(read_far(&got), 0);
+    CHECK_EQ(got.cancel.sequence, 2);
+    CHECK_EQ(far.n_fds, 0);
+    close(fds[0]);
+    close_pair();
+}
+
+CHECK_MAIN(T(descriptors_ride_on_their_frame), T(a_second_lot_waits_for_the_first),
+           T(a_descriptor_that_is_none_takes_the_frame_back))
