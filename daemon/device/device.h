@@ -108,6 +108,10 @@ struct device_ops {
     /* The best of several tries of each, not while a step runs; takes some tenths of a second.
      * Lost cards are left out. */
     int (*measure)(struct device *device, struct device_limits *limits);
+
+    /* How much of each card's AREA_WEIGHTS lies on huge pages of the host now; 0 for a card without
+     * any.  Takes a walk over all its pages.  -ENOTSUP: the kernel does not tell. */
+    int (*huge)(struct device *device, uint64_t bytes[CARDS_MAX]);
 };
 
 /* The backend of that name ("cpu"), or NULL. */

@@ -193,4 +193,5 @@ const struct device_ops cpu_ops = {
     .step = cpu_step,
     .lose = cpu_lose,
     .measure = cpu_measure,
+    .huge = cpu_huge,
 };

@@ -6,6 +6,8 @@
 #ifndef OCTARC_DEVICE_CPU_CPU_H
 #define OCTARC_DEVICE_CPU_CPU_H
 
+#include <stdio.h>
+
 #include "daemon/device/cpu/isa/kernels.h"
 #include "daemon/device/cpu/team.h"
 #include "daemon/device/device.h"
@@ -93,6 +95,12 @@ int cpu_step(struct device *device, const struct step_params *params, uint32_t *
 
 /* measure.c */
 int cpu_measure(struct device *device, struct device_limits *limits);
+
+/* huge.c */
+int cpu_huge(struct device *device, uint64_t bytes[CARDS_MAX]);
+/* Add what `smaps`, a text as /proc/self/smaps is one, says of the cards' weights; -ENOTSUP: it has
+ * no such figures. */
+int cpu_huge_read(const struct device *device, FILE *smaps, uint64_t bytes[CARDS_MAX]);
 
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);

@@ -22,9 +22,9 @@ static uint64_t used_bytes(const struct cpu_card *card) {
     return used;
 }
 
-/* Anonymous memory aligned to a huge page, so that the kernel can use one. */
-static char *map_private(uint64_t bytes) {
-    char *raw = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE,
+/* Addresses aligned to a huge page, so that the kernel can use one; inaccessible. */
+static char *take_addresses(uint64_t bytes) {
+    char *raw = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw == MAP_FAILED)
         return NULL;
@@ -33,18 +33,35 @@ static char *map_private(uint64_t bytes) {
         munmap(raw, skip);
     if (HUGE_BYTES - skip)
         munmap(raw + skip + bytes, HUGE_BYTES - skip);
-    madvise(raw + skip, bytes, MADV_HUGEPAGE);
     return raw + skip;
 }
 
-static char *map_shared(uint64_t bytes, int fd) {
+static char *map_aligned(uint64_t bytes, int flags, int fd) {
+    char *base = take_addresses(bytes);
+    if (!base)
+        return NULL;
+    if (mmap(base, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        const int error = errno;
+        munmap(base, bytes);
+        errno = error;
+        return NULL;
+    }
+    /* Only a wish: a kernel without huge pages for this memory refuses, or takes no notice. */
+    madvise(base, bytes, MADV_HUGEPAGE);
+    return base;
+}
+
+static char *map_private(uint64_t bytes) {
+    return map_aligned(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+}
+
+static char *map_shared(uint64_t bytes, uint64_t mapped, int fd) {
     struct stat st;
     if (fstat(fd, &st) || (uint64_t)st.st_size < bytes) {
         errno = EINVAL;
         return NULL;
     }
-    char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    return base == MAP_FAILED ? NULL : base;
+    return map_aligned(mapped, MAP_SHARED, fd);
 }
 
 int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t bytes, int fd,
@@ -64,7 +81,7 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
     const uint64_t mapped = (bytes + page - 1) / page * page;
     /* Without a descriptor of its own a lost card could not be emptied. */
     const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    char *base = fd < 0 ? map_private(mapped) : own >= 0 ? map_shared(bytes, own) : NULL;
+    char *base = fd < 0 ? map_private(mapped) : own >= 0 ? map_shared(bytes, mapped, own) : NULL;
     if (!base) {
         const int rc = -errno;
         if (own >= 0)

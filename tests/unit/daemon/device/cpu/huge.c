@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Huge pages below the weights: asked for, and told as the kernel tells them. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "daemon/device/cpu/cpu.h"
+#include "tests/check.h"
+
+#define HUGE_BYTES (UINT64_C(2) << 20)
+#define AREA_BYTES (32 * HUGE_BYTES + 4096)
+
+/* Each card's weights touched, as a load does. */
+static struct device *open_cards(uint32_t n, bool shared) {
+    struct device_options o = {.n_cards = n, .n_threads = 1, .max_rows = 1};
+    struct device *d = NULL;
+    for (uint32_t c = 0; c < n; c++)
+        o.present[c] = true;
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    for (uint32_t c = 0; c < n; c++) {
+        const int fd = shared ? memfd_create("weights", MFD_CLOEXEC) : -1;
+        CHECK(!shared || (fd >= 0 && ftruncate(fd, AREA_BYTES) == 0));
+        CHECK_EQ(d->ops->reserve(d, c, AREA_WEIGHTS, AREA_BYTES, fd, NULL), 0);
+        if (shared)
+            close(fd);
+        memset(d->cards[c].areas[AREA_WEIGHTS].base, 7, AREA_BYTES);
+    }
+    return d;
+}
+
+/* What a file of the kernel's has between brackets; "" where it is not there. */
+static const char *chosen(const char *path) {
+    static char line[256];
+    FILE *f = fopen(path, "re");
+    if (!f || !fgets(line, sizeof line, f))
+        line[0] = 0;
+    if (f)
+        fclose(f);
+    char *begin = strchr(line, '['), *end = begin ? strchr(begin, ']') : NULL;
+    if (!end)
+        return "";
+    *end = 0;
+    return begin + 1;
+}
+
+static void both_kinds_of_weights_begin_on_a_huge_page(void) {
+    for (int shared = 0; shared < 2; shared++) {
+        struct device *d = open_cards(3, shared);
+        for (uint32_t c = 0; c < 3; c++) {
+            const struct cpu_area *a = &d->cards[c].areas[AREA_WEIGHTS];
+            CHECK_EQ((uintptr_t)a->base % HUGE_BYTES, 0);
+            CHECK_EQ(a->base[AREA_BYTES - 1], 7);
+        }
+        d->ops->close(d);
+    }
+}
+
+/* Of one kind, in a process of the test's own. */
+static void is_told(bool shared, bool allowed) {
+    uint64_t bytes[CARDS_MAX] = {[1] = 99, [2] = 99};
+    struct device *d = open_cards(2, shared);
+    CHECK_EQ(d->ops->huge(d, bytes), 0);
+    for (uint32_t c = 0; c < 2; c++) {
+        CHECK_EQ(bytes[c] % HUGE_BYTES, 0);
+        CHECK(bytes[c] <= AREA_BYTES);
+        CHECK_EQ(bytes[c] > 0, allowed);
+    }
+    CHECK_EQ(bytes[2], 0);
+    CHECK_EQ(d->ops->lose(d, 1), 0);
+    CHECK_EQ(d->ops->huge(d, bytes), 0);
+    CHECK_EQ(bytes[0] > 0, allowed);
+    CHECK_EQ(bytes[1], 0);
+    d->ops->close(d);
+}
+
+static void private_weights_have_them_where_the_kernel_allows(void) {
+    const char *enabled = chosen("/sys/kernel/mm/transparent_hugepage/enabled");
+    is_told(false, !strcmp(enabled, "always") || !strcmp(enabled, "madvise"));
+}
+
+static void shared_weights_have_them_where_the_kernel_allows(void) {
+    const char *enabled = chosen("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    is_told(true, *enabled && strcmp(enabled, "never") != 0 && strcmp(enabled, "deny") != 0);
+}
+
+static void a_process_that_may_have_none_has_none(void) {
+    CHECK_EQ(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    is_told(false, false);
+}
+
+static int read_text(struct device *d, const char *text, uint64_t bytes[CARDS_MAX]) {
+    FILE *f = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+    const int rc = cpu_huge_read(d, f, bytes);
+    fclose(f);
+    return rc;
+}
+
+static void each_mapping_counts_for_the_card_it_belongs_to(void) {
+    struct device d = {.n_cards = 2};
+    uint64_t bytes[CARDS_MAX] = {0};
+    d.cards[0].areas[AREA_WEIGHTS] =
+        (struct cpu_area){.base = (char *)0x40000000, .mapped = 0x400000};
+    d.cards[1].areas[AREA_WEIGHTS] =
+        (struct cpu_area){.base = (char *)0x40400000, .mapped = 0x200000};
+    CHECK_EQ(read_text(&d,
+                       "3f000000-40000000 rw-p 00000000 00:00 0 [heap]\n"
+                       "Size:              16384 kB\nAnonHugePages:      2048 kB\n"
+                       "ShmemPmdMapped:        0 kB\n"
+                       "40000000-40400000 rw-s 00000000 00:01 7 /memfd:octarc-weights-0 (deleted)\n"
+                       "AnonHugePages:         0 kB\nShmemPmdMapped:     4096 kB\n",
+                       bytes),
+             0);
+    CHECK_EQ(bytes[0], 4u << 20);
+    CHECK_EQ(bytes[1], 0);
+    /* Two cards in one: no more for each than it has. */
+    memset(bytes, 0, sizeof bytes);
+    CHECK_EQ(
+        read_text(&d, "40000000-40600000 rw-p 00000000 00:00 0\nAnonHugePages: 6144 kB\n", bytes),
+        0);
+    CHECK_EQ(bytes[0], 4u << 20);
+    CHECK_EQ(bytes[1], 2u << 20);
+}
+
+static void a_kernel_that_does_not_tell_is_an_error(void) {
+    struct device d = {.n_cards = 1};
+    uint64_t bytes[CARDS_MAX] = {3};
+    d.cards[0].areas[AREA_WEIGHTS] =
+        (struct cpu_area){.base = (char *)0x40000000, .mapped = 0x400000};
+    CHECK_EQ(read_text(&d, "40000000-40400000 rw-p 00000000 00:00 0\nSize: 4096 kB\n", bytes),
+             -ENOTSUP);
+    CHECK_EQ(bytes[0], 3);
+}
+
+CHECK_MAIN(T(both_kinds_of_weights_begin_on_a_huge_page),
+           T(private_weights_have_them_where_the_kernel_allows),
+           T(shared_weights_have_them_where_the_kernel_allows),
+           T(a_process_that_may_have_none_has_none),
+           T(each_mapping_counts_for_the_card_it_belongs_to),
+           T(a_kernel_that_does_not_tell_is_an_error))
