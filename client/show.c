@@ -59,6 +59,7 @@ static void print_status(const cJSON *answer) {
     printf("     Cards: %.0f of %.0f online, backend %s, split %s\n",
            number(answer, "cards_online"), number(answer, "cards"), string(answer, "backend"),
            string(answer, "split"));
+    printf("   Weights: %s\n", string(answer, "weights"));
     printf("   Context: %.0f tokens, KV %s, at most %.0f sequences\n", number(answer, "context"),
            string(answer, "kv_type"), number(answer, "max_sequences"));
     if (number(load, "done_bytes") < number(load, "total_bytes"))

@@ -4,9 +4,9 @@
  * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
  * them.  Descriptors travel with SETUP only (SCM_RIGHTS: the model file, a copy of its header, the
- * checksums of its tensors, then one memfd per online card).  No message holds a pointer.  A frame
- * longer than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long ends the
- * generation: both sides are the same build.
+ * checksums of its tensors, then one memfd per card with weights, unless they are private).  No
+ * message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown type, a payload that
+ * is too short or too long ends the generation: both sides are the same build.
  *
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid

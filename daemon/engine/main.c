@@ -19,7 +19,7 @@
 #include "octarc/error.h"
 
 /* What comes with SETUP, in this order; those behind belong to the cards that hold weights, in
- * theirs. */
+ * theirs, unless the weights are private. */
 enum { FD_MODEL, FD_HEAD, FD_SUMS, FD_CARDS };
 
 #define PROGRESS_NS UINT64_C(50000000)
@@ -125,6 +125,18 @@ static int open_model(struct process *p, struct err *err) {
     return rc;
 }
 
+/* A card's weights have a descriptor, or all cards' are this process's own. */
+static int share_fds(const struct process *p, int weight_fds[CARDS_MAX]) {
+    const struct plan *plan = &p->setup.plan;
+    uint32_t next = FD_CARDS;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
+        weight_fds[i] = holds && next < p->n_fds ? p->fds[next] : -1;
+        next += holds;
+    }
+    return p->n_fds == FD_CARDS || p->n_fds == next ? 0 : -EPROTO;
+}
+
 static int open_runner(struct process *p, struct err *err) {
     const struct plan *plan = &p->setup.plan;
     struct runner_options o = {.backend = device_backend(p->setup.backend),
@@ -137,13 +149,10 @@ static int open_runner(struct process *p, struct err *err) {
                                .sums_fd = p->fds[FD_SUMS],
                                .progress = report_progress,
                                .user = p};
-    uint32_t next = FD_CARDS;
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
-    for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
-        o.weight_fds[i] = holds && next < p->n_fds ? p->fds[next++] : -1;
-    }
+    if (share_fds(p, o.weight_fds))
+        return err_set(err, -EPROTO, "SETUP came without the descriptors of all cards");
     o.device.n_threads = p->setup.n_threads;
     o.device.pin = p->setup.pin;
     o.device.isa = (enum instruction_set)p->setup.isa;

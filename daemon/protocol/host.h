@@ -30,7 +30,7 @@ struct peer {
 struct status_view {
     enum service_state state;
     const char *status_text; /* one line, as systemctl status shows it */
-    const char *version, *backend, *split, *kv_type;
+    const char *version, *backend, *split, *weights, *kv_type;
     const char *model_path; /* NULL: no model */
     uint64_t generation;    /* engines started for this model so far */
     uint64_t uptime_ns;

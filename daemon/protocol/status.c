@@ -64,6 +64,7 @@ void run_status(struct call *call) {
     write_key_string(&w, "model_path", view.model_path);
     write_key_string(&w, "backend", view.backend);
     write_key_string(&w, "split", view.split);
+    write_key_string(&w, "weights", view.weights);
     write_key_string(&w, "kv_type", view.kv_type);
     write_key_int(&w, "generation", (int64_t)view.generation);
     write_key_int(&w, "uptime_s", (int64_t)(view.uptime_ns / 1000000000u));
@@ -213,6 +214,7 @@ void run_cards(struct call *call) {
     const uint32_t n = host->cards(host->user, views);
     write_open(&w, '{');
     write_key_string(&w, "split", status.split);
+    write_key_string(&w, "weights", status.weights);
     write_key(&w, "cards");
     write_open(&w, '[');
     for (uint32_t i = 0; i < n; i++)

@@ -19,6 +19,7 @@ static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
 static const char *const later_splits[] = {"hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
 static const char *const later_storages[] = {"svm", "usm", NULL};
+static const char *const weights[] = {"shared", "private", NULL};
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
 static const char *const isas[] = {"auto", "portable", "avx2", "avx512", NULL};
 static const char *const drills[] = {"auto", "no", "yes", NULL};
@@ -59,6 +60,7 @@ static const struct config_key {
      false,
      true,
      {VALUE_NAME, AT(storage), 0, 0, 0, storages, later_storages}},
+    {"engine", "weights", "shared", false, true, {VALUE_NAME, AT(weights), 0, 0, 0, weights, NULL}},
     {"engine", "kv_type", "f16", false, true, {VALUE_NAME, AT(kv_type), 0, 0, 0, kv_types, NULL}},
     {"engine", "threads", "0", false, true, {VALUE_COUNT, AT(threads), 0, 1024, 0, NULL, NULL}},
     {"engine",
@@ -162,6 +164,10 @@ struct config_key_view config_key(size_t i) {
 
 bool config_key_equal(size_t i, const struct config *a, const struct config *b) {
     return rule_equal(&keys[i].rule, a, b);
+}
+
+const char *config_weights_name(const struct config *config) {
+    return weights[config->weights];
 }
 
 bool config_drill(const struct config *config) {

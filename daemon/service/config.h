@@ -20,6 +20,7 @@ struct err;
 
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
 enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
+enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE };
 enum drill_choice { DRILL_AUTO, DRILL_OFF, DRILL_ON };
 
 struct config {
@@ -34,6 +35,7 @@ struct config {
     } card_memory;    /* n = 0: a share of the free memory; 1: the same for all cards */
     uint32_t split;   /* enum split */
     uint32_t storage; /* enum storage_choice */
+    uint32_t weights; /* enum weights_choice */
     uint32_t kv_type; /* enum kv_type */
     uint32_t threads; /* 0: one a usable core */
     uint32_t max_sequences;
@@ -72,6 +74,7 @@ int config_option(struct config *config, const char *option, const char *value, 
 /* What one key cannot see: counts that belong together.  -EINVAL. */
 int config_check(const struct config *config, struct err *err);
 
+const char *config_weights_name(const struct config *config);
 /* May faults be rehearsed? */
 bool config_drill(const struct config *config);
 

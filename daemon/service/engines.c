@@ -112,6 +112,21 @@ static void on_silent_tick(struct engines *e, uint32_t limit_s) {
     process_kill(e->current);
 }
 
+/* Private weights are the engine's own: it gets no descriptor for them. */
+static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
+                             struct err *err) {
+    for (uint32_t i = 0; i < e->n_cards && e->config->weights == WEIGHTS_SHARED; i++) {
+        if (!e->plan.cards[i].online)
+            continue;
+        const int rc = memory_for_card(&e->cards[i], &e->plan, i, err);
+        if (rc < 0)
+            return rc;
+        if (e->cards[i].weights_fd >= 0)
+            fds[(*n_fds)++] = e->cards[i].weights_fd;
+    }
+    return 0;
+}
+
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
@@ -119,15 +134,9 @@ static int start_generation(struct engines *e, struct err *err) {
     fds[n_fds++] = e->loaded->fd;
     fds[n_fds++] = e->loaded->head_fd;
     fds[n_fds++] = e->loaded->sums_fd;
-    for (uint32_t i = 0; i < e->n_cards; i++) {
-        if (!e->plan.cards[i].online)
-            continue;
-        const int rc = memory_for_card(&e->cards[i], &e->plan, i, err);
-        if (rc < 0)
-            return rc;
-        if (e->cards[i].weights_fd >= 0)
-            fds[n_fds++] = e->cards[i].weights_fd;
-    }
+    const int rc = add_weight_memory(e, fds, &n_fds, err);
+    if (rc < 0)
+        return rc;
     for (uint32_t i = 0; i < e->n_cards; i++)
         e->cards[i].losing = false;
     e->number++;

@@ -3,7 +3,8 @@
  *
  * Recovery is one path: whatever ended an engine, its process is waited for, a plan is made for the
  * cards that are left, the next generation starts, and the scheduler replays.  A lost card keeps
- * its number.  Weight memory is held here, over generations, while a card's ranges stay the same.
+ * its number.  Weight memory is held here, over generations, while a card's ranges stay the same;
+ * with the key weights = private there is none, and every generation reads the file.
  *
  *   idle -> starting -> serving -> (gone) -> starting ...
  *                                       \-> waiting   no plan fits the cards that are left
@@ -66,7 +67,7 @@ struct engines {
         bool lost;
         bool losing; /* the current generation was told to lose it: with its end, it is */
         uint64_t capacity_bytes;
-        int weights_fd; /* -1: none */
+        int weights_fd; /* -1: none, or private */
         uint64_t weights_bytes;
         struct plan_range *ranges; /* that it was made for; owned */
         size_t n_ranges;

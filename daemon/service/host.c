@@ -24,6 +24,7 @@ static void host_status(void *user, struct status_view *view) {
         .version = OCTARC_VERSION,
         .backend = "cpu",
         .split = plan_split_name(e->loaded ? e->plan.split : (enum split)d->config.split),
+        .weights = config_weights_name(&d->config),
         .kv_type = kv_name(d->config.kv_type),
         .model_path = d->config.model[0] ? d->config.model : NULL,
         .generation = e->number,

@@ -21,6 +21,8 @@ const char options_help[] =
     "  --split auto|layer|tensor\n"
     "                         how the model lies on the cards\n"
     "  --storage auto         how cards hold the weights\n"
+    "  --weights shared|private\n"
+    "                         memory that outlives an engine, or the engine's own (shared)\n"
     "  --kv-type f16|f32|q8_0 how keys and values are kept (f16)\n"
     "  --threads N            of the computation (one a usable core)\n"
     "  --max-sequences N      that run at once (16)\n"

@@ -341,6 +341,24 @@ def a_model_file_edited_in_place_changes_no_answer():
 
 
 @test
+def private_weights_of_an_edited_file_are_never_served():
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(tiny(), os.path.join(folder, "edited.gguf"))
+        with Daemon("--cards", "3", "--context", "512", "--weights", "private", model=path,
+                    deaths="changed since it was opened") as own:
+            want = stream_busy(own)
+            equal(stream_busy(own, kill_engine), want, "read from the file again")
+            spoil(path)
+            kill_engine(own)
+            try:
+                own.complete(PROMPT)
+                raise AssertionError("weights of an edited file were used")
+            except RpcError as error:
+                for part in ("edited.gguf changed since it was opened", "tensor '"):
+                    assert part in str(error), error
+
+
+@test
 def who_comes_before_the_model_is_open_waits():
     with Daemon("--cards", "2", "--context", "128", model=tiny(), wait=False) as own:
         wait_until(lambda: os.path.exists(own.socket), 20, "the socket")

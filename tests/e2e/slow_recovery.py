@@ -213,5 +213,39 @@ def memory_that_survived_is_used_again_without_the_file():
         equal({c["reused"] for c in daemon.rpc("cards")["cards"]}, {True})
 
 
+def holds(pid, name):
+    """Whether a process has a descriptor or a mapping of that name."""
+    folder = "/proc/%d/fd" % pid
+    with open("/proc/%d/maps" % pid) as maps:
+        return name in maps.read() or any(
+            name in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder))
+
+
+@test
+def private_weights_are_read_again_and_no_answer_changes():
+    with start("--split", "tensor") as daemon:
+        want = {name: whole(daemon, fields) for name, fields in REQUESTS.items()}
+        equal(daemon.rpc("status")["weights"], "shared")
+        assert holds(daemon.process.pid, "octarc-weights"), "the front has no weights"
+    with start("--split", "tensor", "--weights", "private") as daemon:
+        equal([daemon.rpc(m)["weights"] for m in ("status", "cards")], ["private"] * 2)
+        for pid in (daemon.process.pid, *daemon.engines()):
+            assert not holds(pid, "octarc-weights"), "weights are shared by %d" % pid
+        for card, (name, fields) in enumerate(REQUESTS.items()):
+            def strike(count, card=card):
+                if count == 5:
+                    kill_engine(daemon)
+                if count == 60:
+                    daemon.rpc("drill", {"fault": "lose", "card": card})
+            equal(streamed(daemon, fields, strike), want[name], "%s, card %d" % (name, card))
+        wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+        status, cards = daemon.rpc("status"), daemon.rpc("cards")["cards"]
+        equal((status["cards_online"], status["requests"]["failed"]), (2, 0))
+        equal((status["requests"]["recovered"], status["generation"]),
+              (len(REQUESTS), 1 + 2 * len(REQUESTS)))
+        equal([c["reused"] for c in cards], [False] * 8)
+        equal([sum(c["actual"].values()) > 0 for c in cards], [False] * 6 + [True] * 2)
+
+
 if __name__ == "__main__":
     main()

@@ -431,6 +431,7 @@ static void fake_status(void *user, struct status_view *view) {
                                  .version = OCTARC_VERSION,
                                  .backend = "cpu",
                                  .split = "layer",
+                                 .weights = "shared",
                                  .kv_type = "f16",
                                  .generation = 3,
                                  .n_cards = 2,

@@ -35,6 +35,7 @@ static void defaults_are_those_of_the_manual(void) {
     CHECK_EQ(c.max_sequences, 16);
     CHECK_EQ(c.kv_type, KV_F16);
     CHECK_EQ(c.split, SPLIT_AUTO);
+    CHECK_EQ(c.weights, WEIGHTS_SHARED);
     CHECK_EQ(c.max_queue, 1024);
     CHECK_EQ(c.max_request_bytes, 8u << 20);
     CHECK_EQ(c.log_level, 6);
@@ -71,6 +72,7 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor");
     REFUSED("[engine]\nsplit = hybrid\n", "file:2", "'hybrid'", "not supported");
     REFUSED("[engine]\nstorage = svm\n", "file:2", "'svm'", "not supported");
+    REFUSED("[engine]\nweights = secret\n", "file:2", "'secret' is none of shared, private");
     REFUSED("[engine]\nstorage = disk\n", "file:2", "'disk' is none of auto");
     REFUSED("[engine]\nbackend = level_zero\n", "file:2", "'level_zero'", "not supported");
     REFUSED("[engine]\ncard_memory = 1G,,2G\n", "file:2", "card_memory");
@@ -124,6 +126,9 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK(strstr(err.text, "--storage") && strstr(err.text, "'usm'"));
     CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "auto"), 0);
     CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--weights", "private"), 0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    CHECK(!strcmp(config_weights_name(&c), "private"));
     CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--topology=x"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);

@@ -259,8 +259,27 @@ static void weights_outlive_an_engine_while_the_plan_stays(void) {
     WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
     CHECK_EQ(weights_of(0), first);
     CHECK_EQ(weights_of(1), second);
+    CHECK_EQ(w.engines.ready.cards[0].scratch_bytes, 3 + 2);
     CHECK(fcntl(w.engines.cards[0].weights_fd, F_GET_SEALS) & F_SEAL_GROW);
     CHECK(ftruncate(w.engines.cards[0].weights_fd, 0) < 0);
+    close_world();
+}
+
+/* The scripted engine says how many descriptors its SETUP brought. */
+static void private_weights_are_no_matter_of_the_front(void) {
+    struct err err;
+    prepare_world(3, "wlo");
+    w.config.weights = WEIGHTS_PRIVATE;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.ready.cards[0].scratch_bytes, 3);
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    is_answered();
+    CHECK_EQ(w.engines.number, 3);
+    CHECK_EQ(engines_online(&w.engines), 2);
+    CHECK_EQ(w.engines.ready.cards[0].scratch_bytes, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        CHECK_EQ(w.engines.cards[i].weights_fd, -1);
     close_world();
 }
 
@@ -469,6 +488,7 @@ CHECK_MAIN(
     T(nonsense_on_the_channel_ends_the_engine_and_nothing_else),
     T(a_measurement_is_answered_once_or_ends_with_its_engine),
     T(weights_outlive_an_engine_while_the_plan_stays),
+    T(private_weights_are_no_matter_of_the_front),
     T(a_lost_card_keeps_its_number_and_the_others_serve),
     T(a_card_lost_while_the_engine_dies_is_lost), T(without_a_card_requests_wait_and_end_by_name),
     T(a_first_engine_that_refuses_is_not_tried_again), T(a_load_that_fails_says_nothing_else),

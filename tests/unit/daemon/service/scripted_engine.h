@@ -86,6 +86,7 @@ static void answer(struct fake *f, const struct msg_admit *admit) {
 }
 
 static void start(struct fake *f) {
+    int fds[STREAM_FDS_MAX];
     struct msg_failed failed = {-ENOMEM, "card 0 has no memory left"};
     const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
     must_send(f, MSG_HELLO, &hello);
@@ -101,8 +102,8 @@ static void start(struct fake *f) {
         must_send(f, MSG_FAILED, &failed);
         _exit(1);
     }
-    const struct msg_ready ready = {.generation = f->setup.generation,
-                                    .n_cards = f->setup.plan.n_cards};
+    struct msg_ready ready = {.generation = f->setup.generation, .n_cards = f->setup.plan.n_cards};
+    ready.cards[0].scratch_bytes = stream_take_fds(&f->stream, fds);
     must_send(f, MSG_READY, &ready);
     if (f->does == 'r')
         _exit(5);
