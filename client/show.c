@@ -50,6 +50,13 @@ static void print_state(const cJSON *answer) {
     putchar('\n');
 }
 
+/* What the kernel does not tell is "not known". */
+static const char *huge_text(const cJSON *object, char *out, size_t size) {
+    return cJSON_IsNumber(member(object, "huge_bytes"))
+               ? size_text(number(object, "huge_bytes"), out, size)
+               : "not known how much";
+}
+
 static void print_status(const cJSON *answer) {
     const cJSON *requests = member(answer, "requests"), *tokens = member(answer, "tokens");
     const cJSON *load = member(answer, "load");
@@ -59,7 +66,9 @@ static void print_status(const cJSON *answer) {
     printf("     Cards: %.0f of %.0f online, backend %s, split %s\n",
            number(answer, "cards_online"), number(answer, "cards"), string(answer, "backend"),
            string(answer, "split"));
-    printf("   Weights: %s\n", string(answer, "weights"));
+    printf("   Weights: %s, %s, %s on huge pages\n", string(answer, "weights"),
+           size_text(number(answer, "weights_bytes"), total, sizeof total),
+           huge_text(answer, done, sizeof done));
     printf("   Context: %.0f tokens, KV %s, at most %.0f sequences\n", number(answer, "context"),
            string(answer, "kv_type"), number(answer, "max_sequences"));
     if (number(load, "done_bytes") < number(load, "total_bytes"))
@@ -193,7 +202,7 @@ static char *range_text(const cJSON *range, char *out, size_t size) {
 
 static void add_card(struct table *table, const cJSON *card) {
     const cJSON *actual = member(card, "actual");
-    char id[16], layers[32], lanes[32], sizes[5][16];
+    char id[16], layers[32], lanes[32], sizes[6][16];
     snprintf(id, sizeof id, "%.0f", number(card, "card"));
     const char *cells[] = {
         id,
@@ -205,6 +214,9 @@ static void add_card(struct table *table, const cJSON *card) {
         size_text(number(actual, "kv_bytes"), sizes[2], sizeof sizes[2]),
         size_text(number(actual, "scratch_bytes"), sizes[3], sizeof sizes[3]),
         size_text(number(card, "free_bytes"), sizes[4], sizeof sizes[4]),
+        cJSON_IsNumber(member(card, "huge_bytes"))
+            ? size_text(number(card, "huge_bytes"), sizes[5], sizeof sizes[5])
+            : "-",
         string(card, "name"),
         string(card, "reason"),
     };
@@ -213,7 +225,7 @@ static void add_card(struct table *table, const cJSON *card) {
 
 int verb_cards(struct cli *cli) {
     static const char *const head[] = {"CARD", "STATE",   "LAYERS", "LANES", "MEMORY", "WEIGHTS",
-                                       "KV",   "SCRATCH", "FREE",   "NAME",  "REASON"};
+                                       "KV",   "SCRATCH", "FREE",   "HUGE",  "NAME",   "REASON"};
     if (cli->json)
         return cli_print(cli, "cards", NULL);
     cJSON *answer;
@@ -222,7 +234,7 @@ int verb_cards(struct cli *cli) {
         return status;
     struct table table;
     const cJSON *card;
-    table_init(&table, cli->verbose ? "rllrrrrrrll" : "rllrrrrrr");
+    table_init(&table, cli->verbose ? "rllrrrrrrrll" : "rllrrrrrr");
     table_row(&table, head);
     cJSON_ArrayForEach(card, member(answer, "cards")) {
         add_card(&table, card);

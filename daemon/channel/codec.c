@@ -314,18 +314,20 @@ static void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].weights_bytes);
         put_u64(w, m->cards[i].kv_bytes);
         put_u64(w, m->cards[i].scratch_bytes);
+        put_u64(w, (uint64_t)m->cards[i].huge_bytes);
         put_u8(w, m->cards[i].reused);
     }
 }
 
 static void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 25);
+    m->n_cards = get_count(r, 33);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
         m->cards[i].kv_bytes = get_u64(r);
         m->cards[i].scratch_bytes = get_u64(r);
+        m->cards[i].huge_bytes = (int64_t)get_u64(r);
         m->cards[i].reused = get_bool(r);
     }
 }
@@ -353,6 +355,7 @@ static void put_limits(struct writer *w, const struct msg_limits *m) {
     put_u64(w, m->read_bytes_per_s);
     put_u64(w, m->int8_ops_per_s);
     put_u64(w, m->weights_bytes);
+    put_u64(w, (uint64_t)m->huge_bytes);
     put_u32(w, m->n_threads);
     put_string(w, m->isa);
 }
@@ -363,6 +366,7 @@ static void get_limits(struct reader *r, struct msg_limits *m) {
     m->read_bytes_per_s = get_u64(r);
     m->int8_ops_per_s = get_u64(r);
     m->weights_bytes = get_u64(r);
+    m->huge_bytes = (int64_t)get_u64(r);
     m->n_threads = get_u32(r);
     get_string(r, m->isa, sizeof m->isa);
 }

@@ -32,7 +32,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   2u
+#define CHANNEL_VERSION   3u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -128,6 +128,7 @@ struct msg_ready {
     uint32_t n_cards;
     struct ready_card {
         uint64_t weights_bytes, kv_bytes, scratch_bytes;
+        int64_t huge_bytes; /* of the weights, on huge pages; -1: not known */
         bool reused;
     } cards[CARDS_MAX];
 };
@@ -197,6 +198,7 @@ struct msg_limits {
     uint64_t generation;
     int32_t error; /* 0, or a negative errno and no values */
     uint64_t read_bytes_per_s, int8_ops_per_s, weights_bytes;
+    int64_t huge_bytes; /* of weights_bytes, on huge pages; -1: not known */
     uint32_t n_threads;
     char isa[16];
 };

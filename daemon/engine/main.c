@@ -180,12 +180,17 @@ static int open_engine(struct process *p, struct err *err) {
 
 static int send_ready(struct process *p) {
     struct msg_ready ready = {.generation = p->setup.generation, .n_cards = p->setup.plan.n_cards};
+    uint64_t huge[CARDS_MAX];
+    const bool told = !runner_huge(p->runner, huge);
     for (uint32_t i = 0; i < ready.n_cards; i++) {
         struct runner_card card = {0};
         if (p->setup.plan.cards[i].online)
             runner_card(p->runner, i, &card);
-        ready.cards[i] =
-            (struct ready_card){card.weights_bytes, card.kv_bytes, card.scratch_bytes, card.reused};
+        ready.cards[i] = (struct ready_card){.weights_bytes = card.weights_bytes,
+                                             .kv_bytes = card.kv_bytes,
+                                             .scratch_bytes = card.scratch_bytes,
+                                             .huge_bytes = told ? (int64_t)huge[i] : -1,
+                                             .reused = card.reused};
     }
     const int rc = stream_send(&p->stream, MSG_READY, &ready);
     return rc ? rc : engine_send_credit(p->engine);
@@ -249,6 +254,16 @@ static int drain_channel(struct process *p) {
     return p->stop || rc == -EAGAIN ? 0 : rc;
 }
 
+/* Of all cards' weights on huge pages; -1: not known. */
+static int64_t count_huge(struct process *p) {
+    uint64_t bytes[CARDS_MAX], sum = 0;
+    if (runner_huge(p->runner, bytes))
+        return -1;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        sum += bytes[i];
+    return (int64_t)sum;
+}
+
 /* Only while nothing runs: a sweep beside a step would slow both and tell of neither. */
 static int measure(struct process *p) {
     struct device_limits found = {0};
@@ -258,6 +273,7 @@ static int measure(struct process *p) {
     msg.read_bytes_per_s = (uint64_t)found.read_bytes_per_s;
     msg.int8_ops_per_s = (uint64_t)found.int8_ops_per_s;
     msg.weights_bytes = found.weights_bytes;
+    msg.huge_bytes = count_huge(p);
     msg.n_threads = found.n_threads;
     snprintf(msg.isa, sizeof msg.isa, "%s", found.isa);
     return stream_send(&p->stream, MSG_LIMITS, &msg);

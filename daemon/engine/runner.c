@@ -227,3 +227,7 @@ int runner_lose(struct runner *r, uint32_t card) {
 int runner_measure(struct runner *r, struct device_limits *limits) {
     return r->options.backend->measure(r->device, limits);
 }
+
+int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
+    return r->options.backend->huge(r->device, bytes);
+}

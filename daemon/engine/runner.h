@@ -59,5 +59,7 @@ struct device *runner_device(const struct runner *runner);
 int runner_lose(struct runner *runner, uint32_t card);
 /* As device_ops.measure. */
 int runner_measure(struct runner *runner, struct device_limits *limits);
+/* As device_ops.huge. */
+int runner_huge(struct runner *runner, uint64_t bytes[CARDS_MAX]);
 
 #endif

@@ -155,6 +155,7 @@ static void answer_limits(struct call *call, const struct limits_view *limits, c
     write_key_int(&w, "read_bytes_per_s", (int64_t)limits->read_bytes_per_s);
     write_key_int(&w, "int8_ops_per_s", (int64_t)limits->int8_ops_per_s);
     write_key_int(&w, "weights_bytes", (int64_t)limits->weights_bytes);
+    write_key_known(&w, "huge_bytes", limits->huge_bytes);
     write_key_int(&w, "token_bytes", (int64_t)limits->token_bytes);
     write_key_int(&w, "layer_params", (int64_t)limits->layer_params);
     write_key_int(&w, "threads", limits->n_threads);

@@ -36,6 +36,8 @@ struct status_view {
     uint64_t uptime_ns;
     uint32_t n_cards, cards_online;
     uint32_t context, max_sequences;
+    uint64_t weights_bytes; /* of all cards, actual */
+    int64_t huge_bytes;     /* of these, on huge pages when they were loaded; -1: not known */
     uint64_t load_done_bytes, load_total_bytes;
     const char *last_event; /* NULL, or the last recovery in words */
 };
@@ -46,6 +48,7 @@ struct card_view {
     uint64_t capacity_bytes;
     const struct plan_card *plan;                    /* NULL: no model */
     uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
+    int64_t huge_bytes; /* of weights_bytes, on huge pages when they were loaded; -1: not known */
     bool reused;
 };
 
@@ -66,6 +69,7 @@ struct model_view {
 struct limits_view {
     uint64_t read_bytes_per_s, int8_ops_per_s; /* measured by the engine */
     uint64_t weights_bytes;                    /* of all cards */
+    int64_t huge_bytes;                        /* of these, on huge pages; -1: not known */
     uint64_t token_bytes;                      /* weights that are read for one decoded token */
     uint64_t layer_params;                     /* a token is multiplied with */
     uint32_t n_threads;

@@ -65,6 +65,8 @@ void run_status(struct call *call) {
     write_key_string(&w, "backend", view.backend);
     write_key_string(&w, "split", view.split);
     write_key_string(&w, "weights", view.weights);
+    write_key_int(&w, "weights_bytes", (int64_t)view.weights_bytes);
+    write_key_known(&w, "huge_bytes", view.huge_bytes);
     write_key_string(&w, "kv_type", view.kv_type);
     write_key_int(&w, "generation", (int64_t)view.generation);
     write_key_int(&w, "uptime_s", (int64_t)(view.uptime_ns / 1000000000u));
@@ -195,6 +197,7 @@ static void write_card(struct writer *w, const struct card_view *view) {
     write_account(w, "actual", view->weights_bytes, view->kv_bytes, view->scratch_bytes);
     write_key_int(w, "free_bytes",
                   (int64_t)(view->capacity_bytes > used ? view->capacity_bytes - used : 0));
+    write_key_known(w, "huge_bytes", view->huge_bytes);
     write_key_bool(w, "reused", view->reused);
     write_key_string(w, "reason", plan->reason);
     write_close(w, '}');

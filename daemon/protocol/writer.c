@@ -190,6 +190,14 @@ void write_key_int(struct writer *w, const char *key, int64_t value) {
     write_int(w, value);
 }
 
+void write_key_known(struct writer *w, const char *key, int64_t value) {
+    write_key(w, key);
+    if (value < 0)
+        write_raw(w, "null", 4);
+    else
+        write_int(w, value);
+}
+
 void write_key_number(struct writer *w, const char *key, double value) {
     write_key(w, key);
     write_number(w, value);

@@ -33,6 +33,7 @@ void write_bytes(struct writer *w, const char *bytes, size_t n);
 
 void write_key_string(struct writer *w, const char *key, const char *text);
 void write_key_int(struct writer *w, const char *key, int64_t value);
+void write_key_known(struct writer *w, const char *key, int64_t value); /* negative: null */
 void write_key_number(struct writer *w, const char *key, double value);
 void write_key_bool(struct writer *w, const char *key, bool value);
 

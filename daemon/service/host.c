@@ -15,6 +15,18 @@ static const char *kv_name(uint32_t type) {
     return type == KV_F32 ? "f32" : type == KV_Q8_0 ? "q8_0" : "f16";
 }
 
+/* The cards that are lost have none. */
+static void sum_weights(const struct engines *e, struct status_view *view) {
+    for (uint32_t i = 0; i < e->ready.n_cards; i++) {
+        const struct ready_card *card = &e->ready.cards[i];
+        if (e->cards[i].lost)
+            continue;
+        view->weights_bytes += card->weights_bytes;
+        if (view->huge_bytes >= 0)
+            view->huge_bytes = card->huge_bytes < 0 ? -1 : view->huge_bytes + card->huge_bytes;
+    }
+}
+
 static void host_status(void *user, struct status_view *view) {
     const struct daemon *d = user;
     const struct engines *e = &d->engines;
@@ -37,6 +49,7 @@ static void host_status(void *user, struct status_view *view) {
         .load_total_bytes = e->progress.total_bytes,
         .last_event = e->last_event[0] ? e->last_event : NULL,
     };
+    sum_weights(e, view);
 }
 
 static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
@@ -56,6 +69,7 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i].weights_bytes = e->ready.cards[i].weights_bytes;
         views[i].kv_bytes = e->ready.cards[i].kv_bytes;
         views[i].scratch_bytes = e->ready.cards[i].scratch_bytes;
+        views[i].huge_bytes = e->ready.cards[i].huge_bytes;
         views[i].reused = e->ready.cards[i].reused;
     }
     return d->config.cards;
@@ -123,6 +137,7 @@ void daemon_measured(void *user, const struct msg_limits *limits, const char *wh
         .read_bytes_per_s = limits->read_bytes_per_s,
         .int8_ops_per_s = limits->int8_ops_per_s,
         .weights_bytes = limits->weights_bytes,
+        .huge_bytes = limits->huge_bytes,
         .n_threads = limits->n_threads,
         .isa = limits->isa,
     };

@@ -293,6 +293,9 @@ def the_limits_of_the_machine_are_measured_when_nothing_runs():
             assert limits[key] > 0, limits
         actual = sum(card["actual"]["weights_bytes"] for card in own.rpc("cards")["cards"])
         equal(limits["weights_bytes"], actual, "weights_bytes")
+        equal(own.rpc("status")["weights_bytes"], actual, "weights_bytes of status")
+        if limits["huge_bytes"] is not None:
+            assert 0 <= limits["huge_bytes"] <= actual, limits
         assert 0 < limits["token_bytes"] < limits["weights_bytes"], limits
         equal(own.http("POST", "/octarc/v1/measure")[1].keys(), limits.keys())
         first.close()

@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 
-from harness import Daemon, default_model, equal, in_parallel, main, test, tiny, wait_until
+from harness import (Daemon, Skip, default_model, equal, in_parallel, main, test, tiny,
+                     wait_until)
 
 PROMPT = "Once upon a time in a small village by the sea there lived"
 LONG = 100
@@ -219,6 +220,36 @@ def holds(pid, name):
     with open("/proc/%d/maps" % pid) as maps:
         return name in maps.read() or any(
             name in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder))
+
+
+def huge_of_process(pid):
+    """Bytes of all its memory on huge pages, as the kernel has them."""
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        return sum(int(line.split()[1]) << 10 for line in f
+                   if line.startswith(("AnonHugePages:", "ShmemPmdMapped:")))
+
+
+@test
+def private_weights_lie_on_huge_pages_where_the_kernel_has_them():
+    enabled = "/sys/kernel/mm/transparent_hugepage/enabled"
+    if not os.path.exists(enabled):
+        raise Skip("this kernel has no transparent huge pages")
+    with open(enabled) as f:
+        allowed = "[never]" not in f.read()
+    with Daemon("--cards", "2", "--weights", "private", model=default_model()) as daemon:
+        status, cards = daemon.rpc("status"), daemon.rpc("cards")["cards"]
+        huge, whole_bytes = status["huge_bytes"], status["weights_bytes"]
+        equal(sum(c["huge_bytes"] for c in cards), huge, "huge pages of all cards")
+        assert huge <= whole_bytes and (huge > 0) == allowed, status
+        assert huge <= huge_of_process(daemon.engines()[0]), "more than the kernel says"
+        now = daemon.rpc("measure")["huge_bytes"]
+        assert now <= whole_bytes and (now > 0) == allowed, now
+        assert " on huge pages" in daemon.client("status")[1]
+        assert "HUGE" in daemon.client("-v", "cards")[1].splitlines()[0]
+        daemon.rpc("drill", {"fault": "lose", "card": 1})
+        wait_until(lambda: daemon.rpc("status")["cards_online"] == 1 and
+                   daemon.rpc("status")["state"] == "ready", 30, "the card that is left")
+        equal(daemon.rpc("cards")["cards"][1]["huge_bytes"], 0)
 
 
 @test

@@ -436,6 +436,8 @@ static void fake_status(void *user, struct status_view *view) {
                                  .generation = 3,
                                  .n_cards = 2,
                                  .cards_online = 2,
+                                 .weights_bytes = 100,
+                                 .huge_bytes = 30,
                                  .context = 4096};
 }
 static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
@@ -448,7 +450,8 @@ static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
                                       .state = "online",
                                       .capacity_bytes = 1000,
                                       .plan = i ? NULL : &plan,
-                                      .weights_bytes = 100};
+                                      .weights_bytes = 100,
+                                      .huge_bytes = i ? -1 : 30};
     return 2;
 }
 static const struct model_view *fake_model(void *user) {
@@ -471,7 +474,7 @@ static int fake_drill_kill(void *user, struct err *err) {
 static int fake_measure(void *user,
                         void (*done)(void *arg, const struct limits_view *limits, const char *why),
                         void *arg, struct err *err) {
-    static const struct limits_view limits = {5, 6, 7, 8, 9, 2, "avx2"};
+    static const struct limits_view limits = {5, 6, 7, -1, 8, 9, 2, "avx2"};
     const struct fake_host *host = user;
     if (host->no_model)
         return err_set(err, -ENODEV, "no engine is serving now");

@@ -21,11 +21,15 @@ static void each_method_answers_on_both_framings(void) {
         const char *method, *verb, *path, *params, *part;
     } cases[] = {
         {"status", "GET", "/octarc/v1/status", NULL, "\"state\": \"ready\", \"status\": \"serving"},
+        {"status", "GET", "/octarc/v1/status", NULL,
+         "\"weights\": \"shared\", \"weights_bytes\": 100, \"huge_bytes\": 30"},
         {"health", "GET", "/health", NULL, "{\"status\": \"ok\"}"},
         {"health", "GET", "/v1/health", NULL, "{\"status\": \"ok\"}"},
         {"models", "GET", "/v1/models", NULL, "\"meta\": {\"vocab_type\": 2, \"n_vocab\": 260"},
         {"models", "GET", "/models/fake", "{\"id\": \"fake\"}", "\"object\": \"model\""},
         {"cards", "GET", "/octarc/v1/cards", NULL, "\"layers\": [0, 15], \"lanes\": [0, 8]"},
+        {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": 30, \"reused\": false"},
+        {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": null, \"reused\": false"},
         {"ps", "GET", "/octarc/v1/ps", NULL, "{\"requests\": []}"},
         {"version", "GET", "/version", NULL, "{\"version\": \"" OCTARC_VERSION "\"}"},
         {"tokenize", "POST", "/tokenize", "{\"content\": \"hi\"}", "{\"tokens\": [104, 105]}"},
@@ -46,8 +50,8 @@ static void each_method_answers_on_both_framings(void) {
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
         {"measure", "POST", "/octarc/v1/measure", NULL,
-         "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, \"token_bytes\": "
-         "8, "
+         "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, "
+         "\"huge_bytes\": null, \"token_bytes\": 8, "
          "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
         {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
     };

@@ -116,8 +116,11 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
     struct fake f = {0};
     stream_init(&f.stream, atoi(argv[2]));
     start(&f);
-    const struct msg_limits limits = {
-        .generation = f.setup.generation, .read_bytes_per_s = 12, .n_threads = 3, .isa = "avx2"};
+    const struct msg_limits limits = {.generation = f.setup.generation,
+                                      .read_bytes_per_s = 12,
+                                      .huge_bytes = 7,
+                                      .n_threads = 3,
+                                      .isa = "avx2"};
     for (;;) {
         struct message msg = next_message(&f);
         if (msg.type == MSG_MEASURE && f.does != 'w')
