@@ -21,7 +21,7 @@ struct bench {
     uint64_t seed;                       /* of the random tokens */
     struct service services[SHARDS_MAX]; /* all up; the first is the one that most is measured on */
     uint32_t n_services;
-    struct limits limits; /* of the last round */
+    struct limits limits, own_limits; /* of the last round; own: with private weights */
     struct figures figures;
     bool against;
     struct peer peer;

@@ -82,14 +82,25 @@ static void add_rows(struct table *table, const struct figures *figures, const c
     }
 }
 
+static void print_weights(const char *name, const struct limits *limits) {
+    char whole[16], huge[16];
+    printf("%s weights: %s of %s on huge pages\n", name,
+           limits->huge_bytes < 0 ? "not known how much"
+                                  : size_text(limits->huge_bytes, huge, sizeof huge),
+           size_text(limits->weights_bytes, whole, sizeof whole));
+}
+
 static int print_table(const struct bench *b) {
     char cpu[128], date[32];
     struct table table;
     cpu_model(cpu, sizeof cpu);
     today(date, sizeof date);
-    printf("octarc %s, %s\n%s, %u threads, %s, %s, %u round%s%s\n\n", OCTARC_VERSION,
+    printf("octarc %s, %s\n%s, %u threads, %s, %s, %u round%s%s\n", OCTARC_VERSION,
            base_name(b->model), cpu, b->limits.threads, b->limits.isa, date, b->runs,
            b->runs == 1 ? "" : "s", b->quick ? ", quick: too short to rely on" : "");
+    print_weights("shared", &b->limits);
+    print_weights("private", &b->own_limits);
+    putchar('\n');
     table_init(&table, b->against ? "lrrrlrrrr" : "lrrrl");
     table_row(&table, (const char *[]){"FIGURE", "MIN", "MEDIAN", "MAX", "UNIT", "PEER",
                                        "RATIO MIN", "MEDIAN", "MAX"});
@@ -122,6 +133,15 @@ static cJSON *against_json(const struct bench *b) {
     return against;
 }
 
+static void add_weights(cJSON *all, const char *name, const struct limits *limits) {
+    cJSON *weights = cJSON_AddObjectToObject(all, name);
+    cJSON_AddNumberToObject(weights, "bytes", limits->weights_bytes);
+    if (limits->huge_bytes < 0)
+        cJSON_AddNullToObject(weights, "huge_bytes");
+    else
+        cJSON_AddNumberToObject(weights, "huge_bytes", limits->huge_bytes);
+}
+
 static int print_json(const struct bench *b) {
     char cpu[128], date[32];
     cJSON *all = cJSON_CreateObject();
@@ -138,6 +158,8 @@ static int print_json(const struct bench *b) {
     cJSON_AddBoolToObject(all, "quick", b->quick);
     cJSON_AddNumberToObject(all, "token_bytes", b->limits.token_bytes);
     cJSON_AddNumberToObject(all, "layer_params", b->limits.layer_params);
+    add_weights(all, "shared_weights", &b->limits);
+    add_weights(all, "private_weights", &b->own_limits);
     figures_add_json(&b->figures, OURS, all);
     if (b->no_sharding[0])
         cJSON_AddStringToObject(all, "no_sharding", b->no_sharding);

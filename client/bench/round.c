@@ -105,6 +105,27 @@ static int run_one_stream(struct bench *b, struct err *err) {
     return 0;
 }
 
+/* The same memory speed and decode with weights of the engine's own, which outlive nothing but may
+ * have huge pages where shared ones have none. */
+static int run_private(struct bench *b, struct err *err) {
+    struct service_options options = b->options;
+    struct service own;
+    double decode = 0;
+    options.weights = "private";
+    int rc = service_start(&own, &options, 1, "auto", NULL, err);
+    if (rc)
+        return rc;
+    rc = service_limits(&own, &b->own_limits, err);
+    if (!rc)
+        rc = service_decode(&own, b->amount.decode, b->n_vocab, &b->seed, &decode, err);
+    service_stop(&own);
+    if (rc)
+        return rc;
+    add(b, OURS, "private_decode_tokens_per_s", NULL, "tokens/s", decode);
+    add(b, OURS, "private_read_bytes_per_s", NULL, "bytes/s", b->own_limits.read_bytes_per_s);
+    return 0;
+}
+
 /* Streams and the first token: the same for both sides. */
 static int run_server(struct bench *b, enum side side, const struct server *server,
                       struct err *err) {
@@ -193,6 +214,10 @@ int round_run(struct bench *b, uint32_t round, struct err *err) {
     if (!rc) {
         round_say(b, "round %u of %u: one stream", round, b->runs);
         rc = run_one_stream(b, err);
+    }
+    if (!rc) {
+        round_say(b, "round %u of %u: private weights", round, b->runs);
+        rc = run_private(b, err);
     }
     if (!rc && b->against) {
         round_say(b, "round %u of %u: llama-bench", round, b->runs);

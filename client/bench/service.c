@@ -60,6 +60,12 @@ static double number(const cJSON *object, const char *key) {
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
+/* Below 0 where it is null. */
+static double known(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : -1;
+}
+
 static const char *string(const cJSON *object, const char *key) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     return cJSON_IsString(item) ? item->valuestring : "";
@@ -74,6 +80,8 @@ int service_limits(const struct service *s, struct limits *limits, struct err *e
                               .int8_ops_per_s = number(answer, "int8_ops_per_s"),
                               .token_bytes = number(answer, "token_bytes"),
                               .layer_params = number(answer, "layer_params"),
+                              .weights_bytes = number(answer, "weights_bytes"),
+                              .huge_bytes = known(answer, "huge_bytes"),
                               .threads = (uint32_t)number(answer, "threads")};
     snprintf(limits->isa, sizeof limits->isa, "%s", string(answer, "isa"));
     cJSON_Delete(answer);
@@ -112,10 +120,25 @@ static int wait_ready(struct service *s, struct err *err) {
 int service_start(struct service *s, const struct service_options *o, uint32_t cards,
                   const char *split, double *ready_ms, struct err *err) {
     char n_cards[16], threads[16], context[16], out[PATH_MAX + 64], log[PATH_MAX + 64];
-    const char *argv[24] = {o->octarcd,  "--config",  o->config, "--listen",        s->socket,
-                            "--model",   o->model,    "--cards", n_cards,           "--split",
-                            split,       "--threads", threads,   "--max-sequences", SEQUENCES,
-                            "--context", context};
+    const char *argv[24] = {o->octarcd,
+                            "--config",
+                            o->config,
+                            "--listen",
+                            s->socket,
+                            "--model",
+                            o->model,
+                            "--cards",
+                            n_cards,
+                            "--split",
+                            split,
+                            "--threads",
+                            threads,
+                            "--max-sequences",
+                            SEQUENCES,
+                            "--context",
+                            context,
+                            "--weights",
+                            o->weights ? o->weights : "shared"};
     *s = (struct service){.cards = cards, .split = split};
     snprintf(n_cards, sizeof n_cards, "%u", cards);
     snprintf(threads, sizeof threads, "%u", o->threads);

@@ -10,8 +10,8 @@
 
 struct service_options {
     char octarcd[PATH_MAX], folder[PATH_MAX], config[PATH_MAX];
-    const char *model;
-    uint32_t threads, context; /* 0: octarcd's defaults */
+    const char *model, *weights; /* of octarcd; weights NULL: its default */
+    uint32_t threads, context;   /* 0: octarcd's defaults */
 };
 
 struct service {
@@ -24,6 +24,7 @@ struct service {
 /* What the machine can do, as the method `measure` says. */
 struct limits {
     double read_bytes_per_s, int8_ops_per_s, token_bytes, layer_params;
+    double weights_bytes, huge_bytes; /* of the weights, on huge pages; below 0: not known */
     uint32_t threads;
     char isa[16];
 };

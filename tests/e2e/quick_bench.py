@@ -90,9 +90,13 @@ def every_figure_is_told():
     for shard in got["sharding"]:
         equal(sorted(shard), ["cards", "decode_tokens_per_s", "prefill_tokens_per_s", "split"])
     for key in ("decode_tokens_per_s", "ttft_ms", "rss_bytes", "fraction_of_bandwidth",
-                "fraction_of_int8_peak", "read_bytes_per_s", "int8_ops_per_s"):
+                "fraction_of_int8_peak", "read_bytes_per_s", "int8_ops_per_s",
+                "private_read_bytes_per_s", "private_decode_tokens_per_s"):
         assert "median" in got[key], key
-    check_ranges(got, 2 + 4 + 2 + 7 + 16)
+    check_ranges(got, 2 + 4 + 2 + 9 + 16)
+    for kind in ("shared_weights", "private_weights"):
+        equal(sorted(got[kind]), ["bytes", "huge_bytes"], kind)
+        assert 0 <= (got[kind]["huge_bytes"] or 0) <= got[kind]["bytes"], got[kind]
     assert got["rss_bytes"]["min"] > 4 << 20, got["rss_bytes"]
     # A part is what was measured beside it over what was measured before it.
     part = got["fraction_of_bandwidth"]["max"]
@@ -105,6 +109,7 @@ def the_table_has_a_row_for_each():
     status, out, err = Bench("--quick", tiny()).end()
     equal((status, err), (0, ""), "status and stderr")
     for part in ("prefill 128", "decode", "streams 16", "ttft", "ready cold", "rss",
+                 "private read", "private decode", "shared weights: ", "private weights: ",
                  "of bandwidth", "of int8 peak", "decode, 1 card, layer", "prefill, 8 cards, tensor",
                  "too short to rely on"):
         assert "\n" + part in out or part in out.split("\n\n")[0], part
@@ -207,7 +212,8 @@ def draw_page(folder, got):
         equal([made.split("<!--")[0], made.split("-->")[-1]],
               [old.split("<!--")[0], old.split("-->")[-1]], "the rest of the page")
     for part in ("| prefill 128 | tokens/s |", "| 16 streams in all |", "](./cards.svg)",
-                 "](./streams.svg)", "| llama.cpp | ratio |", "| 50.0 |"):
+                 "](./streams.svg)", "| llama.cpp | ratio |", "| 50.0 |",
+                 "| decode, private weights |", "lie on huge pages: shared "):
         assert made.count(part) == 1, (part, made)
     for name, labels in (("cards.svg", ("layer", "tensor", "8")),
                          ("streams.svg", ("octarc", "llama.cpp", "16"))):
