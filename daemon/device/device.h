@@ -24,9 +24,10 @@ struct device_options {
     bool present[CARDS_MAX];            /* a card that is not is never opened */
     uint64_t capacity_bytes[CARDS_MAX]; /* cpu: of the simulated card; 0 = the host's */
     uint32_t n_threads;                 /* cpu: of the team; 0 = one a usable core */
-    bool pin;                           /* cpu: pin the team; a refusal is not an error */
-    enum instruction_set isa;           /* cpu: -ENOTSUP when the machine lacks it */
-    uint32_t max_rows;                  /* rows a step may have */
+    bool pin; /* cpu: pin the team at the first load, where there are more cores than threads;
+               * a refusal is not an error */
+    enum instruction_set isa; /* cpu: -ENOTSUP when the machine lacks it */
+    uint32_t max_rows;        /* rows a step may have */
     /* cpu: run each phase card by card with every other card's memory inaccessible; slow, for
      * tests: only an exchange can then carry a byte from one card to another. */
     bool isolate;

@@ -32,12 +32,13 @@ struct config {
     struct config_sizes {
         uint32_t n;
         uint64_t bytes[CARDS_MAX];
-    } card_memory;    /* n = 0: a share of the free memory; 1: the same for all cards */
-    uint32_t split;   /* enum split */
-    uint32_t storage; /* enum storage_choice */
-    uint32_t weights; /* enum weights_choice */
-    uint32_t kv_type; /* enum kv_type */
-    uint32_t threads; /* 0: one a usable core */
+    } card_memory;        /* n = 0: a share of the free memory; 1: the same for all cards */
+    uint32_t split;       /* enum split */
+    uint32_t storage;     /* enum storage_choice */
+    uint32_t weights;     /* enum weights_choice */
+    uint32_t kv_type;     /* enum kv_type */
+    uint32_t threads;     /* 0: one a usable core */
+    uint32_t pin_threads; /* 0 or 1 */
     uint32_t max_sequences;
     uint32_t isa; /* enum instruction_set */
 

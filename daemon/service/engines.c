@@ -79,6 +79,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .backend = "cpu",
         .file = e->loaded->file,
         .n_threads = e->config->threads,
+        .pin = e->config->pin_threads,
         .isa = e->config->isa,
         .plan = e->plan,
     };

@@ -191,10 +191,11 @@ int main(int argc, char **argv) {
     for (size_t i = 0; argc > 2 && i < 3; i++)
         if (!strcmp(sets[i]->name, argv[2]))
             b.kernels = sets[i];
-    if (team_create(&b.team, argc > 1 ? (uint32_t)atoi(argv[1]) : 1, true, &err)) {
+    if (team_create(&b.team, argc > 1 ? (uint32_t)atoi(argv[1]) : 1, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
+    team_pin(b.team);
     const uint32_t size = team_size(b.team);
     b.out = aligned_alloc(64, sizeof(float) * size * ROWS_MAX * 1536);
     memset(b.out, 0, sizeof(float) * size * ROWS_MAX * 1536);

@@ -2,12 +2,12 @@
 #include "daemon/device/cpu/cpu.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/device/cpu/backend.h"
+#include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/pack.h"
 #include "octarc/error.h"
 
@@ -43,11 +43,6 @@ static const struct kernels *choose_kernels(enum instruction_set isa, struct err
     err_set(err, -ENOTSUP, "this processor cannot run the %s kernels",
             isa == ISA_AVX512 ? "avx512" : "avx2");
     return NULL;
-}
-
-static uint32_t usable_cores(void) {
-    cpu_set_t cores;
-    return sched_getaffinity(0, sizeof cores, &cores) ? 1 : (uint32_t)CPU_COUNT(&cores);
 }
 
 static void cpu_close(struct device *device) {
@@ -87,8 +82,9 @@ static int cpu_open(struct device **out, const struct device_options *options, s
         for (int a = 0; a < AREA_COUNT; a++)
             d->cards[c].areas[a].fd = -1;
     }
-    const int rc = team_create(&d->team, options->n_threads ? options->n_threads : usable_cores(),
-                               options->pin, err);
+    d->pin = options->pin;
+    const int rc =
+        team_create(&d->team, options->n_threads ? options->n_threads : cores_usable(), err);
     if (rc) {
         cpu_close(d);
         return rc;

@@ -60,7 +60,7 @@ struct cpu_work {
 struct device {
     const struct device_ops *ops;
     uint32_t n_cards, max_rows;
-    bool isolate;
+    bool isolate, pin; /* pin: at the next load */
     struct cpu_card cards[CARDS_MAX];
     const struct kernels *kernels;
     struct team *team;

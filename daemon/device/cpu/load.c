@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
 #include "daemon/device/cpu/pack.h"
 #include "octarc/error.h"
@@ -238,6 +239,16 @@ static int check_programs(const struct device *device, const struct program *pro
     return 0;
 }
 
+/* After the weights are there: the threads that read them are made by this one and would all
+ * inherit its core.  With a thread for every core nothing is bound: whatever else runs, the front
+ * first of all, would hold up the thread whose core it takes, and with it the step, while another
+ * core may be idle (docs/performance.md). */
+static void pin_once(struct device *device) {
+    if (device->pin && team_size(device->team) < cores_usable())
+        team_pin(device->team);
+    device->pin = false;
+}
+
 int cpu_load(struct device *device, const struct program *programs, struct err *err) {
     size_t n, next[CARDS_MAX] = {0}, at = 0;
     uint32_t n_phases;
@@ -284,5 +295,6 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     device->stages = stages;
     device->meters = meters;
     device->shape.n_rows = 0; /* nothing is counted yet */
+    pin_once(device);
     return 0;
 }

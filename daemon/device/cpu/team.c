@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/device/cpu/cores.h"
 #include "octarc/error.h"
 
 /* About 20 µs: longer than members differ inside a phase, shorter than a sleep and a wake-up. */
@@ -93,22 +94,7 @@ static void *serve(void *arg) {
     }
 }
 
-static void pin_member(pthread_t thread, uint32_t number) {
-    cpu_set_t all, one;
-    int seen = 0;
-    if (sched_getaffinity(0, sizeof all, &all))
-        return;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &all) && seen++ == (int)number) {
-            CPU_ZERO(&one);
-            CPU_SET(cpu, &one);
-            /* Refused in some sandboxes: the threads then run where the kernel puts them. */
-            pthread_setaffinity_np(thread, sizeof one, &one);
-            return;
-        }
-}
-
-int team_create(struct team **out, uint32_t n, bool pin, struct err *err) {
+int team_create(struct team **out, uint32_t n, struct err *err) {
     cpu_set_t cores;
     if (n == 0 || n > TEAM_MAX)
         return err_set(err, -EINVAL, "%u threads, expected 1 to %d", n, TEAM_MAX);
@@ -128,11 +114,7 @@ int team_create(struct team **out, uint32_t n, bool pin, struct err *err) {
             return err_set(err, -rc, "thread %u of %u: %s", i, n, strerror(rc));
         }
         m->started = true;
-        if (pin && !team->crowded)
-            pin_member(m->thread, i);
     }
-    if (pin && !team->crowded && n > 1)
-        pin_member(pthread_self(), 0);
     *out = team;
     return 0;
 }
@@ -146,6 +128,24 @@ void team_destroy(struct team *team) {
         if (team->members[i].started)
             pthread_join(team->members[i].thread, NULL);
     free(team);
+}
+
+static bool bind(pthread_t thread, int core) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    return !pthread_setaffinity_np(thread, sizeof one, &one);
+}
+
+uint32_t team_pin(struct team *team) {
+    int cores[TEAM_MAX];
+    uint32_t pinned = 0;
+    if (!cores_choose(team->n, cores))
+        return 0;
+    pinned += bind(pthread_self(), cores[0]);
+    for (uint32_t i = 1; i < team->n; i++)
+        pinned += bind(team->members[i].thread, cores[i]);
+    return pinned;
 }
 
 uint32_t team_size(const struct team *team) {

@@ -15,10 +15,16 @@
 struct team;
 struct err;
 
-/* n members; with `pin` each on a core of its own where that is allowed.  -ENOMEM, -EAGAIN. */
-int team_create(struct team **team, uint32_t n, bool pin, struct err *err);
+/* n members.  -ENOMEM, -EAGAIN. */
+int team_create(struct team **team, uint32_t n, struct err *err);
 void team_destroy(struct team *team);
 uint32_t team_size(const struct team *team);
+
+/* Bind each member, the caller too, to a core of its own, as cores_choose() says; threads that the
+ * caller makes from then on inherit its core.  Where that is refused, or there are too few cores, a
+ * member runs where the kernel puts it, as it does when its core is taken away later.  Returns how
+ * many were bound.  Not while the team runs. */
+uint32_t team_pin(struct team *team);
 
 /* Run fn(arg, member) on every member; returns when all have. */
 void team_run(struct team *team, void (*fn)(void *arg, uint32_t member), void *arg);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
 #include "octarc/error.h"
 #include "tests/check.h"
@@ -252,9 +253,36 @@ static void without_weights_there_is_nothing_to_sweep(void) {
     d->ops->close(d);
 }
 
+/* Cores of the calling thread after a load with so many threads. */
+static int cores_after_load(uint32_t n_threads, bool pin) {
+    struct device_options o = {
+        .n_cards = 1, .present = {true}, .n_threads = n_threads, .pin = pin, .max_rows = 1};
+    const struct program none[CARDS_MAX] = {{NULL, 0}};
+    struct device *d = NULL;
+    cpu_set_t before, after;
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    CHECK_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    CHECK_EQ(CPU_COUNT(&before), cores_usable()); /* threads that load may run anywhere */
+    CHECK_EQ(d->ops->load(d, none, NULL), 0);
+    CHECK_EQ(d->ops->load(d, none, NULL), 0); /* a second one changes nothing */
+    CHECK_EQ(sched_getaffinity(0, sizeof after, &after), 0);
+    d->ops->close(d);
+    return CPU_COUNT(&after);
+}
+
+static void threads_are_bound_where_a_core_is_left_over(void) {
+    const uint32_t n = cores_usable();
+    if (n < 2)
+        SKIP("one core only");
+    CHECK_EQ(cores_after_load(n, true), n);
+    CHECK_EQ(cores_after_load(0, true), n);
+    CHECK_EQ(cores_after_load(n - 1, false), n);
+    CHECK_EQ(cores_after_load(n - 1, true), 1);
+}
+
 CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
            T(a_lost_card_is_gone), T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
            T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
-           T(a_set_the_machine_lacks_is_refused),
+           T(a_set_the_machine_lacks_is_refused), T(threads_are_bound_where_a_core_is_left_over),
            T(limits_are_measured_over_the_weights_that_are_there),
            T(without_weights_there_is_nothing_to_sweep))

@@ -36,6 +36,7 @@ static void defaults_are_those_of_the_manual(void) {
     CHECK_EQ(c.kv_type, KV_F16);
     CHECK_EQ(c.split, SPLIT_AUTO);
     CHECK_EQ(c.weights, WEIGHTS_SHARED);
+    CHECK_EQ(c.pin_threads, 1);
     CHECK_EQ(c.max_queue, 1024);
     CHECK_EQ(c.max_request_bytes, 8u << 20);
     CHECK_EQ(c.log_level, 6);
@@ -72,6 +73,7 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor");
     REFUSED("[engine]\nsplit = hybrid\n", "file:2", "'hybrid'", "not supported");
     REFUSED("[engine]\nstorage = svm\n", "file:2", "'svm'", "not supported");
+    REFUSED("[engine]\npin_threads = 1\n", "file:2", "'1' is none of no, yes");
     REFUSED("[engine]\nweights = secret\n", "file:2", "'secret' is none of shared, private");
     REFUSED("[engine]\nstorage = disk\n", "file:2", "'disk' is none of auto");
     REFUSED("[engine]\nbackend = level_zero\n", "file:2", "'level_zero'", "not supported");

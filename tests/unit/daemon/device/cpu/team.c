@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/device/cpu/team.h"
 
+#include <sched.h>
 #include <time.h>
 
 #include "tests/check.h"
@@ -37,7 +38,7 @@ static void every_item_runs_once_and_in_its_phase(void) {
     static struct job job;
     for (uint32_t n = 1; n <= 8; n++) { /* more than this machine has cores, as a rule */
         job = (struct job){0};
-        CHECK_EQ(team_create(&job.team, n, true, NULL), 0);
+        CHECK_EQ(team_create(&job.team, n, NULL), 0);
         CHECK_EQ(team_size(job.team), n);
         team_run(job.team, work, &job);
         CHECK_EQ(job.early, 0);
@@ -51,7 +52,7 @@ static void every_item_runs_once_and_in_its_phase(void) {
 static void an_idle_team_uses_no_processor(void) {
     static struct job job;
     struct timespec before, after;
-    CHECK_EQ(team_create(&job.team, 4, false, NULL), 0);
+    CHECK_EQ(team_create(&job.team, 4, NULL), 0);
     team_run(job.team, work, &job);
     usleep(20000);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -63,4 +64,38 @@ static void an_idle_team_uses_no_processor(void) {
     team_destroy(job.team);
 }
 
-CHECK_MAIN(T(every_item_runs_once_and_in_its_phase), T(an_idle_team_uses_no_processor))
+struct places {
+    cpu_set_t of[2];
+};
+
+static void note_place(void *arg, uint32_t member) {
+    struct places *places = arg;
+    CHECK_EQ(sched_getaffinity(0, sizeof places->of[member], &places->of[member]), 0);
+}
+
+static void each_member_may_be_bound_to_a_core(void) {
+    static struct job job;
+    struct places before, after;
+    cpu_set_t all, first, both;
+    CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+    if (CPU_COUNT(&all) < 2)
+        SKIP("one core only");
+    CHECK_EQ(team_create(&job.team, 2, NULL), 0);
+    team_run(job.team, note_place, &before);
+    CHECK(CPU_EQUAL(&before.of[0], &all) && CPU_EQUAL(&before.of[1], &all));
+    CHECK_EQ(team_pin(job.team), 2);
+    team_run(job.team, note_place, &after);
+    CPU_AND(&both, &after.of[0], &after.of[1]);
+    CHECK(CPU_COUNT(&after.of[0]) == 1 && CPU_COUNT(&after.of[1]) == 1 && CPU_COUNT(&both) == 0);
+    /* One core is taken away from a member: both run on the other. */
+    first = after.of[1];
+    CHECK_EQ(sched_setaffinity(0, sizeof first, &first), 0);
+    team_run(job.team, work, &job);
+    CHECK_EQ(job.early, 0);
+    /* Only that one is left to choose from: nothing is bound, and nothing is wrong. */
+    CHECK_EQ(team_pin(job.team), 0);
+    team_destroy(job.team);
+}
+
+CHECK_MAIN(T(every_item_runs_once_and_in_its_phase), T(an_idle_team_uses_no_processor),
+           T(each_member_may_be_bound_to_a_core))
