@@ -81,7 +81,7 @@ int stream_flush(struct stream *stream) {
     return 0;
 }
 
-static int queue(struct stream *stream, enum message_type type, const void *msg) {
+int stream_queue(struct stream *stream, enum message_type type, const void *msg) {
     if (stream->out_at > STREAM_OUT_MAX / 2) {
         buffer_drop(&stream->out, stream->out_at);
         stream->out_fds_at -= stream->out_at;
@@ -95,7 +95,7 @@ static int queue(struct stream *stream, enum message_type type, const void *msg)
 }
 
 int stream_send(struct stream *stream, enum message_type type, const void *msg) {
-    int rc = queue(stream, type, msg);
+    int rc = stream_queue(stream, type, msg);
     if (!rc)
         rc = stream_flush(stream);
     return rc == -EAGAIN ? 0 : rc;
@@ -107,7 +107,7 @@ int stream_send_fds(struct stream *stream, enum message_type type, const void *m
         return -EINVAL;
     if (stream->n_out_fds)
         return -EBUSY;
-    int rc = queue(stream, type, msg);
+    int rc = stream_queue(stream, type, msg);
     if (rc)
         return rc;
     /* Nothing is sent until all of them are there: the frame could not be taken back. */

@@ -25,6 +25,9 @@ struct stream {
 void stream_init(struct stream *stream, int fd); /* takes over fd, sets O_NONBLOCK | CLOEXEC */
 void stream_finish(struct stream *stream);       /* closes all */
 
+/* Queue a message; it goes with the next flush or send.  -ENOMEM, -EMSGSIZE: it was not queued, and
+ * the stream is as it was; -ENOBUFS. */
+int stream_queue(struct stream *stream, enum message_type type, const void *msg);
 /* Queue a message and try to send.  -ENOMEM, -EMSGSIZE: it was not queued, and the stream is as it
  * was; -ENOBUFS, -EPIPE. */
 int stream_send(struct stream *stream, enum message_type type, const void *msg);

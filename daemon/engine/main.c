@@ -23,6 +23,7 @@
 enum { FD_MODEL, FD_HEAD, FD_SUMS, FD_CARDS };
 
 #define PROGRESS_NS UINT64_C(50000000)
+#define FLUSH_BYTES 65536u               /* of one step, before its end: the front may begin */
 #define UNSENT_STEP (STREAM_OUT_MAX / 8) /* with more than this unsent no step begins … */
 #define UNSENT_MOST (STREAM_OUT_MAX / 2) /* … and one that is under way waits */
 
@@ -57,10 +58,19 @@ static int wait_sent(struct process *p) {
     return rc == -EAGAIN ? 0 : rc;
 }
 
-static int send_message(void *user, enum message_type type, const void *msg) {
+static int flush(struct process *p) {
+    const int rc = stream_flush(&p->stream);
+    return rc == -EAGAIN ? 0 : rc;
+}
+
+/* What the engine says in one piece of work goes out together, by flush(): before anything is
+ * computed and before anything is waited for, so that no message is held up by either. */
+static int say(void *user, enum message_type type, const void *msg) {
     struct process *p = user;
-    const int rc = wait_sent(p);
-    return rc ? rc : stream_send(&p->stream, type, msg);
+    int rc = wait_sent(p);
+    if (!rc)
+        rc = stream_queue(&p->stream, type, msg);
+    return !rc && stream_unsent(&p->stream) >= FLUSH_BYTES ? flush(p) : rc;
 }
 
 static void report_progress(void *user, uint64_t done, uint64_t total) {
@@ -75,7 +85,8 @@ static void report_progress(void *user, uint64_t done, uint64_t total) {
 
 static int step_model(void *user, struct step_params *params, uint32_t *card) {
     struct process *p = user;
-    return runner_step(p->runner, params, card);
+    const int rc = flush(p);
+    return rc ? rc : runner_step(p->runner, params, card);
 }
 
 /* Wait until the channel can be read (or, with something to send, written). */
@@ -171,7 +182,7 @@ static int open_engine(struct process *p, struct err *err) {
                                .n_pages = plan->n_pages,
                                .n_eog = p->setup.n_eog};
     const struct engine_model model = {p, step_model};
-    const struct engine_output output = {p, send_message, now_ns};
+    const struct engine_output output = {p, say, now_ns};
     memcpy(o.eog, p->setup.eog, sizeof o.eog);
     if (engine_create(&p->engine, &o, &model, &output))
         return err_set(err, -ENOMEM, "no memory for %u sequences", plan->max_sequences);
@@ -297,11 +308,15 @@ static int serve(struct process *p) {
             rc = 0; /* the front was told and will replace this process */
         if (rc >= 0)
             rc = engine_send_credit(p->engine);
+        if (!rc)
+            rc = flush(p);
         if (!rc && !busy && p->measure)
             rc = measure(p);
         if (!rc && (!busy || stream_wants_write(&p->stream)))
             rc = wait_channel(p, busy ? 0 : -1);
     }
+    const int last = flush(p); /* what was said before the end */
+    rc = rc ? rc : last;
     return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
 }
 

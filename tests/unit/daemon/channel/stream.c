@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Frames over a real socket pair: what is queued waits for a flush, and nothing is lost or out of
+ * order, however little the other side takes. */
 #include "daemon/channel/stream.h"
 
 #include <errno.h>
@@ -108,5 +110,74 @@ static void a_descriptor_that_is_none_takes_the_frame_back(void) {
     close_pair();
 }
 
+/* The next message of the far end must be TOKEN `position`. */
+static void reads_token(uint32_t position) {
+    struct message msg;
+    CHECK_EQ(stream_read(&far, &msg), 0);
+    CHECK_EQ(msg.type, MSG_TOKEN);
+    CHECK_EQ(msg.token.position, position);
+    message_finish(&msg);
+}
+
+static void reads_nothing(void) {
+    struct message msg;
+    CHECK_EQ(stream_read(&far, &msg), -EAGAIN);
+}
+
+static void what_is_queued_goes_with_the_next_flush_or_send(void) {
+    struct msg_token token = {.generation = 1};
+    open_pair();
+    for (; token.position < 3; token.position++)
+        CHECK_EQ(stream_queue(&near, MSG_TOKEN, &token), 0);
+    CHECK(stream_wants_write(&near) && stream_unsent(&near) > 0);
+    reads_nothing();
+    CHECK_EQ(stream_flush(&near), 0);
+    CHECK(!stream_wants_write(&near));
+    for (uint32_t i = 0; i < 3; i++)
+        reads_token(i);
+    CHECK_EQ(stream_queue(&near, MSG_TOKEN, &token), 0);
+    token.position++;
+    CHECK_EQ(stream_send(&near, MSG_TOKEN, &token), 0);
+    reads_token(3);
+    reads_token(4);
+    reads_nothing();
+    close_pair();
+}
+
+/* Of a few MiB the socket takes a part at a time. */
+static void a_reader_that_is_slow_gets_all_in_order(void) {
+    static struct token_logprob top[2000];
+    struct msg_token token = {.generation = 1, .n_top = 2000, .top = top};
+    uint32_t read = 0;
+    bool was_full = false;
+    open_pair();
+    for (; token.position < 300; token.position++) {
+        CHECK_EQ(stream_queue(&near, MSG_TOKEN, &token), 0);
+        const int rc = token.position % 7 ? 0 : stream_flush(&near);
+        CHECK(rc == 0 || rc == -EAGAIN);
+        was_full |= rc == -EAGAIN;
+    }
+    CHECK(was_full);
+    while (read < 300) {
+        reads_token(read++);
+        const int rc = stream_flush(&near);
+        CHECK(rc == 0 || rc == -EAGAIN);
+    }
+    CHECK(!stream_wants_write(&near));
+    reads_nothing();
+    close_pair();
+}
+
+static void the_other_side_gone_is_an_error(void) {
+    const struct msg_token token = {.generation = 1};
+    open_pair();
+    CHECK_EQ(stream_queue(&near, MSG_TOKEN, &token), 0);
+    stream_finish(&far);
+    CHECK_EQ(stream_flush(&near), -EPIPE);
+    stream_finish(&near);
+}
+
 CHECK_MAIN(T(descriptors_ride_on_their_frame), T(a_second_lot_waits_for_the_first),
-           T(a_descriptor_that_is_none_takes_the_frame_back))
+           T(a_descriptor_that_is_none_takes_the_frame_back),
+           T(what_is_queued_goes_with_the_next_flush_or_send),
+           T(a_reader_that_is_slow_gets_all_in_order), T(the_other_side_gone_is_an_error))
