@@ -315,19 +315,21 @@ static void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].kv_bytes);
         put_u64(w, m->cards[i].scratch_bytes);
         put_u64(w, (uint64_t)m->cards[i].huge_bytes);
+        put_u64(w, m->cards[i].copied_bytes);
         put_u8(w, m->cards[i].reused);
     }
 }
 
 static void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 33);
+    m->n_cards = get_count(r, 41);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
         m->cards[i].kv_bytes = get_u64(r);
         m->cards[i].scratch_bytes = get_u64(r);
         m->cards[i].huge_bytes = (int64_t)get_u64(r);
+        m->cards[i].copied_bytes = get_u64(r);
         m->cards[i].reused = get_bool(r);
     }
 }
@@ -369,6 +371,43 @@ static void get_limits(struct reader *r, struct msg_limits *m) {
     m->huge_bytes = (int64_t)get_u64(r);
     m->n_threads = get_u32(r);
     get_string(r, m->isa, sizeof m->isa);
+}
+
+static void put_replan(struct writer *w, const struct msg_replan *m) {
+    put_u64(w, m->number);
+    put_u8(w, m->keep);
+    put_plan(w, &m->plan);
+}
+
+static void get_replan(struct reader *r, struct msg_replan *m) {
+    m->number = get_u64(r);
+    m->keep = get_bool(r);
+    if (!r->bad)
+        get_plan(r, &m->plan);
+}
+
+static void put_replanned(struct writer *w, const struct msg_replanned *m) {
+    const uint64_t u64s[] = {m->kv_bytes, m->load_ns, m->gap_ns, m->gap_kv_bytes};
+    put_u64(w, m->generation);
+    put_u64(w, m->number);
+    put_u32(w, (uint32_t)m->error);
+    put_string(w, m->text);
+    put_u8(w, m->kept);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        put_u64(w, u64s[i]);
+    put_ready(w, &m->ready);
+}
+
+static void get_replanned(struct reader *r, struct msg_replanned *m) {
+    uint64_t *const u64s[] = {&m->kv_bytes, &m->load_ns, &m->gap_ns, &m->gap_kv_bytes};
+    m->generation = get_u64(r);
+    m->number = get_u64(r);
+    m->error = (int32_t)get_u32(r);
+    get_string(r, m->text, sizeof m->text);
+    m->kept = get_bool(r);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        *u64s[i] = get_u64(r);
+    get_ready(r, &m->ready);
 }
 
 static void put_payload(struct writer *w, enum message_type type, const void *msg) {
@@ -435,6 +474,12 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         break;
     case MSG_LIMITS:
         put_limits(w, msg);
+        break;
+    case MSG_REPLAN:
+        put_replan(w, msg);
+        break;
+    case MSG_REPLANNED:
+        put_replanned(w, msg);
         break;
     }
 }
@@ -512,6 +557,12 @@ static void get_payload(struct reader *r, struct message *msg) {
     case MSG_LIMITS:
         get_limits(r, &msg->limits);
         break;
+    case MSG_REPLAN:
+        get_replan(r, &msg->replan);
+        break;
+    case MSG_REPLANNED:
+        get_replanned(r, &msg->replanned);
+        break;
     default:
         r->bad = true;
     }
@@ -535,6 +586,9 @@ void message_finish(struct message *msg) {
     switch (msg->type) {
     case MSG_SETUP:
         plan_finish(&msg->setup.plan);
+        break;
+    case MSG_REPLAN:
+        plan_finish(&msg->replan.plan);
         break;
     case MSG_ADMIT:
         free(msg->admit.tokens);

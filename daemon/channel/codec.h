@@ -35,6 +35,8 @@ struct message {
         struct msg_preempted preempted;
         struct msg_lost lost;
         struct msg_limits limits;
+        struct msg_replan replan;
+        struct msg_replanned replanned;
     };
 };
 

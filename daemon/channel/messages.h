@@ -3,8 +3,9 @@
  *
  * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
- * them.  Descriptors travel with SETUP only (SCM_RIGHTS: the model file, a copy of its header, the
- * checksums of its tensors, then one memfd per card with weights, unless they are private).  No
+ * them.  Descriptors travel with SETUP (SCM_RIGHTS: the model file, a copy of its header, the
+ * checksums of its tensors, then one memfd per card with weights, unless they are private) and with
+ * REPLAN (those memfds); a request never carries one.  No
  * message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown type, a payload that
  * is too short or too long ends the generation: both sides are the same build.
  *
@@ -14,7 +15,8 @@
  *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text
  *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
  *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
- *   MEASURE what the machine can do        END       sequence, reason, counts
+ *   REPLAN number, plan to go over to      END       sequence, reason, counts
+ *   MEASURE what the machine can do        REPLANNED number, actual bytes | errno, text
  *   STOP   end in good order               CREDIT    free sequences, free KV pages
  *                                          PREEMPTED sequence: the front replays it later
  *                                          LOST      card
@@ -32,7 +34,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   3u
+#define CHANNEL_VERSION   4u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -55,6 +57,8 @@ enum message_type {
     MSG_LOST,
     MSG_MEASURE,
     MSG_LIMITS,
+    MSG_REPLAN,
+    MSG_REPLANNED,
 };
 
 struct msg_hello {
@@ -128,9 +132,32 @@ struct msg_ready {
     uint32_t n_cards;
     struct ready_card {
         uint64_t weights_bytes, kv_bytes, scratch_bytes;
-        int64_t huge_bytes; /* of the weights, on huge pages; -1: not known */
+        int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
+        uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
         bool reused;
     } cards[CARDS_MAX];
+};
+
+/* Go over to another plan of the same model, context and pages while steps run.  A later one takes
+ * the place of one that is under way. */
+struct msg_replan {
+    uint64_t number;  /* of the front's orders */
+    bool keep;        /* carry K and V over, where that can be done */
+    struct plan plan; /* decoded: owned */
+};
+
+/* Error 0: steps run on the plan of that number from now on, and all cards that it does not name
+ * are let go; where K and V were not kept, PREEMPTED of every sequence came before.  Else the plan
+ * before stays in use. */
+struct msg_replanned {
+    uint64_t generation, number;
+    int32_t error;
+    char text[512];
+    bool kept;
+    uint64_t kv_bytes;             /* carried over */
+    uint64_t load_ns;              /* until the weights were there */
+    uint64_t gap_ns, gap_kv_bytes; /* the last slice, while no step ran */
+    struct msg_ready ready;        /* as READY says it */
 };
 
 struct msg_failed {

@@ -13,6 +13,7 @@
 
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
+#include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/util/log.h"
 #include "models/gguf.h"
@@ -33,10 +34,12 @@ struct process {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds;
     struct model model;
+    struct plan *plan; /* in use; owned */
     struct runner *runner;
     struct engine *engine;
-    uint64_t progress_ns; /* when PROGRESS was sent last */
-    bool stop, measure;   /* asked for */
+    struct replan *replan; /* under way, or NULL */
+    uint64_t progress_ns;  /* when PROGRESS was sent last */
+    bool stop, measure;    /* asked for */
 };
 
 static uint64_t now_ns(void *user) {
@@ -138,7 +141,7 @@ static int open_model(struct process *p, struct err *err) {
 
 /* A card's weights have a descriptor, or all cards' are this process's own. */
 static int share_fds(const struct process *p, int weight_fds[CARDS_MAX]) {
-    const struct plan *plan = &p->setup.plan;
+    const struct plan *plan = p->plan;
     uint32_t next = FD_CARDS;
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
@@ -148,11 +151,20 @@ static int share_fds(const struct process *p, int weight_fds[CARDS_MAX]) {
     return p->n_fds == FD_CARDS || p->n_fds == next ? 0 : -EPROTO;
 }
 
+/* A plan lives as long as the runner that follows it, which SETUP need not. */
+static int own_plan(struct process *p, struct err *err) {
+    p->plan = malloc(sizeof *p->plan);
+    if (!p->plan)
+        return err_set(err, -ENOMEM, "no memory for the plan");
+    *p->plan = p->setup.plan;
+    p->setup.plan = (struct plan){.ranges = NULL};
+    return 0;
+}
+
 static int open_runner(struct process *p, struct err *err) {
-    const struct plan *plan = &p->setup.plan;
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
-                               .plan = plan,
+                               .plan = p->plan,
                                .model_fd = p->fds[FD_MODEL],
                                .file_name = p->setup.model_name,
                                .file = p->setup.file,
@@ -172,7 +184,7 @@ static int open_runner(struct process *p, struct err *err) {
 }
 
 static int open_engine(struct process *p, struct err *err) {
-    const struct plan *plan = &p->setup.plan;
+    const struct plan *plan = p->plan;
     struct engine_options o = {.generation = p->setup.generation,
                                .n_vocab = p->model.params.n_vocab,
                                .context = plan->context,
@@ -190,19 +202,8 @@ static int open_engine(struct process *p, struct err *err) {
 }
 
 static int send_ready(struct process *p) {
-    struct msg_ready ready = {.generation = p->setup.generation, .n_cards = p->setup.plan.n_cards};
-    uint64_t huge[CARDS_MAX];
-    const bool told = !runner_huge(p->runner, huge);
-    for (uint32_t i = 0; i < ready.n_cards; i++) {
-        struct runner_card card = {0};
-        if (p->setup.plan.cards[i].online)
-            runner_card(p->runner, i, &card);
-        ready.cards[i] = (struct ready_card){.weights_bytes = card.weights_bytes,
-                                             .kv_bytes = card.kv_bytes,
-                                             .scratch_bytes = card.scratch_bytes,
-                                             .huge_bytes = told ? (int64_t)huge[i] : -1,
-                                             .reused = card.reused};
-    }
+    struct msg_ready ready;
+    replan_fill_ready(p->runner, p->setup.generation, &ready);
     const int rc = stream_send(&p->stream, MSG_READY, &ready);
     return rc ? rc : engine_send_credit(p->engine);
 }
@@ -214,6 +215,8 @@ static int start(struct process *p) {
         rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptors");
     else
         rc = open_model(p, &err);
+    if (!rc)
+        rc = own_plan(p, &err);
     if (!rc)
         rc = open_runner(p, &err);
     if (!rc)
@@ -229,19 +232,37 @@ static int start(struct process *p) {
     return send_ready(p);
 }
 
+/* A drill: the card is gone from now on.  Idle or not, the front is told at once, as a driver's
+ * event would; a step that still needs the card fails by itself. */
+static int lose(struct process *p, uint32_t card) {
+    const struct msg_lost lost = {p->setup.generation, card};
+    int rc = replan_cancel(&p->replan, "a card of the plan in use was lost");
+    if (!rc && !runner_lose(p->runner, card))
+        rc = stream_send(&p->stream, MSG_LOST, &lost);
+    return rc;
+}
+
+static int replan(struct process *p, struct msg_replan *order) {
+    const struct replan_site site = {.generation = p->setup.generation,
+                                     .runner = &p->runner,
+                                     .plan = &p->plan,
+                                     .engine = p->engine,
+                                     .output = {p, say, now_ns}};
+    int fds[STREAM_FDS_MAX];
+    const uint32_t n_fds = stream_take_fds(&p->stream, fds);
+    return replan_begin(&p->replan, &site, order, fds, n_fds);
+}
+
 static int handle(struct process *p, struct message *msg) {
     switch (msg->type) {
     case MSG_ADMIT:
         return engine_admit(p->engine, &msg->admit);
     case MSG_CANCEL:
         return engine_cancel(p->engine, msg->cancel.sequence);
-    case MSG_LOSE: {
-        /* A drill: the card is gone from now on.  Idle or not, the front is told at once, as a
-         * driver's event would; a step that still needs the card fails by itself. */
-        const struct msg_lost lost = {p->setup.generation, msg->lose.card};
-        const int rc = runner_lose(p->runner, msg->lose.card);
-        return rc ? 0 : stream_send(&p->stream, MSG_LOST, &lost);
-    }
+    case MSG_LOSE:
+        return lose(p, msg->lose.card);
+    case MSG_REPLAN:
+        return replan(p, &msg->replan);
     case MSG_STOP:
         p->stop = true;
         return 0;
@@ -305,15 +326,17 @@ static int serve(struct process *p) {
         rc = engine_step(p->engine);
         const bool busy = rc > 0;
         if (rc == -ENODEV)
-            rc = 0; /* the front was told and will replace this process */
+            rc = 0; /* the front was told: another plan follows, or another process */
         if (rc >= 0)
+            rc = replan_advance(&p->replan);
+        if (!rc)
             rc = engine_send_credit(p->engine);
         if (!rc)
             rc = flush(p);
         if (!rc && !busy && p->measure)
             rc = measure(p);
         if (!rc && (!busy || stream_wants_write(&p->stream)))
-            rc = wait_channel(p, busy ? 0 : -1);
+            rc = wait_channel(p, busy ? 0 : replan_patience_ms(p->replan));
     }
     const int last = flush(p); /* what was said before the end */
     rc = rc ? rc : last;
@@ -349,9 +372,13 @@ int main(int argc, char **argv) {
     if (rc)
         log_error("generation %llu ends: %s", (unsigned long long)p.setup.generation,
                   strerror(-rc));
+    replan_cancel(&p.replan, "the engine ends");
     engine_destroy(p.engine);
     runner_close(p.runner);
     model_finish(&p.model);
+    if (p.plan)
+        plan_finish(p.plan);
+    free(p.plan);
     plan_finish(&p.setup.plan);
     for (uint32_t i = 0; i < p.n_fds; i++)
         close(p.fds[i]);

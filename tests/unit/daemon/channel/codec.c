@@ -81,7 +81,9 @@ static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
     const struct msg_token token = {1, 42, 17, 5, -0.25f, 4, top};
     const struct msg_prompt prompt = {1, 42, 3, 2, logprobs, 2, top};
     const struct msg_end end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
-    const struct msg_ready ready = {1, 2, {{1, 2, 3, -1, true}, {4, 5, 6, 2 << 20, false}}};
+    const struct msg_ready ready = {1, 2, {{1, 2, 3, -1, 9, true}, {4, 5, 6, 2 << 20, 0, false}}};
+    struct msg_replan replan = {5, true, small_plan()};
+    const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct msg_credit credit = {1, 2, 3, 4, 5, 6, 7};
     const struct msg_failed failed = {-28, "no space"};
     const struct {
@@ -103,12 +105,15 @@ static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
                {MSG_PREEMPTED, &(struct msg_preempted){1, 2}},
                {MSG_LOST, &(struct msg_lost){1, 2}},
                {MSG_MEASURE, NULL},
-               {MSG_LIMITS, &(struct msg_limits){1, -19, 3, UINT64_MAX, 5, -1, 6, "avx2"}}};
+               {MSG_LIMITS, &(struct msg_limits){1, -19, 3, UINT64_MAX, 5, -1, 6, "avx2"}},
+               {MSG_REPLAN, &replan},
+               {MSG_REPLANNED, &replanned}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
         CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);
         ends[*n] = out->n;
     }
     plan_finish(&setup.plan);
+    plan_finish(&replan.plan);
 }
 
 static uint32_t u32_at(const char *p) {

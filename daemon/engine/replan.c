@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/replan.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/channel/stream.h"
+#include "daemon/engine/rebalance.h"
+#include "octarc/error.h"
+
+#define LOADING_PATIENCE_MS 10
+
+struct replan {
+    struct replan_site site;
+    uint64_t number;
+    struct plan *plan; /* owned until it is in use */
+    int fds[STREAM_FDS_MAX];
+    uint32_t n_fds;
+    struct rebalance *rebalance;
+};
+
+void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_ready *ready) {
+    const struct plan *plan = runner_options(runner)->plan;
+    uint64_t huge[CARDS_MAX];
+    const bool told = !runner_huge(runner, huge);
+    *ready = (struct msg_ready){.generation = generation, .n_cards = plan->n_cards};
+    for (uint32_t i = 0; i < ready->n_cards; i++) {
+        struct runner_card card = {0};
+        if (plan->cards[i].online)
+            runner_card(runner, i, &card);
+        ready->cards[i] = (struct ready_card){.weights_bytes = card.weights_bytes,
+                                              .kv_bytes = card.kv_bytes,
+                                              .scratch_bytes = card.scratch_bytes,
+                                              .huge_bytes = told ? (int64_t)huge[i] : -1,
+                                              .copied_bytes = card.copied_bytes,
+                                              .reused = card.reused};
+    }
+}
+
+static void free_plan(struct plan *plan) {
+    if (plan)
+        plan_finish(plan);
+    free(plan);
+}
+
+static void finish(struct replan **replan) {
+    struct replan *r = *replan;
+    rebalance_drop(r->rebalance);
+    free_plan(r->plan);
+    for (uint32_t i = 0; i < r->n_fds; i++)
+        close(r->fds[i]);
+    free(r);
+    *replan = NULL;
+}
+
+static int answer_error(const struct replan_site *site, uint64_t number, int error,
+                        const char *text) {
+    struct msg_replanned msg = {.generation = site->generation, .number = number, .error = error};
+    snprintf(msg.text, sizeof msg.text, "%s", text);
+    return site->output.send(site->output.user, MSG_REPLANNED, &msg);
+}
+
+/* Descriptors as the plan's cards have them; without any, the memory is this process's own. */
+static int share_fds(const struct replan *r, int weight_fds[CARDS_MAX]) {
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        const bool holds = i < r->plan->n_cards && r->plan->cards[i].weights_bytes > 0;
+        weight_fds[i] = holds && next < r->n_fds ? r->fds[next] : -1;
+        next += holds;
+    }
+    return r->n_fds == 0 || r->n_fds == next ? 0 : -EPROTO;
+}
+
+/* The pages and the sizes of a step are the engine's, and stay. */
+static bool same_steps(const struct plan *a, const struct plan *b) {
+    return a->context == b->context && a->n_pages == b->n_pages && a->kv_type == b->kv_type &&
+           a->max_rows == b->max_rows && a->max_outputs == b->max_outputs &&
+           a->max_sequences == b->max_sequences;
+}
+
+static int start(struct replan *r, bool keep, struct err *err) {
+    struct runner_options options = *runner_options(*r->site.runner);
+    if (!same_steps(*r->site.plan, r->plan))
+        return err_set(err, -EINVAL, "the plan has other pages or other steps than the one in use");
+    options.plan = r->plan;
+    options.before = *r->site.runner;
+    if (share_fds(r, options.weight_fds))
+        return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
+    return rebalance_start(&r->rebalance, &options, keep, err);
+}
+
+int replan_begin(struct replan **replan, const struct replan_site *site, struct msg_replan *order,
+                 const int *fds, uint32_t n_fds) {
+    struct err err = {{0}};
+    const int said = replan_cancel(replan, "another plan took its place");
+    struct replan *r = calloc(1, sizeof *r);
+    struct plan *plan = malloc(sizeof *plan);
+    if (!r || !plan) {
+        free(r);
+        free(plan);
+        for (uint32_t i = 0; i < n_fds; i++)
+            close(fds[i]);
+        return said ? said : answer_error(site, order->number, -ENOMEM, "no memory for a plan");
+    }
+    *plan = order->plan;
+    order->plan = (struct plan){.ranges = NULL};
+    r->site = *site;
+    r->number = order->number;
+    r->plan = plan;
+    r->n_fds = n_fds;
+    memcpy(r->fds, fds, n_fds * sizeof *fds);
+    const int rc = said ? said : start(r, order->keep, &err);
+    *replan = r;
+    if (rc == 0)
+        return 0;
+    finish(replan);
+    return said ? said : answer_error(site, order->number, rc, err.text);
+}
+
+int replan_cancel(struct replan **replan, const char *why) {
+    struct replan *r = *replan;
+    if (!r)
+        return 0;
+    const struct replan_site site = r->site;
+    const uint64_t number = r->number;
+    finish(replan);
+    return answer_error(&site, number, -ECANCELED, why);
+}
+
+int replan_patience_ms(const struct replan *r) {
+    return !r ? -1 : rebalance_loading(r->rebalance) ? LOADING_PATIENCE_MS : 0;
+}
+
+/* --- the change --- */
+
+struct left_behind {
+    struct runner *runner;
+    struct plan *plan;
+};
+
+static void *close_left(void *arg) {
+    struct left_behind *left = arg;
+    runner_close(left->runner);
+    free_plan(left->plan);
+    free(left);
+    return NULL;
+}
+
+/* Giving back gigabytes takes the kernel a while, in which steps can run. */
+static void leave_behind(struct runner *runner, struct plan *plan) {
+    struct left_behind *left = malloc(sizeof *left);
+    pthread_t thread;
+    if (left) {
+        *left = (struct left_behind){runner, plan};
+        if (pthread_create(&thread, NULL, close_left, left) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+        free(left);
+    }
+    runner_close(runner);
+    free_plan(plan);
+}
+
+static int go_over(struct replan *r, const struct rebalance_result *result) {
+    const struct replan_site *site = &r->site;
+    struct msg_replanned msg = {.generation = site->generation,
+                                .number = r->number,
+                                .kept = result->kept,
+                                .kv_bytes = result->kv_bytes,
+                                .load_ns = result->load_ns,
+                                .gap_ns = result->gap_ns,
+                                .gap_kv_bytes = result->gap_kv_bytes};
+    int rc = 0;
+    leave_behind(*site->runner, *site->plan);
+    *site->runner = result->runner;
+    *site->plan = r->plan;
+    r->plan = NULL;
+    replan_fill_ready(result->runner, site->generation, &msg.ready);
+    if (result->kept)
+        engine_continue(site->engine);
+    else
+        rc = engine_start_over(site->engine);
+    return rc ? rc : site->output.send(site->output.user, MSG_REPLANNED, &msg);
+}
+
+int replan_advance(struct replan **replan) {
+    struct replan *r = *replan;
+    struct rebalance_result result;
+    struct err err = {{0}};
+    if (!r)
+        return 0;
+    int rc = rebalance_advance(r->rebalance, r->site.engine, &result, &err);
+    if (rc == 0)
+        return 0;
+    rc = rc > 0 ? go_over(r, &result) : answer_error(&r->site, r->number, rc, err.text);
+    finish(replan);
+    return rc;
+}
