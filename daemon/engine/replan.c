@@ -13,6 +13,7 @@
 #include "octarc/error.h"
 
 #define LOADING_PATIENCE_MS 10
+#define PROGRESS_NS         UINT64_C(500000000)
 
 struct replan {
     struct replan_site site;
@@ -21,6 +22,7 @@ struct replan {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds;
     struct rebalance *rebalance;
+    uint64_t told_ns; /* when PROGRESS was sent last */
 };
 
 void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_ready *ready) {
@@ -188,6 +190,17 @@ static int go_over(struct replan *r, const struct rebalance_result *result) {
     return rc ? rc : site->output.send(site->output.user, MSG_REPLANNED, &msg);
 }
 
+/* An engine whose card is lost has nothing else to say while it loads. */
+static int report_progress(struct replan *r) {
+    const uint64_t now = r->site.output.now_ns(r->site.output.user);
+    struct msg_progress msg;
+    if (now - r->told_ns < PROGRESS_NS)
+        return 0;
+    r->told_ns = now;
+    rebalance_progress(r->rebalance, &msg.done_bytes, &msg.total_bytes);
+    return r->site.output.send(r->site.output.user, MSG_PROGRESS, &msg);
+}
+
 int replan_advance(struct replan **replan) {
     struct replan *r = *replan;
     struct rebalance_result result;
@@ -196,7 +209,7 @@ int replan_advance(struct replan **replan) {
         return 0;
     int rc = rebalance_advance(r->rebalance, r->site.engine, &result, &err);
     if (rc == 0)
-        return 0;
+        return report_progress(r);
     rc = rc > 0 ? go_over(r, &result) : answer_error(&r->site, r->number, rc, err.text);
     finish(replan);
     return rc;
