@@ -17,6 +17,12 @@ const char *plan_split_name(enum split split) {
     return names[split];
 }
 
+bool plan_same_range(const struct plan_range *a, const struct plan_range *b) {
+    return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
+           a->col_begin == b->col_begin && a->col_end == b->col_end && a->offset == b->offset &&
+           a->bytes == b->bytes;
+}
+
 uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim) {
     const uint64_t values = 2ull * PAGE_TOKENS * head_dim;
     switch (type) {

@@ -89,5 +89,7 @@ void plan_finish(struct plan *plan);
 uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
 
 const char *plan_split_name(enum split split);
+/* The same part of the same tensor at the same place of a card's memory. */
+bool plan_same_range(const struct plan_range *a, const struct plan_range *b);
 
 #endif

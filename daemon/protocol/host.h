@@ -52,6 +52,21 @@ struct card_view {
     bool reused;
 };
 
+/* Something that happened to a card or a generation. */
+struct event {
+    uint64_t number;       /* from 1 on */
+    uint64_t ms;           /* since 1970 */
+    const char *kind;      /* "card", "start", "ready", "end", "plan"; static */
+    int32_t card;          /* -1: none */
+    const char *from, *to; /* states of the card; NULL: none; static */
+    uint64_t generation;   /* 0: none */
+    double seconds;        /* it took, or lived; negative: says nothing of it */
+    uint32_t requests;     /* that are replayed */
+    bool has_bytes;        /* of the plan, and what becomes of them: */
+    uint64_t moved_bytes, reloaded_bytes, reused_bytes;
+    char text[240]; /* for people */
+};
+
 struct model_view {
     const char *id; /* file name without its .gguf */
     const struct model_params *params;

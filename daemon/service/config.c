@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/service/card.h"
 #include "daemon/service/config_value.h"
 #include "octarc/error.h"
 
@@ -97,6 +98,24 @@ static const struct config_key {
      false,
      false,
      {VALUE_COUNT, AT(engine_silence_s), 0, 3600, 0, NULL, NULL}},
+    {"service",
+     "card_quiet",
+     "30",
+     true,
+     false,
+     {VALUE_COUNT, AT(card_quiet_s), 0, 3600, 0, NULL, NULL}},
+    {"service",
+     "card_faults",
+     "10",
+     true,
+     false,
+     {VALUE_COUNT, AT(card_faults), 1, CARD_FAULTS_MOST, 0, NULL, NULL}},
+    {"service",
+     "max_events",
+     "1000",
+     false,
+     false,
+     {VALUE_COUNT, AT(max_events), 16, 65536, 0, NULL, NULL}},
     {"service",
      "log_level",
      "info",

@@ -47,8 +47,11 @@ struct config {
     uint32_t drill;        /* enum drill_choice */
     uint32_t drain_timeout_s, no_card_wait_s;
     uint32_t engine_silence_s; /* 0: for ever */
-    uint32_t log_level;        /* enum log_priority */
-    char group[64];            /* of the socket that is bound here; empty: as the process */
+    uint32_t card_quiet_s;
+    uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
+    uint32_t max_events;
+    uint32_t log_level; /* enum log_priority */
+    char group[64];     /* of the socket that is bound here; empty: as the process */
 
     /* [queue] */
     uint32_t max_queue, max_queue_per_user;

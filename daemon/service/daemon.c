@@ -149,6 +149,7 @@ static void on_watchdog(uv_timer_t *timer) {
 static void on_tick(uv_timer_t *timer) {
     struct daemon *d = timer->data;
     scheduler_tick(d->scheduler, uv_hrtime());
+    engines_tick(&d->engines);
 }
 
 static void start_handles(struct daemon *d) {
@@ -226,6 +227,7 @@ static void make_engines(struct daemon *d) {
         .spawner = &d->spawner,
         .scheduler = d->scheduler,
         .config = &d->config,
+        .log = &d->events,
         .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured},
         .user = d,
     };
@@ -237,6 +239,9 @@ static int start(struct daemon *d, struct err *err) {
     int rc = make_scheduler(d, err);
     if (rc < 0)
         return rc;
+    if (events_init(&d->events, d->config.max_events) < 0)
+        return err_set(err, -ENOMEM, "no memory for %u events (key max_events)",
+                       d->config.max_events);
     make_engines(d);
     rc = make_server(d, err);
     if (rc < 0)
@@ -253,6 +258,7 @@ static void finish(struct daemon *d) {
         protocol_destroy(d->protocol);
     scheduler_destroy(d->scheduler);
     engines_finish(&d->engines);
+    events_finish(&d->events);
     loaded_close(d->loaded);
     while (d->n_waiting > 0)
         close(d->waiting[--d->n_waiting].fd);

@@ -5,6 +5,7 @@
 
 #include "daemon/protocol/protocol.h"
 #include "daemon/service/engines.h"
+#include "daemon/service/events.h"
 #include "daemon/service/listen.h"
 #include "daemon/service/notify.h"
 #include "daemon/service/options.h"
@@ -21,6 +22,7 @@ struct daemon {
     struct protocol *protocol;
     struct server *server;
     struct engines engines;
+    struct events events;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);

@@ -7,66 +7,36 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/service/line.h"
 #include "daemon/service/memory.h"
-#include "daemon/util/available.h"
 #include "daemon/util/log.h"
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"
 
-static void start_next(struct engines *e);
 static void on_timer(uv_timer_t *timer);
 
-static void changed(struct engines *e) {
+void line_changed(struct engines *e) {
     e->events.changed(e->user);
 }
 
 uint32_t engines_online(const struct engines *e) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        n += !e->cards[i].lost;
+        n += e->cards[i].card.state == CARD_ONLINE;
     return n;
 }
 
 void engines_init(struct engines *e) {
+    char identity[CARD_IDENTITY_MAX];
     e->state = ENGINES_IDLE;
-    for (uint32_t i = 0; i < CARDS_MAX; i++)
+    e->n_cards = e->config->cards;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        snprintf(identity, sizeof identity, "slot:cpu-%u", i); /* a simulated card has no other */
+        card_init(&e->cards[i].card, identity);
         e->cards[i].weights_fd = -1;
+    }
     uv_timer_init(e->loop, &e->timer);
     e->timer.data = e;
-}
-
-/* --- the plan --- */
-
-static void size_cards(struct engines *e) {
-    const struct config_sizes *sizes = &e->config->card_memory;
-    e->n_cards = e->config->cards;
-    const uint64_t share = memory_available() / 2 / e->n_cards;
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        e->cards[i].capacity_bytes = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
-}
-
-static int make_plan(const struct engines *e, struct plan *plan, struct err *err) {
-    const struct model_params *p = &e->loaded->model.params;
-    uint32_t context = e->config->context;
-    if (context == 0)
-        context = p->n_ctx_train < 4096 ? p->n_ctx_train : 4096;
-    struct plan_input in = {
-        .model = &e->loaded->model,
-        .backend = device_backend("cpu"),
-        .n_cards = e->n_cards,
-        .split = (enum split)e->config->split,
-        .context = context,
-        .max_sequences = e->config->max_sequences,
-        .max_rows = STEP_ROWS_MAX,
-        .kv_type = (enum kv_type)e->config->kv_type,
-    };
-    for (uint32_t i = 0; i < e->n_cards; i++) {
-        in.online[i] = !e->cards[i].lost;
-        in.capacity_bytes[i] = e->cards[i].capacity_bytes;
-    }
-    struct err why = {{0}};
-    const int rc = plan_build(plan, &in, &why);
-    return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;
 }
 
 /* --- starting one --- */
@@ -115,43 +85,60 @@ static void on_silent_tick(struct engines *e, uint32_t limit_s) {
 
 /* Private weights are the engine's own: it gets no descriptor for them. */
 static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
-                             struct err *err) {
-    for (uint32_t i = 0; i < e->n_cards && e->config->weights == WEIGHTS_SHARED; i++) {
+                             struct event *told, struct err *err) {
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        bool kept = false;
         if (!e->plan.cards[i].online)
             continue;
-        const int rc = memory_for_card(&e->cards[i], &e->plan, i, err);
+        const int rc = e->config->weights == WEIGHTS_SHARED
+                           ? memory_for_card(&e->cards[i], &e->plan, i, &kept, err)
+                           : 0;
         if (rc < 0)
             return rc;
         if (e->cards[i].weights_fd >= 0)
             fds[(*n_fds)++] = e->cards[i].weights_fd;
+        *(kept ? &told->reused_bytes : &told->reloaded_bytes) += e->plan.cards[i].weights_bytes;
     }
     return 0;
+}
+
+static void tell_start(struct engines *e, struct event *told) {
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        used += e->plan.cards[i].online;
+    told->generation = e->number;
+    line_event(e, told,
+               "generation %llu starts on %u card%s (%s split): %llu MiB to load, %llu MiB kept",
+               (unsigned long long)e->number, used, used == 1 ? "" : "s",
+               plan_split_name(e->plan.split), (unsigned long long)told->reloaded_bytes >> 20,
+               (unsigned long long)told->reused_bytes >> 20);
 }
 
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
     struct msg_setup setup;
+    struct event told = {.kind = "start", .card = -1, .seconds = -1, .has_bytes = true};
     fds[n_fds++] = e->loaded->fd;
     fds[n_fds++] = e->loaded->head_fd;
     fds[n_fds++] = e->loaded->sums_fd;
-    const int rc = add_weight_memory(e, fds, &n_fds, err);
+    const int rc = add_weight_memory(e, fds, &n_fds, &told, err);
     if (rc < 0)
         return rc;
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        e->cards[i].losing = false;
     e->number++;
+    e->started_ns = uv_hrtime();
     e->progress = (struct msg_progress){0};
-    e->expected = e->deaf = false;
+    e->ending = ENDING_UNSEEN;
     e->refused = 0;
     e->why[0] = 0;
     fill_setup(e, &setup);
+    tell_start(e, &told);
     watch(e, ENGINE_SILENCE_S);
     return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &process_events, e,
                          err);
 }
 
-static void wait_for_card(struct engines *e, const char *why) {
+void line_wait_for_card(struct engines *e, const char *why) {
     e->state = ENGINES_WAITING;
     log_error("no card can serve the model: %s; requests wait %u s", why,
               e->config->no_card_wait_s);
@@ -171,10 +158,12 @@ static void rest(struct engines *e, const char *what, const char *why) {
     scheduler_fail_all(e->scheduler, -EIO, text);
 }
 
-static void start_next(struct engines *e) {
+void line_start_next(struct engines *e) {
     struct plan plan;
     struct err err = {{0}};
-    int rc = make_plan(e, &plan, &err);
+    int rc = line_plan(e, NO_CARD, &plan, &err);
+    if (rc < 0 && line_keep_draining(e, err.text))
+        rc = line_plan(e, NO_CARD, &plan, &err);
     if (rc == 0) {
         plan_finish(&e->plan);
         e->plan = plan;
@@ -183,22 +172,50 @@ static void start_next(struct engines *e) {
         if (rc < 0)
             rest(e, "the engine cannot be started", err.text);
     } else {
-        wait_for_card(e, err.text);
+        line_wait_for_card(e, err.text);
     }
-    changed(e);
+    line_changed(e);
+}
+
+/* In good order where it listens, which it does while it serves. */
+void line_hand_over(struct engines *e, const char *why) {
+    const bool heard = e->state == ENGINES_SERVING;
+    e->state = ENGINES_HANDING_OVER;
+    e->ending = ENDING_ASKED;
+    snprintf(e->why, sizeof e->why, "%s", why);
+    if (heard && process_send(e->current, MSG_STOP, NULL) == 0) {
+        uv_timer_start(&e->timer, on_timer, ENGINE_STOP_MS, 0);
+    } else {
+        uv_timer_stop(&e->timer);
+        process_kill(e->current);
+    }
+    line_changed(e);
+}
+
+static void take_model(struct engines *e, const struct loaded *loaded, const struct plan *plan) {
+    e->context = plan->context;
+    scheduler_set_model(e->scheduler, loaded->tokenizer, plan->context, plan->max_sequences);
 }
 
 int engines_load(struct engines *e, const struct loaded *loaded, struct err *err) {
     struct plan plan;
+    struct err why = {{0}};
     e->loaded = loaded;
-    size_cards(e);
-    int rc = make_plan(e, &plan, err);
+    line_size_cards(e);
+    int rc = line_plan(e, NO_CARD, &plan, &why);
+    if (rc < 0 && line_held_back(e, &plan)) {
+        take_model(e, loaded, &plan);
+        plan_finish(&plan);
+        line_wait_for_card(e, why.text);
+        line_changed(e);
+        return 0;
+    }
     if (rc < 0) {
         e->loaded = NULL;
-        return rc;
+        return err_set(err, rc, "%s", why.text);
     }
     e->plan = plan;
-    scheduler_set_model(e->scheduler, loaded->tokenizer, plan.context, plan.max_sequences);
+    take_model(e, loaded, &plan);
     e->state = ENGINES_STARTING;
     rc = start_generation(e, err);
     if (rc < 0) {
@@ -207,7 +224,7 @@ int engines_load(struct engines *e, const struct loaded *loaded, struct err *err
         uv_timer_stop(&e->timer);
         return rc;
     }
-    changed(e);
+    line_changed(e);
     return 0;
 }
 
@@ -230,7 +247,10 @@ static void on_timer(uv_timer_t *timer) {
         scheduler_fail_all(e->scheduler, -ENODEV, e->why);
         return;
     case ENGINES_RESTING:
-        start_next(e);
+        line_start_next(e);
+        return;
+    case ENGINES_HANDING_OVER:
+        process_kill(e->current);
         return;
     case ENGINES_STOPPING:
         if (e->current && e->orphaned)
@@ -247,13 +267,29 @@ static void on_timer(uv_timer_t *timer) {
 
 /* --- what it says --- */
 
+static void tell_ready(struct engines *e, uint64_t now) {
+    struct event told = {.kind = "ready",
+                         .card = -1,
+                         .generation = e->number,
+                         .seconds = (double)(now - e->started_ns) * 1e-9,
+                         .has_bytes = true};
+    for (uint32_t i = 0; i < e->ready.n_cards; i++)
+        *(e->ready.cards[i].reused ? &told.reused_bytes : &told.reloaded_bytes) +=
+            e->ready.cards[i].weights_bytes;
+    line_event(e, &told, "generation %llu serves after %.2f s on %u card%s",
+               (unsigned long long)e->number, told.seconds, engines_online(e),
+               engines_online(e) == 1 ? "" : "s");
+}
+
 static void on_ready(struct engines *e, const struct msg_ready *ready) {
     const uint64_t now = uv_hrtime();
+    if (e->state != ENGINES_STARTING)
+        return; /* it is to end, whatever it says */
     e->ready = *ready;
-    if (e->state == ENGINES_STOPPING)
-        return;
     e->state = ENGINES_SERVING;
     watch(e, e->config->engine_silence_s);
+    line_settle(e);
+    tell_ready(e, now);
     if (e->ready_once) {
         char event[256];
         snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",
@@ -265,24 +301,8 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     }
     e->ready_once = true;
     scheduler_refuse(e->scheduler, 0, NULL);
-    changed(e);
+    line_changed(e);
     scheduler_engine_ready(e->scheduler, e->number, now);
-}
-
-static void lose_card(struct engines *e, uint32_t card) {
-    e->cards[card].lost = true;
-    memory_drop(&e->cards[card]);
-    log_warning("card %u is lost", card);
-}
-
-static void on_lost(struct engines *e, uint32_t card) {
-    if (card >= e->n_cards || e->cards[card].lost)
-        return;
-    lose_card(e, card);
-    e->expected = e->deaf = true;
-    snprintf(e->why, sizeof e->why, "card %u was lost", card);
-    if (e->current)
-        process_kill(e->current);
 }
 
 static void end_measuring(struct engines *e, const struct msg_limits *limits, const char *why) {
@@ -295,13 +315,13 @@ static void end_measuring(struct engines *e, const struct msg_limits *limits, co
 static void on_message(void *user, const struct message *msg) {
     struct engines *e = user;
     const uint64_t now = uv_hrtime();
-    if (e->deaf)
+    if (e->ending == ENDING_DEAF)
         return;
     e->silent_ticks = 0;
     switch (msg->type) {
     case MSG_PROGRESS:
         e->progress = msg->progress;
-        changed(e);
+        line_changed(e);
         break;
     case MSG_READY:
         on_ready(e, &msg->ready);
@@ -328,7 +348,7 @@ static void on_message(void *user, const struct message *msg) {
         scheduler_on_preempted(e->scheduler, &msg->preempted);
         break;
     case MSG_LOST:
-        on_lost(e, msg->lost.card);
+        line_lost(e, msg->lost.card);
         break;
     case MSG_LIMITS:
         end_measuring(e, msg->limits.error ? NULL : &msg->limits, strerror(-msg->limits.error));
@@ -339,15 +359,6 @@ static void on_message(void *user, const struct message *msg) {
 }
 
 /* --- its end --- */
-
-/* An engine that was told to lose a card may have ended before it heard so, or said so. */
-static void lose_ordered(struct engines *e) {
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        if (e->cards[i].losing && !e->cards[i].lost) {
-            lose_card(e, i);
-            e->expected = true;
-        }
-}
 
 /* True: it is too often now. */
 static bool count_death(struct engines *e, uint64_t now) {
@@ -360,6 +371,25 @@ static bool count_death(struct engines *e, uint64_t now) {
                          now - e->deaths_ns[0] < ENGINE_DEATHS_WINDOW_S * UINT64_C(1000000000));
 }
 
+static void tell_end(struct engines *e, const char *why, uint32_t running, uint64_t now) {
+    struct event told = {.kind = "end",
+                         .card = -1,
+                         .generation = e->number,
+                         .seconds = (double)(now - e->started_ns) * 1e-9,
+                         .requests = running};
+    const bool hands_over = e->state == ENGINES_HANDING_OVER;
+    e->n_ends[e->ending != ENDING_UNSEEN]++;
+    line_event(e, &told, "generation %llu %s after %.2f s: %.120s; %u requests are replayed",
+               (unsigned long long)e->number, hands_over ? "hands over" : "is gone", told.seconds,
+               why, running);
+    if (hands_over)
+        log_notice("generation %llu hands over: %s; %u running requests are replayed",
+                   (unsigned long long)e->number, why, running);
+    else
+        log_warning("the engine of generation %llu is gone: %s; %u running requests are replayed",
+                    (unsigned long long)e->number, why, running);
+}
+
 static void on_gone(void *user, const char *why) {
     struct engines *e = user;
     struct scheduler_counts counts;
@@ -367,7 +397,6 @@ static void on_gone(void *user, const char *why) {
     const uint64_t now = uv_hrtime();
     snprintf(text, sizeof text, "%s", e->why[0] ? e->why : why);
     e->current = NULL;
-    lose_ordered(e);
     e->gone_ns = now;
     end_measuring(e, NULL, "the engine ended before it had measured");
     if (e->state == ENGINES_STOPPING) {
@@ -376,6 +405,8 @@ static void on_gone(void *user, const char *why) {
         return;
     }
     uv_timer_stop(&e->timer);
+    if (e->state == ENGINES_HANDING_OVER)
+        e->refused = 0; /* its refusal was of a plan that is none any more */
     /* What said why, before it ever served, would say it again. */
     if (!e->ready_once && e->refused) {
         e->state = ENGINES_IDLE;
@@ -385,16 +416,15 @@ static void on_gone(void *user, const char *why) {
     scheduler_counts(e->scheduler, &counts);
     snprintf(e->last_event, sizeof e->last_event, "generation %llu: %s",
              (unsigned long long)e->number, text);
-    log_warning("the engine of generation %llu is gone: %s; %u running requests are replayed",
-                (unsigned long long)e->number, text, counts.running);
+    tell_end(e, text, counts.running, now);
     e->state = ENGINES_STARTING;
-    scheduler_engine_gone(e->scheduler, e->number, !e->expected, now);
+    scheduler_engine_gone(e->scheduler, e->number, e->ending == ENDING_UNSEEN, now);
     if (e->refused == -ESTALE) { /* nothing but the file can change that */
         rest(e, "the weights cannot be read again", text);
-        changed(e);
+        line_changed(e);
         return;
     }
-    if (!e->expected && count_death(e, now)) {
+    if (e->ending == ENDING_UNSEEN && count_death(e, now)) {
         e->n_deaths = 0;
         if (!e->ready_once) {
             char line[600];
@@ -405,10 +435,10 @@ static void on_gone(void *user, const char *why) {
             return;
         }
         rest(e, "the engine does not stay alive", text);
-        changed(e);
+        line_changed(e);
         return;
     }
-    start_next(e);
+    line_start_next(e);
 }
 
 void engines_report(struct engines *e, const struct spawner_report *report) {
@@ -423,28 +453,11 @@ void engines_report(struct engines *e, const struct spawner_report *report) {
 
 /* --- asked for --- */
 
-int engines_lose(struct engines *e, uint32_t card, struct err *err) {
-    const struct msg_lose lose = {card};
-    if (card >= e->n_cards)
-        return err_set(err, -EINVAL, "there is no card %u; there are %u", card, e->n_cards);
-    if (e->cards[card].lost || e->cards[card].losing)
-        return err_set(err, -EINVAL, "card %u is lost already", card);
-    if (!e->current || e->state != ENGINES_SERVING)
-        return err_set(err, -ENODEV, "no engine is serving now");
-    e->cards[card].losing = true;
-    if (process_ending(e->current)) {
-        lose_card(e, card);
-    } else if (process_send(e->current, MSG_LOSE, &lose) < 0) {
-        lose_card(e, card);
-        process_kill(e->current);
-    }
-    return 0;
-}
-
 int engines_kill(struct engines *e, struct err *err) {
     if (!e->current)
         return err_set(err, -ENODEV, "no engine is running now");
-    e->expected = true;
+    if (e->ending == ENDING_UNSEEN)
+        e->ending = ENDING_ASKED;
     process_kill(e->current);
     return 0;
 }
@@ -493,7 +506,8 @@ void engines_finish(struct engines *e) {
 static int end_unheard(struct engines *e, int rc) {
     if (process_ending(e->current))
         return rc;
-    e->expected = rc == -ENOMEM; /* nobody's request is to blame for that */
+    if (rc == -ENOMEM && e->ending == ENDING_UNSEEN)
+        e->ending = ENDING_ASKED; /* nobody's request is to blame for that */
     snprintf(e->why, sizeof e->why, "it could not be told what to do: %s", strerror(-rc));
     process_kill(e->current);
     return rc;

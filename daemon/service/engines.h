@@ -2,15 +2,18 @@
 /* engines.h - the line of generations that serves a model, and its cards.
  *
  * Recovery is one path: whatever ended an engine, its process is waited for, a plan is made for the
- * cards that are left, the next generation starts, and the scheduler replays.  A lost card keeps
- * its number.  Weight memory is held here, over generations, while a card's ranges stay the same;
- * with the key weights = private there is none, and every generation reads the file.
+ * cards that may be used (card.h), the next generation starts, and the scheduler replays.  A card
+ * keeps its number.  Weight memory is held here, over generations, while a card's ranges stay the
+ * same; with the key weights = private there is none, and every generation reads the file.
  *
  *   idle -> starting -> serving -> (gone) -> starting ...
+ *              \           \---> handing over -> (gone)  other cards are to be used
  *                                       \-> waiting   no plan fits the cards that are left
  *                                       \-> resting   the model file is not what it was; or five
- * deaths in a minute without a token; from then until a token, any death Threads: one, the loop's.
- */
+ *                                                     deaths in a minute without a token; from then
+ *                                                     until a token, any death
+ *
+ * Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_ENGINES_H
 #define OCTARC_SERVICE_ENGINES_H
 
@@ -18,6 +21,7 @@
 
 #include "daemon/channel/messages.h"
 #include "daemon/scheduler/scheduler.h"
+#include "daemon/service/card.h"
 #include "daemon/service/config.h"
 #include "daemon/service/loaded.h"
 #include "daemon/service/process.h"
@@ -34,10 +38,20 @@ enum engines_state {
     ENGINES_IDLE,
     ENGINES_STARTING,
     ENGINES_SERVING,
+    ENGINES_HANDING_OVER,
     ENGINES_WAITING,
     ENGINES_RESTING,
     ENGINES_STOPPING
 };
+
+/* What is known of a generation's end before it comes. */
+enum ending {
+    ENDING_UNSEEN, /* nothing: a request may be to blame for it */
+    ENDING_ASKED,  /* it is explained */
+    ENDING_DEAF    /* that too, and what it says from now on may be wrong, and does not count */
+};
+
+struct events;
 
 struct engines_events {
     void (*changed)(void *user); /* state or progress */
@@ -46,6 +60,7 @@ struct engines_events {
     void (*stopped)(void *user);
     /* The answer to engines_measure(); limits NULL: there is none, why says it. */
     void (*measured)(void *user, const struct msg_limits *limits, const char *why);
+    void (*cards)(void *user); /* a card's state or history changed; may be NULL */
 };
 
 struct engines {
@@ -54,6 +69,7 @@ struct engines {
     struct scheduler *scheduler;
     const struct config *config;
     const struct loaded *loaded; /* NULL: no model */
+    struct events *log;          /* NULL: none */
     struct engines_events events;
     void *user;
 
@@ -61,11 +77,13 @@ struct engines {
     bool ready_once;
     struct process *current;
     uint64_t number; /* of the latest generation */
+    uint64_t started_ns;
+    uint32_t context;   /* tokens of one sequence */
+    uint64_t n_ends[2]; /* of generations: by themselves; explained */
     struct plan plan;
     struct msg_ready ready; /* actual bytes, by the latest generation that said so */
     struct engine_card {
-        bool lost;
-        bool losing; /* the current generation was told to lose it: with its end, it is */
+        struct card card;
         uint64_t capacity_bytes;
         int weights_fd; /* -1: none, or private */
         uint64_t weights_bytes;
@@ -76,12 +94,11 @@ struct engines {
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 
-    bool expected;  /* the death to come was asked for */
-    int refused;    /* the error with which the current generation said that it cannot serve */
-    bool deaf;      /* it lost a card: what it says from then on may be wrong, and does not count */
-    bool measuring; /* the current generation was asked for limits */
-    bool orphaned;  /* no report of the spawner will come any more */
-    char why[512];  /* what ends the current generation, where it is known */
+    enum ending ending; /* of the current generation */
+    int refused;        /* the error with which the current generation said that it cannot serve */
+    bool measuring;     /* the current generation was asked for limits */
+    bool orphaned;      /* no report of the spawner will come any more */
+    char why[512];      /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
     uint32_t n_deaths;    /* since a token */
     bool rested;          /* since a token */
@@ -98,9 +115,24 @@ int engines_load(struct engines *engines, const struct loaded *loaded, struct er
 void engines_report(struct engines *engines, const struct spawner_report *report);
 uint32_t engines_online(const struct engines *engines);
 
-/* Rehearsals.  -EINVAL: no such card, or lost already; -ENODEV: no engine is there.  A card whose
- * loss was ordered is lost at the latest when the engine is gone. */
+/* Operators.  -EINVAL: no such card, or not in its state; -ENOSPC and others of plan_build(): the
+ * other cards cannot hold the model.  err says so, and nothing was changed.  It takes a while until
+ * the card is drained (with `release`: offline), or online; card_moving() is true meanwhile. */
+int engines_drain(struct engines *engines, uint32_t card, bool release, struct err *err);
+int engines_want(struct engines *engines, uint32_t card, struct err *err);
+
+/* The cards to be used may have changed, because of `why`: where the plan for them differs from the
+ * one in use, change over to it.  Today that is a new generation and a replay. */
+void engines_use_cards(struct engines *engines, const char *why);
+/* The plan for the cards that may be used now.  As plan_build(); -ENODEV: no model. */
+int engines_plan(const struct engines *engines, struct plan *plan, struct err *err);
+/* Cards that came back by themselves are used when that disturbs nobody.  About once a second. */
+void engines_tick(struct engines *engines);
+
+/* Rehearsals.  -EINVAL: no such card, or not in its state; -ENODEV: no engine is there.  A card is
+ * lost at once, and its engine at the latest when it has heard of it. */
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);
+int engines_return(struct engines *engines, uint32_t card, struct err *err);
 int engines_kill(struct engines *engines, struct err *err);
 
 /* Ask for the limits; events.measured follows, never from inside this.  Who asks while one is under

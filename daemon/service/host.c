@@ -15,11 +15,11 @@ static const char *kv_name(uint32_t type) {
     return type == KV_F32 ? "f32" : type == KV_Q8_0 ? "q8_0" : "f16";
 }
 
-/* The cards that are lost have none. */
+/* The cards that are not used have none. */
 static void sum_weights(const struct engines *e, struct status_view *view) {
     for (uint32_t i = 0; i < e->ready.n_cards; i++) {
         const struct ready_card *card = &e->ready.cards[i];
-        if (e->cards[i].lost)
+        if (e->cards[i].card.state != CARD_ONLINE)
             continue;
         view->weights_bytes += card->weights_bytes;
         if (view->huge_bytes >= 0)
@@ -42,8 +42,8 @@ static void host_status(void *user, struct status_view *view) {
         .generation = e->number,
         .uptime_ns = uv_hrtime() - d->started_ns,
         .n_cards = d->config.cards,
-        .cards_online = e->n_cards ? engines_online(e) : d->config.cards,
-        .context = e->loaded ? e->plan.context : d->config.context,
+        .cards_online = engines_online(e),
+        .context = e->loaded ? e->context : d->config.context,
         .max_sequences = d->config.max_sequences,
         .load_done_bytes = e->progress.done_bytes,
         .load_total_bytes = e->progress.total_bytes,
@@ -56,11 +56,11 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
     const struct daemon *d = user;
     const struct engines *e = &d->engines;
     for (uint32_t i = 0; i < d->config.cards; i++) {
-        const bool lost = e->cards[i].lost, planned = e->loaded && !lost;
+        const bool planned = i < e->plan.n_cards && e->plan.cards[i].online;
         views[i] = (struct card_view){
             .card = i,
             .name = "simulated card",
-            .state = lost ? "lost" : "online",
+            .state = card_state_name(e->cards[i].card.state),
             .capacity_bytes = e->cards[i].capacity_bytes,
             .plan = planned ? &e->plan.cards[i] : NULL,
         };
@@ -211,6 +211,6 @@ void daemon_describe_model(struct daemon *d) {
         .created = l->created,
         .file_bytes = l->model.file_bytes,
         .n_params = l->n_params,
-        .context = d->engines.plan.context,
+        .context = d->engines.context,
     };
 }

@@ -34,7 +34,7 @@ static enum service_state state_of(const struct daemon *d) {
 
 static void write_status(const struct daemon *d, char *out, size_t size) {
     const struct engines *e = &d->engines;
-    const uint32_t online = e->n_cards ? engines_online(e) : d->config.cards;
+    const uint32_t online = engines_online(e);
     const struct msg_progress *p = &e->progress;
     const unsigned percent =
         p->total_bytes ? (unsigned)((double)p->done_bytes * 100 / (double)p->total_bytes) : 0;
@@ -70,7 +70,9 @@ void daemon_changed(struct daemon *d) {
     const uint64_t now = uv_hrtime();
     d->state = state_of(d);
     write_status(d, d->status, sizeof d->status);
-    if (!d->ready_said && (d->state == SERVICE_READY || d->state == SERVICE_NO_MODEL)) {
+    /* Where cards are held back from the start, an operator's word is waited for. */
+    if (!d->ready_said && (d->state == SERVICE_READY || d->state == SERVICE_NO_MODEL ||
+                           d->state == SERVICE_NO_DEVICE)) {
         d->ready_said = true;
         notify_ready(d->status);
         log_notice("ready: %s", d->status);
@@ -111,6 +113,8 @@ int daemon_reload(struct daemon *d, struct err *err) {
     d->config.drill = after.drill;
     d->config.drain_timeout_s = after.drain_timeout_s;
     d->config.no_card_wait_s = after.no_card_wait_s;
+    d->config.card_quiet_s = after.card_quiet_s;
+    d->config.card_faults = after.card_faults;
     d->config.log_level = after.log_level;
     d->config.max_queue = after.max_queue;
     d->config.max_queue_per_user = after.max_queue_per_user;

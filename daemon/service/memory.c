@@ -23,18 +23,12 @@ static const struct plan_range *ranges_of(const struct plan *plan, uint32_t card
     return plan->ranges + begin;
 }
 
-static bool same_range(const struct plan_range *a, const struct plan_range *b) {
-    return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
-           a->col_begin == b->col_begin && a->col_end == b->col_end && a->offset == b->offset &&
-           a->bytes == b->bytes;
-}
-
 static bool made_for(const struct engine_card *card, const struct plan_range *ranges, size_t n,
                      uint64_t bytes) {
     if (card->weights_fd < 0 || card->weights_bytes != bytes || card->n_ranges != n)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!same_range(&card->ranges[i], &ranges[i]))
+        if (!plan_same_range(&card->ranges[i], &ranges[i]))
             return false;
     return true;
 }
@@ -63,12 +57,13 @@ static int make_fd(uint32_t number, uint64_t bytes) {
     return fd;
 }
 
-int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number,
+int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number, bool *kept,
                     struct err *err) {
     size_t n;
     const struct plan_range *ranges = ranges_of(plan, number, &n);
     const uint64_t bytes = plan->cards[number].weights_bytes;
-    if (made_for(card, ranges, n, bytes))
+    *kept = made_for(card, ranges, n, bytes);
+    if (*kept)
         return 0;
     memory_drop(card);
     if (bytes == 0)

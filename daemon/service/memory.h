@@ -6,8 +6,8 @@
 #include "daemon/service/engines.h"
 
 /* Make card->weights_fd what the plan says for this card.  Memory made for the same ranges is kept,
- * with what is in it; it can neither grow nor shrink. */
-int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number,
+ * with what is in it; it can neither grow nor shrink.  *kept tells which. */
+int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number, bool *kept,
                     struct err *err);
 void memory_drop(struct engine_card *card);
 

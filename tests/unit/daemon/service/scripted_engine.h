@@ -7,7 +7,8 @@
  *   d  dies after three tokens        n  says nonsense after three tokens
  *   x  dies of any request            w  is ready and says nothing more
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
- *   r  dies as soon as it is ready    f  says that it cannot serve */
+ *   r  dies as soon as it is ready    f  says that it cannot serve
+ *   s  starts and is never ready */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
 
@@ -98,6 +99,9 @@ static void start(struct fake *f) {
     f->does = script[at < n ? at : n - 1];
     if (f->does == 'b')
         _exit(3);
+    if (f->does == 's')
+        for (;;)
+            next_message(f);
     if (f->does == 'f') {
         must_send(f, MSG_FAILED, &failed);
         _exit(1);
@@ -125,6 +129,10 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
         struct message msg = next_message(&f);
         if (msg.type == MSG_MEASURE && f.does != 'w')
             must_send(&f, MSG_LIMITS, &limits);
+        if (msg.type == MSG_LOSE && f.does == 'o') {
+            const struct msg_lost lost = {f.setup.generation, msg.lose.card};
+            must_send(&f, MSG_LOST, &lost);
+        }
         if (msg.type == MSG_STOP && f.does != 't')
             _exit(0);
         if (msg.type != MSG_ADMIT)

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which cards are used, and the change from one set of them to another. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/service/events.h"
+#include "daemon/service/line.h"
+#include "daemon/service/memory.h"
+#include "daemon/util/available.h"
+#include "daemon/util/log.h"
+#include "octarc/error.h"
+
+/* --- transitions --- */
+
+static struct card_time time_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (struct card_time){.ns = uv_hrtime(),
+                              .ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000};
+}
+
+void line_event(struct engines *e, struct event *event, const char *fmt, ...) {
+    va_list args;
+    if (!e->log)
+        return;
+    va_start(args, fmt);
+    vsnprintf(event->text, sizeof event->text, fmt, args);
+    va_end(args);
+    events_add(e->log, event);
+}
+
+static bool is_fault(enum card_event event) {
+    return event == CARD_LOSE || event == CARD_FENCE;
+}
+
+int line_apply(struct engines *e, uint32_t number, enum card_event event, const char *why,
+               struct err *err) {
+    const struct card_rules rules = {.quiet_ns =
+                                         (uint64_t)e->config->card_quiet_s * UINT64_C(1000000000),
+                                     .faults_max = e->config->card_faults};
+    const struct card_time now = time_now();
+    struct card *card = &e->cards[number].card;
+    const enum card_state before = card->state;
+    const int rc = card_apply(card, number, event, why, &now, &rules, err);
+    if (rc < 0)
+        return rc;
+    if (is_fault(event) || event == CARD_RELEASE)
+        memory_drop(&e->cards[number]);
+    if (card->state == before)
+        return 0;
+    const char *to = card_state_name(card->state);
+    struct event told = {.kind = "card",
+                         .card = (int32_t)number,
+                         .from = card_state_name(before),
+                         .to = to,
+                         .seconds = -1};
+    if (card->state == CARD_QUARANTINED)
+        line_event(e, &told, "card %u is quarantined: %u faults within %d s (key card_faults); %s",
+                   number, card->n_recent, CARD_FAULTS_WINDOW_S, why);
+    else
+        line_event(e, &told, "card %u is %s: %s", number, to, why);
+    log_line(is_fault(event) ? LOG_P_WARNING : LOG_P_NOTICE, "card %u is %s: %s", number, to, why);
+    if (e->events.cards)
+        e->events.cards(e->user);
+    return 0;
+}
+
+/* --- the plan --- */
+
+void line_size_cards(struct engines *e) {
+    const struct config_sizes *sizes = &e->config->card_memory;
+    const uint64_t share = memory_available() / 2 / e->n_cards;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        e->cards[i].capacity_bytes = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
+}
+
+static int plan_for(const struct engines *e, const bool *use, struct plan *plan, struct err *err) {
+    const struct model_params *p = &e->loaded->model.params;
+    uint32_t context = e->config->context;
+    if (context == 0)
+        context = p->n_ctx_train < 4096 ? p->n_ctx_train : 4096;
+    struct plan_input in = {
+        .model = &e->loaded->model,
+        .backend = device_backend("cpu"),
+        .n_cards = e->n_cards,
+        .split = (enum split)e->config->split,
+        .context = context,
+        .max_sequences = e->config->max_sequences,
+        .max_rows = STEP_ROWS_MAX,
+        .kv_type = (enum kv_type)e->config->kv_type,
+    };
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        in.online[i] = use[i];
+        in.capacity_bytes[i] = e->cards[i].capacity_bytes;
+    }
+    struct err why = {{0}};
+    const int rc = plan_build(plan, &in, &why);
+    return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;
+}
+
+int line_plan(const struct engines *e, uint32_t without, struct plan *plan, struct err *err) {
+    const uint64_t now = uv_hrtime();
+    bool use[CARDS_MAX] = {0};
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        use[i] = i != without && card_usable(&e->cards[i].card, now);
+    return plan_for(e, use, plan, err);
+}
+
+bool line_held_back(const struct engines *e, struct plan *plan) {
+    bool all[CARDS_MAX], held = false;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        all[i] = true;
+        held |= e->cards[i].card.state != CARD_ONLINE;
+    }
+    return held && plan_for(e, all, plan, NULL) == 0;
+}
+
+int engines_plan(const struct engines *e, struct plan *plan, struct err *err) {
+    if (!e->loaded)
+        return err_set(err, -ENODEV, "no model is loaded");
+    return line_plan(e, NO_CARD, plan, err);
+}
+
+/* Beside its ranges, which are compared for all cards at once. */
+static bool same_card(const struct plan_card *a, const struct plan_card *b) {
+    const bool same_bytes = a->weights_bytes == b->weights_bytes && a->kv_bytes == b->kv_bytes &&
+                            a->scratch_bytes == b->scratch_bytes;
+    if (a->weights_bytes + a->kv_bytes + a->scratch_bytes == 0)
+        return same_bytes; /* it holds nothing, wherever that would begin */
+    return same_bytes && a->layer_begin == b->layer_begin && a->layer_end == b->layer_end &&
+           a->lane_begin == b->lane_begin && a->lane_end == b->lane_end;
+}
+
+/* No card would have anything else to do. */
+static bool same_work(const struct plan *a, const struct plan *b) {
+    if (a->split != b->split || a->n_cards != b->n_cards || a->n_ranges != b->n_ranges ||
+        a->n_pages != b->n_pages || a->max_rows != b->max_rows)
+        return false;
+    for (uint32_t i = 0; i < a->n_cards; i++)
+        if (!same_card(&a->cards[i], &b->cards[i]))
+            return false;
+    for (size_t i = 0; i < a->n_ranges; i++)
+        if (a->ranges[i].card != b->ranges[i].card ||
+            !plan_same_range(&a->ranges[i], &b->ranges[i]))
+            return false;
+    return true;
+}
+
+/* --- changing over --- */
+
+void line_settle(struct engines *e) {
+    const uint64_t now = uv_hrtime();
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        struct card *card = &e->cards[i].card;
+        const bool serving = e->state == ENGINES_SERVING;
+        const bool used = serving ? e->plan.cards[i].online : card_usable(card, now);
+        const bool release = card->release;
+        if (card->state == CARD_PROBING && used && card_usable(card, now))
+            line_apply(e, i, CARD_SERVE, "it is used again", NULL);
+        if (card->state != CARD_DRAINING || used)
+            continue;
+        line_apply(e, i, CARD_LEAVE, "nothing runs on it any more", NULL);
+        if (release)
+            line_apply(e, i, CARD_RELEASE, "what it held was given back", NULL);
+    }
+}
+
+bool line_keep_draining(struct engines *e, const char *why) {
+    char text[CARD_WHY_MAX];
+    bool any = false;
+    snprintf(text, sizeof text, "the others cannot do without it: %s", why);
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (e->cards[i].card.state == CARD_DRAINING)
+            any |= line_apply(e, i, CARD_KEEP, text, NULL) == 0;
+    return any;
+}
+
+void engines_use_cards(struct engines *e, const char *why) {
+    struct plan plan;
+    if (e->state == ENGINES_IDLE) {
+        line_settle(e);
+        return;
+    }
+    if (e->state == ENGINES_WAITING) {
+        uv_timer_stop(&e->timer);
+        line_start_next(e);
+        return;
+    }
+    /* Else a generation is about to be planned anyway. */
+    if ((e->state != ENGINES_STARTING && e->state != ENGINES_SERVING) || !e->current ||
+        process_ending(e->current))
+        return;
+    if (line_plan(e, NO_CARD, &plan, NULL) < 0) {
+        line_hand_over(e, why);
+        return;
+    }
+    if (!same_work(&e->plan, &plan)) {
+        plan_finish(&plan);
+        line_hand_over(e, why);
+        return;
+    }
+    plan_finish(&e->plan);
+    e->plan = plan;
+    if (e->state == ENGINES_SERVING)
+        line_settle(e);
+    line_changed(e);
+}
+
+void engines_tick(struct engines *e) {
+    struct scheduler_counts counts;
+    const uint64_t now = uv_hrtime();
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        const struct card *card = &e->cards[i].card;
+        if (card->state != CARD_PROBING || !card_usable(card, now))
+            continue;
+        scheduler_counts(e->scheduler, &counts);
+        if (e->state == ENGINES_SERVING &&
+            (counts.running + counts.queued > 0 || e->plan.cards[i].online))
+            continue; /* nobody asked: it can wait until it disturbs nobody */
+        char why[64];
+        snprintf(why, sizeof why, "card %u is back", i);
+        if (e->state != ENGINES_STARTING)
+            engines_use_cards(e, why);
+        return;
+    }
+}
+
+/* --- asked for --- */
+
+static int check_number(const struct engines *e, uint32_t card, struct err *err) {
+    return card < e->n_cards
+               ? 0
+               : err_set(err, -EINVAL, "there is no card %u; there are %u", card, e->n_cards);
+}
+
+/* The model can do without the card. */
+static int check_dispensable(const struct engines *e, uint32_t number, struct err *err) {
+    const uint64_t now = uv_hrtime();
+    struct plan plan;
+    struct err why = {{0}};
+    uint32_t others = 0;
+    if (!e->loaded)
+        return 0;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        others += i != number && card_usable(&e->cards[i].card, now);
+    if (others == 0)
+        return err_set(err, -ENOSPC,
+                       "card %u cannot be drained: it is the only card that is left; nothing was "
+                       "changed",
+                       number);
+    const int rc = line_plan(e, number, &plan, &why);
+    if (rc < 0)
+        return err_set(err, rc,
+                       "card %u cannot be drained: without it, %.400s; nothing was changed", number,
+                       why.text);
+    plan_finish(&plan);
+    return 0;
+}
+
+int engines_drain(struct engines *e, uint32_t number, bool release, struct err *err) {
+    int rc = check_number(e, number, err);
+    if (rc < 0)
+        return rc;
+    struct card *card = &e->cards[number].card;
+    if (release && card->state == CARD_DRAINED)
+        return line_apply(e, number, CARD_RELEASE, "what it held was given back", err);
+    if (card->state == CARD_ONLINE || card->state == CARD_PROBING)
+        rc = check_dispensable(e, number, err);
+    if (rc == 0)
+        rc = line_apply(e, number, CARD_DRAIN, "an operator takes it out", err);
+    if (rc < 0)
+        return rc;
+    card->release |= release && card->state == CARD_DRAINING;
+    char why[64];
+    snprintf(why, sizeof why, "card %u is drained", number);
+    engines_use_cards(e, why);
+    return 0;
+}
+
+int engines_want(struct engines *e, uint32_t number, struct err *err) {
+    int rc = check_number(e, number, err);
+    if (rc == 0 && e->cards[number].card.state == CARD_ONLINE)
+        rc = err_set(err, -EINVAL, "card %u is online already", number);
+    if (rc == 0)
+        rc = line_apply(e, number, CARD_WANT, "an operator takes it back", err);
+    if (rc < 0)
+        return rc;
+    char why[64];
+    snprintf(why, sizeof why, "card %u is back", number);
+    engines_use_cards(e, why);
+    return 0;
+}
+
+int engines_return(struct engines *e, uint32_t number, struct err *err) {
+    const int rc = check_number(e, number, err);
+    return rc < 0 ? rc : line_apply(e, number, CARD_RETURN, "it is there again", err);
+}
+
+/* The engine that computes on a lost card has to go; one that is heard says so itself. */
+static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
+    const struct msg_lose lose = {card};
+    if (!e->current || !e->plan.cards[card].online)
+        return;
+    if (e->ending == ENDING_UNSEEN)
+        e->ending = ENDING_ASKED;
+    if (process_ending(e->current))
+        return;
+    if (ask && e->state == ENGINES_SERVING && process_send(e->current, MSG_LOSE, &lose) == 0)
+        return;
+    snprintf(e->why, sizeof e->why, "card %u was lost", card);
+    process_kill(e->current);
+}
+
+void line_lost(struct engines *e, uint32_t number) {
+    if (number >= e->n_cards)
+        return;
+    line_apply(e, number, CARD_LOSE, "the engine reports it lost", NULL); /* or it is known */
+    e->ending = ENDING_DEAF;
+    snprintf(e->why, sizeof e->why, "card %u was lost", number);
+    if (e->current)
+        process_kill(e->current);
+}
+
+int engines_lose(struct engines *e, uint32_t number, struct err *err) {
+    int rc = check_number(e, number, err);
+    if (rc == 0)
+        rc = line_apply(e, number, CARD_LOSE, "a rehearsed loss", err);
+    if (rc < 0)
+        return rc;
+    end_on_lost(e, number, true);
+    line_changed(e);
+    return 0;
+}
