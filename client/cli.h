@@ -61,6 +61,7 @@ struct cli {
     const char *socket; /* NULL: the default */
     const char *system, *wait, *against;
     bool json, no_legend, verbose, help, version, stream, add_special, quick;
+    bool wait_card, release, dry_run, follow;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
 };
 
@@ -97,15 +98,23 @@ void usage_print(const struct command *command); /* NULL: of octarc itself */
 /* Parse argv into *cli.  0, or CLI_USAGE, said on stderr. */
 int usage_parse(struct cli *cli, int argc, char **argv);
 
-/* The verbs: generate.c, show.c, raw.c, bench/bench.c. */
+/* rebalance.c */
+/* The word as the field "card".  0, or CLI_USAGE, said on stderr. */
+int cli_card(struct cli *cli, const char *word);
+
+/* The verbs: generate.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
+int verb_card(struct cli *cli); /* drain, online */
 int verb_cards(struct cli *cli);
 int verb_chat(struct cli *cli);
 int verb_complete(struct cli *cli);
 int verb_drill(struct cli *cli);
+int verb_events(struct cli *cli);
 int verb_help(struct cli *cli);
+int verb_metrics(struct cli *cli);
 int verb_ps(struct cli *cli);
+int verb_rebalance(struct cli *cli);
 int verb_status(struct cli *cli);
 int verb_tokenize(struct cli *cli);
 int verb_version(struct cli *cli);

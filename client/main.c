@@ -53,6 +53,26 @@ static const struct option_info bench_options[] = {
      offsetof(struct cli, against)},
     {0}};
 
+static const struct option_info drain_options[] = {
+    {"wait", NULL, "until it is drained", 'w', OPTION_SWITCH, offsetof(struct cli, wait_card)},
+    {"release", NULL, "give back what it holds, too: then it may be unplugged", 0, OPTION_SWITCH,
+     offsetof(struct cli, release)},
+    {0}};
+
+static const struct option_info online_options[] = {
+    {"wait", NULL, "until it is used again", 'w', OPTION_SWITCH, offsetof(struct cli, wait_card)},
+    {0}};
+
+static const struct option_info rebalance_options[] = {
+    {"dry-run", NULL, "only show what would move", 'n', OPTION_SWITCH,
+     offsetof(struct cli, dry_run)},
+    {0}};
+
+static const struct option_info events_options[] = {
+    {"follow", NULL, "go on with those to come", 'f', OPTION_SWITCH, offsetof(struct cli, follow)},
+    {"since", "N", "those behind number N", 0, FIELD_INTEGER, 0},
+    {0}};
+
 const struct command commands[] = {
     {"bench", "[MODEL]", "measure speed, on services of its own", bench_options, 0, 1, true,
      verb_bench},
@@ -62,10 +82,16 @@ const struct command commands[] = {
     {"chat", "[MESSAGE…]", "talk; without a message, in turns", chat_options, 0, -1, false,
      verb_chat},
     {"complete", "[PROMPT…]", "continue a text", complete_options, 0, -1, false, verb_complete},
-    {"drill", "FAULT [CARD]", "rehearse a fault: lose CARD, kill-engine", NULL, 1, 2, false,
+    {"drain", "CARD", "take a card out; nothing is lost", drain_options, 1, 1, false, verb_card},
+    {"drill", "FAULT [CARD]", "rehearse: lose CARD, return CARD, kill-engine", NULL, 1, 2, false,
      verb_drill},
+    {"events", "", "what happened to cards and engines", events_options, 0, 0, false, verb_events},
     {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
+    {"metrics", "", "counters, as Prometheus reads them", NULL, 0, 0, false, verb_metrics},
+    {"online", "CARD", "take a card back", online_options, 1, 1, false, verb_card},
     {"ps", "", "the requests under way", NULL, 0, 0, false, verb_ps},
+    {"rebalance", "", "plan anew for the cards there are", rebalance_options, 0, 0, false,
+     verb_rebalance},
     {"run", "[MESSAGE…]", "the same as chat", chat_options, 0, -1, false, verb_chat},
     {"status", "", "is a model served, and how busy is it", status_options, 0, 0, true,
      verb_status},

@@ -31,20 +31,14 @@ int verb_call(struct cli *cli) {
 }
 
 int verb_drill(struct cli *cli) {
-    const bool lose = !strcmp(cli->words[0], "lose");
+    const bool of_card = !strcmp(cli->words[0], "lose") || !strcmp(cli->words[0], "return");
     cJSON_AddStringToObject(cli->fields, "fault", cli->words[0]);
-    if (lose && cli->n_words < 2)
-        return cli_fail(cli, CLI_USAGE, "which card? octarc drill lose CARD");
-    if (!lose && cli->n_words > 1)
+    if (of_card && cli->n_words < 2)
+        return cli_fail(cli, CLI_USAGE, "which card? octarc drill %s CARD", cli->words[0]);
+    if (!of_card && cli->n_words > 1)
         return cli_fail(cli, CLI_USAGE, "%s takes no card", cli->words[0]);
-    if (cli->n_words > 1) {
-        char *end;
-        const long card = strtol(cli->words[1], &end, 10);
-        if (*end || end == cli->words[1] || card < 0 || card > 7)
-            return cli_fail(cli, CLI_USAGE, "CARD is a number from 0 to 7, not '%s'",
-                            cli->words[1]);
-        cJSON_AddNumberToObject(cli->fields, "card", (double)card);
-    }
+    if (of_card && cli_card(cli, cli->words[1]))
+        return CLI_USAGE;
     if (cli->json)
         return cli_print(cli, "drill", cli->fields);
     cJSON *answer;

@@ -8,24 +8,11 @@
 #include <unistd.h>
 
 #include "client/cli.h"
+#include "client/json.h"
 #include "client/table.h"
 
 #define POLL_NS   100000000l /* between two questions of status --wait */
 #define BAR_CELLS 30
-
-static const cJSON *member(const cJSON *object, const char *key) {
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = member(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
-static const char *string(const cJSON *object, const char *key) {
-    const cJSON *item = member(object, key);
-    return cJSON_IsString(item) ? item->valuestring : "-";
-}
 
 /* What the text adds to the state's name: 1: it begins with it and goes on ("loading: 5 %"), 0: it
  * is something else, -1: it is the name in words and nothing more ("no model"). */
@@ -200,13 +187,36 @@ static char *range_text(const cJSON *range, char *out, size_t size) {
     return out;
 }
 
+/* How long it has been so; "-": as long as the service runs. */
+static char *since_text(const cJSON *card, char *out, size_t size) {
+    struct timespec t;
+    const double since_ms = number(card, "since_ms");
+    if (since_ms <= 0)
+        return strcpy(out, "-");
+    clock_gettime(CLOCK_REALTIME, &t);
+    const double age_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - since_ms / 1000;
+    return age_text(age_s > 0 ? age_s : 0, out, size);
+}
+
+static double count_faults(const cJSON *card) {
+    const cJSON *kind;
+    double n = 0;
+    cJSON_ArrayForEach(kind, member(card, "faults")) {
+        n += kind->valuedouble;
+    }
+    return n;
+}
+
 static void add_card(struct table *table, const cJSON *card) {
     const cJSON *actual = member(card, "actual");
-    char id[16], layers[32], lanes[32], sizes[6][16];
+    char id[16], since[32], faults[16], layers[32], lanes[32], sizes[6][16];
     snprintf(id, sizeof id, "%.0f", number(card, "card"));
+    snprintf(faults, sizeof faults, "%.0f", count_faults(card));
     const char *cells[] = {
         id,
         string(card, "state"),
+        since_text(card, since, sizeof since),
+        faults,
         range_text(member(card, "layers"), layers, sizeof layers),
         range_text(member(card, "lanes"), lanes, sizeof lanes),
         size_text(number(card, "capacity_bytes"), sizes[0], sizeof sizes[0]),
@@ -223,9 +233,22 @@ static void add_card(struct table *table, const cJSON *card) {
     table_row(table, cells);
 }
 
+static void print_history(const cJSON *card) {
+    const cJSON *change;
+    char when[64];
+    cJSON_ArrayForEach(change, member(card, "history")) {
+        printf("card %.0f (%s)  %s  %s to %s: ", number(card, "card"), string(card, "identity"),
+               time_text(number(change, "at_ms"), when, sizeof when), string(change, "from"),
+               string(change, "to"));
+        text_print(stdout, string(change, "why"), strlen(string(change, "why")));
+        putchar('\n');
+    }
+}
+
 int verb_cards(struct cli *cli) {
-    static const char *const head[] = {"CARD", "STATE",   "LAYERS", "LANES", "MEMORY", "WEIGHTS",
-                                       "KV",   "SCRATCH", "FREE",   "HUGE",  "NAME",   "REASON"};
+    static const char *const head[] = {"CARD",  "STATE",  "SINCE",   "FAULTS", "LAYERS",
+                                       "LANES", "MEMORY", "WEIGHTS", "KV",     "SCRATCH",
+                                       "FREE",  "HUGE",   "NAME",    "REASON"};
     if (cli->json)
         return cli_print(cli, "cards", NULL);
     cJSON *answer;
@@ -234,12 +257,16 @@ int verb_cards(struct cli *cli) {
         return status;
     struct table table;
     const cJSON *card;
-    table_init(&table, cli->verbose ? "rllrrrrrrrll" : "rllrrrrrr");
+    table_init(&table, cli->verbose ? "rlrrllrrrrrrll" : "rlrrllrrrrr");
     table_row(&table, head);
     cJSON_ArrayForEach(card, member(answer, "cards")) {
         add_card(&table, card);
     }
     table_print(&table, cli->no_legend);
+    cJSON_ArrayForEach(card, member(answer, "cards")) {
+        if (cli->verbose)
+            print_history(card);
+    }
     cJSON_Delete(answer);
     return CLI_OK;
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -117,6 +118,16 @@ char *age_text(double seconds, char *out, size_t size) {
         snprintf(out, size, "%.0f h", seconds / 3600);
     else
         snprintf(out, size, "%.0f days", seconds / 86400);
+    return out;
+}
+
+char *time_text(double ms, char *out, size_t size) {
+    const time_t s = (time_t)(ms / 1000);
+    struct tm tm;
+    char text[32];
+    localtime_r(&s, &tm);
+    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(out, size, "%s.%03d", text, (int)(ms - (double)s * 1000));
     return out;
 }
 

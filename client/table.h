@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define TABLE_COLUMNS_MAX 12
+#define TABLE_COLUMNS_MAX 16
 #define TABLE_ROWS_MAX    2048
 #define TABLE_CELL_BYTES  512
 
@@ -30,6 +30,8 @@ void table_print(struct table *table, bool no_head);
 /* 1.5 GiB; `out` of at least 16 bytes is returned. */
 char *size_text(double bytes, char *out, size_t size);
 /* 90 s, 4 min, 3 h, 2 days. */
+/* Milliseconds since 1970, as the clock on the wall shows them. */
+char *time_text(double ms, char *out, size_t size);
 char *age_text(double seconds, char *out, size_t size);
 
 /* How many columns the text takes on a terminal. */

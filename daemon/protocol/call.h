@@ -34,6 +34,7 @@ struct protocol {
     struct call *calls;      /* all, newest first */
     struct generation *dead; /* to be given up at the next settle */
     uint64_t n_calls;        /* since the start: part of ids */
+    uint32_t n_settling;     /* calls with settle() */
     char nonce[17];          /* of this process, in ids */
 };
 
@@ -56,9 +57,15 @@ struct call {
     struct rpc_batch *batch;
     char *rpc_id; /* JSON text; NULL: a notification, nothing is answered */
 
+    uint32_t card;  /* drain, online: whose end is waited for … */
+    bool card_used; /* … and which it should be */
+    uint64_t event; /* events: number of the last one that was sent */
+
     void *work; /* of the handler */
     void (*abandon)(struct call *call);
     void (*cancel)(struct call *call); /* asked for by `cancel`; NULL: cannot */
+    /* Called once per turn of the loop, may end the call.  True: something was said. */
+    bool (*settle)(struct call *call);
     struct call *prev, *next;
 };
 
@@ -69,6 +76,7 @@ struct sink {
     void (*stream)(struct call *call);
     void (*chunk)(struct call *call, const char *json, size_t n);
     void (*end)(struct call *call);
+    size_t (*unsent)(struct call *call); /* bytes the client has not taken */
 };
 extern const struct sink http_sink, rpc_sink;
 
@@ -83,6 +91,9 @@ void call_end(struct call *call);
 /* Before the first chunk. */
 void call_stream(struct call *call);
 void call_chunk(struct call *call, const struct buffer *json);
+size_t call_unsent(struct call *call);
+/* The call goes on after its handler returned; settle() looks whether there is something to say. */
+void call_settles(struct call *call, bool (*settle)(struct call *call));
 
 /* Check the role and run the method. */
 void call_run(struct call *call);
@@ -102,6 +113,11 @@ void run_drill(struct call *call);
 void run_reload(struct call *call);
 void run_cancel(struct call *call);
 void run_measure(struct call *call);
+void run_drain(struct call *call);
+void run_online(struct call *call);
+void run_rebalance(struct call *call);
+void run_events(struct call *call);
+void run_metrics(struct call *call);
 void run_tokenize(struct call *call);
 void run_detokenize(struct call *call);
 void run_apply_template(struct call *call);

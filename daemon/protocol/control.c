@@ -17,6 +17,10 @@ static int read_fields(struct call *call, struct params *params) {
     return -1;
 }
 
+static bool takes_card(const struct params *params) {
+    return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "return"));
+}
+
 void run_drill(struct call *call) {
     const struct protocol_host *host = call_host(call);
     struct params params;
@@ -32,16 +36,18 @@ void run_drill(struct call *call) {
         rc = host->drill_lose(host->user, (uint32_t)params.card, &err);
     else if (params.fault && !strcmp(params.fault, "kill-engine"))
         rc = host->drill_kill_engine(host->user, &err);
+    else if (params.fault && !strcmp(params.fault, "return"))
+        rc = host->drill_return(host->user, (uint32_t)params.card, &err);
     else
-        err_set(&err, 0, "'fault' must be \"lose\" or \"kill-engine\"");
+        err_set(&err, 0, "'fault' must be \"lose\", \"return\" or \"kill-engine\"");
     if (rc) {
         failure_set(&failure,
                     rc == -EPERM    ? ERROR_NOT_PERMITTED
                     : rc == -EINVAL ? ERROR_BAD_FIELD
                                     : ERROR_FAILED,
-                    rc != -EINVAL                                   ? NULL
-                    : params.fault && !strcmp(params.fault, "lose") ? "card"
-                                                                    : "fault",
+                    rc != -EINVAL         ? NULL
+                    : takes_card(&params) ? "card"
+                                          : "fault",
                     "%s", err.text);
         call_fail(call, &failure);
         return;

@@ -28,6 +28,9 @@ enum kind {
     KIND_CANCEL = 64,
     KIND_DRILL = 128,
     KIND_MODELS = 256,
+    KIND_CARD = 512, /* drain, online */
+    KIND_REBALANCE = 1024,
+    KIND_EVENTS = 2048,
     KIND_GENERATE = KIND_COMPLETE | KIND_CHAT | KIND_LLAMA,
 };
 
@@ -55,8 +58,11 @@ struct params {
     bool add_special, parse_special, with_pieces, add_generation_prompt;
     const char *id, *fault; /* cancel, drill, models */
     const struct cJSON *rpc_id;
-    int64_t id_number; /* -1: none */
-    int64_t card;
+    int64_t id_number;  /* -1: none */
+    int64_t card;       /* drain, online: -1: none */
+    bool wait, release; /* drain, online */
+    bool dry_run;       /* rebalance */
+    int64_t since;      /* events */
 };
 
 /* Read the members of `object` (NULL: none sent) by the table.  0, or -1 with *failure filled and

@@ -6,6 +6,7 @@
 #ifndef OCTARC_PROTOCOL_HOST_H
 #define OCTARC_PROTOCOL_HOST_H
 
+#include "daemon/placement/moves.h"
 #include "daemon/scheduler/scheduler.h"
 
 struct tokenizer;
@@ -27,6 +28,8 @@ struct peer {
     enum role role;
 };
 
+#define FAULT_KINDS_MAX 4
+
 struct status_view {
     enum service_state state;
     const char *status_text; /* one line, as systemctl status shows it */
@@ -42,14 +45,43 @@ struct status_view {
     const char *last_event; /* NULL, or the last recovery in words */
 };
 
+struct change_view {
+    uint64_t ms; /* since 1970 */
+    const char *from, *to, *why;
+};
+
 struct card_view {
     uint32_t card;
     const char *name, *state; /* "online", "lost" … */
+    const char *identity;     /* wherever it is plugged in */
+    bool moving, used;        /* on its way to another state; a plan may use it */
+    uint64_t since_ms;        /* since 1970; 0: since the service started */
+    uint32_t n_faults;
+    struct fault_view {
+        const char *name;
+        uint64_t count; /* ever */
+    } faults[FAULT_KINDS_MAX];
+    /* Changes of its state, the oldest first; false: no more. */
+    bool (*change)(const void *history, uint32_t i, struct change_view *change);
+    const void *history;
     uint64_t capacity_bytes;
     const struct plan_card *plan;                    /* NULL: no model */
     uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
     int64_t huge_bytes; /* of weights_bytes, on huge pages when they were loaded; -1: not known */
     bool reused;
+};
+
+/* What would move, or moves, between the plan in use and the one for the cards there are now. */
+struct rebalance_view {
+    bool changes;       /* they differ */
+    struct moves moves; /* the caller's: moves_finish() */
+    const struct model *model;
+    uint64_t reload_bytes; /* that this version reads from the file for it */
+};
+
+/* What no other view counts. */
+struct metrics_view {
+    uint64_t generations_failed, generations_replaced; /* that ended: by themselves, on purpose */
 };
 
 /* Something that happened to a card or a generation. */
@@ -101,6 +133,17 @@ struct protocol_host {
     /* Rehearse a fault.  -EPERM: not switched on (err names the key), -EINVAL: no such card. */
     int (*drill_lose)(void *user, uint32_t card, struct err *err);
     int (*drill_kill_engine)(void *user, struct err *err);
+    int (*drill_return)(void *user, uint32_t card, struct err *err);
+    /* Take a card out, back.  0: it is on its way.  -EINVAL, -ENOSPC: it cannot, err says why, and
+     * nothing was changed. */
+    int (*drain)(void *user, uint32_t card, bool release, struct err *err);
+    int (*online)(void *user, uint32_t card, struct err *err);
+    /* -ENODEV: no model, or no plan in use. */
+    int (*rebalance)(void *user, bool dry_run, struct rebalance_view *view, struct err *err);
+    /* The numbers of the events that are kept (last < first: none), and each of them. */
+    void (*event_range)(void *user, uint64_t *first, uint64_t *last);
+    const struct event *(*event)(void *user, uint64_t number);
+    void (*metrics)(void *user, struct metrics_view *view);
     /* Then done once, perhaps from inside this: with limits, or NULL and why there are none.  Only
      * one is remembered: pass the same each time.  -ENODEV: no engine serves; done is not called.
      */

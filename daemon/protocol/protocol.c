@@ -41,8 +41,21 @@ const struct protocol_host *protocol_host_of(const struct protocol *protocol) {
     return &protocol->host;
 }
 
-void protocol_settle(struct protocol *protocol) {
+bool protocol_settle(struct protocol *protocol) {
+    struct call *next;
+    bool said = false;
+    for (struct call *call = protocol->n_settling ? protocol->calls : NULL; call; call = next) {
+        next = call->next; /* what is said ends no other call before the next turn */
+        if (call->settle)
+            said |= call->settle(call);
+    }
     generation_bury(protocol);
+    return said;
+}
+
+void call_settles(struct call *call, bool (*settle)(struct call *call)) {
+    call->settle = settle;
+    call->protocol->n_settling++;
 }
 
 struct call *call_create(struct protocol *protocol, const struct peer *peer,
@@ -69,6 +82,7 @@ void call_destroy(struct call *call) {
         call->protocol->calls = call->next;
     if (call->next)
         call->next->prev = call->prev;
+    call->protocol->n_settling -= call->settle != NULL;
     json_finish(&call->doc);
     free(call->rpc_id);
     free(call);
@@ -111,6 +125,10 @@ void call_stream(struct call *call) {
 
 void call_chunk(struct call *call, const struct buffer *json) {
     call->sink->chunk(call, json->bytes, json->n);
+}
+
+size_t call_unsent(struct call *call) {
+    return call->sink->unsent(call);
 }
 
 void call_end(struct call *call) {
@@ -196,7 +214,12 @@ static void http_end(struct call *call) {
     call->http->end(call->user);
 }
 
-const struct sink http_sink = {http_answer, http_fail, http_stream, http_chunk, http_end};
+static size_t http_unsent(struct call *call) {
+    return call->http->unsent(call->user);
+}
+
+const struct sink http_sink = {http_answer, http_fail, http_stream,
+                               http_chunk,  http_end,  http_unsent};
 
 static int read_body(struct call *call, const struct http_request *request,
                      struct failure *failure) {

@@ -42,6 +42,9 @@ struct http_out {
     void (*stream)(void *user); /* 200, text/event-stream */
     void (*data)(void *user, const char *bytes, size_t n);
     void (*end)(void *user);
+    /* 200, text/plain, in the place of answer(). */
+    void (*text)(void *user, struct buffer *body);
+    size_t (*unsent)(void *user); /* bytes of the stream that the client has not taken */
 };
 
 struct http_request {
@@ -59,13 +62,15 @@ void protocol_http(struct protocol *protocol, const struct http_request *request
 /* The client is gone: the request is cancelled and no callback comes any more. */
 void call_abandon(struct call *call);
 
-/* Give up the engine work of calls that ended early.  News of a request may arrive inside the
- * scheduler, which must not be re-entered: call this once per turn of the loop. */
-void protocol_settle(struct protocol *protocol);
+/* Give up the engine work of calls that ended early, and tell those who follow what is new.  News
+ * of a request may arrive inside the scheduler, which must not be re-entered: call this once per
+ * turn of the loop.  True: something was said, which has to be sent. */
+bool protocol_settle(struct protocol *protocol);
 
 /* JSON-RPC: every answer is a line, with its newline.  line() may take the bytes over. */
 struct rpc_out {
     void (*line)(void *user, struct buffer *line);
+    size_t (*unsent)(void *user); /* bytes that the client has not taken */
 };
 int rpc_session_open(struct rpc_session **session, struct protocol *protocol,
                      const struct peer *peer, const struct rpc_out *out, void *user);

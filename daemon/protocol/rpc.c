@@ -131,7 +131,11 @@ static void rpc_end(struct call *call) {
     finish_call(call, "result", "{\"done\": true}", 14);
 }
 
-const struct sink rpc_sink = {rpc_answer, rpc_fail, rpc_stream, rpc_chunk, rpc_end};
+static size_t rpc_unsent(struct call *call) {
+    return call->session->out->unsent(call->session->user);
+}
+
+const struct sink rpc_sink = {rpc_answer, rpc_fail, rpc_stream, rpc_chunk, rpc_end, rpc_unsent};
 
 char *rpc_id_text(const cJSON *id) {
     char text[40];

@@ -180,6 +180,26 @@ static void write_account(struct writer *w, const char *key, uint64_t weights, u
     write_close(w, '}');
 }
 
+static void write_history(struct writer *w, const struct card_view *view) {
+    struct change_view change;
+    write_key(w, "faults");
+    write_open(w, '{');
+    for (uint32_t i = 0; i < view->n_faults; i++)
+        write_key_int(w, view->faults[i].name, (int64_t)view->faults[i].count);
+    write_close(w, '}');
+    write_key(w, "history");
+    write_open(w, '[');
+    for (uint32_t i = 0; view->change && view->change(view->history, i, &change); i++) {
+        write_open(w, '{');
+        write_key_int(w, "at_ms", (int64_t)change.ms);
+        write_key_string(w, "from", change.from);
+        write_key_string(w, "to", change.to);
+        write_key_string(w, "why", change.why);
+        write_close(w, '}');
+    }
+    write_close(w, ']');
+}
+
 static void write_card(struct writer *w, const struct card_view *view) {
     static const struct plan_card none = {0};
     const struct plan_card *plan = view->plan ? view->plan : &none;
@@ -187,7 +207,9 @@ static void write_card(struct writer *w, const struct card_view *view) {
     write_open(w, '{');
     write_key_int(w, "card", view->card);
     write_key_string(w, "name", view->name);
+    write_key_string(w, "identity", view->identity);
     write_key_string(w, "state", view->state);
+    write_key_int(w, "since_ms", (int64_t)view->since_ms);
     write_key_int(w, "capacity_bytes", (int64_t)view->capacity_bytes);
     write_range(w, "layers", plan->layer_begin, plan->layer_end);
     write_range(w, "lanes", plan->lane_begin, plan->lane_end);
@@ -200,6 +222,7 @@ static void write_card(struct writer *w, const struct card_view *view) {
     write_key_known(w, "huge_bytes", view->huge_bytes);
     write_key_bool(w, "reused", view->reused);
     write_key_string(w, "reason", plan->reason);
+    write_history(w, view);
     write_close(w, '}');
 }
 

@@ -141,7 +141,10 @@ static int admit_one(struct scheduler *s, struct sequence *sequence, uint64_t no
     sequence->id = ++s->last_sequence;
     sequence->state = SEQUENCE_RUNNING;
     sequence->proven = false;
-    if (!sequence->admitted) {
+    if (sequence->admitted) {
+        s->counts.replays++;
+        s->counts.replayed_tokens += sequence->request->spec.n_tokens + sequence->n_generated;
+    } else {
         sequence->admitted = true;
         sequence->admitted_ns = now_ns;
         s->last_uid = sequence->request->spec.uid; /* going on is nobody's turn */

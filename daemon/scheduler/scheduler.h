@@ -177,6 +177,8 @@ struct scheduler_counts {
     /* Tokens of engines that were not taken: of another generation, of a sequence that is over, or
      * not at its next position. */
     uint64_t dropped_tokens;
+    /* Prompts and answers so far that were given to an engine again, in tokens; and how often. */
+    uint64_t replayed_tokens, replays;
 };
 void scheduler_counts(const struct scheduler *scheduler, struct scheduler_counts *counts);
 

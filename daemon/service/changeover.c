@@ -118,12 +118,6 @@ bool line_held_back(const struct engines *e, struct plan *plan) {
     return held && plan_for(e, all, plan, NULL) == 0;
 }
 
-int engines_plan(const struct engines *e, struct plan *plan, struct err *err) {
-    if (!e->loaded)
-        return err_set(err, -ENODEV, "no model is loaded");
-    return line_plan(e, NO_CARD, plan, err);
-}
-
 /* Beside its ranges, which are compared for all cards at once. */
 static bool same_card(const struct plan_card *a, const struct plan_card *b) {
     const bool same_bytes = a->weights_bytes == b->weights_bytes && a->kv_bytes == b->kv_bytes &&
@@ -147,6 +141,36 @@ static bool same_work(const struct plan *a, const struct plan *b) {
             !plan_same_range(&a->ranges[i], &b->ranges[i]))
             return false;
     return true;
+}
+
+/* What a new generation would read anew; private weights all. */
+static uint64_t count_reload(const struct engines *e, const struct plan *plan) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (!memory_is_made_for(&e->cards[i], plan, i))
+            bytes += plan->cards[i].weights_bytes;
+    return bytes;
+}
+
+int engines_compare(const struct engines *e, struct rebalance_view *view, struct err *err) {
+    bool sources[CARDS_MAX] = {0};
+    struct plan plan;
+    if (!e->loaded || e->plan.n_cards == 0)
+        return err_set(err, -ENODEV, "no model is served");
+    int rc = line_plan(e, NO_CARD, &plan, err);
+    if (rc < 0)
+        return rc;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        sources[i] = e->plan.cards[i].online && !e->lost_here[i];
+    struct rebalance_view made = {.changes = !same_work(&e->plan, &plan),
+                                  .model = &e->loaded->model,
+                                  .reload_bytes = count_reload(e, &plan)};
+    rc = moves_between(&made.moves, &e->plan, &plan, sources);
+    plan_finish(&plan);
+    if (rc < 0)
+        return err_set(err, rc, "no memory for the moves");
+    *view = made;
+    return 0;
 }
 
 /* --- changing over --- */
@@ -178,6 +202,14 @@ bool line_keep_draining(struct engines *e, const char *why) {
     return any;
 }
 
+/* It was killed, or will be as soon as it says that it lost a card. */
+static bool is_ending(const struct engines *e) {
+    bool lost = !e->current || process_ending(e->current);
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        lost |= e->lost_here[i];
+    return lost;
+}
+
 void engines_use_cards(struct engines *e, const char *why) {
     struct plan plan;
     if (e->state == ENGINES_IDLE) {
@@ -190,8 +222,7 @@ void engines_use_cards(struct engines *e, const char *why) {
         return;
     }
     /* Else a generation is about to be planned anyway. */
-    if ((e->state != ENGINES_STARTING && e->state != ENGINES_SERVING) || !e->current ||
-        process_ending(e->current))
+    if ((e->state != ENGINES_STARTING && e->state != ENGINES_SERVING) || is_ending(e))
         return;
     if (line_plan(e, NO_CARD, &plan, NULL) < 0) {
         line_hand_over(e, why);
@@ -304,6 +335,7 @@ static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
     const struct msg_lose lose = {card};
     if (!e->current || !e->plan.cards[card].online)
         return;
+    e->lost_here[card] = true;
     if (e->ending == ENDING_UNSEEN)
         e->ending = ENDING_ASKED;
     if (process_ending(e->current))
@@ -317,7 +349,9 @@ static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
 void line_lost(struct engines *e, uint32_t number) {
     if (number >= e->n_cards)
         return;
-    line_apply(e, number, CARD_LOSE, "the engine reports it lost", NULL); /* or it is known */
+    if (!e->lost_here[number])
+        line_apply(e, number, CARD_LOSE, "the engine reports it lost", NULL);
+    e->lost_here[number] = true;
     e->ending = ENDING_DEAF;
     snprintf(e->why, sizeof e->why, "card %u was lost", number);
     if (e->current)

@@ -228,7 +228,7 @@ static void make_engines(struct daemon *d) {
         .scheduler = d->scheduler,
         .config = &d->config,
         .log = &d->events,
-        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured},
+        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured, NULL},
         .user = d,
     };
     engines_init(&d->engines);

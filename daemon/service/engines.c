@@ -129,6 +129,7 @@ static int start_generation(struct engines *e, struct err *err) {
     e->started_ns = uv_hrtime();
     e->progress = (struct msg_progress){0};
     e->ending = ENDING_UNSEEN;
+    memset(e->lost_here, 0, sizeof e->lost_here);
     e->refused = 0;
     e->why[0] = 0;
     fill_setup(e, &setup);
@@ -173,6 +174,7 @@ void line_start_next(struct engines *e) {
             rest(e, "the engine cannot be started", err.text);
     } else {
         line_wait_for_card(e, err.text);
+        line_settle(e);
     }
     line_changed(e);
 }
@@ -237,8 +239,8 @@ static void on_timer(uv_timer_t *timer) {
         return;
     case ENGINES_SERVING:
         scheduler_counts(e->scheduler, &counts);
-        if (counts.running == 0)
-            e->silent_ticks = 0;
+        if (counts.running == 0 && e->ending == ENDING_UNSEEN)
+            e->silent_ticks = 0; /* one that was told of a loss has to say so */
         else
             on_silent_tick(e, e->config->engine_silence_s);
         return;

@@ -52,6 +52,7 @@ enum ending {
 };
 
 struct events;
+struct rebalance_view;
 
 struct engines_events {
     void (*changed)(void *user); /* state or progress */
@@ -94,11 +95,12 @@ struct engines {
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 
-    enum ending ending; /* of the current generation */
-    int refused;        /* the error with which the current generation said that it cannot serve */
-    bool measuring;     /* the current generation was asked for limits */
-    bool orphaned;      /* no report of the spawner will come any more */
-    char why[512];      /* what ends the current generation, where it is known */
+    enum ending ending;        /* of the current generation */
+    bool lost_here[CARDS_MAX]; /* to the current generation: its report tells nothing new */
+    int refused;    /* the error with which the current generation said that it cannot serve */
+    bool measuring; /* the current generation was asked for limits */
+    bool orphaned;  /* no report of the spawner will come any more */
+    char why[512];  /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
     uint32_t n_deaths;    /* since a token */
     bool rested;          /* since a token */
@@ -124,8 +126,9 @@ int engines_want(struct engines *engines, uint32_t card, struct err *err);
 /* The cards to be used may have changed, because of `why`: where the plan for them differs from the
  * one in use, change over to it.  Today that is a new generation and a replay. */
 void engines_use_cards(struct engines *engines, const char *why);
-/* The plan for the cards that may be used now.  As plan_build(); -ENODEV: no model. */
-int engines_plan(const struct engines *engines, struct plan *plan, struct err *err);
+/* What differs between the plan in use and the one for the cards that may be used now.  As
+ * plan_build(); -ENODEV: no model is served. */
+int engines_compare(const struct engines *engines, struct rebalance_view *view, struct err *err);
 /* Cards that came back by themselves are used when that disturbs nobody.  About once a second. */
 void engines_tick(struct engines *engines);
 

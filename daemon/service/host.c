@@ -52,6 +52,29 @@ static void host_status(void *user, struct status_view *view) {
     sum_weights(e, view);
 }
 
+static bool view_change(const void *history, uint32_t i, struct change_view *view) {
+    const struct card *card = history;
+    if (i >= card->n_history)
+        return false;
+    const struct card_change *change = &card->history[i];
+    *view = (struct change_view){change->ms, card_state_name(change->from),
+                                 card_state_name(change->to), change->why};
+    return true;
+}
+
+static void view_state(const struct card *card, struct card_view *view) {
+    view->state = card_state_name(card->state);
+    view->identity = card->identity.text;
+    view->moving = card_moving(card);
+    view->used = card->state == CARD_ONLINE;
+    view->since_ms = card->since_ms;
+    view->n_faults = CARD_FAULT_COUNT;
+    for (int i = 0; i < CARD_FAULT_COUNT; i++)
+        view->faults[i] = (struct fault_view){card_fault_name((enum card_fault)i), card->faults[i]};
+    view->change = view_change;
+    view->history = card;
+}
+
 static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
     const struct daemon *d = user;
     const struct engines *e = &d->engines;
@@ -60,10 +83,10 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i] = (struct card_view){
             .card = i,
             .name = "simulated card",
-            .state = card_state_name(e->cards[i].card.state),
             .capacity_bytes = e->cards[i].capacity_bytes,
             .plan = planned ? &e->plan.cards[i] : NULL,
         };
+        view_state(&e->cards[i].card, &views[i]);
         if (!planned || i >= e->ready.n_cards)
             continue;
         views[i].weights_bytes = e->ready.cards[i].weights_bytes;
@@ -94,6 +117,43 @@ static int host_lose(void *user, uint32_t card, struct err *err) {
     struct daemon *d = user;
     const int rc = check_drill(d, err);
     return rc < 0 ? rc : engines_lose(&d->engines, card, err);
+}
+
+static int host_return(void *user, uint32_t card, struct err *err) {
+    struct daemon *d = user;
+    const int rc = check_drill(d, err);
+    return rc < 0 ? rc : engines_return(&d->engines, card, err);
+}
+
+static int host_drain(void *user, uint32_t card, bool release, struct err *err) {
+    return engines_drain(&((struct daemon *)user)->engines, card, release, err);
+}
+
+static int host_online(void *user, uint32_t card, struct err *err) {
+    return engines_want(&((struct daemon *)user)->engines, card, err);
+}
+
+static int host_rebalance(void *user, bool dry_run, struct rebalance_view *view, struct err *err) {
+    struct engines *e = &((struct daemon *)user)->engines;
+    const int rc = engines_compare(e, view, err);
+    if (rc == 0 && !dry_run && view->changes)
+        engines_use_cards(e, "an operator rebalances");
+    return rc;
+}
+
+static void host_event_range(void *user, uint64_t *first, uint64_t *last) {
+    const struct daemon *d = user;
+    *first = events_first(&d->events);
+    *last = d->events.last;
+}
+
+static const struct event *host_event(void *user, uint64_t number) {
+    return events_get(&((struct daemon *)user)->events, number);
+}
+
+static void host_metrics(void *user, struct metrics_view *view) {
+    const struct daemon *d = user;
+    *view = (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1]};
 }
 
 static int host_kill(void *user, struct err *err) {
@@ -191,6 +251,13 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .scheduler = host_scheduler,
         .drill_lose = host_lose,
         .drill_kill_engine = host_kill,
+        .drill_return = host_return,
+        .drain = host_drain,
+        .online = host_online,
+        .rebalance = host_rebalance,
+        .event_range = host_event_range,
+        .event = host_event,
+        .metrics = host_metrics,
         .measure = host_measure,
         .reload = host_reload,
         .offload = host_offload,

@@ -33,6 +33,12 @@ static bool made_for(const struct engine_card *card, const struct plan_range *ra
     return true;
 }
 
+bool memory_is_made_for(const struct engine_card *card, const struct plan *plan, uint32_t number) {
+    size_t n;
+    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    return made_for(card, ranges, n, plan->cards[number].weights_bytes);
+}
+
 void memory_drop(struct engine_card *card) {
     if (card->weights_fd >= 0)
         close(card->weights_fd);

@@ -9,6 +9,7 @@
  * with what is in it; it can neither grow nor shrink.  *kept tells which. */
 int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number, bool *kept,
                     struct err *err);
+bool memory_is_made_for(const struct engine_card *card, const struct plan *plan, uint32_t number);
 void memory_drop(struct engine_card *card);
 
 #endif

@@ -32,8 +32,9 @@ struct exchange {
     bool too_big;
     bool dispatched, suspended;
     bool answered, streaming, ended, queued;
-    bool over; /* nothing more of the stream is taken: the tick cuts the connection */
-    bool dead; /* the client is gone or was cut */
+    bool plain; /* the answer is text */
+    bool over;  /* nothing more of the stream is taken: the tick cuts the connection */
+    bool dead;  /* the client is gone or was cut */
     struct call *call;
     unsigned status;
     struct buffer out; /* the whole answer, or what of the stream is unsent */
@@ -117,7 +118,17 @@ static void on_end(void *user) {
     resume(x);
 }
 
-static const struct http_out http_out = {on_answer, on_stream, on_data, on_end};
+static void on_text(void *user, struct buffer *body) {
+    struct exchange *x = user;
+    x->plain = true;
+    on_answer(user, 200, body);
+}
+
+static size_t on_unsent(void *user) {
+    return waiting(user);
+}
+
+static const struct http_out http_out = {on_answer, on_stream, on_data, on_end, on_text, on_unsent};
 
 /* MHD asks for more of an answer. */
 static ssize_t read_answer(void *cls, uint64_t pos, char *buffer, size_t max) {
@@ -160,7 +171,9 @@ static enum MHD_Result queue_answer(struct exchange *x) {
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type",
-                            x->streaming ? "text/event-stream" : "application/json");
+                            x->streaming ? "text/event-stream"
+                            : x->plain   ? "text/plain; version=0.0.4; charset=utf-8"
+                                         : "application/json");
     if (x->streaming)
         MHD_add_response_header(response, "Cache-Control", "no-cache");
     if (!x->streaming && (status == 429 || status == 503))

@@ -38,7 +38,11 @@ static void on_line(void *user, struct buffer *line) {
     }
 }
 
-static const struct rpc_out rpc_out = {on_line};
+static size_t on_unsent(void *user) {
+    return waiting(user);
+}
+
+static const struct rpc_out rpc_out = {on_line, on_unsent};
 
 /* Hand over the whole lines of the input, as long as the client takes its answers. */
 static void take_lines(struct conn *conn) {

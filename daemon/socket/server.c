@@ -268,9 +268,8 @@ static void on_mhd(uv_poll_t *poll, int status, int events) {
     run_mhd(server);
 }
 
-/* Before the loop sleeps: give up what ended, send what was said, free what was closed. */
-static void server_sweep(struct server *server) {
-    protocol_settle(server->protocol);
+/* Send what was said, free what was closed. */
+static void sweep_once(struct server *server) {
     for (int turn = 0; server->mhd_wanted && turn < 16; turn++)
         run_mhd(server);
     while (server->marked) {
@@ -282,7 +281,14 @@ static void server_sweep(struct server *server) {
         if (conn->closing && !conn->marked)
             conn_free(conn);
     }
+}
+
+/* Before the loop sleeps: give up what ended, tell what is new, send it. */
+static void server_sweep(struct server *server) {
     protocol_settle(server->protocol);
+    do
+        sweep_once(server);
+    while (protocol_settle(server->protocol)); /* what a request of this turn changed */
 }
 
 static uint64_t clock_ms(void) {

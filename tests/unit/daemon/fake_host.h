@@ -394,6 +394,13 @@ struct fake_host {
     enum service_state state;
     bool no_model, drills;
     unsigned offloaded;
+    /* Card 1: what is known of it, and how often it was asked for. */
+    const char *card_state;
+    bool card_moving, card_used;
+    unsigned moving_views; /* of the card, until it has arrived */
+    const char *arrives;   /* in this state */
+    uint64_t first_event, last_event;
+    struct event event;
 };
 
 struct fake_work {
@@ -440,14 +447,30 @@ static void fake_status(void *user, struct status_view *view) {
                                  .huge_bytes = 30,
                                  .context = 4096};
 }
+static bool fake_change(const void *history, uint32_t i, struct change_view *change) {
+    (void)history;
+    *change = (struct change_view){1700000000000, "online", "lost", "it fell off"};
+    return i == 0;
+}
 static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
     static const struct plan_card plan = {
         .layer_end = 15, .lane_end = 8, .weights_bytes = 100, .reason = "fits"};
-    (void)user;
+    struct fake_host *host = user;
+    if (host->card_moving && host->moving_views-- == 0) {
+        host->card_moving = false;
+        host->card_state = host->arrives;
+        host->card_used = !strcmp(host->arrives, "online");
+    }
     for (uint32_t i = 0; i < 2; i++)
         views[i] = (struct card_view){.card = i,
                                       .name = "cpu",
-                                      .state = "online",
+                                      .identity = "slot:cpu",
+                                      .state = i && host->card_state ? host->card_state : "online",
+                                      .moving = i && host->card_moving,
+                                      .used = !i || host->card_used,
+                                      .n_faults = 1,
+                                      .faults = {{"lost", i}},
+                                      .change = i ? fake_change : NULL,
                                       .capacity_bytes = 1000,
                                       .plan = i ? NULL : &plan,
                                       .weights_bytes = 100,
@@ -471,6 +494,64 @@ static int fake_drill_lose(void *user, uint32_t card, struct err *err) {
 static int fake_drill_kill(void *user, struct err *err) {
     return fake_drill_lose(user, 0, err);
 }
+static int fake_move(struct fake_host *host, const char *by, const char *arrives) {
+    host->card_state = by;
+    host->arrives = host->arrives ? host->arrives : arrives;
+    host->card_moving = true;
+    host->moving_views = 3;
+    host->last_event++;
+    return 0;
+}
+static int fake_drain(void *user, uint32_t card, bool release, struct err *err) {
+    if (card > 1)
+        return err_set(err, -EINVAL, "there is no card %u; there are 2", card);
+    if (card == 0)
+        return err_set(err, -ENOSPC, "card 0 cannot be drained: the others are too small");
+    return fake_move(user, "draining", release ? "offline" : "drained");
+}
+static int fake_online(void *user, uint32_t card, struct err *err) {
+    if (card != 1)
+        return err_set(err, -EINVAL, "card %u is online already", card);
+    return fake_move(user, "probing", "online");
+}
+static int fake_rebalance(void *user, bool dry_run, struct rebalance_view *view, struct err *err) {
+    static struct model_tensor tensor = {.name = "blk.0.q"};
+    static const struct model model = {.tensors = &tensor, .n_tensors = 1};
+    struct fake_host *host = user;
+    if (host->no_model)
+        return err_set(err, -ENODEV, "no model is served");
+    host->last_event += !dry_run;
+    *view = (struct rebalance_view){.changes = true, .model = &model, .reload_bytes = 7};
+    view->moves.moves = calloc(2, sizeof *view->moves.moves);
+    view->moves.n = 2;
+    view->moves.card_bytes = 64;
+    view->moves.file_bytes = 32;
+    view->moves.moves[0] = (struct move){.from = 1, .row_end = 4, .col_end = 16, .bytes = 64};
+    view->moves.moves[1] =
+        (struct move){.from = MOVE_FROM_FILE, .row_begin = 4, .row_end = 6, .col_end = 16};
+    return 0;
+}
+static void fake_event_range(void *user, uint64_t *first, uint64_t *last) {
+    const struct fake_host *host = user;
+    *first = host->first_event;
+    *last = host->last_event;
+}
+static const struct event *fake_event(void *user, uint64_t number) {
+    struct event *event = &((struct fake_host *)user)->event;
+    *event = (struct event){.number = number,
+                            .ms = 1700000000000,
+                            .kind = "card",
+                            .card = 1,
+                            .from = "online",
+                            .to = "lost",
+                            .seconds = -1};
+    snprintf(event->text, sizeof event->text, "%0200d", 7);
+    return event;
+}
+static void fake_metrics(void *user, struct metrics_view *view) {
+    (void)user;
+    *view = (struct metrics_view){3, 4};
+}
 static int fake_measure(void *user,
                         void (*done)(void *arg, const struct limits_view *limits, const char *why),
                         void *arg, struct err *err) {
@@ -491,6 +572,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
     for (int i = 0; i < 256; i++)
         fake_tokenizer.bytes[i] = (char)i;
     fake->loop = loop;
+    fake->first_event = 1;
     fake->state = SERVICE_READY;
     fake->params.n_ctx_train = 8192;
     fake->view = (struct model_view){.id = "fake",
@@ -512,6 +594,13 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .scheduler = fake_scheduler,
                                    .drill_lose = fake_drill_lose,
                                    .drill_kill_engine = fake_drill_kill,
+                                   .drill_return = fake_drill_lose,
+                                   .drain = fake_drain,
+                                   .online = fake_online,
+                                   .rebalance = fake_rebalance,
+                                   .event_range = fake_event_range,
+                                   .event = fake_event,
+                                   .metrics = fake_metrics,
                                    .measure = fake_measure,
                                    .reload = fake_reload,
                                    .offload = fake_offload,

@@ -53,6 +53,20 @@ static void each_method_answers_on_both_framings(void) {
          "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, "
          "\"huge_bytes\": null, \"token_bytes\": 8, "
          "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"return\", \"card\": 1}", "return"},
+        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 1}",
+         "{\"card\": 1, \"state\": \"draining\", \"generation\": 3}"},
+        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 0}", "the others are too small"},
+        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 7}", "\"bad_field\""},
+        {"drain", "POST", "/octarc/v1/drain", NULL, "'card' is missing"},
+        {"online", "POST", "/octarc/v1/online", "{\"card\": 1}", "\"state\": \"probing\""},
+        {"online", "POST", "/octarc/v1/online", "{\"card\": 0}", "online already"},
+        {"rebalance", "POST", "/octarc/v1/rebalance", "{\"dry_run\": true}",
+         "\"reload_bytes\": 7, \"moves\": [{\"tensor\": \"blk.0.q\", \"rows\": [0, 4], "
+         "\"cols\": [0, 16], \"bytes\": 64, \"from\": 1, \"to\": 0}, {\"tensor\": \"blk.0.q\", "
+         "\"rows\": [4, 6], \"cols\": [0, 16], \"bytes\": 0, \"from\": null, \"to\": 0}]"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_generations_failed_total 3"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_card_faults_total{card="},
         {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
     };
     fake_server_init(&f);
@@ -239,7 +253,95 @@ static void a_user_may_not_do_what_an_administrator_may(void) {
     expect(rpc(&f, "drill", "{\"fault\": \"lose\"}"), "-32013", "not_permitted");
     expect(http(&f, "POST", "/octarc/v1/reload", NULL), " 403 ", "permission_error");
     expect(rpc(&f, "measure", NULL), "-32013", "not_permitted");
+    expect(rpc(&f, "drain", "{\"card\": 1}"), "-32013", "not_permitted");
+    expect(rpc(&f, "online", "{\"card\": 1}"), "-32013", "not_permitted");
+    expect(rpc(&f, "rebalance", NULL), "-32013", "not_permitted");
+    expect(rpc(&f, "events", NULL), "\"events\": []", NULL);
     expect(rpc(&f, "version", NULL), "\"result\"", NULL);
+    fake_server_stop(&f);
+}
+
+/* Turns of the loop, in which waiting calls are looked at. */
+static void turn(int n) {
+    while (n-- > 0)
+        free(rpc(&f, "version", NULL));
+}
+
+static void a_call_waits_until_its_card_has_arrived(void) {
+    start();
+    const int fd = fake_connect(&f);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 5, \"method\": \"drain\", \"params\": {\"card\": 1, "
+            "\"wait\": true}}\n");
+    turn(5);
+    expect(get(fd, "\n", 2000), "\"id\": 5, \"result\"", "\"state\": \"drained\"");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void one_that_arrives_elsewhere_is_a_failure_that_says_why(void) {
+    fake_server_init(&f);
+    f.fake.arrives = "lost";
+    fake_server_start(&f);
+    const int fd = fake_connect(&f);
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 5, \"method\": \"online\", \"params\": {\"card\": 1, "
+            "\"wait\": true}}\n");
+    turn(5);
+    expect(get(fd, "\n", 2000), "\"id\": 5, \"error\"", "card 1 is lost: it fell off");
+    close(fd);
+    fake_server_stop(&f);
+}
+
+static void events_come_as_they_happen_on_both_framings(void) {
+    fake_server_init(&f);
+    f.fake.first_event = 11;
+    f.fake.last_event = 12;
+    fake_server_start(&f);
+    expect(rpc(&f, "events", "{\"since\": 11}"), "{\"events\": [{\"number\": 12, \"at_ms\": 1700",
+           "\"last\": 12}");
+    expect(rpc(&f, "events", NULL), "{\"number\": 10, \"at_ms\": 0, \"kind\": \"gap\"",
+           "events 1 to 10 are not kept any more (key max_events)");
+    expect(rpc(&f, "events", "{\"since\": -1}"), "bad_field", "since");
+    expect(http(&f, "GET", "/octarc/v1/events/x7", NULL), " 400 ", "since");
+
+    const int lines = fake_connect(&f), web = fake_connect(&f);
+    put(lines, "{\"jsonrpc\": \"2.0\", \"id\": 5, \"method\": \"events\", \"params\": "
+               "{\"since\": 12, \"stream\": true}}\n");
+    put(web, "GET /octarc/v1/events/11 HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect(get(web, "\n\n", 2000), "text/event-stream", NULL);
+    turn(1); /* the followers are known now, and were told what there was */
+    free(rpc(&f, "drain", "{\"card\": 1}"));
+    expect(get(lines, "\n", 2000), "\"id\": 5, \"chunk\": {\"number\": 13", "\"to\": \"lost\"");
+    expect(get(web, "\"number\": 13", 2000), "data: {\"number\": 13", NULL);
+
+    put(lines, "{\"jsonrpc\": \"2.0\", \"id\": 6, \"method\": \"cancel\", \"params\": "
+               "{\"rpc_id\": 5}}\n");
+    expect(get(lines, "\"id\": 6", 2000), "\"id\": 5, \"error\": {\"code\": -32025", NULL);
+    close(lines);
+    close(web);
+    fake_server_stop(&f);
+}
+
+/* 20,000 events of 300 bytes: six times what may be unsent. */
+static void a_follower_that_stops_reading_is_not_cut_and_misses_nothing(void) {
+    fake_server_init(&f);
+    f.fake.last_event = 20000;
+    fake_server_start(&f);
+    const int fd = fake_connect(&f);
+    char want[64];
+    put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 5, \"method\": \"events\", \"params\": "
+            "{\"stream\": true}}\n");
+    for (int i = 0; i < 20; i++) {
+        turn(2);
+        usleep(30000);
+    }
+    char *reply = get(fd, "\"number\": 20000,", 10000), *at = reply;
+    for (int number = 1; number <= 20000; number++) {
+        snprintf(want, sizeof want, "\"number\": %d,", number);
+        at = strstr(at, want);
+        CHECK(at);
+    }
+    free(reply);
+    close(fd);
     fake_server_stop(&f);
 }
 
@@ -307,5 +409,10 @@ CHECK_MAIN(T(each_method_answers_on_both_framings), T(unknown_paths_and_methods_
            T(streams_are_notifications_and_interleave),
            T(requests_are_cancelled_by_each_of_their_ids), T(an_id_is_sent_back_as_it_came),
            T(only_an_administrator_cancels_what_others_asked),
-           T(a_user_may_not_do_what_an_administrator_may), T(the_kind_of_the_vocabulary_is_told),
-           T(without_a_model_it_says_so), T(at_most_64_requests_are_under_way_on_a_connection))
+           T(a_user_may_not_do_what_an_administrator_may),
+           T(a_call_waits_until_its_card_has_arrived),
+           T(one_that_arrives_elsewhere_is_a_failure_that_says_why),
+           T(events_come_as_they_happen_on_both_framings),
+           T(a_follower_that_stops_reading_is_not_cut_and_misses_nothing),
+           T(the_kind_of_the_vocabulary_is_told), T(without_a_model_it_says_so),
+           T(at_most_64_requests_are_under_way_on_a_connection))

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Counters, in the text format that Prometheus reads. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/protocol/call.h"
+
+struct counter {
+    const char *name, *kind, *help;
+    uint64_t value;
+};
+
+static int write_head(struct buffer *out, const char *name, const char *kind, const char *help) {
+    return buffer_printf(out, "# HELP octarc_%s %s\n# TYPE octarc_%s %s\n", name, help, name, kind);
+}
+
+static int write_counters(struct buffer *out, const struct counter *counters, size_t n) {
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = write_head(out, counters[i].name, counters[i].kind, counters[i].help);
+        if (rc == 0)
+            rc = buffer_printf(out, "octarc_%s %" PRIu64 "\n", counters[i].name, counters[i].value);
+    }
+    return rc;
+}
+
+static int write_cards(struct buffer *out, const struct card_view *views, uint32_t n) {
+    int rc = write_head(out, "card_faults_total", "counter", "Faults of a card, ever.");
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < views[i].n_faults && rc == 0; k++)
+            rc = buffer_printf(out,
+                               "octarc_card_faults_total{card=\"%u\",kind=\"%s\"} %" PRIu64 "\n",
+                               views[i].card, views[i].faults[k].name, views[i].faults[k].count);
+    if (rc == 0)
+        rc = write_head(out, "card_state", "gauge", "1 for the state a card is in.");
+    for (uint32_t i = 0; i < n && rc == 0; i++)
+        rc = buffer_printf(out, "octarc_card_state{card=\"%u\",state=\"%s\"} 1\n", views[i].card,
+                           views[i].state);
+    return rc;
+}
+
+static int write_all(struct buffer *out, const struct protocol_host *host) {
+    struct scheduler_counts c = {0};
+    struct status_view status = {0};
+    struct metrics_view m = {0};
+    struct card_view views[CARDS_MAX];
+    uint64_t first, last;
+    memset(views, 0, sizeof views);
+    struct scheduler *scheduler = host->scheduler(host->user);
+    if (scheduler)
+        scheduler_counts(scheduler, &c);
+    host->status(host->user, &status);
+    host->metrics(host->user, &m);
+    host->event_range(host->user, &first, &last);
+    const struct counter counters[] = {
+        {"cards_online", "gauge", "Cards that are online.", status.cards_online},
+        {"generations_total", "counter", "Engines started.", status.generation},
+        {"generations_failed_total", "counter", "Engines that ended by themselves.",
+         m.generations_failed},
+        {"generations_replaced_total", "counter",
+         "Engines that were ended on purpose, or lost a card.", m.generations_replaced},
+        {"events_total", "counter", "Events since the start.", last},
+        {"requests_running", "gauge", "Requests that run.", c.running},
+        {"requests_queued", "gauge", "Requests that wait.", c.queued},
+        {"requests_accepted_total", "counter", "Requests accepted.", c.accepted},
+        {"requests_finished_total", "counter", "Requests answered.", c.finished},
+        {"requests_cancelled_total", "counter", "Requests cancelled.", c.cancelled},
+        {"requests_failed_total", "counter", "Requests that ended with an error.", c.failed},
+        {"requests_recovered_total", "counter", "Requests answered by more than one engine.",
+         c.recovered},
+        {"prompt_tokens_total", "counter", "Tokens of prompts.", c.prompt_tokens},
+        {"completion_tokens_total", "counter", "Tokens of answers.", c.completion_tokens},
+        {"replays_total", "counter", "Sequences that were given to an engine again.", c.replays},
+        {"replayed_tokens_total", "counter", "Tokens that were given to an engine again.",
+         c.replayed_tokens},
+    };
+    const int rc = write_counters(out, counters, sizeof counters / sizeof *counters);
+    return rc ? rc : write_cards(out, views, host->cards(host->user, views));
+}
+
+void run_metrics(struct call *call) {
+    struct params params;
+    struct failure failure;
+    struct buffer text = {0}, out = {0};
+    struct writer w = {.out = &out};
+    if (params_read(&params, call->method->kind, &call->doc, call->arguments, NULL, &failure)) {
+        params_finish(&params);
+        call_fail(call, &failure);
+        return;
+    }
+    const int rc = write_all(&text, call_host(call));
+    if (rc == 0 && call->http) {
+        call->http->text(call->user, &text);
+        buffer_finish(&text);
+        call_destroy(call);
+        return;
+    }
+    write_open(&w, '{');
+    write_key(&w, "text");
+    write_text(&w, text.bytes, text.n);
+    write_close(&w, '}');
+    buffer_finish(&text);
+    call_answer(call, &out, rc ? rc : w.rc);
+}

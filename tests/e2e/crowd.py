@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""crowd.py - sixteen streams at once over a tiny model, which have to end as on a quiet day."""
+import os
+import signal
+import threading
+
+from harness import Daemon, RpcError, equal, in_parallel, tiny, wait_until
+
+PROMPT = "Once upon a time in a small village by the sea there lived"
+LONG = 160
+KINDS = ({"temperature": 0}, {"temperature": 0.9, "seed": 7, "top_k": 40},
+         {"temperature": 0.8, "seed": 9, "n": 2}, {"temperature": 0.7, "seed": 3, "logprobs": 2})
+STREAMS = 16
+
+
+def start(*options, **more):
+    return Daemon("--cards", "4", "--context", "512", *options, model=tiny(), **more)
+
+
+class Crowd:
+    """Sixteen streams at once.  strike() is called once, when half of what is to come has come."""
+
+    def __init__(self, daemon, strike=lambda: None):
+        self.daemon, self.strike, self.count = daemon, strike, 0
+        self.lock, self.half = threading.Lock(), threading.Event()
+
+    def read(self, i):
+        body = dict(KINDS[i % len(KINDS)], prompt="%s %d" % (PROMPT, i), max_tokens=LONG,
+                    ignore_eos=True)
+        choices = {}
+        for chunk in self.daemon.sse("/v1/completions", body):
+            assert "error" not in chunk, chunk
+            for c in chunk["choices"]:
+                own = choices.setdefault(c["index"], {"text": "", "probs": [], "reason": None})
+                own["text"] += c["text"]
+                own["reason"] = c["finish_reason"] or own["reason"]
+                if c.get("logprobs"):
+                    own["probs"] += c["logprobs"]["token_logprobs"]
+            with self.lock:
+                self.count += 1
+                if self.count == STREAMS * LONG // 2:
+                    self.half.set()
+        return [choices[k] for k in sorted(choices)]
+
+    def run(self):
+        failures = []
+
+        def wait_and_strike():
+            try:
+                assert self.half.wait(self.daemon.timeout), "half of the streams never came"
+                self.strike()
+            except Exception as error:
+                failures.append(error)
+        thread = threading.Thread(target=wait_and_strike)
+        thread.start()
+        got = in_parallel([lambda i=i: self.read(i) for i in range(STREAMS)])
+        thread.join()
+        if failures:
+            raise failures[0]
+        return got
+
+
+def undisturbed(daemon):
+    want = Crowd(daemon).run()
+    equal(want[0][0]["reason"], "length")
+    equal(len(want[3][0]["probs"]), LONG, "log-probabilities")
+    return want
+
+
+def states(daemon):
+    return [c["state"] for c in daemon.rpc("cards")["cards"]]
+
+
+def say(daemon, *words):
+    status, out, err = daemon.client(*words)
+    equal((status, err), (0, ""), "octarc " + " ".join(words))
+    return out
+
+
+def kill_engine(daemon):
+    for pid in daemon.engines():
+        os.kill(pid, signal.SIGKILL)
+
+
+def refused(daemon, method, params):
+    """The words of the refusal."""
+    try:
+        answer = daemon.rpc(method, params)
+    except RpcError as error:
+        equal(error.name, "bad_field", str(error))
+        return str(error)
+    raise AssertionError("%s %r was not refused: %r" % (method, params, answer))
+
+
+def is_whole(daemon, want, strike, what):
+    """The crowd's answers while strike() happens are those of a quiet day."""
+    before = daemon.rpc("status")
+    equal(Crowd(daemon, strike).run(), want, what)
+    wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+    after = daemon.rpc("status")
+    assert after["generation"] > before["generation"], "nothing happened: " + what
+    equal(after["requests"]["failed"], 0, "failed requests")
+    equal(after["tokens"]["completion"] - before["tokens"]["completion"],
+          sum(LONG * KINDS[i % len(KINDS)].get("n", 1) for i in range(STREAMS)), "tokens, " + what)
+    return after

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Cards come and go: drain, online, rebalance, events, and what is refused."""
+import json
+
+from crowd import (PROMPT, Crowd, is_whole, refused, say, start, states, undisturbed)
+from harness import Daemon, UnixHttp, equal, main, test, tiny, wait_until
+
+
+@test
+def a_card_is_drained_and_taken_back_under_sixteen_streams():
+    with start("--split", "tensor") as daemon:
+        want = undisturbed(daemon)
+        is_whole(daemon, want, lambda: say(daemon, "drain", "--wait", "1"), "drained")
+        equal(states(daemon), ["online", "drained", "online", "online"])
+        is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "1"), "taken back")
+        equal(states(daemon), ["online"] * 4)
+
+
+@test
+def a_drain_that_cannot_be_is_refused_and_changes_nothing():
+    with Daemon("--cards", "2", "--card-memory", "64M,1M", "--context", "256", model=tiny()) as own:
+        before = own.rpc("cards")
+        words = refused(own, "drain", {"card": 0})
+        assert "card 0 cannot be drained" in words and "does not fit" in words, words
+        assert "card 1 is" in words, words
+        status, out, err = own.client("drain", "0")
+        equal((status, out), (1, ""))
+        assert "does not fit" in err, err
+        equal(own.rpc("cards"), before)
+        equal(own.rpc("status")["generation"], 1)
+        assert "no card 5" in refused(own, "drain", {"card": 5})
+        equal(own.rpc("drain", {"card": 1, "wait": True})["state"], "drained")
+        assert "only card" in refused(own, "drain", {"card": 0})
+        words = refused(own, "drain", {"card": 1})
+        assert "card 1" in words and "drained" in words, words
+        assert "online already" in refused(own, "online", {"card": 0})
+        equal(own.rpc("status")["state"], "ready")
+
+
+@test
+def a_released_card_is_offline_and_comes_back_empty():
+    with start("--split", "tensor") as daemon:
+        want = undisturbed(daemon)
+        equal(say(daemon, "drain", "--wait", "3"), "card 3 is drained\n")
+        equal(say(daemon, "online", "--wait", "3"), "card 3 is online\n")
+        equal(daemon.rpc("cards")["cards"][3]["reused"], True, "what it held")
+        equal(say(daemon, "drain", "--wait", "--release", "3"), "card 3 is offline\n")
+        equal(say(daemon, "online", "--wait", "3"), "card 3 is online\n")
+        equal(daemon.rpc("cards")["cards"][3]["reused"], False, "nothing was held")
+        equal(Crowd(daemon).run(), want)
+
+
+@test
+def rebalance_shows_what_would_move_and_moves_it():
+    with start("--split", "tensor", config="[service]\ncard_quiet = 3600\n") as daemon:
+        assert "nothing to do" in say(daemon, "rebalance")
+        daemon.rpc("drill", {"fault": "lose", "card": 2})
+        wait_until(lambda: daemon.rpc("status")["generation"] == 2 and
+                   daemon.rpc("status")["state"] == "ready", 30, "generation 2")
+        daemon.rpc("drill", {"fault": "return", "card": 2})
+        assert "nothing to do" in say(daemon, "rebalance"), "it is not quiet for long enough"
+        with open(daemon.config, "w") as f:
+            f.write("[service]\ncard_quiet = 0\n")
+        daemon.rpc("reload")
+        lines, plan = daemon.connect(), {"changes": False}
+        while not plan["changes"]:  # once nothing runs it is taken in before anybody asks
+            if states(daemon)[2] == "online":
+                wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+            daemon.rpc("drill", {"fault": "lose", "card": 2})
+            wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+            generation = daemon.rpc("status")["generation"]
+            lines.send("complete", {"prompt": PROMPT, "max_tokens": 400, "ignore_eos": True})
+            daemon.rpc("drill", {"fault": "return", "card": 2})
+            plan = daemon.rpc("rebalance", {"dry_run": True})
+            shown = say(daemon, "rebalance", "--dry-run")
+            same = daemon.rpc("status")["generation"] == generation
+            done = say(daemon, "rebalance", "-v")
+            equal(lines.receive()["result"]["choices"][0]["finish_reason"], "length")
+        assert {m["to"] for m in plan["moves"]} >= {2} and plan["moved_bytes"] > 0, plan
+        equal(sum(m["bytes"] for m in plan["moves"]), plan["moved_bytes"] + plan["file_bytes"])
+        assert not same or "between cards" in shown, shown
+        assert not same or "Changing over" in done or "nothing to do" in done, done
+        wait_until(lambda: states(daemon)[2] == "online", 30, "card 2")
+
+
+@test
+def events_tell_the_story_as_it_happens():
+    with start() as daemon:
+        lines = daemon.connect()
+        number = lines.send("events", {"stream": True, "since": 2})
+        web = UnixHttp(daemon.socket, daemon.timeout)
+        web.request("GET", "/octarc/v1/events")
+        answer = web.getresponse()
+        equal(answer.getheader("Content-Type"), "text/event-stream")
+        say(daemon, "drain", "--wait", "3")
+        daemon.rpc("drill", {"fault": "lose", "card": 0})
+        wait_until(lambda: daemon.rpc("status")["generation"] == 3 and
+                   daemon.rpc("status")["state"] == "ready", 30, "generation 3")
+        want = [("card", "draining"), ("end", None), ("start", None), ("card", "drained"),
+                ("ready", None), ("card", "lost"), ("end", None), ("start", None), ("ready", None)]
+        live = []
+        for _ in want:
+            message = lines.receive()
+            equal(message["params"]["id"], number)
+            live.append(message["params"]["chunk"])
+        equal([(e["kind"], e.get("to")) for e in live], want)
+        equal([e["number"] for e in live], list(range(3, 12)))
+        lines.close()
+        kept = daemon.rpc("events")
+        equal(kept["last"], 11)
+        equal(kept["events"][2:], live)
+        read = []
+        for line in answer:
+            if line.startswith(b"data: "):
+                read.append(json.loads(line[6:]))
+            if len(read) == 11:
+                break
+        equal(read, kept["events"], "over HTTP")
+        web.close()
+        printed = say(daemon, "events", "--since", "9").splitlines()
+        equal(len(printed), 2)
+        assert "generation 3 starts on 2 cards" in printed[0], printed
+        assert printed[1].split()[0] == "11", printed
+        history = [h["to"] for h in daemon.rpc("cards")["cards"][3]["history"]]
+        equal(history, ["draining", "drained"])
+        assert "nothing runs on it" in say(daemon, "-v", "cards")
+
+
+if __name__ == "__main__":
+    main()
