@@ -239,10 +239,9 @@ static int check_programs(const struct device *device, const struct program *pro
     return 0;
 }
 
-/* After the weights are there: the threads that read them are made by this one and would all
- * inherit its core.  With a thread for every core nothing is bound: whatever else runs, the front
- * first of all, would hold up the thread whose core it takes, and with it the step, while another
- * core may be idle (docs/performance.md). */
+/* With a thread for every core nothing is bound: whatever else runs, the front first of all, would
+ * hold up the thread whose core it takes, and with it the step, while another core may be idle
+ * (docs/performance.md). */
 static void pin_once(struct device *device) {
     if (device->pin && team_size(device->team) < cores_usable())
         team_pin(device->team);

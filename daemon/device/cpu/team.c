@@ -142,7 +142,6 @@ uint32_t team_pin(struct team *team) {
     uint32_t pinned = 0;
     if (!cores_choose(team->n, cores))
         return 0;
-    pinned += bind(pthread_self(), cores[0]);
     for (uint32_t i = 1; i < team->n; i++)
         pinned += bind(team->members[i].thread, cores[i]);
     return pinned;

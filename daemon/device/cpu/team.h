@@ -20,10 +20,10 @@ int team_create(struct team **team, uint32_t n, struct err *err);
 void team_destroy(struct team *team);
 uint32_t team_size(const struct team *team);
 
-/* Bind each member, the caller too, to a core of its own, as cores_choose() says; threads that the
- * caller makes from then on inherit its core.  Where that is refused, or there are too few cores, a
- * member runs where the kernel puts it, as it does when its core is taken away later.  Returns how
- * many were bound.  Not while the team runs. */
+/* Bind each member to a core of its own, as cores_choose() says, but for the caller: threads that
+ * it makes, such as those that load another plan's weights or its team, would inherit its one core.
+ * Where binding is refused, or there are too few cores, a member runs where the kernel puts it, as
+ * it does when its core is taken away later.  Returns how many were bound. */
 uint32_t team_pin(struct team *team);
 
 /* Run fn(arg, member) on every member; returns when all have. */
