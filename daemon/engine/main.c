@@ -327,16 +327,18 @@ static int serve(struct process *p) {
         const bool busy = rc > 0;
         if (rc == -ENODEV)
             rc = 0; /* the front was told: another plan follows, or another process */
+        const bool replans = p->replan;
         if (rc >= 0)
             rc = replan_advance(&p->replan);
+        const bool idle = !busy && !(replans && !p->replan); /* a new plan may have work at once */
         if (!rc)
             rc = engine_send_credit(p->engine);
         if (!rc)
             rc = flush(p);
-        if (!rc && !busy && p->measure)
+        if (!rc && idle && p->measure)
             rc = measure(p);
-        if (!rc && (!busy || stream_wants_write(&p->stream)))
-            rc = wait_channel(p, busy ? 0 : replan_patience_ms(p->replan));
+        if (!rc && (idle || stream_wants_write(&p->stream)))
+            rc = wait_channel(p, idle ? replan_patience_ms(p->replan) : 0);
     }
     const int last = flush(p); /* what was said before the end */
     rc = rc ? rc : last;

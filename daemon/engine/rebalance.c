@@ -10,11 +10,10 @@
 #include "daemon/engine/handover.h"
 #include "octarc/error.h"
 
-#define SLICE_KV_BYTES (UINT64_C(16) << 20) /* some milliseconds of memory's speed */
-
 struct rebalance {
     struct runner_options options;
     bool keep;
+    uint64_t slice_bytes;
     pthread_t thread;
     bool joined;
     _Atomic bool loaded, cancelled; /* loaded: the thread has ended */
@@ -52,7 +51,7 @@ static void *load(void *arg) {
 }
 
 int rebalance_start(struct rebalance **out, const struct runner_options *options, bool keep,
-                    struct err *err) {
+                    uint64_t slice_bytes, struct err *err) {
     struct rebalance *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, -ENOMEM, "no memory for a rebalance");
@@ -62,6 +61,7 @@ int rebalance_start(struct rebalance **out, const struct runner_options *options
     r->options.progress = on_progress;
     r->options.user = r;
     r->keep = keep;
+    r->slice_bytes = slice_bytes;
     r->begin_ns = now_ns();
     r->copied = calloc(options->plan->n_pages, sizeof *r->copied);
     r->pages = calloc(options->plan->n_pages, sizeof *r->pages);
@@ -128,7 +128,7 @@ static int copy_slice(struct rebalance *r, const struct engine *engine,
                       struct rebalance_result *result) {
     const uint64_t begin = now_ns(), before = r->kv_bytes,
                    of_page = handover_page_bytes(r->handover);
-    const uint64_t fit = of_page ? SLICE_KV_BYTES / of_page : UINT64_MAX;
+    const uint64_t fit = of_page ? r->slice_bytes / of_page : UINT64_MAX;
     const uint32_t most = fit < 1 ? 1 : fit > UINT32_MAX ? UINT32_MAX : (uint32_t)fit;
     const uint32_t n = pages_left(r, r->pages, engine_pages(engine, r->pages));
     uint32_t copied = 0, open = 0;

@@ -28,10 +28,13 @@ struct rebalance_result {
     uint64_t gap_ns, gap_kv_bytes; /* the last slice, when no step could run */
 };
 
+#define REBALANCE_SLICE_BYTES (UINT64_C(16) << 20) /* some milliseconds of memory's speed */
+
 /* options->before is the runner that serves; the rest as for runner_open(), borrowed until the
- * rebalance is gone.  keep: carry K and V over.  -ENOMEM, -EAGAIN. */
+ * rebalance is gone.  keep: carry K and V over, so many bytes between two steps (a page at least).
+ * -ENOMEM, -EAGAIN. */
 int rebalance_start(struct rebalance **rebalance, const struct runner_options *options, bool keep,
-                    struct err *err);
+                    uint64_t slice_bytes, struct err *err);
 /* Between two steps: do a slice of what is to be done.  0: not yet done; 1: done, *result is filled
  * and the next step must run on its runner; negative: it failed, err says why, the old one serves
  * on.  After 1 or negative only rebalance_drop() is left to call. */

@@ -36,6 +36,7 @@ struct status_view {
     const char *version, *backend, *split, *weights, *kv_type;
     const char *model_path; /* NULL: no model */
     uint64_t generation;    /* engines started for this model so far */
+    uint64_t rebalances;    /* changes to another plan inside a running engine */
     uint64_t uptime_ns;
     uint32_t n_cards, cards_online;
     uint32_t context, max_sequences;
@@ -82,13 +83,14 @@ struct rebalance_view {
 /* What no other view counts. */
 struct metrics_view {
     uint64_t generations_failed, generations_replaced; /* that ended: by themselves, on purpose */
+    uint64_t rebalances;                               /* inside a running engine */
 };
 
 /* Something that happened to a card or a generation. */
 struct event {
     uint64_t number;       /* from 1 on */
     uint64_t ms;           /* since 1970 */
-    const char *kind;      /* "card", "start", "ready", "end", "plan"; static */
+    const char *kind;      /* "card", "start", "ready", "end", "plan", "rebalance", "rebalanced"; static */
     int32_t card;          /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */

@@ -59,6 +59,8 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
          m.generations_failed},
         {"generations_replaced_total", "counter",
          "Engines that were ended on purpose, or lost a card.", m.generations_replaced},
+        {"rebalances_total", "counter", "Changes to another plan inside a running engine.",
+         m.rebalances},
         {"events_total", "counter", "Events since the start.", last},
         {"requests_running", "gauge", "Requests that run.", c.running},
         {"requests_queued", "gauge", "Requests that wait.", c.queued},

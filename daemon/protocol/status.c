@@ -69,6 +69,7 @@ void run_status(struct call *call) {
     write_key_known(&w, "huge_bytes", view.huge_bytes);
     write_key_string(&w, "kv_type", view.kv_type);
     write_key_int(&w, "generation", (int64_t)view.generation);
+    write_key_int(&w, "rebalances", (int64_t)view.rebalances);
     write_key_int(&w, "uptime_s", (int64_t)(view.uptime_ns / 1000000000u));
     write_key_int(&w, "cards", view.n_cards);
     write_key_int(&w, "cards_online", view.cards_online);

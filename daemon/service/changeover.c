@@ -48,7 +48,7 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
     if (rc < 0)
         return rc;
     if (is_fault(event) || event == CARD_RELEASE)
-        memory_drop(&e->cards[number]);
+        memory_drop(&e->cards[number].memory);
     if (card->state == before)
         return 0;
     const char *to = card_state_name(card->state);
@@ -118,6 +118,11 @@ bool line_held_back(const struct engines *e, struct plan *plan) {
     return held && plan_for(e, all, plan, NULL) == 0;
 }
 
+bool line_uses(const struct plan *plan, uint32_t card) {
+    const struct plan_card *c = &plan->cards[card];
+    return c->weights_bytes + c->kv_bytes + c->scratch_bytes > 0;
+}
+
 /* Beside its ranges, which are compared for all cards at once. */
 static bool same_card(const struct plan_card *a, const struct plan_card *b) {
     const bool same_bytes = a->weights_bytes == b->weights_bytes && a->kv_bytes == b->kv_bytes &&
@@ -147,7 +152,7 @@ static bool same_work(const struct plan *a, const struct plan *b) {
 static uint64_t count_reload(const struct engines *e, const struct plan *plan) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        if (!memory_is_made_for(&e->cards[i], plan, i))
+        if (!memory_is_made_for(&e->cards[i].memory, plan, i))
             bytes += plan->cards[i].weights_bytes;
     return bytes;
 }
@@ -210,6 +215,16 @@ static bool is_ending(const struct engines *e) {
     return lost;
 }
 
+/* A plan that differs in no card's work, but in which of those without any may have some. */
+static void take_same_work(struct engines *e, struct plan *plan) {
+    struct plan *coming = e->order.under_way ? &e->order.plan : &e->plan;
+    plan_finish(coming);
+    *coming = *plan;
+    if (e->state == ENGINES_SERVING && !e->order.under_way)
+        line_settle(e);
+    line_changed(e);
+}
+
 void engines_use_cards(struct engines *e, const char *why) {
     struct plan plan;
     if (e->state == ENGINES_IDLE) {
@@ -228,16 +243,14 @@ void engines_use_cards(struct engines *e, const char *why) {
         line_hand_over(e, why);
         return;
     }
-    if (!same_work(&e->plan, &plan)) {
+    if (!same_work(line_coming_plan(e), &plan)) {
+        if (line_go_over(e, &plan, why))
+            return;
         plan_finish(&plan);
         line_hand_over(e, why);
         return;
     }
-    plan_finish(&e->plan);
-    e->plan = plan;
-    if (e->state == ENGINES_SERVING)
-        line_settle(e);
-    line_changed(e);
+    take_same_work(e, &plan);
 }
 
 void engines_tick(struct engines *e) {
@@ -248,8 +261,9 @@ void engines_tick(struct engines *e) {
         if (card->state != CARD_PROBING || !card_usable(card, now))
             continue;
         scheduler_counts(e->scheduler, &counts);
-        if (e->state == ENGINES_SERVING &&
-            (counts.running + counts.queued > 0 || e->plan.cards[i].online))
+        const bool disturbs =
+            e->config->rebalance != REBALANCE_RUNNING && counts.running + counts.queued > 0;
+        if (e->state == ENGINES_SERVING && (disturbs || line_coming_plan(e)->cards[i].online))
             continue; /* nobody asked: it can wait until it disturbs nobody */
         char why[64];
         snprintf(why, sizeof why, "card %u is back", i);
@@ -346,12 +360,38 @@ static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
     process_kill(e->current);
 }
 
+/* The engine lives on without the card, where the cards left can hold the model. */
+static bool go_over_without(struct engines *e, uint32_t number) {
+    struct plan plan;
+    char why[64];
+    if (line_plan(e, NO_CARD, &plan, NULL) < 0)
+        return false;
+    snprintf(why, sizeof why, "card %u was lost", number);
+    if (e->config->rebalance == REBALANCE_RUNNING && same_work(line_coming_plan(e), &plan) &&
+        !line_uses(&e->plan, number)) {
+        e->lost_here[number] = false;
+        e->ending = ENDING_UNSEEN;
+        take_same_work(e, &plan);
+        return true;
+    }
+    if (e->ending == ENDING_UNSEEN)
+        e->ending = ENDING_ASKED; /* nobody's request is to blame, should it end after all */
+    if (line_go_over(e, &plan, why))
+        return true;
+    plan_finish(&plan);
+    return false;
+}
+
 void line_lost(struct engines *e, uint32_t number) {
     if (number >= e->n_cards)
         return;
+    if (e->order.after_loss && !e->order.plan.cards[number].online)
+        return; /* the step that needed it says so too */
     if (!e->lost_here[number])
         line_apply(e, number, CARD_LOSE, "the engine reports it lost", NULL);
     e->lost_here[number] = true;
+    if (go_over_without(e, number))
+        return;
     e->ending = ENDING_DEAF;
     snprintf(e->why, sizeof e->why, "card %u was lost", number);
     if (e->current)

@@ -21,6 +21,7 @@ static const char *const later_splits[] = {"hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
 static const char *const later_storages[] = {"svm", "usm", NULL};
 static const char *const weights[] = {"shared", "private", NULL};
+static const char *const rebalances[] = {"running", "restart", NULL};
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
 static const char *const isas[] = {"auto", "portable", "avx2", "avx512", NULL};
 static const char *const no_yes[] = {"no", "yes", NULL};
@@ -63,6 +64,12 @@ static const struct config_key {
      true,
      {VALUE_NAME, AT(storage), 0, 0, 0, storages, later_storages}},
     {"engine", "weights", "shared", false, true, {VALUE_NAME, AT(weights), 0, 0, 0, weights, NULL}},
+    {"engine",
+     "rebalance",
+     "running",
+     true,
+     false,
+     {VALUE_NAME, AT(rebalance), 0, 0, 0, rebalances, NULL}},
     {"engine", "kv_type", "f16", false, true, {VALUE_NAME, AT(kv_type), 0, 0, 0, kv_types, NULL}},
     {"engine", "threads", "0", false, true, {VALUE_COUNT, AT(threads), 0, 1024, 0, NULL, NULL}},
     {"engine",

@@ -21,6 +21,7 @@ struct err;
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
 enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
 enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE };
+enum rebalance_choice { REBALANCE_RUNNING, REBALANCE_RESTART };
 enum drill_choice { DRILL_AUTO, DRILL_OFF, DRILL_ON };
 
 struct config {
@@ -36,6 +37,7 @@ struct config {
     uint32_t split;       /* enum split */
     uint32_t storage;     /* enum storage_choice */
     uint32_t weights;     /* enum weights_choice */
+    uint32_t rebalance;   /* enum rebalance_choice */
     uint32_t kv_type;     /* enum kv_type */
     uint32_t threads;     /* 0: one a usable core */
     uint32_t pin_threads; /* 0 or 1 */

@@ -33,7 +33,7 @@ void engines_init(struct engines *e) {
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         snprintf(identity, sizeof identity, "slot:cpu-%u", i); /* a simulated card has no other */
         card_init(&e->cards[i].card, identity);
-        e->cards[i].weights_fd = -1;
+        e->cards[i].memory.fd = e->order.next[i].fd = -1;
     }
     uv_timer_init(e->loop, &e->timer);
     e->timer.data = e;
@@ -91,12 +91,12 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
         if (!e->plan.cards[i].online)
             continue;
         const int rc = e->config->weights == WEIGHTS_SHARED
-                           ? memory_for_card(&e->cards[i], &e->plan, i, &kept, err)
+                           ? memory_for_card(&e->cards[i].memory, &e->plan, i, &kept, err)
                            : 0;
         if (rc < 0)
             return rc;
-        if (e->cards[i].weights_fd >= 0)
-            fds[(*n_fds)++] = e->cards[i].weights_fd;
+        if (e->cards[i].memory.fd >= 0)
+            fds[(*n_fds)++] = e->cards[i].memory.fd;
         *(kept ? &told->reused_bytes : &told->reloaded_bytes) += e->plan.cards[i].weights_bytes;
     }
     return 0;
@@ -317,7 +317,7 @@ static void end_measuring(struct engines *e, const struct msg_limits *limits, co
 static void on_message(void *user, const struct message *msg) {
     struct engines *e = user;
     const uint64_t now = uv_hrtime();
-    if (e->ending == ENDING_DEAF)
+    if (e->ending == ENDING_DEAF || line_unheard(e, msg))
         return;
     e->silent_ticks = 0;
     switch (msg->type) {
@@ -351,6 +351,9 @@ static void on_message(void *user, const struct message *msg) {
         break;
     case MSG_LOST:
         line_lost(e, msg->lost.card);
+        break;
+    case MSG_REPLANNED:
+        line_replanned(e, &msg->replanned);
         break;
     case MSG_LIMITS:
         end_measuring(e, msg->limits.error ? NULL : &msg->limits, strerror(-msg->limits.error));
@@ -400,6 +403,7 @@ static void on_gone(void *user, const char *why) {
     snprintf(text, sizeof text, "%s", e->why[0] ? e->why : why);
     e->current = NULL;
     e->gone_ns = now;
+    line_forget_order(e);
     end_measuring(e, NULL, "the engine ended before it had measured");
     if (e->state == ENGINES_STOPPING) {
         uv_timer_stop(&e->timer);
@@ -496,8 +500,9 @@ void engines_orphaned(struct engines *e) {
 }
 
 void engines_finish(struct engines *e) {
+    line_forget_order(e);
     for (uint32_t i = 0; i < CARDS_MAX; i++)
-        memory_drop(&e->cards[i]);
+        memory_drop(&e->cards[i].memory);
     plan_finish(&e->plan);
     e->plan = (struct plan){0};
 }

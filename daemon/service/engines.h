@@ -64,6 +64,14 @@ struct engines_events {
     void (*cards)(void *user); /* a card's state or history changed; may be NULL */
 };
 
+/* The weights of a card, where they outlive an engine. */
+struct card_memory {
+    int fd; /* -1: none, or private */
+    uint64_t bytes;
+    struct plan_range *ranges; /* that it was made for; owned */
+    size_t n_ranges;
+};
+
 struct engines {
     uv_loop_t *loop; /* borrowed, as all of these */
     struct spawner *spawner;
@@ -86,11 +94,19 @@ struct engines {
     struct engine_card {
         struct card card;
         uint64_t capacity_bytes;
-        int weights_fd; /* -1: none, or private */
-        uint64_t weights_bytes;
-        struct plan_range *ranges; /* that it was made for; owned */
-        size_t n_ranges;
+        struct card_memory memory;
     } cards[CARDS_MAX];
+    /* The engine was told to go over to another plan while it runs (order.c). */
+    struct {
+        uint64_t number; /* of the latest */
+        uint64_t n_done; /* that were carried out */
+        bool under_way;
+        bool after_loss;  /* it computes nothing until then, and what it may say does not count */
+        struct plan plan; /* owned while it is under way … */
+        struct card_memory next[CARDS_MAX]; /* … and so is memory that was made for it */
+        uint64_t given_ns;
+        char why[128];
+    } order;
     uint32_t n_cards;
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
@@ -124,7 +140,7 @@ int engines_drain(struct engines *engines, uint32_t card, bool release, struct e
 int engines_want(struct engines *engines, uint32_t card, struct err *err);
 
 /* The cards to be used may have changed, because of `why`: where the plan for them differs from the
- * one in use, change over to it.  Today that is a new generation and a replay. */
+ * one in use, change over to it: inside the running engine, or by a new generation and a replay. */
 void engines_use_cards(struct engines *engines, const char *why);
 /* What differs between the plan in use and the one for the cards that may be used now.  As
  * plan_build(); -ENODEV: no model is served. */

@@ -40,6 +40,7 @@ static void host_status(void *user, struct status_view *view) {
         .kv_type = kv_name(d->config.kv_type),
         .model_path = d->config.model[0] ? d->config.model : NULL,
         .generation = e->number,
+        .rebalances = e->order.n_done,
         .uptime_ns = uv_hrtime() - d->started_ns,
         .n_cards = d->config.cards,
         .cards_online = engines_online(e),
@@ -153,7 +154,8 @@ static const struct event *host_event(void *user, uint64_t number) {
 
 static void host_metrics(void *user, struct metrics_view *view) {
     const struct daemon *d = user;
-    *view = (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1]};
+    *view = (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1],
+                                   d->engines.order.n_done};
 }
 
 static int host_kill(void *user, struct err *err) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* line.h - inside the line of generations: what its files share.
  *
- * engines.c starts generations and hears of their ends; changeover.c says which cards they use. */
+ * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
+ * order.c has a running one go over to other cards. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -29,6 +30,8 @@ int line_plan(const struct engines *engines, uint32_t without, struct plan *plan
 /* No plan fits at the start; but it would if no card were held back.  True: line_plan() of all
  * cards is in *plan. */
 bool line_held_back(const struct engines *engines, struct plan *plan);
+/* The card has something to do in the plan. */
+bool line_uses(const struct plan *plan, uint32_t card);
 /* A transition: applied, logged, and an event.  -EINVAL. */
 int line_apply(struct engines *engines, uint32_t card, enum card_event event, const char *why,
                struct err *err);
@@ -38,6 +41,18 @@ void line_settle(struct engines *engines);
 bool line_keep_draining(struct engines *engines, const char *why);
 /* An engine reported a card lost. */
 void line_lost(struct engines *engines, uint32_t card);
+
+/* --- order.c --- */
+
+/* Tell the engine that serves to go over to the plan, which is the order's from then on.  False: it
+ * cannot be done while it runs, or could not be said; nothing was changed. */
+bool line_go_over(struct engines *engines, struct plan *plan, const char *why);
+void line_replanned(struct engines *engines, const struct msg_replanned *msg);
+/* The plan that will be in use as far as is known now. */
+const struct plan *line_coming_plan(const struct engines *engines);
+/* The engine computes nothing until it has gone over: a message that says otherwise is none. */
+bool line_unheard(const struct engines *engines, const struct message *msg);
+void line_forget_order(struct engines *engines);
 
 void line_event(struct engines *engines, struct event *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -23,29 +23,30 @@ static const struct plan_range *ranges_of(const struct plan *plan, uint32_t card
     return plan->ranges + begin;
 }
 
-static bool made_for(const struct engine_card *card, const struct plan_range *ranges, size_t n,
+static bool made_for(const struct card_memory *memory, const struct plan_range *ranges, size_t n,
                      uint64_t bytes) {
-    if (card->weights_fd < 0 || card->weights_bytes != bytes || card->n_ranges != n)
+    if (memory->fd < 0 || memory->bytes != bytes || memory->n_ranges != n)
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!plan_same_range(&card->ranges[i], &ranges[i]))
+        if (!plan_same_range(&memory->ranges[i], &ranges[i]))
             return false;
     return true;
 }
 
-bool memory_is_made_for(const struct engine_card *card, const struct plan *plan, uint32_t number) {
+bool memory_is_made_for(const struct card_memory *memory, const struct plan *plan,
+                        uint32_t number) {
     size_t n;
     const struct plan_range *ranges = ranges_of(plan, number, &n);
-    return made_for(card, ranges, n, plan->cards[number].weights_bytes);
+    return made_for(memory, ranges, n, plan->cards[number].weights_bytes);
 }
 
-void memory_drop(struct engine_card *card) {
-    if (card->weights_fd >= 0)
-        close(card->weights_fd);
-    card->weights_fd = -1;
-    free(card->ranges);
-    card->ranges = NULL;
-    card->n_ranges = 0;
+void memory_drop(struct card_memory *memory) {
+    if (memory->fd >= 0)
+        close(memory->fd);
+    memory->fd = -1;
+    free(memory->ranges);
+    memory->ranges = NULL;
+    memory->n_ranges = 0;
 }
 
 static int make_fd(uint32_t number, uint64_t bytes) {
@@ -63,28 +64,28 @@ static int make_fd(uint32_t number, uint64_t bytes) {
     return fd;
 }
 
-int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number, bool *kept,
-                    struct err *err) {
+int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
+                    bool *kept, struct err *err) {
     size_t n;
     const struct plan_range *ranges = ranges_of(plan, number, &n);
     const uint64_t bytes = plan->cards[number].weights_bytes;
-    *kept = made_for(card, ranges, n, bytes);
+    *kept = made_for(memory, ranges, n, bytes);
     if (*kept)
         return 0;
-    memory_drop(card);
+    memory_drop(memory);
     if (bytes == 0)
         return 0;
-    card->ranges = malloc((n + 1) * sizeof *card->ranges);
-    if (!card->ranges)
+    memory->ranges = malloc((n + 1) * sizeof *memory->ranges);
+    if (!memory->ranges)
         return err_set(err, -ENOMEM, "no memory for the ranges of card %u", number);
-    memcpy(card->ranges, ranges, n * sizeof *ranges);
-    card->n_ranges = n;
-    card->weights_bytes = bytes;
-    card->weights_fd = make_fd(number, bytes);
-    if (card->weights_fd >= 0)
+    memcpy(memory->ranges, ranges, n * sizeof *ranges);
+    memory->n_ranges = n;
+    memory->bytes = bytes;
+    memory->fd = make_fd(number, bytes);
+    if (memory->fd >= 0)
         return 0;
-    const int rc = card->weights_fd;
-    card->weights_fd = -1;
+    const int rc = memory->fd;
+    memory->fd = -1;
     return err_set(err, rc, "cannot make %llu bytes of weight memory for card %u: %s",
                    (unsigned long long)bytes, number, strerror(-rc));
 }

@@ -5,11 +5,11 @@
 
 #include "daemon/service/engines.h"
 
-/* Make card->weights_fd what the plan says for this card.  Memory made for the same ranges is kept,
- * with what is in it; it can neither grow nor shrink.  *kept tells which. */
-int memory_for_card(struct engine_card *card, const struct plan *plan, uint32_t number, bool *kept,
-                    struct err *err);
-bool memory_is_made_for(const struct engine_card *card, const struct plan *plan, uint32_t number);
-void memory_drop(struct engine_card *card);
+/* Make *memory what the plan says for this card.  Memory made for the same ranges is kept, with
+ * what is in it; it can neither grow nor shrink.  *kept tells which. */
+int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
+                    bool *kept, struct err *err);
+bool memory_is_made_for(const struct card_memory *memory, const struct plan *plan, uint32_t number);
+void memory_drop(struct card_memory *memory);
 
 #endif

@@ -138,16 +138,26 @@ static void on_poll(uv_poll_t *poll, int status, int what) {
     set_poll(g);
 }
 
-int process_send(struct process *g, enum message_type type, const void *msg) {
+static bool was_not_said(int rc) {
+    return rc == -ENOMEM || rc == -EMSGSIZE || rc == -EBUSY || rc == -EMFILE;
+}
+
+int process_send_fds(struct process *g, enum message_type type, const void *msg, const int *fds,
+                     uint32_t n_fds) {
     if (g->broken || g->over)
         return -EPIPE;
-    const int rc = stream_send(&g->stream, type, msg);
-    if (rc < 0 && rc != -ENOMEM && rc != -EMSGSIZE) {
+    const int rc = n_fds ? stream_send_fds(&g->stream, type, msg, fds, n_fds)
+                         : stream_send(&g->stream, type, msg);
+    if (rc < 0 && !was_not_said(rc)) {
         kill_now(g);
         return rc;
     }
     set_poll(g);
     return rc;
+}
+
+int process_send(struct process *g, enum message_type type, const void *msg) {
+    return process_send_fds(g, type, msg, NULL, 0);
 }
 
 pid_t process_pid(const struct process *g) {

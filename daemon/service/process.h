@@ -34,6 +34,9 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
 /* 0; -ENOMEM, -EMSGSIZE: it was not said, and nothing else changed; other negatives: the channel is
  * broken and gone() will follow, never from inside this. */
 int process_send(struct process *process, enum message_type type, const void *msg);
+/* The same with descriptors (borrowed); -EBUSY, -EMFILE: it was not said either. */
+int process_send_fds(struct process *process, enum message_type type, const void *msg,
+                     const int *fds, uint32_t n_fds);
 void process_kill(struct process *process);
 bool process_ending(const struct process *process); /* killed, or not heard any more */
 /* No report will come any more: gone() is called from inside this. */

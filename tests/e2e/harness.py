@@ -217,15 +217,18 @@ class Daemon:
     kept = {}     # those that tests share
     crashed = []  # what is to be said about shared ones that ended by themselves
 
-    def __init__(self, *options, model=None, wait=True, config="", deaths=None):
-        """deaths: a pattern of what the log may say of engines that end as the test wants."""
+    def __init__(self, *options, model=None, wait=True, config="", deaths=None,
+                 rebalance="restart"):
+        """deaths: a pattern of what the log may say of engines that end as the test wants.
+        rebalance: the key's value, unless config has one."""
+        self.rebalance = rebalance
         self.deaths = re.compile(deaths) if deaths else None
         self.folder = tempfile.TemporaryDirectory(prefix="octarc-e2e-")
         self.socket = os.path.join(self.folder.name, "sock")
         self.log_path = os.path.join(self.folder.name, "log")
         self.config = os.path.join(self.folder.name, "octarc.conf")
         with open(self.config, "w") as f:  # never the system's
-            f.write(config)
+            f.write("[engine]\nrebalance = %s\n%s" % (rebalance, config))
         command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket, "--config", self.config]
         if model:
             command += ["--model", model]

@@ -3,18 +3,33 @@
 """Cards come and go: drain, online, rebalance, events, and what is refused."""
 import json
 
-from crowd import (PROMPT, Crowd, is_whole, refused, say, start, states, undisturbed)
+from crowd import (PROMPT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed)
 from harness import Daemon, UnixHttp, equal, main, test, tiny, wait_until
 
 
 @test
 def a_card_is_drained_and_taken_back_under_sixteen_streams():
-    with start("--split", "tensor") as daemon:
-        want = undisturbed(daemon)
-        is_whole(daemon, want, lambda: say(daemon, "drain", "--wait", "1"), "drained")
-        equal(states(daemon), ["online", "drained", "online", "online"])
-        is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "1"), "taken back")
-        equal(states(daemon), ["online"] * 4)
+    for way in WAYS:
+        with start("--split", "tensor", rebalance=way) as daemon:
+            want = undisturbed(daemon)
+            is_whole(daemon, want, lambda: say(daemon, "drain", "--wait", "1"), "drained")
+            equal(states(daemon), ["online", "drained", "online", "online"])
+            is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "1"), "taken back")
+            equal(states(daemon), ["online"] * 4)
+
+
+@test
+def a_lost_card_does_not_end_a_running_engine():
+    for split in ("layer", "tensor"):
+        with start("--split", split, rebalance="running") as daemon:
+            want = undisturbed(daemon)
+            is_whole(daemon, want, lambda: say(daemon, "drill", "lose", "2"), "lost, " + split)
+            equal(states(daemon), ["online", "online", "lost", "online"])
+            is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "2"), "taken back")
+            equal(daemon.rpc("status")["generation"], 1)
+            told = [e["kind"] for e in daemon.rpc("events")["events"] if e["kind"] != "card"]
+            equal(told, ["start", "ready", "rebalance", "rebalanced"] + ["rebalance", "rebalanced"])
+            assert "octarc_rebalances_total 2\n" in say(daemon, "metrics")
 
 
 @test
@@ -61,7 +76,7 @@ def rebalance_shows_what_would_move_and_moves_it():
         daemon.rpc("drill", {"fault": "return", "card": 2})
         assert "nothing to do" in say(daemon, "rebalance"), "it is not quiet for long enough"
         with open(daemon.config, "w") as f:
-            f.write("[service]\ncard_quiet = 0\n")
+            f.write("[engine]\nrebalance = restart\n[service]\ncard_quiet = 0\n")
         daemon.rpc("reload")
         lines, plan = daemon.connect(), {"changes": False}
         while not plan["changes"]:  # once nothing runs it is taken in before anybody asks

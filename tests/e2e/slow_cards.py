@@ -3,15 +3,16 @@
 """Cards come and go under sixteen streams, two faults at once among them: no token is lost, none comes
 twice, none is another."""
 import time
+from itertools import product
 
-from crowd import (Crowd, is_whole, kill_engine, refused, say, start, states, undisturbed)
+from crowd import (WAYS, Crowd, is_whole, kill_engine, refused, say, start, states, undisturbed)
 from harness import RpcError, equal, main, note, test, wait_until
 
 
 @test
 def a_card_is_drained_and_taken_back_under_sixteen_streams():
-    for split in ("layer", "tensor"):
-        with start("--split", split) as daemon:
+    for split, way in product(("layer", "tensor"), WAYS):
+        with start("--split", split, rebalance=way) as daemon:
             want = undisturbed(daemon)
 
             def drain():
@@ -26,55 +27,81 @@ def a_card_is_drained_and_taken_back_under_sixteen_streams():
             def back():
                 equal(say(daemon, "online", "1", "--wait"), "card 1 is online\n")
             status = is_whole(daemon, want, back, "taken back, " + split)
-            equal((status["cards_online"], status["generation"]), (4, 3))
+            equal((status["cards_online"], status["generation"] + status["rebalances"]), (4, 3))
             assert daemon.rpc("cards")["cards"][1]["actual"]["weights_bytes"] > 0
 
 
 @test
 def a_loss_in_the_middle_of_a_drain_loses_nothing_else():
-    with start() as daemon:
-        want = undisturbed(daemon)
+    for way in WAYS:
+        with start(rebalance=way) as daemon:
+            want = undisturbed(daemon)
 
-        def both():
-            equal(daemon.rpc("drain", {"card": 1})["state"], "draining")
-            daemon.rpc("drill", {"fault": "lose", "card": 3})
-        is_whole(daemon, want, both, "another card lost")
-        equal(states(daemon), ["online", "drained", "online", "lost"])
-        for card in (1, 3):
-            daemon.rpc("online", {"card": card, "wait": True})
+            def both():
+                equal(daemon.rpc("drain", {"card": 1})["state"], "draining")
+                daemon.rpc("drill", {"fault": "lose", "card": 3})
+            is_whole(daemon, want, both, "another card lost")
+            equal(states(daemon), ["online", "drained", "online", "lost"])
+            for card in (1, 3):
+                daemon.rpc("online", {"card": card, "wait": True})
 
-        def same():
-            daemon.rpc("drain", {"card": 2})
-            try:
-                daemon.rpc("drill", {"fault": "lose", "card": 2})
-            except RpcError as error:  # it may have been quick
-                note(error)
-        is_whole(daemon, want, same, "the same card lost")
-        equal(states(daemon), ["online", "online", "offline", "online"])
+            def same():
+                daemon.rpc("drain", {"card": 2})
+                try:
+                    daemon.rpc("drill", {"fault": "lose", "card": 2})
+                except RpcError as error:  # it may have been quick
+                    note(error)
+            is_whole(daemon, want, same, "the same card lost")
+            equal(states(daemon), ["online", "online", "offline", "online"])
 
 
 @test
 def an_engine_killed_in_the_middle_of_a_drain_loses_nothing():
-    with start("--split", "tensor") as daemon:
+    for way in WAYS:
+        with start("--split", "tensor", rebalance=way) as daemon:
+            want = undisturbed(daemon)
+
+            def both():
+                equal(daemon.rpc("drain", {"card": 0})["state"], "draining")
+                kill_engine(daemon)
+                if states(daemon)[0] == "draining":
+                    daemon.rpc("drain", {"card": 0, "wait": True})
+            is_whole(daemon, want, both, "killed", kills=True)
+            equal(states(daemon), ["drained", "online", "online", "online"])
+
+            def again():
+                daemon.rpc("online", {"card": 0})
+                kill_engine(daemon)
+                wait_until(lambda: states(daemon)[0] == "online", 30, "card 0 online")
+            is_whole(daemon, want, again, "killed while it is taken back", kills=True)
+
+
+@test
+def orders_that_overtake_each_other_lose_nothing():
+    with start("--split", "tensor", rebalance="running") as daemon:
         want = undisturbed(daemon)
 
-        def both():
-            equal(daemon.rpc("drain", {"card": 0})["state"], "draining")
-            kill_engine(daemon)
-            daemon.rpc("drain", {"card": 0, "wait": True}) if states(daemon)[0] == "draining" else 0
-        is_whole(daemon, want, both, "killed")
-        equal(states(daemon), ["drained", "online", "online", "online"])
-
-        def again():
+        def hurry():
+            for card in (0, 2):
+                daemon.rpc("drain", {"card": card})
             daemon.rpc("online", {"card": 0})
-            kill_engine(daemon)
-            wait_until(lambda: states(daemon)[0] == "online", 30, "card 0 online")
-        is_whole(daemon, want, again, "killed while it is taken back")
+            daemon.rpc("drain", {"card": 3})
+            wait_until(lambda: states(daemon) == ["online", "online", "drained", "drained"], 30,
+                       "the cards' states")
+        is_whole(daemon, want, hurry, "overtaken")
+        is_whole(daemon, want, lambda: [daemon.rpc("online", {"card": c}) for c in (2, 3)], "back")
+        wait_until(lambda: states(daemon) == ["online"] * 4, 30, "all cards")
+        equal(Crowd(daemon).run(), want)
 
 
 @test
 def ten_losses_in_a_minute_quarantine_a_card_until_an_operator_says_online():
-    with start() as daemon:
+    for way in WAYS:
+        quarantine(way)
+
+
+def quarantine(way):
+    with start(rebalance=way) as daemon:
         want = undisturbed(daemon)
 
         def flap():

@@ -6,9 +6,11 @@
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 
-#define SEQUENCES 4u
-#define PROMPT    37u /* a full page and an open one */
-#define GENERATED 40u
+#define SEQUENCES   4u /* at once */
+#define REQUESTS    12u
+#define PROMPT      37u  /* a full page and an open one */
+#define PROMPT_LONG 100u /* three full ones */
+#define GENERATED   40u
 
 struct layout {
     uint32_t n_cards;
@@ -21,15 +23,15 @@ struct world {
     struct plan plans[2];
     struct runner *runner;
     struct engine *engine;
-    int32_t tokens[SEQUENCES][GENERATED];
-    uint32_t n[SEQUENCES], preempted, ended;
+    int32_t tokens[REQUESTS][GENERATED];
+    uint32_t n[REQUESTS], most[REQUESTS], prompt, preempted, ended;
 };
 
 static int on_send(void *user, enum message_type type, const void *msg) {
     struct world *w = user;
     if (type == MSG_TOKEN) {
         const struct msg_token *m = msg;
-        CHECK_EQ(m->position, PROMPT + w->n[m->sequence]); /* none twice, none missing */
+        CHECK_EQ(m->position, w->prompt + w->n[m->sequence]); /* none twice, none missing */
         w->tokens[m->sequence][w->n[m->sequence]++] = m->token;
     }
     w->preempted += type == MSG_PREEMPTED;
@@ -81,24 +83,27 @@ static struct runner_options options_for(struct world *w, const struct plan *pla
 /* Sequence s, with what it has generated so far. */
 static void admit(struct world *w, uint32_t s) {
     struct msg_admit a = {.sequence = s,
-                          .n_prompt = PROMPT,
-                          .n_tokens = PROMPT + w->n[s],
-                          .max_tokens = GENERATED,
+                          .n_prompt = w->prompt,
+                          .n_tokens = w->prompt + w->n[s],
+                          .max_tokens = w->most[s],
                           .cache_prompt = s % 2 != 0};
     a.sampling = (struct sampling){
         .temperature = s < 2 ? 0 : 1.0f, .top_p = 1, .repeat_penalty = 1, .seed = 7 + s};
     a.sampling.ignore_eos = true;
     a.tokens = calloc(a.n_tokens, sizeof *a.tokens);
-    for (uint32_t i = 0; i < PROMPT; i++) /* the shared ones begin alike */
+    for (uint32_t i = 0; i < w->prompt; i++) /* the shared ones begin alike */
         a.tokens[i] =
             (int32_t)((i * 37 + (i < 32 ? s % 2 : s) * 101 + 11) % w->l.model.params.n_vocab);
-    memcpy(a.tokens + PROMPT, w->tokens[s], w->n[s] * sizeof *a.tokens);
+    memcpy(a.tokens + w->prompt, w->tokens[s], w->n[s] * sizeof *a.tokens);
     CHECK_EQ(engine_admit(w->engine, &a), 0);
 }
 
-static void open_world(struct world *w, const char *file, const struct layout *at) {
+static void open_world_of(struct world *w, const char *file, const struct layout *at,
+                          uint32_t prompt) {
     struct err err = {{0}};
-    *w = (struct world){0};
+    *w = (struct world){.prompt = prompt};
+    for (uint32_t s = 0; s < REQUESTS; s++)
+        w->most[s] = GENERATED;
     CHECK_EQ(plan_model(&w->l, file, &(struct setup){.n_cards = 1, .split = SPLIT_LAYER}), 0);
     make_plan(w, &w->plans[0], at);
     const struct runner_options o = options_for(w, &w->plans[0]);
@@ -115,6 +120,10 @@ static void open_world(struct world *w, const char *file, const struct layout *a
              0);
     for (uint32_t s = 0; s < SEQUENCES; s++)
         admit(w, s);
+}
+
+static void open_world(struct world *w, const char *file, const struct layout *at) {
+    open_world_of(w, file, at, PROMPT);
 }
 
 static void close_world(struct world *w) {
@@ -139,7 +148,7 @@ static struct rebalance_result rebalance(struct world *w, const struct layout *t
     make_plan(w, &w->plans[1], to);
     struct runner_options o = options_for(w, &w->plans[1]);
     o.before = w->runner;
-    must(rebalance_start(&r, &o, keep, &err), &err);
+    must(rebalance_start(&r, &o, keep, REBALANCE_SLICE_BYTES, &err), &err);
     int rc;
     while (!(rc = rebalance_advance(r, w->engine, &result, &err)))
         if (w->n[0] + 4 < GENERATED)
@@ -217,32 +226,98 @@ static void what_a_card_holds_is_copied_and_not_read(void) {
 static void a_harmed_range_is_read_again(void) {
     struct world calm, w;
     uint8_t byte;
+    uint64_t copied = 0, all = 0;
     open_world(&calm, "tiny-f32.gguf", &one);
     run_steps(&calm, 1000);
     open_world(&w, "tiny-f32.gguf", &layouts[0]);
-    /* Harm a range of a card that computes, after its digest was taken; no step runs before it is
-     * left behind. */
-    const struct plan_range *r = &w.plans[0].ranges[w.plans[0].n_ranges / 2];
+    /* Harmed after its digest was taken; no step runs before it is left behind. */
+    const struct plan_range harmed = w.plans[0].ranges[w.plans[0].n_ranges / 2];
     const struct device_ops *ops = runner_options(w.runner)->backend;
-    CHECK_EQ(ops->peek(runner_device(w.runner), r->card, r->offset, &byte, 1), 0);
+    CHECK_EQ(ops->peek(runner_device(w.runner), harmed.card, harmed.offset, &byte, 1), 0);
     byte ^= 1;
-    CHECK_EQ(ops->poke(runner_device(w.runner), r->card, r->offset, &byte, 1), 0);
-    struct rebalance *rb;
+    CHECK_EQ(ops->poke(runner_device(w.runner), harmed.card, harmed.offset, &byte, 1), 0);
+    struct rebalance *r;
     struct rebalance_result result;
     struct err err = {{0}};
     make_plan(&w, &w.plans[1], &layouts[1]);
     struct runner_options o = options_for(&w, &w.plans[1]);
     o.before = w.runner;
-    must(rebalance_start(&rb, &o, true, &err), &err);
-    while (!rebalance_advance(rb, w.engine, &result, &err))
+    must(rebalance_start(&r, &o, true, REBALANCE_SLICE_BYTES, &err), &err);
+    while (!rebalance_advance(r, w.engine, &result, &err))
         ;
-    rebalance_drop(rb);
+    rebalance_drop(r);
     runner_close(w.runner);
     w.runner = result.runner;
+    for (uint32_t c = 0; c < 8; c++)
+        if (w.plans[1].cards[c].online) {
+            struct runner_card card;
+            runner_card(w.runner, c, &card);
+            copied += card.copied_bytes;
+        }
+    for (size_t i = 0; i < w.plans[1].n_ranges; i++)
+        all += w.plans[1].ranges[i].bytes;
+    CHECK_EQ(copied, all - harmed.bytes);
     run_steps(&w, 1000);
     same_tokens(&calm, &w);
     close_world(&calm);
     close_world(&w);
+}
+
+/* A page a slice: sequences end meanwhile, and others take their pages. */
+static void pages_that_change_hands_meanwhile_are_copied_again(void) {
+    struct world calm, w;
+    struct err err = {{0}};
+    open_world_of(&calm, "tiny-f32.gguf", &one, PROMPT_LONG);
+    for (uint32_t s = 0; s < SEQUENCES; s++)
+        CHECK_EQ(engine_cancel(calm.engine, s), 0);
+    for (uint32_t s = 0; s < REQUESTS; s++)
+        calm.most[s] = 12;
+    for (uint32_t s = 0; s < SEQUENCES; s++)
+        admit(&calm, s);
+    for (uint32_t s = SEQUENCES; s < REQUESTS; s++) {
+        run_steps(&calm, 1000);
+        admit(&calm, s);
+    }
+    run_steps(&calm, 1000);
+    for (uint32_t before = 1; before < 12; before++) {
+        struct rebalance *r;
+        struct rebalance_result result;
+        uint32_t admitted = SEQUENCES;
+        open_world_of(&w, "tiny-f32.gguf", &layouts[before % LAYOUTS], PROMPT_LONG);
+        for (uint32_t s = 0; s < SEQUENCES; s++)
+            CHECK_EQ(engine_cancel(w.engine, s), 0);
+        w.ended = 0;
+        for (uint32_t s = 0; s < REQUESTS; s++)
+            w.most[s] = 3 + (s * 5 + before) % 9;
+        for (uint32_t s = 0; s < SEQUENCES; s++)
+            admit(&w, s);
+        run_steps(&w, before);
+        make_plan(&w, &w.plans[1], &layouts[(before + 1) % LAYOUTS]);
+        struct runner_options o = options_for(&w, &w.plans[1]);
+        o.before = w.runner;
+        must(rebalance_start(&r, &o, true, 1, &err), &err);
+        while (rebalance_loading(r))
+            usleep(1000);
+        while (!rebalance_advance(r, w.engine, &result, &err)) {
+            while (admitted < REQUESTS && admitted < SEQUENCES + w.ended)
+                admit(&w, admitted++);
+            run_steps(&w, 1);
+        }
+        rebalance_drop(r);
+        runner_close(w.runner);
+        w.runner = result.runner;
+        do
+            while (admitted < REQUESTS && admitted < SEQUENCES + w.ended)
+                admit(&w, admitted++);
+        while (engine_step(w.engine) > 0 || admitted < REQUESTS);
+        for (uint32_t s = 0; s < REQUESTS; s++) {
+            CHECK_EQ(w.n[s], w.most[s]);
+            for (uint32_t i = 0; i < w.most[s]; i++)
+                CHECK_EQ(w.tokens[s][i], calm.tokens[s][i]);
+        }
+        close_world(&w);
+    }
+    close_world(&calm);
 }
 
 static uint32_t one_with_layers(const struct plan *plan) {
@@ -287,7 +362,7 @@ static void one_that_is_dropped_leaves_no_trace(void) {
         struct rebalance_result result;
         struct runner_options o = options_for(&w, &w.plans[1]);
         o.before = w.runner;
-        must(rebalance_start(&r, &o, true, &err), &err);
+        must(rebalance_start(&r, &o, true, REBALANCE_SLICE_BYTES, &err), &err);
         for (uint32_t k = 0; k < i; k++) {
             run_steps(&w, 1);
             if (rebalance_advance(r, w.engine, &result, &err)) {
@@ -305,4 +380,5 @@ static void one_that_is_dropped_leaves_no_trace(void) {
 
 CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan),
            T(what_a_card_holds_is_copied_and_not_read), T(a_harmed_range_is_read_again),
+           T(pages_that_change_hands_meanwhile_are_copied_again),
            T(what_a_lost_card_alone_held_is_computed_again), T(one_that_is_dropped_leaves_no_trace))

@@ -24,11 +24,11 @@ static void a_drained_card_is_planned_without_and_nothing_is_lost(void) {
     CHECK(!w.engines.plan.cards[1].online);
     CHECK(w.engines.plan.cards[0].online && w.engines.plan.cards[2].online);
     CHECK_EQ(w.engines.n_ends[0], 0); /* nobody is to blame */
-    CHECK(w.engines.cards[1].weights_fd >= 0);
+    CHECK(w.engines.cards[1].memory.fd >= 0);
     CHECK_EQ(engines_drain(&w.engines, 1, false, &err), -EINVAL);
     CHECK_EQ(engines_drain(&w.engines, 1, true, &err), 0);
     CHECK_EQ(state_of(1), CARD_OFFLINE);
-    CHECK_EQ(w.engines.cards[1].weights_fd, -1);
+    CHECK_EQ(w.engines.cards[1].memory.fd, -1);
     close_world();
 }
 
@@ -57,7 +57,7 @@ static void a_release_lets_go_of_what_the_card_held(void) {
     CHECK_EQ(engines_drain(&w.engines, 0, true, NULL), 0);
     SERVES(2);
     CHECK_EQ(state_of(0), CARD_OFFLINE);
-    CHECK_EQ(w.engines.cards[0].weights_fd, -1);
+    CHECK_EQ(w.engines.cards[0].memory.fd, -1);
     close_world();
 }
 

@@ -61,8 +61,8 @@ static void weights_outlive_an_engine_while_the_plan_stays(void) {
     CHECK_EQ(weights_of(0), first);
     CHECK_EQ(weights_of(1), second);
     CHECK_EQ(w.engines.ready.cards[0].scratch_bytes, 3 + 2);
-    CHECK(fcntl(w.engines.cards[0].weights_fd, F_GET_SEALS) & F_SEAL_GROW);
-    CHECK(ftruncate(w.engines.cards[0].weights_fd, 0) < 0);
+    CHECK(fcntl(w.engines.cards[0].memory.fd, F_GET_SEALS) & F_SEAL_GROW);
+    CHECK(ftruncate(w.engines.cards[0].memory.fd, 0) < 0);
     close_world();
 }
 
@@ -80,7 +80,7 @@ static void private_weights_are_no_matter_of_the_front(void) {
     CHECK_EQ(engines_online(&w.engines), 2);
     CHECK_EQ(w.engines.ready.cards[0].scratch_bytes, 3);
     for (uint32_t i = 0; i < 3; i++)
-        CHECK_EQ(w.engines.cards[i].weights_fd, -1);
+        CHECK_EQ(w.engines.cards[i].memory.fd, -1);
     close_world();
 }
 
@@ -95,7 +95,7 @@ static void a_lost_card_keeps_its_number_and_the_others_serve(void) {
     CHECK_EQ(w.engines.number, 2);
     CHECK_EQ(engines_online(&w.engines), 2);
     CHECK(is_lost(2) && !w.engines.plan.cards[2].online);
-    CHECK_EQ(w.engines.cards[2].weights_fd, -1);
+    CHECK_EQ(w.engines.cards[2].memory.fd, -1);
     CHECK_EQ(w.engines.plan.n_cards, 3);
     CHECK_EQ(engines_lose(&w.engines, 2, &err), -EINVAL);
     CHECK_EQ(engines_lose(&w.engines, 3, &err), -EINVAL);

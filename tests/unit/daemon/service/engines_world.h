@@ -86,6 +86,7 @@ static void prepare_world(uint32_t cards, const char *script) {
     config_default(&w.config);
     w.config.cards = cards;
     w.config.max_sequences = 4;
+    w.config.rebalance = REBALANCE_RESTART;
     w.config.context = 64;
     w.config.no_card_wait_s = 1;
     w.config.card_memory = (struct config_sizes){1, {64u << 20}};
@@ -199,7 +200,7 @@ __attribute__((unused)) static void fails_with(int error, const char *word) {
 
 __attribute__((unused)) static ino_t weights_of(uint32_t card) {
     struct stat st;
-    CHECK_EQ(fstat(w.engines.cards[card].weights_fd, &st), 0);
+    CHECK_EQ(fstat(w.engines.cards[card].memory.fd, &st), 0);
     return st.st_ino;
 }
 

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order to a running engine to go over to another plan, and its answer. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/service/events.h"
+#include "daemon/service/line.h"
+#include "daemon/service/memory.h"
+#include "daemon/util/log.h"
+#include "octarc/error.h"
+
+const struct plan *line_coming_plan(const struct engines *e) {
+    return e->order.under_way ? &e->order.plan : &e->plan;
+}
+
+/* K and V keep their pages, and the engine its buffers. */
+static bool same_steps(const struct plan *a, const struct plan *b) {
+    return a->context == b->context && a->n_pages == b->n_pages && a->kv_type == b->kv_type &&
+           a->max_rows == b->max_rows && a->max_outputs == b->max_outputs &&
+           a->max_sequences == b->max_sequences;
+}
+
+static bool is_lost(const struct engines *e, uint32_t card) {
+    return e->lost_here[card];
+}
+
+/* Until it has gone over, a card holds what it held and what it is to hold. */
+static bool fits_beside(const struct engines *e, const struct plan *plan) {
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        const struct plan_card *now = &e->plan.cards[i], *then = &plan->cards[i];
+        uint64_t bytes = now->weights_bytes + now->kv_bytes + now->scratch_bytes +
+                         then->weights_bytes + then->kv_bytes + then->scratch_bytes;
+        if (is_lost(e, i))
+            continue;
+        if (memory_is_made_for(&e->cards[i].memory, plan, i))
+            bytes -= then->weights_bytes;
+        if (bytes > e->cards[i].capacity_bytes)
+            return false;
+    }
+    return true;
+}
+
+static bool may_go_over(const struct engines *e, const struct plan *plan) {
+    return e->config->rebalance == REBALANCE_RUNNING && e->state == ENGINES_SERVING && e->current &&
+           !process_ending(e->current) && same_steps(&e->plan, plan) && fits_beside(e, plan);
+}
+
+/* Of each card with weights: the memory that it has, or new memory where that is for other ranges.
+ */
+static int make_memory(struct engines *e, struct card_memory next[CARDS_MAX],
+                       const struct plan *plan, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
+                       struct err *err) {
+    *n_fds = 0;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        bool kept;
+        if (plan->cards[i].weights_bytes == 0 || e->config->weights != WEIGHTS_SHARED)
+            continue;
+        if (memory_is_made_for(&e->cards[i].memory, plan, i)) {
+            fds[(*n_fds)++] = e->cards[i].memory.fd;
+            continue;
+        }
+        const int rc = memory_for_card(&next[i], plan, i, &kept, err);
+        if (rc < 0)
+            return rc;
+        fds[(*n_fds)++] = next[i].fd;
+    }
+    return 0;
+}
+
+static void drop_memory(struct card_memory next[CARDS_MAX]) {
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        memory_drop(&next[i]);
+}
+
+void line_forget_order(struct engines *e) {
+    if (!e->order.under_way)
+        return;
+    e->order.under_way = e->order.after_loss = false;
+    drop_memory(e->order.next);
+    plan_finish(&e->order.plan);
+    e->order.plan = (struct plan){.ranges = NULL};
+}
+
+/* The plan in use needs a card that is lost. */
+static bool is_broken(const struct engines *e) {
+    bool broken = false;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        broken |= is_lost(e, i) && line_uses(&e->plan, i);
+    return broken;
+}
+
+static void tell_order(struct engines *e) {
+    struct event told = {.kind = "rebalance", .card = -1, .generation = e->number, .seconds = -1};
+    line_event(e, &told, "generation %llu goes over to another plan (%s split): %s",
+               (unsigned long long)e->number, plan_split_name(e->order.plan.split), e->order.why);
+    log_notice("generation %llu goes over to another plan: %s", (unsigned long long)e->number,
+               e->order.why);
+}
+
+bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
+    struct card_memory next[CARDS_MAX];
+    const struct msg_replan msg = {.number = e->order.number + 1, .keep = true, .plan = *plan};
+    int fds[STREAM_FDS_MAX];
+    uint32_t n_fds = 0;
+    struct err err = {{0}};
+    if (!may_go_over(e, plan))
+        return false;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        next[i] = (struct card_memory){.fd = -1};
+    int rc = make_memory(e, next, plan, fds, &n_fds, &err);
+    if (rc == 0)
+        rc = process_send_fds(e->current, MSG_REPLAN, &msg, fds, n_fds);
+    if (rc < 0) {
+        log_warning("generation %llu cannot be told another plan: %s",
+                    (unsigned long long)e->number, err.text[0] ? err.text : strerror(-rc));
+        drop_memory(next);
+        return false;
+    }
+    line_forget_order(e);
+    e->order.number++;
+    e->order.under_way = true;
+    e->order.after_loss = is_broken(e);
+    e->order.plan = *plan;
+    e->order.given_ns = uv_hrtime();
+    memcpy(e->order.next, next, sizeof next);
+    snprintf(e->order.why, sizeof e->order.why, "%s", why);
+    tell_order(e);
+    line_changed(e);
+    return true;
+}
+
+bool line_unheard(const struct engines *e, const struct message *msg) {
+    if (!e->order.after_loss)
+        return false;
+    return msg->type == MSG_TOKEN || msg->type == MSG_PROMPT ||
+           (msg->type == MSG_END && msg->end.reason != END_CANCELLED);
+}
+
+/* --- the answer --- */
+
+static void tell_done(struct engines *e, const struct msg_replanned *msg) {
+    struct event told = {.kind = "rebalanced",
+                         .card = -1,
+                         .generation = e->number,
+                         .seconds = (double)(uv_hrtime() - e->order.given_ns) * 1e-9,
+                         .has_bytes = true};
+    for (uint32_t i = 0; i < msg->ready.n_cards; i++) {
+        const struct ready_card *card = &msg->ready.cards[i];
+        if (card->reused)
+            told.reused_bytes += card->weights_bytes;
+        else
+            told.reloaded_bytes += card->weights_bytes - card->copied_bytes;
+        told.moved_bytes += card->copied_bytes;
+    }
+    line_event(e, &told,
+               "generation %llu went over in %.2f s: %llu MiB of weights copied, %llu read, %llu "
+               "kept; %llu MiB of K and V %s; the last slice took %.1f ms",
+               (unsigned long long)e->number, told.seconds,
+               (unsigned long long)told.moved_bytes >> 20,
+               (unsigned long long)told.reloaded_bytes >> 20,
+               (unsigned long long)told.reused_bytes >> 20, (unsigned long long)msg->kv_bytes >> 20,
+               msg->kept ? "carried over" : "are computed again", (double)msg->gap_ns * 1e-6);
+    log_notice("generation %llu went over in %.2f s (%s)", (unsigned long long)e->number,
+               told.seconds, e->order.why);
+}
+
+/* What a card holds for another plan is of no more use. */
+static void take_memory(struct engines *e) {
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        struct card_memory *now = &e->cards[i].memory, *next = &e->order.next[i];
+        if (memory_is_made_for(now, &e->order.plan, i))
+            continue;
+        memory_drop(now);
+        *now = *next;
+        *next = (struct card_memory){.fd = -1};
+    }
+}
+
+static void go_on(struct engines *e, const struct msg_replanned *msg) {
+    tell_done(e, msg);
+    take_memory(e);
+    plan_finish(&e->plan);
+    e->plan = e->order.plan;
+    e->order.plan = (struct plan){.ranges = NULL};
+    e->order.under_way = e->order.after_loss = false;
+    e->order.n_done++;
+    e->ready = msg->ready;
+    memset(e->lost_here, 0, sizeof e->lost_here);
+    e->ending = ENDING_UNSEEN;
+    e->why[0] = 0;
+    line_settle(e);
+    line_changed(e);
+}
+
+void line_replanned(struct engines *e, const struct msg_replanned *msg) {
+    char why[128];
+    if (!e->order.under_way || msg->number != e->order.number)
+        return; /* another took its place */
+    if (msg->error == 0) {
+        go_on(e, msg);
+        return;
+    }
+    snprintf(why, sizeof why, "%s", e->order.why);
+    line_forget_order(e);
+    if (msg->error == -ECANCELED)
+        return; /* a card is lost: that is said next */
+    log_warning("generation %llu cannot go over while it runs: %s", (unsigned long long)e->number,
+                msg->text);
+    if (e->state == ENGINES_SERVING)
+        line_hand_over(e, why);
+}
