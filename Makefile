@@ -9,6 +9,7 @@ mandir     ?= $(PREFIX)/share/man
 unitdir    ?= $(PREFIX)/lib/systemd/system
 sysusersdir ?= $(PREFIX)/lib/sysusers.d
 tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+datadir    ?= $(PREFIX)/share
 sysconfdir ?= /etc
 
 # SAN=address,undefined or SAN=thread.  Each variant has objects of its own, so none can mix.
@@ -194,6 +195,7 @@ install: all $(if $(shell command -v scdoc),man)  ## DESTDIR= PREFIX=; starts no
 	install -D -m 755 -t "$(DESTDIR)$(libexecdir)" $(B)/octarc-engine
 	install -D -m 644 -t "$(DESTDIR)$(libdir)" $(B)/liboctarc.a
 	install -D -m 644 -t "$(DESTDIR)$(includedir)" include/octarc.h
+	install -D -m 644 -t "$(DESTDIR)$(datadir)/octarc/topology" daemon/placement/topology/*.json
 	install -D -m 644 client/octarc.bash \
 	  "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/octarc"
 	install -D -m 644 -t "$(DESTDIR)$(unitdir)" systemd/octarcd.socket
