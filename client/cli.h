@@ -102,7 +102,7 @@ int usage_parse(struct cli *cli, int argc, char **argv);
 /* The word as the field "card".  0, or CLI_USAGE, said on stderr. */
 int cli_card(struct cli *cli, const char *word);
 
-/* The verbs: generate.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
+/* The verbs: cards.c, generate.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */

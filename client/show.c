@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* status, cards, ps: the state of the service, for people. */
+/* status, ps: the state of the service, for people. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,102 +173,6 @@ int verb_status(struct cli *cli) {
     cJSON_Delete(answer);
     free(text);
     return status;
-}
-
-/* [begin, end) as "begin-last"; "-" where it is empty. */
-static char *range_text(const cJSON *range, char *out, size_t size) {
-    const cJSON *begin = cJSON_GetArrayItem(range, 0), *end = cJSON_GetArrayItem(range, 1);
-    if (!begin || !end || begin->valueint >= end->valueint)
-        snprintf(out, size, "-");
-    else if (begin->valueint + 1 == end->valueint)
-        snprintf(out, size, "%d", begin->valueint);
-    else
-        snprintf(out, size, "%d-%d", begin->valueint, end->valueint - 1);
-    return out;
-}
-
-/* How long it has been so; "-": as long as the service runs. */
-static char *since_text(const cJSON *card, char *out, size_t size) {
-    struct timespec t;
-    const double since_ms = number(card, "since_ms");
-    if (since_ms <= 0)
-        return strcpy(out, "-");
-    clock_gettime(CLOCK_REALTIME, &t);
-    const double age_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - since_ms / 1000;
-    return age_text(age_s > 0 ? age_s : 0, out, size);
-}
-
-static double count_faults(const cJSON *card) {
-    const cJSON *kind;
-    double n = 0;
-    cJSON_ArrayForEach(kind, member(card, "faults")) {
-        n += kind->valuedouble;
-    }
-    return n;
-}
-
-static void add_card(struct table *table, const cJSON *card) {
-    const cJSON *actual = member(card, "actual");
-    char id[16], since[32], faults[16], layers[32], lanes[32], sizes[6][16];
-    snprintf(id, sizeof id, "%.0f", number(card, "card"));
-    snprintf(faults, sizeof faults, "%.0f", count_faults(card));
-    const char *cells[] = {
-        id,
-        string(card, "state"),
-        since_text(card, since, sizeof since),
-        faults,
-        range_text(member(card, "layers"), layers, sizeof layers),
-        range_text(member(card, "lanes"), lanes, sizeof lanes),
-        size_text(number(card, "capacity_bytes"), sizes[0], sizeof sizes[0]),
-        size_text(number(actual, "weights_bytes"), sizes[1], sizeof sizes[1]),
-        size_text(number(actual, "kv_bytes"), sizes[2], sizeof sizes[2]),
-        size_text(number(actual, "scratch_bytes"), sizes[3], sizeof sizes[3]),
-        size_text(number(card, "free_bytes"), sizes[4], sizeof sizes[4]),
-        cJSON_IsNumber(member(card, "huge_bytes"))
-            ? size_text(number(card, "huge_bytes"), sizes[5], sizeof sizes[5])
-            : "-",
-        string(card, "name"),
-        string(card, "reason"),
-    };
-    table_row(table, cells);
-}
-
-static void print_history(const cJSON *card) {
-    const cJSON *change;
-    char when[64];
-    cJSON_ArrayForEach(change, member(card, "history")) {
-        printf("card %.0f (%s)  %s  %s to %s: ", number(card, "card"), string(card, "identity"),
-               time_text(number(change, "at_ms"), when, sizeof when), string(change, "from"),
-               string(change, "to"));
-        text_print(stdout, string(change, "why"), strlen(string(change, "why")));
-        putchar('\n');
-    }
-}
-
-int verb_cards(struct cli *cli) {
-    static const char *const head[] = {"CARD",  "STATE",  "SINCE",   "FAULTS", "LAYERS",
-                                       "LANES", "MEMORY", "WEIGHTS", "KV",     "SCRATCH",
-                                       "FREE",  "HUGE",   "NAME",    "REASON"};
-    if (cli->json)
-        return cli_print(cli, "cards", NULL);
-    cJSON *answer;
-    const int status = cli_call(cli, "cards", NULL, &answer);
-    if (status)
-        return status;
-    struct table table;
-    const cJSON *card;
-    table_init(&table, cli->verbose ? "rlrrllrrrrrrll" : "rlrrllrrrrr");
-    table_row(&table, head);
-    cJSON_ArrayForEach(card, member(answer, "cards")) {
-        add_card(&table, card);
-    }
-    table_print(&table, cli->no_legend);
-    cJSON_ArrayForEach(card, member(answer, "cards")) {
-        if (cli->verbose)
-            print_history(card);
-    }
-    cJSON_Delete(answer);
-    return CLI_OK;
 }
 
 static void add_request(struct table *table, const cJSON *request) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/service/box.h"
 #include "daemon/service/daemon.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -26,6 +27,13 @@ static int run(const struct options *options, struct daemon *d) {
         return options->check_config ? 1 : EXIT_CONFIG;
     }
     log_init("octarcd", (enum log_priority)d->config.log_level);
+    const int rc = box_read(&d->config, &d->topology, &err);
+    if (rc == -ERANGE && options->n > 0)
+        return usage_error(&err);
+    if (rc < 0) {
+        log_error("%s", err.text);
+        return options->check_config ? 1 : EXIT_CONFIG;
+    }
     if (options->check_config) {
         puts("OK");
         return 0;

@@ -7,6 +7,7 @@
 #define OCTARC_PROTOCOL_HOST_H
 
 #include "daemon/placement/moves.h"
+#include "daemon/placement/topology.h"
 #include "daemon/scheduler/scheduler.h"
 
 struct tokenizer;
@@ -53,10 +54,11 @@ struct change_view {
 
 struct card_view {
     uint32_t card;
-    const char *name, *state; /* "online", "lost" … */
-    const char *identity;     /* wherever it is plugged in */
-    bool moving, used;        /* on its way to another state; a plan may use it */
-    uint64_t since_ms;        /* since 1970; 0: since the service started */
+    const struct topology_card *described;
+    const char *state;    /* "online", "lost" … */
+    const char *identity; /* wherever it is plugged in */
+    bool moving, used;    /* on its way to another state; a plan may use it */
+    uint64_t since_ms;    /* since 1970; 0: since the service started */
     uint32_t n_faults;
     struct fault_view {
         const char *name;
@@ -130,7 +132,8 @@ struct protocol_host {
     uint64_t (*now_ns)(void *user); /* monotonic */
     void (*status)(void *user, struct status_view *view);
     uint32_t (*cards)(void *user, struct card_view views[CARDS_MAX]); /* how many */
-    const struct model_view *(*model)(void *user);                    /* NULL: none */
+    const struct topology *(*topology)(void *user);
+    const struct model_view *(*model)(void *user); /* NULL: none */
     struct scheduler *(*scheduler)(void *user);
     /* Rehearse a fault.  -EPERM: not switched on (err names the key), -EINVAL: no such card. */
     int (*drill_lose)(void *user, uint32_t card, struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the service says about itself: status, health, models, cards, ps, version. */
+/* What the service says about itself: status, health, models, ps, version. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -160,94 +160,6 @@ void run_models(struct call *call) {
         write_close(&w, ']');
         write_close(&w, '}');
     }
-    call_answer(call, &out, w.rc);
-}
-
-static void write_range(struct writer *w, const char *key, uint32_t begin, uint32_t end) {
-    write_key(w, key);
-    write_open(w, '[');
-    write_int(w, begin);
-    write_int(w, end);
-    write_close(w, ']');
-}
-
-static void write_account(struct writer *w, const char *key, uint64_t weights, uint64_t kv,
-                          uint64_t scratch) {
-    write_key(w, key);
-    write_open(w, '{');
-    write_key_int(w, "weights_bytes", (int64_t)weights);
-    write_key_int(w, "kv_bytes", (int64_t)kv);
-    write_key_int(w, "scratch_bytes", (int64_t)scratch);
-    write_close(w, '}');
-}
-
-static void write_history(struct writer *w, const struct card_view *view) {
-    struct change_view change;
-    write_key(w, "faults");
-    write_open(w, '{');
-    for (uint32_t i = 0; i < view->n_faults; i++)
-        write_key_int(w, view->faults[i].name, (int64_t)view->faults[i].count);
-    write_close(w, '}');
-    write_key(w, "history");
-    write_open(w, '[');
-    for (uint32_t i = 0; view->change && view->change(view->history, i, &change); i++) {
-        write_open(w, '{');
-        write_key_int(w, "at_ms", (int64_t)change.ms);
-        write_key_string(w, "from", change.from);
-        write_key_string(w, "to", change.to);
-        write_key_string(w, "why", change.why);
-        write_close(w, '}');
-    }
-    write_close(w, ']');
-}
-
-static void write_card(struct writer *w, const struct card_view *view) {
-    static const struct plan_card none = {0};
-    const struct plan_card *plan = view->plan ? view->plan : &none;
-    const uint64_t used = view->weights_bytes + view->kv_bytes + view->scratch_bytes;
-    write_open(w, '{');
-    write_key_int(w, "card", view->card);
-    write_key_string(w, "name", view->name);
-    write_key_string(w, "identity", view->identity);
-    write_key_string(w, "state", view->state);
-    write_key_int(w, "since_ms", (int64_t)view->since_ms);
-    write_key_int(w, "capacity_bytes", (int64_t)view->capacity_bytes);
-    write_range(w, "layers", plan->layer_begin, plan->layer_end);
-    write_range(w, "lanes", plan->lane_begin, plan->lane_end);
-    write_range(w, "heads", plan->head_begin, plan->head_end);
-    write_range(w, "kv_heads", plan->kv_begin, plan->kv_end);
-    write_account(w, "planned", plan->weights_bytes, plan->kv_bytes, plan->scratch_bytes);
-    write_account(w, "actual", view->weights_bytes, view->kv_bytes, view->scratch_bytes);
-    write_key_int(w, "free_bytes",
-                  (int64_t)(view->capacity_bytes > used ? view->capacity_bytes - used : 0));
-    write_key_known(w, "huge_bytes", view->huge_bytes);
-    write_key_bool(w, "reused", view->reused);
-    write_key_string(w, "reason", plan->reason);
-    write_history(w, view);
-    write_close(w, '}');
-}
-
-void run_cards(struct call *call) {
-    const struct protocol_host *host = call_host(call);
-    struct params params;
-    struct status_view status = {0};
-    struct card_view views[CARDS_MAX];
-    struct buffer out = {0};
-    struct writer w = {.out = &out};
-    if (no_fields(call, &params))
-        return;
-    memset(views, 0, sizeof views);
-    host->status(host->user, &status);
-    const uint32_t n = host->cards(host->user, views);
-    write_open(&w, '{');
-    write_key_string(&w, "split", status.split);
-    write_key_string(&w, "weights", status.weights);
-    write_key(&w, "cards");
-    write_open(&w, '[');
-    for (uint32_t i = 0; i < n; i++)
-        write_card(&w, &views[i]);
-    write_close(&w, ']');
-    write_close(&w, '}');
     call_answer(call, &out, w.rc);
 }
 

@@ -9,7 +9,6 @@
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
-#include "daemon/util/available.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
@@ -71,10 +70,8 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
 /* --- the plan --- */
 
 void line_size_cards(struct engines *e) {
-    const struct config_sizes *sizes = &e->config->card_memory;
-    const uint64_t share = memory_available() / 2 / e->n_cards;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        e->cards[i].capacity_bytes = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
+        e->cards[i].capacity_bytes = e->topology->cards[i].memory_bytes;
 }
 
 static int plan_for(const struct engines *e, const bool *use, struct plan *plan, struct err *err) {

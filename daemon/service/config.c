@@ -85,6 +85,7 @@ static const struct config_key {
      true,
      {VALUE_COUNT, AT(max_sequences), 1, 256, 0, NULL, NULL}},
     {"engine", "isa", "auto", false, true, {VALUE_NAME, AT(isa), 0, 0, 0, isas, NULL}},
+    {"engine", "topology", "", false, true, {VALUE_TEXT, AT(topology), 0, 0, 0, NULL, NULL}},
     {"service", "listen", "", false, true, {VALUE_TEXT, AT(listen), 0, 0, 0, NULL, NULL}},
     {"service", "drill", "auto", true, false, {VALUE_NAME, AT(drill), 0, 0, 0, drills, NULL}},
     {"service",
@@ -264,6 +265,7 @@ static int take_key(void *user, const char *section, const char *name, const cha
     }
     r->seen[i] = true;
     const int rc = value_parse(&keys[i].rule, value, &r->config, &why);
+    r->config.cards_given |= !strcmp(name, "cards");
     if (rc < 0)
         r->rc = err_set(&r->err, rc, "%s:%d: key '%s': %.300s", r->name, line, name, why.text);
     return 1;
@@ -372,14 +374,16 @@ int config_option(struct config *config, const char *option, const char *value, 
         const int rc = value_parse(&keys[i].rule, value, config, &why);
         if (rc < 0)
             return err_set(err, rc, "--%s: %.400s", option, why.text);
-        config->simulated |= !strcmp(option, "cards");
+        config->cards_given |= !strcmp(option, "cards");
+        config->simulated |= !strcmp(option, "cards") || !strcmp(option, "topology");
         return 0;
     }
     return err_set(err, -ENOENT, "there is no option --%.64s", option);
 }
 
 int config_check(const struct config *config, struct err *err) {
-    if (config->card_memory.n > 1 && config->card_memory.n != config->cards)
+    const bool counted = !config->topology[0] || config->cards_given;
+    if (counted && config->card_memory.n > 1 && config->card_memory.n != config->cards)
         return err_set(err, -EINVAL,
                        "card_memory has %u sizes for %u cards; give one for all, or one a card",
                        config->card_memory.n, config->cards);

@@ -42,7 +42,8 @@ struct config {
     uint32_t threads;     /* 0: one a usable core */
     uint32_t pin_threads; /* 0 or 1 */
     uint32_t max_sequences;
-    uint32_t isa; /* enum instruction_set */
+    uint32_t isa;            /* enum instruction_set */
+    char topology[PATH_MAX]; /* empty: a plain box of `cards` cards */
 
     /* [service] */
     char listen[PATH_MAX]; /* empty: the default path */
@@ -63,7 +64,8 @@ struct config {
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s;
     char admin_group[64];
 
-    bool simulated; /* --cards was given on the command line */
+    bool simulated;   /* --cards or --topology was given on the command line */
+    bool cards_given; /* the key cards was, anywhere */
 };
 
 /* A configuration with every key at its default. */

@@ -227,6 +227,7 @@ static void make_engines(struct daemon *d) {
         .spawner = &d->spawner,
         .scheduler = d->scheduler,
         .config = &d->config,
+        .topology = &d->topology,
         .log = &d->events,
         .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured, NULL},
         .user = d,

@@ -16,6 +16,7 @@
 struct daemon {
     const struct options *options; /* borrowed */
     struct config config;
+    struct topology topology; /* as it was at the start */
     uv_loop_t loop;
     struct spawner spawner;
     struct scheduler *scheduler;

@@ -26,12 +26,23 @@ uint32_t engines_online(const struct engines *e) {
     return n;
 }
 
+/* A simulated card has no identity but what a description gives it. */
+static void identify(const struct topology_card *card, uint32_t number,
+                     char identity[CARD_IDENTITY_MAX]) {
+    if (card->id[0])
+        snprintf(identity, CARD_IDENTITY_MAX, "serial:%s", card->id);
+    else if (card->slot[0])
+        snprintf(identity, CARD_IDENTITY_MAX, "slot:%s", card->slot);
+    else
+        snprintf(identity, CARD_IDENTITY_MAX, "slot:cpu-%u", number);
+}
+
 void engines_init(struct engines *e) {
     char identity[CARD_IDENTITY_MAX];
     e->state = ENGINES_IDLE;
-    e->n_cards = e->config->cards;
+    e->n_cards = e->topology->n_cards;
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        snprintf(identity, sizeof identity, "slot:cpu-%u", i); /* a simulated card has no other */
+        identify(&e->topology->cards[i], i, identity);
         card_init(&e->cards[i].card, identity);
         e->cards[i].memory.fd = e->order.next[i].fd = -1;
     }

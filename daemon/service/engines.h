@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "daemon/channel/messages.h"
+#include "daemon/placement/topology.h"
 #include "daemon/scheduler/scheduler.h"
 #include "daemon/service/card.h"
 #include "daemon/service/config.h"
@@ -77,6 +78,7 @@ struct engines {
     struct spawner *spawner;
     struct scheduler *scheduler;
     const struct config *config;
+    const struct topology *topology;
     const struct loaded *loaded; /* NULL: no model */
     struct events *log;          /* NULL: none */
     struct engines_events events;

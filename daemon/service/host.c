@@ -42,7 +42,7 @@ static void host_status(void *user, struct status_view *view) {
         .generation = e->number,
         .rebalances = e->order.n_done,
         .uptime_ns = uv_hrtime() - d->started_ns,
-        .n_cards = d->config.cards,
+        .n_cards = d->topology.n_cards,
         .cards_online = engines_online(e),
         .context = e->loaded ? e->context : d->config.context,
         .max_sequences = d->config.max_sequences,
@@ -79,12 +79,12 @@ static void view_state(const struct card *card, struct card_view *view) {
 static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
     const struct daemon *d = user;
     const struct engines *e = &d->engines;
-    for (uint32_t i = 0; i < d->config.cards; i++) {
+    for (uint32_t i = 0; i < d->topology.n_cards; i++) {
         const bool planned = i < e->plan.n_cards && e->plan.cards[i].online;
         views[i] = (struct card_view){
             .card = i,
-            .name = "simulated card",
-            .capacity_bytes = e->cards[i].capacity_bytes,
+            .described = &d->topology.cards[i],
+            .capacity_bytes = d->topology.cards[i].memory_bytes,
             .plan = planned ? &e->plan.cards[i] : NULL,
         };
         view_state(&e->cards[i].card, &views[i]);
@@ -96,7 +96,11 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i].huge_bytes = e->ready.cards[i].huge_bytes;
         views[i].reused = e->ready.cards[i].reused;
     }
-    return d->config.cards;
+    return d->topology.n_cards;
+}
+
+static const struct topology *host_topology(void *user) {
+    return &((struct daemon *)user)->topology;
 }
 
 static const struct model_view *host_model(void *user) {
@@ -249,6 +253,7 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .now_ns = host_now,
         .status = host_status,
         .cards = host_cards,
+        .topology = host_topology,
         .model = host_model,
         .scheduler = host_scheduler,
         .drill_lose = host_lose,

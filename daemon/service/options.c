@@ -28,12 +28,13 @@ const char options_help[] =
     "  --max-sequences N      that run at once (16)\n"
     "  --isa auto|portable|avx2|avx512\n"
     "                         instruction set of the cpu backend\n"
+    "  --topology FILE        the box to simulate, instead of --cards: octarc-topology(5)\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
     "78 the configuration or the model cannot be served, and trying again would not help.\n";
 
-static const char *const later[] = {"topology", "probe", NULL};
+static const char *const later[] = {"probe", NULL};
 
 static int take(struct options *o, const char *name, const char *value) {
     if (!strcmp(name, "config")) {

@@ -81,9 +81,11 @@ def chat_and_run_answer_one_message():
 def status_cards_ps_and_version_are_readable_and_json():
     equal(json.loads(say("--json", "status"))["state"], "ready")
     assert "ready" in say("status").splitlines()[0]
-    cards = say("cards").splitlines()
+    cards, links = say("cards").split("\n\n")
+    cards = cards.splitlines()
     equal(len(cards), 5, "lines of cards")
-    equal(len({len(line) for line in cards}), 1, "widths")
+    equal(len({len(line) for line in cards[1:]}), 1, "widths")
+    assert "direct" in links.splitlines()[1], links
     equal(len(say("--no-legend", "cards").splitlines()), 4)
     assert "layer" in say("-v", "cards"), "no reasons"
     equal(len(json.loads(say("--json", "cards"))["cards"]), 4)

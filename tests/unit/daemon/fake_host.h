@@ -447,6 +447,13 @@ static void fake_status(void *user, struct status_view *view) {
                                  .huge_bytes = 30,
                                  .context = 4096};
 }
+static const struct topology *fake_topology(void *user) {
+    static const uint64_t bytes[] = {1000, 1000};
+    static struct topology topology;
+    (void)user;
+    topology_plain(&topology, 2, bytes, 0);
+    return &topology;
+}
 static bool fake_change(const void *history, uint32_t i, struct change_view *change) {
     (void)history;
     *change = (struct change_view){1700000000000, "online", "lost", "it fell off"};
@@ -463,7 +470,7 @@ static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
     }
     for (uint32_t i = 0; i < 2; i++)
         views[i] = (struct card_view){.card = i,
-                                      .name = "cpu",
+                                      .described = &fake_topology(user)->cards[i],
                                       .identity = "slot:cpu",
                                       .state = i && host->card_state ? host->card_state : "online",
                                       .moving = i && host->card_moving,
@@ -590,6 +597,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .now_ns = fake_now,
                                    .status = fake_status,
                                    .cards = fake_cards,
+                                   .topology = fake_topology,
                                    .model = fake_model,
                                    .scheduler = fake_scheduler,
                                    .drill_lose = fake_drill_lose,

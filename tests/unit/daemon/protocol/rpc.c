@@ -30,6 +30,8 @@ static void each_method_answers_on_both_framings(void) {
         {"cards", "GET", "/octarc/v1/cards", NULL, "\"layers\": [0, 15], \"lanes\": [0, 8]"},
         {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": 30, \"reused\": false"},
         {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": null, \"reused\": false"},
+        {"cards", "GET", "/octarc/v1/cards", NULL,
+         "{\"from\": 1, \"to\": 0, \"mode\": \"direct\", \"bytes_per_s\": null"},
         {"ps", "GET", "/octarc/v1/ps", NULL, "{\"requests\": []}"},
         {"version", "GET", "/version", NULL, "{\"version\": \"" OCTARC_VERSION "\"}"},
         {"tokenize", "POST", "/tokenize", "{\"content\": \"hi\"}", "{\"tokens\": [104, 105]}"},

@@ -64,7 +64,7 @@ static void a_release_lets_go_of_what_the_card_held(void) {
 static void what_the_others_cannot_hold_is_not_drained(void) {
     struct err err;
     prepare_world(2, "o");
-    w.config.card_memory = (struct config_sizes){2, {64u << 20, 1u << 10}};
+    SIZE_CARDS(64u << 20, 1u << 10);
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
     SERVES(1);
     CHECK_EQ(engines_drain(&w.engines, 0, false, &err), -ENOSPC);
@@ -120,7 +120,7 @@ static void an_engine_killed_while_a_card_is_drained_changes_nothing(void) {
 static void a_drain_the_others_can_no_longer_do_without_is_called_off(void) {
     struct err err;
     prepare_world(3, "to");
-    w.config.card_memory = (struct config_sizes){3, {64u << 20, 64u << 20, 1u << 10}};
+    SIZE_CARDS(64u << 20, 64u << 20, 1u << 10);
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
     SERVES(1);
     CHECK_EQ(engines_drain(&w.engines, 0, false, &err), 0);
@@ -209,7 +209,7 @@ static void a_card_taken_back_at_once_is_used_by_the_next_engine(void) {
 static void a_card_that_is_too_small_alone_is_back_all_the_same(void) {
     struct err err;
     prepare_world(2, "o");
-    w.config.card_memory = (struct config_sizes){2, {64u << 20, 1u << 10}};
+    SIZE_CARDS(64u << 20, 1u << 10);
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
     SERVES(1);
     CHECK_EQ(engines_lose(&w.engines, 1, &err), 0);
@@ -261,7 +261,7 @@ static void ten_losses_within_a_minute_quarantine_a_card(void) {
 static void cards_held_back_from_the_start_are_waited_for(void) {
     struct err err;
     prepare_world(2, "o");
-    w.config.card_memory = (struct config_sizes){2, {64u << 20, 1u << 10}};
+    SIZE_CARDS(64u << 20, 1u << 10);
     CHECK_EQ(engines_drain(&w.engines, 0, false, &err), 0); /* there is no model to hold */
     CHECK_EQ(state_of(0), CARD_DRAINED);
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
@@ -276,7 +276,7 @@ static void cards_held_back_from_the_start_are_waited_for(void) {
 static void a_card_that_holds_nothing_goes_and_comes_without_a_word(void) {
     struct err err;
     prepare_world(3, "o");
-    w.config.card_memory = (struct config_sizes){3, {64u << 20, 1u << 10, 64u << 20}};
+    SIZE_CARDS(64u << 20, 1u << 10, 64u << 20);
     w.config.split = SPLIT_LAYER;
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
     SERVES(1);

@@ -132,7 +132,7 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
     CHECK(!strcmp(config_weights_name(&c), "private"));
     CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
-    CHECK_EQ(OPTIONS(&o, &err, "--topology=x"), -ENOTSUP);
+    CHECK_EQ(OPTIONS(&o, &err, "--probe=x"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);
     CHECK(strstr(err.text, "--colour"));
     CHECK_EQ(OPTIONS(&o, &err, "--cards"), -EINVAL);

@@ -24,6 +24,7 @@ static struct world {
     uv_timer_t tick; /* a loop that waits for a condition must turn */
     struct spawner spawner;
     struct config config;
+    struct topology topology;
     struct scheduler *scheduler;
     struct loaded *loaded;
     struct engines engines;
@@ -72,9 +73,18 @@ static void on_reports(uv_poll_t *poll_handle, int status, int what) {
         engines_report(&w.engines, &report);
 }
 
+/* Before the load: the memory of each card. */
+static void size_cards(const uint64_t *bytes, uint32_t n) {
+    topology_plain(&w.topology, n, bytes, 0);
+}
+#define SIZE_CARDS(...)                                                                            \
+    size_cards((const uint64_t[]){__VA_ARGS__},                                                    \
+               sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
 /* All but the load. */
 static void prepare_world(uint32_t cards, const char *script) {
     const struct scheduler_options options = {8, 8, 4, 0, 3};
+    uint64_t bytes[CARDS_MAX];
     char path[512];
     struct err err = {{0}};
     if (!getenv("OCTARC_TINY"))
@@ -84,12 +94,13 @@ static void prepare_world(uint32_t cards, const char *script) {
     setenv("OCTARC_ENGINE", "/proc/self/exe", 1);
     CHECK_EQ(spawner_fork(&w.spawner, &err), 0);
     config_default(&w.config);
-    w.config.cards = cards;
     w.config.max_sequences = 4;
     w.config.rebalance = REBALANCE_RESTART;
     w.config.context = 64;
     w.config.no_card_wait_s = 1;
-    w.config.card_memory = (struct config_sizes){1, {64u << 20}};
+    for (uint32_t i = 0; i < cards; i++)
+        bytes[i] = 64u << 20;
+    size_cards(bytes, cards);
     CHECK_EQ(uv_loop_init(&w.loop), 0);
     CHECK_EQ(uv_poll_init(&w.loop, &w.reports, w.spawner.fd), 0);
     CHECK_EQ(uv_poll_start(&w.reports, UV_READABLE, on_reports), 0);
@@ -100,6 +111,7 @@ static void prepare_world(uint32_t cards, const char *script) {
                                  .spawner = &w.spawner,
                                  .scheduler = w.scheduler,
                                  .config = &w.config,
+                                 .topology = &w.topology,
                                  .events = {on_changed, on_failed, on_stopped, on_measured, NULL}};
     engines_init(&w.engines);
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* box.h - a box in JSON: the same members wherever cards are told of.  What is unknown is null. */
+#ifndef OCTARC_PROTOCOL_BOX_H
+#define OCTARC_PROTOCOL_BOX_H
+
+#include "daemon/placement/topology.h"
+#include "daemon/protocol/writer.h"
+
+/* "topology": where the figures come from, the host and the switches. */
+void write_box(struct writer *w, const struct topology *topology);
+/* "links": every ordered pair. */
+void write_links(struct writer *w, const struct topology *topology);
+/* A card's members but for its number: what it is and where. */
+void write_described(struct writer *w, const struct topology_card *card);
+
+/* "key": [begin, end] */
+void write_range(struct writer *w, const char *key, uint64_t begin, uint64_t end);
+/* "key": bytes by purpose */
+void write_account(struct writer *w, const char *key, uint64_t weights, uint64_t kv,
+                   uint64_t scratch);
+
+#endif

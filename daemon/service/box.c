@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/service/box.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/util/available.h"
+#include "octarc/error.h"
+
+static int read_text(const char *path, char *text, size_t *n, struct err *err) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t got = fd < 0 ? -1 : 1;
+    *n = 0;
+    while (got > 0 && *n <= TOPOLOGY_BYTES_MAX) {
+        got = read(fd, text + *n, TOPOLOGY_BYTES_MAX + 1 - *n);
+        *n += got > 0 ? (size_t)got : 0;
+    }
+    const int error = errno;
+    if (fd >= 0)
+        close(fd);
+    return got < 0 ? err_set(err, -error, "cannot read the topology %s: %s", path, strerror(error))
+                   : 0;
+}
+
+static int read_file(const char *path, struct topology *topology, struct err *err) {
+    size_t n;
+    char *text = malloc(TOPOLOGY_BYTES_MAX + 1);
+    if (!text)
+        return err_set(err, -ENOMEM, "no memory to read %s", path);
+    int rc = read_text(path, text, &n, err);
+    if (rc == 0)
+        rc = topology_read(topology, text, n, path, err);
+    free(text);
+    return rc;
+}
+
+/* What is said twice must be said alike. */
+static int compare(const struct config *config, const struct topology *t, struct err *err) {
+    const struct config_sizes *sizes = &config->card_memory;
+    if (config->cards_given && config->cards != t->n_cards)
+        return err_set(err, -ERANGE,
+                       "cards = %u, but the topology %s has %u; leave out one of both",
+                       config->cards, config->topology, t->n_cards);
+    if (sizes->n > 1 && sizes->n != t->n_cards)
+        return err_set(err, -ERANGE,
+                       "card_memory has %u sizes, but the topology %s has %u cards; leave out one "
+                       "of both",
+                       sizes->n, config->topology, t->n_cards);
+    for (uint32_t i = 0; i < t->n_cards && sizes->n; i++)
+        if (sizes->bytes[sizes->n > 1 ? i : 0] != t->cards[i].memory_bytes)
+            return err_set(
+                err, -ERANGE,
+                "card_memory gives card %u %llu MiB, but the topology %s %llu MiB; leave "
+                "out one of both",
+                i, (unsigned long long)sizes->bytes[sizes->n > 1 ? i : 0] >> 20, config->topology,
+                (unsigned long long)t->cards[i].memory_bytes >> 20);
+    return 0;
+}
+
+static void make_plain(const struct config *config, struct topology *topology) {
+    const struct config_sizes *sizes = &config->card_memory;
+    const uint64_t share = sizes->n ? 0 : memory_available() / 2 / config->cards;
+    uint64_t bytes[CARDS_MAX];
+    for (uint32_t i = 0; i < config->cards; i++)
+        bytes[i] = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
+    topology_plain(topology, config->cards, bytes, 0);
+}
+
+int box_read(const struct config *config, struct topology *topology, struct err *err) {
+    struct topology made;
+    if (!config->topology[0]) {
+        make_plain(config, topology);
+        return 0;
+    }
+    int rc = read_file(config->topology, &made, err);
+    if (rc == 0)
+        rc = compare(config, &made, err);
+    if (rc == 0)
+        *topology = made;
+    return rc;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* box.h - the box that a configuration describes. */
+#ifndef OCTARC_SERVICE_BOX_H
+#define OCTARC_SERVICE_BOX_H
+
+#include "daemon/placement/topology.h"
+#include "daemon/service/config.h"
+
+/* The box of the file that the key topology names; without one, a plain box of as many cards as the
+ * key cards says, with the memory of card_memory or, without that, equal shares of half of what is
+ * free now.  On failure *topology is untouched, and err names the file:
+ *   -ERANGE  cards or card_memory are given too and say something else
+ *   what reading failed with, or topology_read() */
+int box_read(const struct config *config, struct topology *topology, struct err *err);
+
+#endif
