@@ -26,6 +26,7 @@ enum cli_exit {
 enum option_kind {
     OPTION_SWITCH, /* a bool of struct cli */
     OPTION_VALUE,  /* a const char * of struct cli */
+    OPTION_PASS,   /* handed on, with its name, to the program that the verb becomes */
     FIELD_INTEGER, /* the rest: the field of the request that has the option's name with _ for - */
     FIELD_NUMBER,
     FIELD_DIGITS, /* an integer of up to 64 bits: sent as a string, for JSON would round it */
@@ -39,6 +40,8 @@ struct option_info {
     enum option_kind kind;
     size_t at; /* offset in struct cli; OPTION_… only */
 };
+
+#define PASSED_MAX 32 /* OPTION_PASS on a command line */
 
 struct cli;
 
@@ -58,6 +61,10 @@ struct cli {
     cJSON *fields; /* owned; from the options */
     char **words;  /* borrowed from argv */
     int n_words;
+    struct {
+        const char *name, *value; /* value: NULL for a switch */
+    } passed[PASSED_MAX];         /* OPTION_PASS, in their order */
+    int n_passed;
     const char *socket; /* NULL: the default */
     const char *system, *wait, *against;
     bool json, no_legend, verbose, help, version, stream, add_special, quick;
@@ -102,7 +109,7 @@ int usage_parse(struct cli *cli, int argc, char **argv);
 /* The word as the field "card".  0, or CLI_USAGE, said on stderr. */
 int cli_card(struct cli *cli, const char *word);
 
-/* The verbs: cards.c, generate.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
+/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */
@@ -113,6 +120,7 @@ int verb_drill(struct cli *cli);
 int verb_events(struct cli *cli);
 int verb_help(struct cli *cli);
 int verb_metrics(struct cli *cli);
+int verb_plan(struct cli *cli);
 int verb_ps(struct cli *cli);
 int verb_rebalance(struct cli *cli);
 int verb_status(struct cli *cli);

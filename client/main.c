@@ -73,6 +73,19 @@ static const struct option_info events_options[] = {
     {"since", "N", "those behind number N", 0, FIELD_INTEGER, 0},
     {0}};
 
+static const struct option_info plan_options[] = {
+    {"cards", "N", "simulated cards", 0, OPTION_PASS, 0},
+    {"card-memory", "SIZES", "of each card, as in 24G or 24G,16G", 0, OPTION_PASS, 0},
+    {"topology", "FILE", "the box: octarc-topology(5)", 0, OPTION_PASS, 0},
+    {"without", "CARD", "as if it were not there; may be repeated", 0, OPTION_PASS, 0},
+    {"context", "N", "tokens of one sequence", 0, OPTION_PASS, 0},
+    {"max-sequences", "N", "at once", 0, OPTION_PASS, 0},
+    {"kv-type", "TYPE", "f16, f32 or q8_0", 0, OPTION_PASS, 0},
+    {"split", "SPLIT", "auto, layer or tensor", 0, OPTION_PASS, 0},
+    {"config", "FILE", "instead of /etc/octarc/octarc.conf", 0, OPTION_PASS, 0},
+    {"svg", NULL, "a picture on standard output", 0, OPTION_PASS, 0},
+    {0}};
+
 const struct command commands[] = {
     {"bench", "[MODEL]", "measure speed, on services of its own", bench_options, 0, 1, true,
      verb_bench},
@@ -89,6 +102,8 @@ const struct command commands[] = {
     {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
     {"metrics", "", "counters, as Prometheus reads them", NULL, 0, 0, false, verb_metrics},
     {"online", "CARD", "take a card back", online_options, 1, 1, false, verb_card},
+    {"plan", "MODEL", "where a model would lie, and how fast it would be", plan_options, 1, 1, true,
+     verb_plan},
     {"ps", "", "the requests under way", NULL, 0, 0, false, verb_ps},
     {"rebalance", "", "plan anew for the cards there are", rebalance_options, 0, 0, false,
      verb_rebalance},

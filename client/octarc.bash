@@ -2,12 +2,12 @@
 # Completion for bash: verbs, then options of the verb as its own help tells them.
 _octarc() {
     local word=${COMP_WORDS[COMP_CWORD]} verb= i
-    local verbs='bench call cards chat complete drain drill events help metrics online ps rebalance run status tokenize version'
+    local verbs='bench call cards chat complete drain drill events help metrics online plan ps rebalance run status tokenize version'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case " $verbs " in *" ${COMP_WORDS[i]} "*) verb=${COMP_WORDS[i]} && break ;; esac
     done
     case ${COMP_WORDS[COMP_CWORD - 1]} in
-    -S | --socket | --against | bench)
+    -S | --socket | --against | --topology | --config | bench | plan)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;

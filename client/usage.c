@@ -82,6 +82,14 @@ static cJSON *digits_field(const char *value) {
     return errno || *end || *value < '0' || *value > '9' ? NULL : cJSON_CreateString(value);
 }
 
+static int pass_on(struct cli *cli, const struct option_info *option, const char *value) {
+    if (cli->n_passed == PASSED_MAX)
+        return cli_fail(cli, CLI_USAGE, "more than %d options to hand on", PASSED_MAX);
+    cli->passed[cli->n_passed].name = option->name;
+    cli->passed[cli->n_passed++].value = value;
+    return 0;
+}
+
 /* Put the value into the request under the option's name. */
 static int set_field(struct cli *cli, const struct option_info *option, const char *value) {
     char field[32] = {0};
@@ -115,6 +123,8 @@ static int set_field(struct cli *cli, const struct option_info *option, const ch
 
 static int set_option(struct cli *cli, const struct option_info *option, const char *value) {
     char *at = (char *)cli + option->at;
+    if (option->kind == OPTION_PASS)
+        return pass_on(cli, option, value);
     if (option->kind == OPTION_SWITCH)
         *(bool *)at = true;
     else if (option->kind == OPTION_VALUE)

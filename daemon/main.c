@@ -6,6 +6,7 @@
 
 #include "daemon/service/box.h"
 #include "daemon/service/daemon.h"
+#include "daemon/service/whatif.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
@@ -38,6 +39,8 @@ static int run(const struct options *options, struct daemon *d) {
         puts("OK");
         return 0;
     }
+    if (options->plan)
+        return whatif_run(options, &d->config, &d->topology);
     /* Before anything else exists that an engine could inherit. */
     if (spawner_fork(&d->spawner, &err) < 0) {
         log_error("%s", err.text);

@@ -82,3 +82,21 @@ int box_read(const struct config *config, struct topology *topology, struct err 
         *topology = made;
     return rc;
 }
+
+void box_plan_input(const struct config *config, const struct topology *topology,
+                    const struct model *model, struct plan_input *input) {
+    *input = (struct plan_input){
+        .model = model,
+        .backend = device_backend("cpu"),
+        .n_cards = topology->n_cards,
+        .split = (enum split)config->split,
+        .context = config->context,
+        .max_sequences = config->max_sequences,
+        .max_rows = STEP_ROWS_MAX,
+        .kv_type = (enum kv_type)config->kv_type,
+    };
+    for (uint32_t i = 0; i < topology->n_cards; i++) {
+        input->online[i] = true;
+        input->capacity_bytes[i] = topology->cards[i].memory_bytes;
+    }
+}

@@ -3,8 +3,11 @@
 #ifndef OCTARC_SERVICE_BOX_H
 #define OCTARC_SERVICE_BOX_H
 
+#include "daemon/placement/plan.h"
 #include "daemon/placement/topology.h"
 #include "daemon/service/config.h"
+
+#define STEP_ROWS_MAX 512
 
 /* The box of the file that the key topology names; without one, a plain box of as many cards as the
  * key cards says, with the memory of card_memory or, without that, equal shares of half of what is
@@ -12,5 +15,9 @@
  *   -ERANGE  cards or card_memory are given too and say something else
  *   what reading failed with, or topology_read() */
 int box_read(const struct config *config, struct topology *topology, struct err *err);
+
+/* What a plan for this model is made from, with every card online.  Borrows the model. */
+void box_plan_input(const struct config *config, const struct topology *topology,
+                    const struct model *model, struct plan_input *input);
 
 #endif

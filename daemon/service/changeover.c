@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/service/box.h"
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
@@ -75,24 +76,9 @@ void line_size_cards(struct engines *e) {
 }
 
 static int plan_for(const struct engines *e, const bool *use, struct plan *plan, struct err *err) {
-    const struct model_params *p = &e->loaded->model.params;
-    uint32_t context = e->config->context;
-    if (context == 0)
-        context = p->n_ctx_train < 4096 ? p->n_ctx_train : 4096;
-    struct plan_input in = {
-        .model = &e->loaded->model,
-        .backend = device_backend("cpu"),
-        .n_cards = e->n_cards,
-        .split = (enum split)e->config->split,
-        .context = context,
-        .max_sequences = e->config->max_sequences,
-        .max_rows = STEP_ROWS_MAX,
-        .kv_type = (enum kv_type)e->config->kv_type,
-    };
-    for (uint32_t i = 0; i < e->n_cards; i++) {
-        in.online[i] = use[i];
-        in.capacity_bytes[i] = e->cards[i].capacity_bytes;
-    }
+    struct plan_input in;
+    box_plan_input(e->config, e->topology, &e->loaded->model, &in);
+    memcpy(in.online, use, e->n_cards * sizeof *use);
     struct err why = {{0}};
     const int rc = plan_build(plan, &in, &why);
     return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;

@@ -33,7 +33,6 @@
 #define ENGINE_STOP_MS         3000
 #define ENGINE_SILENCE_S       60 /* while it starts; serving: key engine_silence */
 #define ENGINE_SILENCE_TICKS   4
-#define STEP_ROWS_MAX          512
 
 enum engines_state {
     ENGINES_IDLE,

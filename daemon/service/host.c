@@ -3,16 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/protocol/plan.h"
 #include "daemon/service/daemon.h"
 #include "octarc/error.h"
 
 static uint64_t host_now(void *user) {
     (void)user;
     return uv_hrtime();
-}
-
-static const char *kv_name(uint32_t type) {
-    return type == KV_F32 ? "f32" : type == KV_Q8_0 ? "q8_0" : "f16";
 }
 
 /* The cards that are not used have none. */
@@ -37,7 +34,7 @@ static void host_status(void *user, struct status_view *view) {
         .backend = "cpu",
         .split = plan_split_name(e->loaded ? e->plan.split : (enum split)d->config.split),
         .weights = config_weights_name(&d->config),
-        .kv_type = kv_name(d->config.kv_type),
+        .kv_type = kv_type_name((enum kv_type)d->config.kv_type),
         .model_path = d->config.model[0] ? d->config.model : NULL,
         .generation = e->number,
         .rebalances = e->order.n_done,

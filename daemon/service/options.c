@@ -29,6 +29,9 @@ const char options_help[] =
     "  --isa auto|portable|avx2|avx512\n"
     "                         instruction set of the cpu backend\n"
     "  --topology FILE        the box to simulate, instead of --cards: octarc-topology(5)\n"
+    "  --plan MODEL           print where the model would lie and how fast it would be, and end\n"
+    "  --without CARD         with --plan: as if that card were not there; may be repeated\n"
+    "  --json, --svg          with --plan: all of it as JSON, or a picture\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
@@ -36,13 +39,43 @@ const char options_help[] =
 
 static const char *const later[] = {"probe", NULL};
 
-static int take(struct options *o, const char *name, const char *value) {
+/* Options that are no keys. */
+static bool is_own(const char *name) {
+    return !strcmp(name, "config") || !strcmp(name, "plan") || !strcmp(name, "without");
+}
+
+static int take_card(struct options *o, const char *value, struct err *err) {
+    if (value[0] < '0' || value[0] >= '0' + CARDS_MAX || value[1])
+        return err_set(err, -EINVAL, "--without: '%.64s' is not a card, 0 to %d", value,
+                       CARDS_MAX - 1);
+    o->without |= 1u << (value[0] - '0');
+    return 0;
+}
+
+static int take(struct options *o, const char *name, const char *value, struct err *err) {
+    if (!strcmp(name, "without"))
+        return take_card(o, value, err);
     if (!strcmp(name, "config")) {
         o->config_path = value;
-    } else if (o->n < OPTIONS_MAX) {
+    } else if (!strcmp(name, "plan")) {
+        o->plan = value;
+    } else {
         o->set[o->n].name = name;
         o->set[o->n++].value = value;
     }
+    return 0;
+}
+
+/* Which options go together. */
+static int check(const struct options *o, struct err *err) {
+    const char *alone = o->json ? "json" : o->svg ? "svg" : o->without ? "without" : NULL;
+    if (!o->plan && alone)
+        return err_set(err, -EINVAL, "--%s belongs to --plan", alone);
+    if (o->json && o->svg)
+        return err_set(err, -EINVAL, "--json and --svg: one of them");
+    for (uint32_t i = 0; i < o->n && o->plan; i++)
+        if (!strcmp(o->set[i].name, "model"))
+            return err_set(err, -EINVAL, "--plan and --model both name a model");
     return 0;
 }
 
@@ -50,6 +83,8 @@ static bool take_flag(struct options *o, const char *name) {
     bool *flag = !strcmp(name, "check-config") ? &o->check_config
                  : !strcmp(name, "help")       ? &o->help
                  : !strcmp(name, "version")    ? &o->version
+                 : !strcmp(name, "json")       ? &o->json
+                 : !strcmp(name, "svg")        ? &o->svg
                                                : NULL;
     if (flag)
         *flag = true;
@@ -79,17 +114,20 @@ int options_parse(struct options *options, int argc, char **argv, struct err *er
             value = argv[++i];
         struct config scratch;
         config_default(&scratch);
-        if (strcmp(name, "config") &&
-            config_option(&scratch, name, value ? value : "", err) == -ENOENT)
+        if (!is_own(name) && config_option(&scratch, name, value ? value : "", err) == -ENOENT)
             return -EINVAL;
         if (!value)
             return err_set(err, -EINVAL, "--%s needs a value", name);
         if (o.n == OPTIONS_MAX)
             return err_set(err, -EINVAL, "more than %d options", OPTIONS_MAX);
-        take(&o, name, value);
+        const int rc = take(&o, name, value, err);
+        if (rc < 0)
+            return rc;
     }
-    *options = o;
-    return 0;
+    const int rc = check(&o, err);
+    if (rc == 0)
+        *options = o;
+    return rc;
 }
 
 int options_config(const struct options *options, struct config *config, bool *usage,

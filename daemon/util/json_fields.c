@@ -36,7 +36,8 @@ static int read_text(const struct place *at, const struct json_field *f, const c
     if (strlen(text) >= f->size)
         return refuse(at, "the text has %zu bytes, %zu are allowed", strlen(text), f->size - 1);
     for (const char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7F)
+        if ((unsigned char)*c < ' ' || *c == 0x7F ||
+            ((unsigned char)c[0] == 0xC2 && (unsigned char)c[1] < 0xA0))
             return refuse(at, "a control character is in the text");
     snprintf(field, f->size, "%s", text);
     return 0;

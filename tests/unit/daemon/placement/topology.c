@@ -206,6 +206,7 @@ static void an_error_names_the_place_and_what_is_allowed(void) {
     REFUSED("{\"cards\": [{\"memory_mib\": 1, \"id\": \"x\"}, {\"memory_mib\": 1, \"id\": \"x\"}]}",
             "cards[1].id", "cards[0]");
     REFUSED("{\"cards\": [{\"memory_mib\": 1, \"name\": \"a\\nb\"}]}", "cards[0].name", "control");
+    REFUSED("{\"cards\": [{\"memory_mib\": 1, \"name\": \"\\u009B\"}]}", "control");
     REFUSED("{\"cards\": [{\"memory_mib\": 1, \"name\": \"\"}]}", "cards[0].name", "empty");
     REFUSED("{\"switches\": [{\"name\": \"s\", \"numa\": 1}], \"cards\": [{\"memory_mib\": 1,"
             "\"switch\": \"s\", \"numa\": 0}]}",

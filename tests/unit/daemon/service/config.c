@@ -116,6 +116,10 @@ static void the_command_line_wins_over_the_file(void) {
     CHECK_EQ(c.cards, 2);
     CHECK_EQ(c.context, 100);
     CHECK(config_drill(&c)); /* --cards: simulated */
+    CHECK(c.cards_given);
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--topology", "/x"), 0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    CHECK(config_drill(&c) && !c.cards_given && !strcmp(c.topology, "/x"));
 }
 
 static void reserved_and_unknown_options_are_refused_by_name(void) {
@@ -133,6 +137,12 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK(!strcmp(config_weights_name(&c), "private"));
     CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
     CHECK_EQ(OPTIONS(&o, &err, "--probe=x"), -ENOTSUP);
+    CHECK_EQ(OPTIONS(&o, &err, "--plan", "m", "--without", "3", "--without=5", "--svg"), 0);
+    CHECK(!strcmp(o.plan, "m") && o.without == (1u << 3 | 1u << 5) && o.svg && !o.json);
+    CHECK_EQ(OPTIONS(&o, &err, "--plan", "m", "--without", "8"), -EINVAL);
+    CHECK(strstr(err.text, "'8'") && strstr(err.text, "0 to 7"));
+    CHECK_EQ(OPTIONS(&o, &err, "--without", "1"), -EINVAL);
+    CHECK(strstr(err.text, "--without belongs to --plan"));
     CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);
     CHECK(strstr(err.text, "--colour"));
     CHECK_EQ(OPTIONS(&o, &err, "--cards"), -EINVAL);

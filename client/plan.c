@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan: becomes octarcd --plan, which needs no service and no card. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/bench/child.h"
+#include "client/cli.h"
+#include "octarc/error.h"
+
+int verb_plan(struct cli *cli) {
+    char program[PATH_MAX];
+    const char *argv[2 * PASSED_MAX + 5] = {"octarcd", "--plan", cli->words[0]};
+    char names[PASSED_MAX][32];
+    int n = 3;
+    struct err err;
+    if (child_find("octarcd", program, &err) < 0)
+        return cli_fail(cli, CLI_FAILED, "%s", err.text);
+    if (cli->json)
+        argv[n++] = "--json";
+    for (int i = 0; i < cli->n_passed; i++) {
+        snprintf(names[i], sizeof names[i], "--%s", cli->passed[i].name);
+        argv[n++] = names[i];
+        if (cli->passed[i].value)
+            argv[n++] = cli->passed[i].value;
+    }
+    execv(program, (char *const *)argv);
+    return cli_fail(cli, CLI_FAILED, "cannot start %s: %s", program, strerror(errno));
+}
