@@ -93,24 +93,14 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
 }
 
 uint64_t costs_of(const struct costs *c, const struct share *s, uint32_t n_slots) {
-    const uint64_t head = c->head[s->vocab_begin][s->vocab_end];
-    const uint64_t embd = c->embd[s->embd_begin][s->embd_end];
     const uint32_t n_layers = s->layer_end - s->layer_begin;
-    uint64_t bytes = head + embd;
-    if (n_layers && s->lane_end - s->lane_begin == LANES)
-        bytes += c->layers[s->layer_end] - c->layers[s->layer_begin] + n_layers * c->layer_kv;
-    else if (n_layers)
-        bytes += c->lanes[s->lane_begin][s->lane_end] + c->lanes_kv[s->lane_begin][s->lane_end];
-    if (bytes == 0)
-        return 0;
-    bytes += PLAN_WEIGHTS_HEADER;
+    uint64_t layers = 0, scratch = 0;
     if (n_layers)
-        bytes += c->scratch_lanes[s->lane_begin][s->lane_end] + n_slots * c->scratch_slot;
-    if (head)
-        bytes += c->scratch_head[s->vocab_begin][s->vocab_end];
-    if (n_layers && head)
-        bytes -= c->scratch_both;
-    if (!n_layers && !head)
-        bytes += c->scratch_embd;
-    return bytes;
+        scratch = c->scratch_lanes[s->lane_begin][s->lane_end] + n_slots * c->scratch_slot;
+    if (n_layers && s->lane_end - s->lane_begin == LANES)
+        layers = c->layers[s->layer_end] - c->layers[s->layer_begin] + n_layers * c->layer_kv;
+    else if (n_layers)
+        layers = c->lanes[s->lane_begin][s->lane_end] + c->lanes_kv[s->lane_begin][s->lane_end];
+    return layers +
+           costs_beside(c, scratch, s->vocab_begin, s->vocab_end, s->embd_begin, s->embd_end);
 }

@@ -29,6 +29,24 @@ struct costs {
 void costs_weights(struct costs *costs, const struct plan_input *input);
 void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *input);
 
+/* Bytes of a card beside its layers and their KV: eighths of the two matrices, header, and scratch,
+ * of which that of the layers is given; 0 where there are no layers. */
+static inline uint64_t costs_beside(const struct costs *c, uint64_t layers_scratch,
+                                    uint32_t vocab_begin, uint32_t vocab_end, uint32_t embd_begin,
+                                    uint32_t embd_end) {
+    const uint64_t head = c->head[vocab_begin][vocab_end], embd = c->embd[embd_begin][embd_end];
+    if (!layers_scratch && head + embd == 0)
+        return 0;
+    uint64_t bytes = PLAN_WEIGHTS_HEADER + head + embd + layers_scratch;
+    if (head)
+        bytes += c->scratch_head[vocab_begin][vocab_end];
+    if (layers_scratch && head)
+        bytes -= c->scratch_both;
+    if (!layers_scratch && !head)
+        bytes += c->scratch_embd;
+    return bytes;
+}
+
 /* All bytes of a card with this share, where the cards of its layers fill n_slots slots. */
 uint64_t costs_of(const struct costs *costs, const struct share *share, uint32_t n_slots);
 

@@ -14,20 +14,26 @@ struct reach {
     uint8_t vocab, embd; /* before the last of these cards */
 };
 
-/* The layers that end at `layer` or later which card i can hold from share.layer_begin on, or -1.
- */
-static int32_t furthest(const struct box *box, uint32_t i, struct share share) {
-    uint32_t least = share.layer_begin, most = box->input->model->params.n_layers;
-    share.layer_end = share.layer_begin;
-    if (costs_of(&box->costs, &share, 1) > box->limit[i])
-        return -1;
-    share.lane_end = LANES;
+static uint64_t takes(const struct costs *c, uint32_t begin, uint32_t end) {
+    return c->layers[end] - c->layers[begin] + (end - begin) * c->layer_kv;
+}
+
+/* How far the layers reach from `begin` on, for which there is so much room; -1: no further than is
+ * reached already. */
+static int32_t furthest(const struct costs *c, uint64_t room, uint32_t begin, uint32_t n_layers,
+                        int32_t reached) {
+    uint32_t least = begin, most = n_layers;
+    if (reached >= (int32_t)begin) {
+        least = (uint32_t)reached + 1;
+        if (least > most || takes(c, begin, least) > room)
+            return -1;
+    }
     while (least < most) {
-        share.layer_end = (least + most + 1) / 2;
-        if (costs_of(&box->costs, &share, 1) <= box->limit[i])
-            least = share.layer_end;
+        const uint32_t middle = (least + most + 1) / 2;
+        if (takes(c, begin, middle) <= room)
+            least = middle;
         else
-            most = share.layer_end - 1;
+            most = middle - 1;
     }
     return (int32_t)least;
 }
@@ -35,17 +41,20 @@ static int32_t furthest(const struct box *box, uint32_t i, struct share share) {
 /* Go on from one state over card i.  What has a choice goes so that the output matrix lies late and
  * the embedding early: the first found is kept. */
 static void extend(const struct box *box, uint32_t i, uint32_t stride, uint32_t vocab,
-                   uint32_t embd, struct reach (*next)[LANES + 1], int32_t layers) {
-    for (uint32_t v = vocab; v <= LANES; v += stride)
-        for (uint32_t e = embd; e <= LANES; e += stride) {
-            const struct share share = {.layer_begin = (uint32_t)layers,
-                                        .vocab_begin = vocab,
-                                        .vocab_end = v,
-                                        .embd_begin = embd,
-                                        .embd_end = e};
-            const int32_t far = furthest(box, i, share);
-            if (far > next[v][e].layers)
-                next[v][e] = (struct reach){far, (uint8_t)vocab, (uint8_t)embd};
+                   uint32_t embd, struct reach (*next)[LANES + 1], uint32_t layers) {
+    const struct costs *c = &box->costs;
+    const uint64_t limit = box->limit[i], scratch = c->scratch_lanes[0][LANES] + c->scratch_slot;
+    const bool last = i + 1 == box->n; /* takes what is left of both matrices */
+    for (uint32_t v = last ? LANES : vocab; v <= LANES; v += stride)
+        for (uint32_t e = last ? LANES : embd; e <= LANES; e += stride) {
+            struct reach *reach = &next[v][e];
+            if (reach->layers < (int32_t)layers && costs_beside(c, 0, vocab, v, embd, e) > limit)
+                break; /* nor would more of the embedding fit */
+            const uint64_t rest = costs_beside(c, scratch, vocab, v, embd, e);
+            const int32_t far = furthest(c, limit > rest ? limit - rest : 0, layers,
+                                         box->input->model->params.n_layers, reach->layers);
+            if (far > reach->layers)
+                *reach = (struct reach){far, (uint8_t)vocab, (uint8_t)embd};
         }
 }
 
@@ -62,7 +71,7 @@ bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS
         for (uint32_t v = 0; v <= LANES; v += stride)
             for (uint32_t e = LANES + 1; e-- > 0;)
                 if (reach[i][v][e].layers >= 0)
-                    extend(box, i, stride, v, e, reach[i + 1], reach[i][v][e].layers);
+                    extend(box, i, stride, v, e, reach[i + 1], (uint32_t)reach[i][v][e].layers);
     if (reach[box->n][LANES][LANES].layers != (int32_t)p->n_layers)
         return false;
     for (uint32_t i = box->n, v = LANES, e = LANES; i > 0; i--) {

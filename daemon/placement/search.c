@@ -44,9 +44,23 @@ static void set_limits(struct box *box, uint64_t factor) {
     }
 }
 
+/* Whether the limits together are as much as the model whole, without scratch.  A cut saves
+ * nothing, so no way fits where they are not: most of what a search asks for is answered here. */
+static bool may_fit(const struct box *box) {
+    const struct costs *c = &box->costs;
+    const uint32_t n_layers = box->input->model->params.n_layers;
+    uint64_t room = 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        room += box->limit[i] < LIMIT_MAX ? box->limit[i] : LIMIT_MAX;
+    return room >=
+           c->layers[n_layers] + n_layers * c->layer_kv + c->head[0][LANES] + c->embd[0][LANES];
+}
+
 static bool find(struct box *box, enum way way, uint64_t factor, struct share shares[CARDS_MAX]) {
     memset(shares, 0, CARDS_MAX * sizeof *shares);
     set_limits(box, factor);
+    if (!may_fit(box))
+        return false;
     switch (way) {
     case WAY_LAYERS:
     case WAY_LAYERS_CUT_HEAD:
