@@ -123,6 +123,9 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/core.a
 bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the machine can
 	$(Q)$< 1 && $< $$(nproc)
 
+bench-plan: $(B)/tests/bench/plan  ## 100,000 random boxes with every promise checked; how long a plan takes
+	$(Q)$< $(BENCH)
+
 bench: all  ## measure speed with the default model; BENCH="--against DIR", or any option of octarc bench
 	$(Q)$(B)/octarc bench $(BENCH) $$(models/catalog/fetch)
 
@@ -217,7 +220,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench performance bench-kernels tiny test deps run check lint lint-stage \
+.PHONY: all unit no-unit bench bench-plan performance bench-kernels tiny test deps run check lint lint-stage \
         san-address san-thread slow fuzz fuzz-stage fuzz-run mutants man install clean help \
         programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -42,24 +42,26 @@ static inline struct plan_input input_for(const struct model *m, uint32_t n_card
 
 /* Every value of every tensor has one home; a copy is never the only one. */
 static inline void check_coverage(const struct model *m, const struct plan *plan) {
-    for (uint32_t t = 0; t < m->n_tensors; t++) {
-        uint64_t values = 0;
-        if (m->tensors[t].role == ROLE_ROPE_FREQS)
+    uint64_t *values = calloc(m->n_tensors, sizeof *values);
+    const struct plan_range *(*homes)[CARDS_MAX] = calloc(m->n_tensors, sizeof *homes);
+    for (size_t i = 0; i < plan->n_ranges; i++) {
+        const struct plan_range *r = &plan->ranges[i];
+        if (r->copy)
             continue;
-        for (size_t i = 0; i < plan->n_ranges; i++) {
-            const struct plan_range *r = &plan->ranges[i];
-            if (r->tensor != t || r->copy)
-                continue;
-            values += (r->row_end - r->row_begin) * (r->col_end - r->col_begin);
-            for (size_t j = 0; j < i; j++) {
-                const struct plan_range *o = &plan->ranges[j];
-                if (o->tensor == t && !o->copy)
-                    CHECK(o->row_end <= r->row_begin || r->row_end <= o->row_begin ||
-                          o->col_end <= r->col_begin || r->col_end <= o->col_begin);
-            }
+        CHECK(!homes[r->tensor][r->card]);
+        homes[r->tensor][r->card] = r;
+        values[r->tensor] += (r->row_end - r->row_begin) * (r->col_end - r->col_begin);
+        for (uint32_t c = 0; c < r->card; c++) {
+            const struct plan_range *o = homes[r->tensor][c];
+            CHECK(!o || o->row_end <= r->row_begin || r->row_end <= o->row_begin ||
+                  o->col_end <= r->col_begin || r->col_end <= o->col_begin);
         }
-        CHECK_EQ(values, m->tensors[t].rows * m->tensors[t].cols);
     }
+    for (uint32_t t = 0; t < m->n_tensors; t++)
+        if (m->tensors[t].role != ROLE_ROPE_FREQS)
+            CHECK_EQ(values[t], m->tensors[t].rows * m->tensors[t].cols);
+    free(values);
+    free(homes);
 }
 
 static inline void check_capacity(const struct plan *plan) {
@@ -92,6 +94,25 @@ static inline struct model_params random_shape(void) {
                                  .norm_eps = 1e-5f,
                                  .tied = draw(2) != 0,
                                  .rope = {.dims = head_dim}};
+}
+
+/* Cards about as large as they must be for this context. */
+static inline struct plan_input tight_input(const struct model *m, uint32_t n_cards,
+                                            enum split split, uint32_t context) {
+    struct plan_input in = input_for(m, 1, UINT64_C(1) << 40, SPLIT_LAYER);
+    struct plan plan = {0};
+    in.context = context;
+    CHECK_EQ(plan_build(&plan, &in, NULL), 0);
+    const struct plan_card *c = &plan.cards[0];
+    const uint64_t all = c->weights_bytes + c->scratch_bytes + c->kv_bytes / in.max_sequences;
+    plan_finish(&plan);
+    in.n_cards = n_cards;
+    in.split = split;
+    for (uint32_t i = 0; i < n_cards; i++) {
+        in.online[i] = true;
+        in.capacity_bytes[i] = all / n_cards * (55 + draw(60 + 25 * n_cards)) / 100 + 1;
+    }
+    return in;
 }
 
 #endif

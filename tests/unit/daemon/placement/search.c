@@ -34,24 +34,6 @@ static bool fits(const struct plan_input *in) {
     return builds(in) == 0;
 }
 
-/* Capacities about as large as they must be. */
-static struct plan_input tight_input(uint32_t n_cards, enum split split, uint32_t context) {
-    struct plan_input in = input_for(&model, 1, 1ull << 40, SPLIT_LAYER);
-    struct plan plan = {0};
-    in.context = context;
-    CHECK_EQ(plan_build(&plan, &in, NULL), 0);
-    const struct plan_card *c = &plan.cards[0];
-    const uint64_t all = c->weights_bytes + c->scratch_bytes + c->kv_bytes / in.max_sequences;
-    plan_finish(&plan);
-    in.n_cards = n_cards;
-    in.split = split;
-    for (uint32_t i = 0; i < n_cards; i++) {
-        in.online[i] = true;
-        in.capacity_bytes[i] = all / n_cards * (55 + draw(60 + 25 * n_cards)) / 100 + 1;
-    }
-    return in;
-}
-
 /* --- exactness, by looking at every way --- */
 
 struct brute {
@@ -112,7 +94,7 @@ static void what_fits_in_any_way_is_not_refused(void) {
         const uint32_t n_cards = p.tied || round % 25 == 0 ? 1 + draw(3) : 1 + draw(2);
         start(p);
         struct plan_input in =
-            tight_input(n_cards, draw(2) ? SPLIT_LAYER : SPLIT_TENSOR, 32 * (1 + draw(8)));
+            tight_input(&model, n_cards, draw(2) ? SPLIT_LAYER : SPLIT_TENSOR, 32 * (1 + draw(8)));
         struct brute b = {.in = &in, .plan = {.n_cards = n_cards, .max_sequences = 4}};
         share_context(&b.plan, &in, in.context);
         for (uint32_t i = 0; i < n_cards; i++)
@@ -126,6 +108,103 @@ static void what_fits_in_any_way_is_not_refused(void) {
     CHECK(n_fit > 30 && n_not > 30);
 }
 
+/* --- the optimum, by looking at every way --- */
+
+/* How full the fullest card is with the brute's shares; 1 is full. */
+static double brute_fullest(struct brute *b) {
+    double most = 0;
+    for (uint32_t i = 0; i < b->in->n_cards; i++)
+        share_apply(&b->plan.cards[i], &model.params, &b->shares[i]);
+    for (uint32_t i = 0; i < b->in->n_cards; i++) {
+        const uint64_t bytes =
+            share_weights_bytes(&b->plan, b->in, i) + share_scratch_bytes(&b->plan, &model, i) +
+            share_context_pages(&b->plan) * share_page_bytes(&b->plan, &model.params, i);
+        const double full = (double)bytes / (double)b->in->capacity_bytes[i];
+        most = full > most ? full : most;
+    }
+    return most;
+}
+
+enum cut { CUT_MAIN, CUT_VOCAB, CUT_EMBD, CUTS };
+
+static void set_cut(struct brute *b, enum cut cut, uint32_t i, uint32_t begin, uint32_t end) {
+    const bool tensor = b->in->split == SPLIT_TENSOR;
+    struct share *s = &b->shares[i];
+    if (cut == CUT_MAIN && tensor) {
+        s->layer_end = begin < end ? model.params.n_layers : 0;
+        s->lane_begin = begin < end ? begin : 0;
+        s->lane_end = begin < end ? end : 0;
+    } else if (cut == CUT_MAIN) {
+        s->layer_begin = begin;
+        s->layer_end = end;
+        s->lane_end = begin < end ? LANES : 0;
+    } else if (cut == CUT_VOCAB) {
+        s->vocab_begin = begin;
+        s->vocab_end = end;
+    }
+    if (cut == CUT_EMBD || (cut == CUT_VOCAB && tensor)) {
+        s->embd_begin = begin;
+        s->embd_end = end;
+    }
+}
+
+/* The least that any way of cutting can reach.  `step`: of the eighths; LANES: whole matrices. */
+static double least_fullest(struct brute *b, enum cut cut, uint32_t step, uint32_t i,
+                            uint32_t begin) {
+    const bool tensor = b->in->split == SPLIT_TENSOR;
+    const uint32_t all = cut == CUT_MAIN && !tensor ? model.params.n_layers : LANES;
+    const enum cut last = tensor || model.params.tied ? CUT_VOCAB : CUT_EMBD;
+    double least = 1e9;
+    if (i == b->in->n_cards)
+        return begin != all  ? 1e9
+               : cut == last ? brute_fullest(b)
+                             : least_fullest(b, (enum cut)(cut + 1), step, 0, 0);
+    for (uint32_t end = begin; end <= all; end += cut == CUT_MAIN ? 1 : step) {
+        set_cut(b, cut, i, begin, end);
+        const double full = least_fullest(b, cut, step, i + 1, end);
+        least = full < least ? full : least;
+    }
+    return least;
+}
+
+static double chosen_fullest(struct brute *b, struct box *box, enum way way) {
+    memset(b->shares, 0, sizeof b->shares);
+    return box_choose(box, way, b->shares) ? brute_fullest(b) : 1e9;
+}
+
+static void the_fullest_card_is_the_least_full_that_it_can_be(void) {
+    uint32_t n_of[WAY_COUNT] = {0};
+    random_state = 16;
+    for (int round = 0; round < 240; round++) {
+        const enum way way = (enum way)(round % WAY_COUNT);
+        if (way == WAY_LANES)
+            continue; /* on every card, and head and lanes alike: the next way has more */
+        struct model_params p = random_shape();
+        p.n_layers = 1 + draw(way == WAY_LAYERS ? 12 : 4);
+        start(p);
+        const bool many = p.tied || way != WAY_LAYERS_CUT_HEAD;
+        struct plan_input in =
+            tight_input(&model, 1 + draw(many ? 4 : 2),
+                        way == WAY_LANES_CUT_HEAD ? SPLIT_TENSOR : SPLIT_LAYER, 32 * (1 + draw(8)));
+        struct brute b = {.in = &in, .plan = {.n_cards = in.n_cards, .max_sequences = 4}};
+        struct box box;
+        share_context(&b.plan, &in, in.context);
+        for (uint32_t i = 0; i < in.n_cards; i++)
+            b.plan.cards[i].online = true;
+        box_open(&box, &b.plan, &in);
+        const double chosen = chosen_fullest(&b, &box, way);
+        memset(b.shares, 0, sizeof b.shares);
+        const double least = least_fullest(&b, CUT_MAIN, way == WAY_LAYERS ? LANES : 1, 0, 0);
+        CHECK_EQ(chosen <= 1, least <= 1);
+        if (least <= 1) {
+            CHECK(chosen <= least + 2.0 / FACTOR_ONE && chosen >= least);
+            n_of[way]++;
+        }
+        model_finish(&model);
+    }
+    CHECK(n_of[WAY_LAYERS] > 10 && n_of[WAY_LAYERS_CUT_HEAD] > 10 && n_of[WAY_LANES_CUT_HEAD] > 10);
+}
+
 /* --- what must never make it worse --- */
 
 static void another_card_or_more_bytes_or_less_context_never_hurts(void) {
@@ -133,7 +212,8 @@ static void another_card_or_more_bytes_or_less_context_never_hurts(void) {
     random_state = 12;
     for (int round = 0; round < 120; round++) {
         start(random_shape());
-        struct plan_input in = tight_input(1 + draw(7), (enum split)draw(3), 32 * (2 + draw(10)));
+        struct plan_input in =
+            tight_input(&model, 1 + draw(7), (enum split)draw(3), 32 * (2 + draw(10)));
         if (fits(&in)) {
             n_fit++;
             struct plan_input more = in;
@@ -179,7 +259,8 @@ static void more_context_never_frees_a_byte_of_the_fullest_card(void) {
     random_state = 15;
     for (int round = 0; round < 60; round++) {
         start(random_shape());
-        const struct plan_input in = tight_input(1 + draw(8), SPLIT_AUTO, 32 * (1 + draw(10)));
+        const struct plan_input in =
+            tight_input(&model, 1 + draw(8), SPLIT_AUTO, 32 * (1 + draw(10)));
         struct plan plan = {.n_cards = in.n_cards, .max_sequences = in.max_sequences};
         struct share less[CARDS_MAX], more[CARDS_MAX];
         struct box box;
@@ -208,7 +289,7 @@ static void auto_takes_layers_where_they_fit_and_lanes_where_they_do_not(void) {
     random_state = 13;
     for (int round = 0; round < 120; round++) {
         start(random_shape());
-        struct plan_input in = tight_input(1 + draw(8), SPLIT_AUTO, 32 * (2 + draw(10)));
+        struct plan_input in = tight_input(&model, 1 + draw(8), SPLIT_AUTO, 32 * (2 + draw(10)));
         struct plan_input layer = in, tensor = in;
         struct plan plan = {0};
         layer.split = SPLIT_LAYER;
@@ -248,7 +329,8 @@ static void every_advice_is_true_and_none_is_kept_back(void) {
     random_state = 14;
     for (int round = 0; round < 200; round++) {
         start(random_shape());
-        struct plan_input in = tight_input(1 + draw(8), (enum split)draw(3), 32 * (1 + draw(16)));
+        struct plan_input in =
+            tight_input(&model, 1 + draw(8), (enum split)draw(3), 32 * (1 + draw(16)));
         if (!fits(&in)) {
             const struct err said = err;
             const uint32_t context = advised("context of ");
@@ -414,6 +496,7 @@ static void planning_takes_no_time(void) {
 }
 
 CHECK_MAIN(T(what_fits_in_any_way_is_not_refused),
+           T(the_fullest_card_is_the_least_full_that_it_can_be),
            T(another_card_or_more_bytes_or_less_context_never_hurts),
            T(more_context_never_frees_a_byte_of_the_fullest_card),
            T(auto_takes_layers_where_they_fit_and_lanes_where_they_do_not),

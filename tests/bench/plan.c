@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.c - placement at length: a hundred thousand small boxes with every promise checked, how long
+ * a plan of 1,000 tensors for 8 cards takes, and what another card does to the prediction of the
+ * split that is chosen.  `make bench-plan`.
+ *
+ * usage: plan [boxes] [first seed] */
+#include <sys/resource.h>
+#include <time.h>
+
+#include "daemon/placement/predict.h"
+#include "tests/boxes.h"
+
+#define BOXES   100000u
+#define PLANS   50
+#define WORKERS 2 /* each does every second seed */
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* --- promises --- */
+
+static uint32_t current;
+
+/* A check that fails ends the worker. */
+static void tell_seed(int status, void *arg) {
+    (void)arg;
+    if (status)
+        printf("# seed %u\n", current);
+}
+
+static void check_seeds(uint32_t first, uint32_t end) {
+    on_exit(tell_seed, NULL);
+    for (uint32_t seed = first; seed < end; seed += WORKERS) {
+        struct boxed b;
+        boxed_small(&b, seed);
+        current = seed;
+        if (boxed_check(&b))
+            boxed_check_more(&b);
+        if (seed % 16 == 0)
+            boxed_check_same(&b);
+        boxed_finish(&b);
+    }
+    exit(0);
+}
+
+static int check_boxes(uint32_t n, uint32_t first) {
+    const double begin = now_s();
+    struct rusage used;
+    int failed = 0;
+    fflush(stdout);
+    for (uint32_t w = 0; w < WORKERS; w++)
+        if (fork() == 0)
+            check_seeds(first + w, first + n);
+    for (int status; wait(&status) > 0;)
+        failed |= !WIFEXITED(status) || WEXITSTATUS(status);
+    getrusage(RUSAGE_CHILDREN, &used);
+    printf("%u boxes of at most 40 tensors, seeds from %u: %s in %.1f s (%ld s of processors)\n", n,
+           first, failed ? "FAILED" : "every promise kept", now_s() - begin,
+           (long)used.ru_utime.tv_sec);
+    return failed;
+}
+
+/* --- time --- */
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void time_plans(enum split split, const char *name, double room) {
+    double ms[PLANS];
+    uint32_t n_fit = 0, n_tensors = 0;
+    for (uint32_t i = 0; i < PLANS; i++) {
+        struct boxed b;
+        struct plan plan = {0};
+        boxed_full(&b, i);
+        const struct model_params params = b.model.params;
+        model_finish(&b.model);
+        b.model = (struct model){.params = params};
+        b.model.params.n_layers = 111;
+        toy_model(&b.model, TENSOR_Q8_0);
+        b.in = tight_input(&b.model, 8, split, 4096);
+        for (uint32_t c = 0; c < 8; c++)
+            b.in.capacity_bytes[c] = (uint64_t)((double)b.in.capacity_bytes[c] * room);
+        const double begin = now_s();
+        n_fit += plan_build(&plan, &b.in, NULL) == 0;
+        ms[i] = (now_s() - begin) * 1e3;
+        n_tensors = (uint32_t)b.model.n_tensors;
+        plan_finish(&plan);
+        boxed_finish(&b);
+    }
+    qsort(ms, PLANS, sizeof *ms, by_value);
+    printf("8 cards, %u tensors, split %-6s %-5s: median %5.1f ms, most %5.1f ms (%u of %d fit)\n",
+           n_tensors, plan_split_name(split), name, ms[PLANS / 2], ms[PLANS - 1], n_fit, PLANS);
+}
+
+/* --- another card --- */
+
+/* Cards like an Arc Pro B60, each pair with the same direct link. */
+static double decode_rate(const struct boxed *b) {
+    static struct topology box;
+    struct plan plan = {0};
+    struct prediction p;
+    if (plan_build(&plan, &b->in, NULL) < 0)
+        return 0;
+    topology_plain(&box, b->in.n_cards, b->in.capacity_bytes, UINT64_C(31500000000));
+    for (uint32_t i = 0; i < box.n_cards; i++) {
+        box.cards[i].bytes_per_s = UINT64_C(456000000000);
+        for (uint32_t to = 0; to < box.n_cards; to++)
+            box.links[i][to].latency_ns = 8000;
+    }
+    const int rc = predict(&p, &plan, &b->model, &box);
+    plan_finish(&plan);
+    return rc < 0 ? 0 : p.decode_tokens_per_s;
+}
+
+static void compare_cards(enum split split) {
+    uint32_t n = 0, n_slower = 0;
+    double worst = 1;
+    for (uint32_t seed = 0; seed < PLANS; seed++)
+        for (uint32_t cards = 1; cards < CARDS_MAX; cards++) {
+            struct boxed b;
+            boxed_full(&b, seed);
+            b.in.split = split;
+            for (uint32_t c = 0; c < CARDS_MAX; c++)
+                b.in.capacity_bytes[c] = UINT64_C(64) << 30;
+            b.in.n_cards = cards;
+            const double before = decode_rate(&b);
+            b.in.n_cards++;
+            const double after = decode_rate(&b);
+            if (before > 0) {
+                n++;
+                n_slower += after < before;
+                worst = after / before < worst ? after / before : worst;
+            }
+            boxed_finish(&b);
+        }
+    printf(
+        "another card of 64 GiB, split %-6s: predicted slower in %u of %u boxes, at worst %.4f of "
+        "before\n",
+        plan_split_name(split), n_slower, n, worst);
+}
+
+int main(int argc, char **argv) {
+    const uint32_t n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : BOXES;
+    const uint32_t first = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1;
+    const int failed = check_boxes(n, first);
+    for (int split = SPLIT_AUTO; split <= SPLIT_TENSOR; split++) {
+        time_plans((enum split)split, "roomy", 3);
+        time_plans((enum split)split, "tight", 1);
+        time_plans((enum split)split, "small", 0.4);
+    }
+    compare_cards(SPLIT_LAYER);
+    compare_cards(SPLIT_TENSOR);
+    return failed;
+}
