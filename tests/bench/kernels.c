@@ -201,7 +201,7 @@ int main(int argc, char **argv) {
     memset(b.out, 0, sizeof(float) * size * ROWS_MAX * 1536);
     for (uint32_t i = 0; i < size; i++) {
         b.panels[i].x = aligned_alloc(64, PANEL_BYTES + panel_bytes(TENSOR_F32, 1536));
-        b.panels[i].opened = aligned_alloc(64, OPENED_BYTES * 48);
+        b.panels[i].opened = aligned_alloc(64, opened_bytes(TENSOR_Q8_0, 1536));
     }
     b.acts[0] = make_act(&b, 576);
     b.acts[1] = make_act(&b, 1536);

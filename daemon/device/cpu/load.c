@@ -171,7 +171,7 @@ struct needs {
 
 static void need_matrix(struct needs *needs, const struct matrix *w) {
     const uint64_t panel = (panel_bytes(w->type, w->cols) + 63) / 64 * 64;
-    const uint64_t opened = (uint64_t)((w->cols + ATOM - 1) / ATOM) * OPENED_BYTES;
+    const uint64_t opened = opened_bytes(w->type, w->cols);
     needs->panel = panel > needs->panel ? panel : needs->panel;
     needs->opened = opened > needs->opened ? opened : needs->opened;
 }

@@ -53,13 +53,14 @@ INLINE int32_t offset_of(uint32_t type) {
 
 /* An atom opened once for many rows of the input. */
 struct atom {
-    uint8_t w[ATOM / 4][TILE][4];
     float d[TILE];
     union {
         float m[TILE];
         int8_t factor[2][TILE];
     };
+    uint8_t w[ATOM / 4][TILE][4];
 };
+_Static_assert(sizeof(struct atom) == OPENED_BYTES, "a thread's memory for an opened tile");
 
 /* Columns [4g, 4g + 4) of the 16 rows, unsigned. */
 INLINE vb atom_group(uint32_t type, const uint8_t *p, int g) {

@@ -9,6 +9,7 @@
 #define OCTARC_DEVICE_CPU_ISA_MATMUL_H
 
 #include "daemon/device/cpu/isa/atoms.h"
+#include "daemon/device/cpu/isa/wide.h"
 
 #if defined(__AVX512VNNI__)
 #define GROUP_MAX 12
@@ -26,12 +27,24 @@
  * plain read sweep with one row and half the speed with 16; from 8 KiB on, 97 %. */
 #define PREFETCH_BYTES 8192
 
-/* In place of a type: the weights are struct atom; with codes of four bits. */
-#define OPENED  UINT32_MAX
-#define OPENED4 (UINT32_MAX - 1)
+/* In place of a type: the weights are struct atom; with codes of four bits; struct wide_atom. */
+#define OPENED      UINT32_MAX
+#define OPENED4     (UINT32_MAX - 1)
+#define OPENED_WIDE (WIDE_WORDS ? UINT32_MAX - 2 : OPENED)
 
 INLINE bool is_opened(uint32_t type) {
-    return type == OPENED || type == OPENED4;
+    return type == OPENED || type == OPENED4 || type == OPENED_WIDE;
+}
+
+INLINE bool is_wide(uint32_t type) {
+    return WIDE_WORDS && type == OPENED_WIDE;
+}
+
+/* From atom to atom. */
+INLINE uint32_t atom_step(uint32_t type) {
+    if (!is_opened(type))
+        return pack_atom_bytes(type);
+    return is_wide(type) ? WIDE_BYTES : sizeof(struct atom);
 }
 
 /* Rows of the next group when n are left. */
@@ -65,11 +78,21 @@ static inline uint32_t atoms_of(uint32_t cols) {
 }
 
 /* ---- panels ---------------------------------------------------------------------------------
- * A group of w rows, for each atom: f32 [w][32] for float types, else int8 [w][32], f32 scale[w],
- * then two words a row, a[w] and b[w], that the kind defines. */
+ * A group of w rows, for each atom: f32 [w][32] for float types, else int8 [w][32] (or what
+ * put_words() makes of them), f32 scale[w], then two integers a row, a[w] and b[w], that the kind
+ * defines. */
 
-INLINE uint32_t panel_row_bytes(enum sum_kind kind) {
-    return panel_atom_bytes(kind == SUM_FLOAT ? TENSOR_F32 : TENSOR_Q8_0);
+INLINE uint32_t value_bytes(enum sum_kind kind, bool words) {
+    return kind == SUM_FLOAT ? ATOM * 4 : words ? ATOM * 2 : ATOM;
+}
+
+INLINE uint32_t panel_row_bytes(enum sum_kind kind, bool words) {
+    return value_bytes(kind, words) + (kind == SUM_FLOAT ? 0 : 12);
+}
+
+/* Rows that pass over a tile of words are words themselves. */
+INLINE bool is_words(enum sum_kind kind, uint32_t n) {
+    return WIDE_WORDS && kind == SUM_WIDE && n > FUSED_MAX;
 }
 
 INLINE int32_t panel_offset(uint32_t type) {
@@ -81,16 +104,20 @@ static bool same_panel_kernel(uint32_t a, uint32_t b) {
 }
 
 /* One atom of row r of a group of w rows. */
-INLINE void gather_atom(enum sum_kind kind, int32_t offset, const struct act_view *act, uint64_t at,
-                        uint8_t *to, uint32_t w, uint32_t r) {
+INLINE void gather_atom(enum sum_kind kind, bool words, int32_t offset, const struct act_view *act,
+                        uint64_t at, uint8_t *to, uint32_t w, uint32_t r) {
     const int8_t *q = act->q8 + at * ATOM;
     const int32_t sum = act->sum[at];
     if (kind == SUM_FLOAT) {
         memcpy(to + r * ATOM * 4, act->f32 + at * ATOM, ATOM * 4);
         return;
     }
-    memcpy(to + r * ATOM, q, ATOM);
-    memcpy(to + w * ATOM + 4 * r, &act->scale[at], 4);
+    if (words)
+        put_words(to + r * ATOM * 2, q);
+    else
+        memcpy(to + r * ATOM, q, ATOM);
+    to += w * value_bytes(kind, words);
+    memcpy(to + 4 * r, &act->scale[at], 4);
     int32_t a = -offset * sum, b = 0;
     if (kind == SUM_MIN) {
         const float weighted = act->scale[at] * (float)sum;
@@ -102,14 +129,14 @@ INLINE void gather_atom(enum sum_kind kind, int32_t offset, const struct act_vie
             low += q[i];
         a = -offset * low;
         b = -offset * (sum - low);
-        memcpy(to + w * (ATOM + 8) + 4 * r, &b, 4);
+        memcpy(to + 4 * (2 * w + r), &b, 4);
     }
-    memcpy(to + w * (ATOM + 4) + 4 * r, &a, 4);
+    memcpy(to + 4 * (w + r), &a, 4);
 }
 
-INLINE void gather_rows(enum sum_kind kind, int32_t offset, const struct matmul *m, uint32_t row,
-                        struct panel *panel) {
-    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(kind);
+INLINE void gather_rows(enum sum_kind kind, bool words, int32_t offset, const struct matmul *m,
+                        uint32_t row, struct panel *panel) {
+    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(kind, words);
     const uint32_t stride = m->act.cols / ATOM;
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
@@ -117,7 +144,7 @@ INLINE void gather_rows(enum sum_kind kind, int32_t offset, const struct matmul 
             const uint64_t at = (uint64_t)(row + i + r) * stride;
             uint8_t *to = panel->x + (uint64_t)i * atoms * bytes;
             for (uint32_t k = 0; k < atoms; k++, to += w * bytes)
-                gather_atom(kind, offset, &m->act, at + k, to, w, r);
+                gather_atom(kind, words, offset, &m->act, at + k, to, w, r);
         }
     }
 }
@@ -126,18 +153,23 @@ static void gather_kernel(const struct matmul *m, uint32_t row, uint32_t n, stru
     const int32_t offset = panel_offset(m->type);
     panel->n = n;
     switch (sum_kind_of(m->type)) {
-    case SUM_OFFSET:
     case SUM_WIDE:
-        gather_rows(SUM_OFFSET, offset, m, row, panel);
+        if (is_words(SUM_WIDE, n)) {
+            gather_rows(SUM_WIDE, true, offset, m, row, panel);
+            break;
+        }
+        /* fall through */
+    case SUM_OFFSET:
+        gather_rows(SUM_OFFSET, false, offset, m, row, panel);
         break;
     case SUM_MIN:
-        gather_rows(SUM_MIN, 0, m, row, panel);
+        gather_rows(SUM_MIN, false, 0, m, row, panel);
         break;
     case SUM_SPLIT:
-        gather_rows(SUM_SPLIT, offset, m, row, panel);
+        gather_rows(SUM_SPLIT, false, offset, m, row, panel);
         break;
     case SUM_FLOAT:
-        gather_rows(SUM_FLOAT, 0, m, row, panel);
+        gather_rows(SUM_FLOAT, false, 0, m, row, panel);
         break;
     }
 }
@@ -186,6 +218,10 @@ INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const
     const int steps = vi_dot16_steps(largest_code(type, kind));
     vi high[GROUP_MAX];
     vb sums[GROUP_MAX];
+    if (type == OPENED_WIDE) {
+        sum_wide((const struct wide_atom *)(const void *)p, x, width, s);
+        return;
+    }
     UNROLL for (int g = 0; g < ATOM / 4; g++) {
         const vb w = weights_of(type, p, g);
         const bool split = kind == SUM_SPLIT && g >= 4;
@@ -198,9 +234,10 @@ INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const
                 sums[r] = vi_dot16(g % steps ? sums[r] : (vb)vi_set(0), w, four);
             if (kind != SUM_WIDE && g % steps != steps - 1)
                 continue;
-            const vi base = !first            ? *to
-                            : kind == SUM_MIN ? vi_set(0)
-                                              : vi_set(int_at((split ? b : a) + 4 * r));
+            const vi base = !first ? *to
+                            : kind == SUM_MIN || kind == SUM_WIDE
+                                ? vi_set(0)
+                                : vi_set(int_at((split ? b : a) + 4 * r));
             *to = kind == SUM_WIDE ? vi_dot_wide(base, w, four) : vi_widen16(base, sums[r]);
         }
     }
@@ -242,6 +279,7 @@ INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const u
 INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *p,
                      const uint8_t *x, vf *acc) {
     const struct atom *a = (const struct atom *)(const void *)p;
+    const uint8_t *scales = x + width * value_bytes(kind, is_wide(type)), *sx = scales + 4 * width;
     const uint8_t *factors =
         is_opened(type) ? (const uint8_t *)a->factor : p + pack_scale_at(type) + 32;
     const vf d = is_opened(type) ? vf_load(a->d) : atom_scale(type, p);
@@ -268,9 +306,9 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
         UNROLL for (uint32_t i = 0; i < n; i++) {
             const uint32_t r = from + i;
             const vf s = vf_mul(vf_of_ints(sums[i]), d);
-            acc[r] = vf_fma(s, vf_set(float_at(x + width * ATOM + 4 * r)), acc[r]);
+            acc[r] = vf_fma(s, vf_set(float_at(scales + 4 * r)), acc[r]);
             if (kind == SUM_MIN)
-                acc[r] = vf_fma(m, vf_set(float_at(x + width * (ATOM + 4) + 4 * r)), acc[r]);
+                acc[r] = vf_fma(m, vf_set(float_at(sx + 4 * r)), acc[r]);
         }
     }
 }
@@ -278,10 +316,11 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
 /* acc = `atoms` atoms from w on times those from x on, for a group of `width` rows. */
 INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *w,
                  const uint8_t *x, uint32_t atoms, float (*out)[TILE]) {
-    const uint32_t w_step = is_opened(type) ? sizeof(struct atom) : pack_atom_bytes(type);
+    const uint32_t w_step = atom_step(type);
+    const uint32_t x_step = width * panel_row_bytes(kind, is_wide(type));
     vf acc[GROUP_MAX];
     UNROLL for (uint32_t r = 0; r < width; r++) acc[r] = vf_set(0.0f);
-    for (uint32_t k = 0; k < atoms; k++, w += w_step, x += width * panel_row_bytes(kind)) {
+    for (uint32_t k = 0; k < atoms; k++, w += w_step, x += x_step) {
         if (!is_opened(type))
             UNROLL for (uint32_t line = 0; line < w_step; line += 64)
                 __builtin_prefetch(w + PREFETCH_BYTES + line);
@@ -312,7 +351,7 @@ EACH_GROUP(WALK, walk_f32, TENSOR_F32, SUM_FLOAT)
 EACH_GROUP(WALK, walk_f16, TENSOR_F16, SUM_FLOAT)
 EACH_GROUP(WALK, walk_bf16, TENSOR_BF16, SUM_FLOAT)
 EACH_GROUP(WALK, walk_offset, OPENED, SUM_OFFSET)
-EACH_GROUP(WALK, walk_wide, OPENED, SUM_WIDE)
+EACH_GROUP(WALK, walk_wide, OPENED_WIDE, SUM_WIDE)
 EACH_GROUP(WALK, walk_min, OPENED, SUM_MIN)
 EACH_GROUP(WALK, walk_split, OPENED, SUM_SPLIT)
 EACH_GROUP(WALK, walk_offset4, OPENED4, SUM_OFFSET)
@@ -344,7 +383,7 @@ static walk_fn *const opened4[SUM_FLOAT][5] = {
 struct tile_source {
     walk_fn *const *walk;
     const uint8_t *w;
-    uint32_t w_step;
+    uint32_t w_step, x_step; /* from atom to atom; of one row */
 };
 
 static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
@@ -353,11 +392,18 @@ static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
     const enum sum_kind kind = sum_kind_of(m->type);
     const uint8_t *w = m->tiles + (uint64_t)tile * atoms * bytes;
     if (kind == SUM_FLOAT || panel->n <= FUSED_MAX)
-        return (struct tile_source){fused[m->type], w, bytes};
+        return (struct tile_source){fused[m->type], w, bytes, panel_row_bytes(kind, false)};
+#if WIDE_WORDS
+    if (kind == SUM_WIDE) {
+        open_wide(w, atoms, panel->opened);
+        return (struct tile_source){opened[kind], panel->opened, WIDE_BYTES,
+                                    panel_row_bytes(kind, true)};
+    }
+#endif
     open_atoms(m->type, w, atoms, panel->opened);
     const bool four = m->type == TENSOR_Q4_0 || m->type == TENSOR_Q4_1 || m->type == TENSOR_Q4_K;
     return (struct tile_source){four ? opened4[kind] : opened[kind], panel->opened,
-                                sizeof(struct atom)};
+                                sizeof(struct atom), panel_row_bytes(kind, false)};
 }
 
 static void put_rows(const struct matmul *m, uint32_t tile, uint32_t n, float (*acc)[TILE],
@@ -373,11 +419,11 @@ static void put_rows(const struct matmul *m, uint32_t tile, uint32_t n, float (*
 static void tile_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
                         float *out, uint32_t out_stride) {
     const struct tile_source s = open_tile(m, tile, panel);
-    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(sum_kind_of(m->type));
+    const uint32_t atoms = atoms_of(m->cols);
     float acc[GROUP_MAX][TILE];
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
-        s.walk[group_index(w)](s.w, panel->x + (uint64_t)i * atoms * bytes, atoms, acc);
+        s.walk[group_index(w)](s.w, panel->x + (uint64_t)i * atoms * s.x_step, atoms, acc);
         put_rows(m, tile, w, acc, out + (uint64_t)i * out_stride, out_stride);
     }
 }
@@ -417,18 +463,18 @@ static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct pan
                          const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
                          float *planes, uint64_t plane_stride) {
     const struct tile_source s = open_tile(m, tile, panel);
-    const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(sum_kind_of(m->type));
+    const uint32_t atoms = atoms_of(m->cols);
     float acc[GROUP_MAX][TILE];
     struct lane_tree tree;
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
-        const uint8_t *x = panel->x + (uint64_t)i * atoms * bytes;
+        const uint8_t *x = panel->x + (uint64_t)i * atoms * s.x_step;
         for (uint32_t lane = 0; lane < LANES; lane++) {
             const uint32_t begin = col[lane] / ATOM, end = atoms_of(col[lane + 1]);
             const bool present = col[lane] < col[lane + 1];
             if (present)
                 s.walk[group_index(w)](s.w + (uint64_t)begin * s.w_step,
-                                       x + (uint64_t)begin * w * bytes, end - begin, acc);
+                                       x + (uint64_t)begin * w * s.x_step, end - begin, acc);
             climb(&tree, lane, present, acc, w, m, tile, slot, planes + (uint64_t)i * TILE,
                   plane_stride);
         }

@@ -40,7 +40,13 @@ static int usable_sets(const struct kernels *sets[SETS_MAX]) {
     return n;
 }
 
-/* A random matrix in the file's form, packed, and as doubles. */
+/* Weights whose bytes are all the same, in front of inputs that are all -x or (odd rows) x. */
+struct extreme {
+    uint8_t byte;
+    float x;
+};
+
+/* A matrix in the file's form, packed, and as doubles. */
 struct sample {
     struct matmul m;
     double *w; /* [ROWS][cols] */
@@ -79,7 +85,8 @@ static void tame(uint32_t type, uint8_t *b) {
     }
 }
 
-static void sample_init(struct sample *s, uint32_t type) {
+/* Random but for what `e`, if any, says. */
+static void sample_make(struct sample *s, uint32_t type, const struct extreme *e) {
     const struct tensor_type_info *info = tensor_type_info(type);
     const uint32_t cols = info->block_values == 256 ? 512 : COLS;
     const uint32_t n_blocks = cols / info->block_values;
@@ -90,7 +97,7 @@ static void sample_init(struct sample *s, uint32_t type) {
                          .row_bytes = (uint64_t)n_blocks * info->block_bytes};
     s->blocks = malloc(ROWS * s->row_bytes);
     for (uint64_t i = 0; i < ROWS * s->row_bytes; i++)
-        s->blocks[i] = (uint8_t)noise();
+        s->blocks[i] = e ? e->byte : (uint8_t)noise();
     for (uint32_t i = 0; i < ROWS * n_blocks; i++)
         tame(type, s->blocks + (uint64_t)i * info->block_bytes);
     for (uint32_t r = 0; r < ROWS; r++) {
@@ -111,12 +118,16 @@ static void sample_init(struct sample *s, uint32_t type) {
                                  .forms = FORM_Q8 | FORM_F32};
     for (uint32_t r = 0; r < INPUTS; r++) {
         for (uint32_t c = 0; c < cols; c++)
-            values[c] = noise_float() * (float)(1 + r);
+            values[c] = e ? (r % 2 ? e->x : -e->x) : noise_float() * (float)(1 + r);
         kernels_portable.store(&s->m.act, r, 0, values, cols);
     }
     s->panel.x = malloc(panel_bytes(type, cols));
-    s->panel.opened = aligned_alloc(64, (uint64_t)OPENED_BYTES * cols / ATOM);
+    s->panel.opened = aligned_alloc(64, opened_bytes(type, cols));
     free(values);
+}
+
+static void sample_init(struct sample *s, uint32_t type) {
+    sample_make(s, type, NULL);
 }
 
 static void sample_finish(struct sample *s) {
@@ -152,26 +163,33 @@ static void multiply(const struct kernels *k, struct sample *s, uint32_t n, floa
     }
 }
 
+/* The largest error of any product, in parts of its sum of magnitudes. */
+static double worst_error(const struct sample *s, const float *out) {
+    double worst = 0;
+    for (uint32_t r = 0; r < INPUTS; r++)
+        for (uint32_t row = 0; row < ROWS; row++) {
+            double sum = 0, size = 0;
+            for (uint32_t c = 0; c < s->m.cols; c++) {
+                const double p = s->w[row * s->m.cols + c] * input(&s->m, r, c);
+                sum += p;
+                size += fabs(p);
+            }
+            const double off = fabs(sum - (double)out[OUT(r) + row]),
+                         e = size > 0 ? off / size : off;
+            worst = e > worst || isnan(e) ? e : worst;
+        }
+    return worst;
+}
+
 static void products_match_sums_in_double(void) {
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
     for (size_t i = 0; i < N_TYPES; i++) {
         struct sample s;
         float out[OUT(INPUTS)];
-        double worst = 0;
         sample_init(&s, types[i]);
         multiply(sets[n_sets - 1], &s, INPUTS, out);
-        for (uint32_t r = 0; r < INPUTS; r++)
-            for (uint32_t row = 0; row < ROWS; row++) {
-                double sum = 0, size = 0;
-                for (uint32_t c = 0; c < s.m.cols; c++) {
-                    const double p = s.w[row * s.m.cols + c] * input(&s.m, r, c);
-                    sum += p;
-                    size += fabs(p);
-                }
-                const double e = fabs(sum - (double)out[OUT(r) + row]) / size;
-                worst = e > worst || isnan(e) ? e : worst;
-            }
+        const double worst = worst_error(&s, out);
         printf("# %s: largest error %.2g of the sum of magnitudes\n",
                tensor_type_info(types[i])->name, worst);
         CHECK(worst < 2e-6);
@@ -195,6 +213,31 @@ static void sets_and_batches_do_not_change_a_bit(void) {
                 if (memcmp(want, got, sizeof got))
                     printf("# %s %s, %u rows at a time\n", sets[set]->name,
                            tensor_type_info(types[i])->name, batches[b]);
+                CHECK(!memcmp(want, got, sizeof got));
+            }
+        sample_finish(&s);
+    }
+}
+
+/* Nothing saturates where every product is as large as it can be, and none takes another away. */
+static void the_largest_sums_are_exact(void) {
+    static const uint8_t bytes[] = {0x00, 0xff, 0x80, 0x7f, 0x3f, 0x88, 0x77};
+    static const uint32_t batches[] = {1, 2, 4, 9, INPUTS};
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    for (size_t i = 0; i < N_TYPES * sizeof bytes; i++) {
+        const struct extreme e = {bytes[i / N_TYPES], 3.0f};
+        struct sample s;
+        float want[OUT(INPUTS)] = {0}, got[OUT(INPUTS)] = {0};
+        sample_make(&s, types[i % N_TYPES], &e);
+        multiply(sets[0], &s, 1, want);
+        CHECK(worst_error(&s, want) < 2e-6);
+        for (int set = 0; set < n_sets; set++)
+            for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+                multiply(sets[set], &s, batches[b], got);
+                if (memcmp(want, got, sizeof got))
+                    printf("# %s %s, bytes %02x, %u rows at a time\n", sets[set]->name,
+                           tensor_type_info(s.m.type)->name, e.byte, batches[b]);
                 CHECK(!memcmp(want, got, sizeof got));
             }
         sample_finish(&s);
@@ -389,6 +432,8 @@ static void one_row_of_a_matrix_is_still_a_matrix(void) {
 /* Any input of a full panel stays inside what panel_bytes() says, for every type. */
 static void a_full_panel_stays_inside_its_memory(void) {
     static const uint32_t widths[] = {32, 576, 1376, 1472, 1536, 2048, 4096, 16384};
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
     for (size_t i = 0; i < N_TYPES; i++)
         for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
             const uint32_t cols = widths[k], n = panel_rows(types[i], cols);
@@ -403,7 +448,8 @@ static void a_full_panel_stays_inside_its_memory(void) {
                                              .cols = cols,
                                              .forms = FORM_Q8 | FORM_F32}};
             memset(panel.x + bytes, 0x5a, 64);
-            kernels_portable.gather(&m, 0, n, &panel);
+            for (int set = 0; set < n_sets; set++)
+                sets[set]->gather(&m, 0, n, &panel);
             for (int b = 0; b < 64; b++)
                 CHECK_EQ(panel.x[bytes + (uint64_t)b], 0x5a);
             CHECK(n >= PANEL_STEP && n % PANEL_STEP == 0 && n <= PANEL_ROWS_MAX);
@@ -417,6 +463,6 @@ static void a_full_panel_stays_inside_its_memory(void) {
 
 CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(one_row_of_a_matrix_is_still_a_matrix),
            T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
-           T(rows_come_back_as_they_were),
+           T(the_largest_sums_are_exact), T(rows_come_back_as_they_were),
            T(a_range_that_begins_inside_a_block_packs_the_same_values),
            T(lanes_cut_anywhere_give_the_same_bits))
