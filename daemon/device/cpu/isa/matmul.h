@@ -188,10 +188,12 @@ INLINE int32_t int_at(const uint8_t *p) {
     return value;
 }
 
-/* acc[r] += one float atom, column after column. */
+/* acc[r] += one float atom, column after column; the rows of a BF16 tile in vf_brains_apart()'s
+ * order. */
 INLINE void add_floats(uint32_t type, uint32_t width, const uint8_t *w, const uint8_t *x, vf *acc) {
     for (int c = 0; c < ATOM; c++) {
-        const vf column = float_column(type, w, c);
+        const vf column =
+            type == TENSOR_BF16 ? vf_brains_apart(w + c * TILE * 2) : float_column(type, w, c);
         UNROLL for (uint32_t r = 0; r < width; r++) acc[r] =
             vf_fma(column, vf_set(float_at(x + (r * ATOM + c) * 4)), acc[r]);
     }
@@ -329,7 +331,8 @@ INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_
         else
             add_atom(type, kind, width, w, x, acc);
     }
-    UNROLL for (uint32_t r = 0; r < width; r++) vf_store(out[r], acc[r]);
+    UNROLL for (uint32_t r = 0; r < width; r++)
+        vf_store(out[r], type == TENSOR_BF16 ? vf_together(acc[r]) : acc[r]);
 }
 
 typedef void walk_fn(const uint8_t *w, const uint8_t *x, uint32_t atoms, float (*out)[TILE]);
