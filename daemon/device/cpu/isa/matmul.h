@@ -315,9 +315,20 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
     }
 }
 
-/* acc = `atoms` atoms from w on times those from x on, for a group of `width` rows. */
+#define LANE_LEVELS 3 /* of the lane tree, the root's left out */
+
+/* Where the sums of a group go, row r at out + r * stride, when its left siblings in the lane tree
+ * (rows of TILE values) have been added, the first of them first. */
+struct target {
+    float *out;
+    uint64_t stride;
+    const float *left[LANE_LEVELS];
+    uint32_t n_left;
+};
+
+/* `atoms` atoms from w on times those from x on, for a group of `width` rows. */
 INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *w,
-                 const uint8_t *x, uint32_t atoms, float (*out)[TILE]) {
+                 const uint8_t *x, uint32_t atoms, const struct target *to) {
     const uint32_t w_step = atom_step(type);
     const uint32_t x_step = width * panel_row_bytes(kind, is_wide(type));
     vf acc[GROUP_MAX];
@@ -331,16 +342,19 @@ INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_
         else
             add_atom(type, kind, width, w, x, acc);
     }
-    UNROLL for (uint32_t r = 0; r < width; r++)
-        vf_store(out[r], type == TENSOR_BF16 ? vf_together(acc[r]) : acc[r]);
+    UNROLL for (uint32_t r = 0; r < width && type == TENSOR_BF16; r++) acc[r] = vf_together(acc[r]);
+    for (uint32_t i = 0; i < to->n_left; i++)
+        UNROLL for (uint32_t r = 0; r < width; r++) acc[r] =
+            vf_add(vf_load(to->left[i] + r * TILE), acc[r]);
+    UNROLL for (uint32_t r = 0; r < width; r++) vf_store(to->out + r * to->stride, acc[r]);
 }
 
-typedef void walk_fn(const uint8_t *w, const uint8_t *x, uint32_t atoms, float (*out)[TILE]);
+typedef void walk_fn(const uint8_t *w, const uint8_t *x, uint32_t atoms, const struct target *to);
 
 #define WALK(name, type, kind, width)                                                              \
     static void name##_##width(const uint8_t *w, const uint8_t *x, uint32_t atoms,                 \
-                               float(*out)[TILE]) {                                                \
-        walk(type, kind, width, w, x, atoms, out);                                                 \
+                               const struct target *to) {                                          \
+        walk(type, kind, width, w, x, atoms, to);                                                  \
     }
 EACH_GROUP(WALK, walk_q4_0, TENSOR_Q4_0, SUM_OFFSET)
 EACH_GROUP(WALK, walk_q4_1, TENSOR_Q4_1, SUM_MIN)
@@ -423,26 +437,54 @@ static void tile_kernel(const struct matmul *m, uint32_t tile, const struct pane
                         float *out, uint32_t out_stride) {
     const struct tile_source s = open_tile(m, tile, panel);
     const uint32_t atoms = atoms_of(m->cols);
+    const bool whole = m->rows - tile * TILE >= TILE;
     float acc[GROUP_MAX][TILE];
+    struct target to = {.out = acc[0], .stride = TILE};
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
-        s.walk[group_index(w)](s.w, panel->x + (uint64_t)i * atoms * s.x_step, atoms, acc);
-        put_rows(m, tile, w, acc, out + (uint64_t)i * out_stride, out_stride);
+        if (whole)
+            to.out = out + (uint64_t)i * out_stride, to.stride = out_stride;
+        s.walk[group_index(w)](s.w, panel->x + (uint64_t)i * atoms * s.x_step, atoms, &to);
+        if (!whole)
+            put_rows(m, tile, w, acc, out + (uint64_t)i * out_stride, out_stride);
     }
 }
 
 /* A node of the lane tree whose left children wait for their siblings. */
 struct lane_tree {
-    float waiting[3][GROUP_MAX][TILE];
-    bool present[3];
+    float waiting[LANE_LEVELS][GROUP_MAX][TILE];
+    bool present[LANE_LEVELS];
 };
 
-/* Climb from a leaf: write what a slot asks for, add a waiting left sibling, or wait. */
-static void climb(struct lane_tree *tree, uint32_t lane, bool present, float (*acc)[TILE],
+static uint32_t level_of(uint32_t node) {
+    uint32_t level = 0;
+    while (node << level < LANES)
+        level++;
+    return level;
+}
+
+/* Where a present lane's sum goes: as far up as it is a right child and no slot asks for it, so
+ * that left siblings are added while it is in registers.  Returns the node it becomes: one that
+ * waits, or one whose sum is in acc. */
+static uint32_t aim(struct lane_tree *tree, uint32_t lane, const int8_t slot[TREE_NODES],
+                    float (*acc)[TILE], struct target *to) {
+    uint32_t node = LANES + lane, level = 0;
+    *to = (struct target){.out = acc[0], .stride = TILE};
+    for (; node > 1 && node % 2 && slot[node] == NO_SLOT; node /= 2, level++)
+        if (tree->present[level])
+            to->left[to->n_left++] = tree->waiting[level][0];
+    if (node % 2 == 0 && slot[node] == NO_SLOT) {
+        tree->present[level] = true;
+        to->out = tree->waiting[level][0];
+    }
+    return node;
+}
+
+/* Climb from a node: write what a slot asks for, add a waiting left sibling, or wait. */
+static void climb(struct lane_tree *tree, uint32_t node, bool present, float (*acc)[TILE],
                   uint32_t n, const struct matmul *m, uint32_t tile, const int8_t slot[TREE_NODES],
                   float *planes, uint64_t plane_stride) {
-    uint32_t node = LANES + lane;
-    for (int level = 0;; level++, node /= 2) {
+    for (uint32_t level = level_of(node);; level++, node /= 2) {
         if (present && slot[node] != NO_SLOT)
             put_rows(m, tile, n, acc, planes + (uint64_t)slot[node] * plane_stride, TILE);
         if (node == 1)
@@ -469,17 +511,22 @@ static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct pan
     const uint32_t atoms = atoms_of(m->cols);
     float acc[GROUP_MAX][TILE];
     struct lane_tree tree;
+    struct target to;
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
         const uint8_t *x = panel->x + (uint64_t)i * atoms * s.x_step;
         for (uint32_t lane = 0; lane < LANES; lane++) {
             const uint32_t begin = col[lane] / ATOM, end = atoms_of(col[lane + 1]);
             const bool present = col[lane] < col[lane + 1];
-            if (present)
+            uint32_t node = LANES + lane;
+            if (present) {
+                node = aim(&tree, lane, slot, acc, &to);
                 s.walk[group_index(w)](s.w + (uint64_t)begin * s.w_step,
-                                       x + (uint64_t)begin * w * s.x_step, end - begin, acc);
-            climb(&tree, lane, present, acc, w, m, tile, slot, planes + (uint64_t)i * TILE,
-                  plane_stride);
+                                       x + (uint64_t)begin * w * s.x_step, end - begin, &to);
+            }
+            if (!present || to.out == acc[0])
+                climb(&tree, node, present, acc, w, m, tile, slot, planes + (uint64_t)i * TILE,
+                      plane_stride);
         }
     }
 }
