@@ -26,12 +26,30 @@
 #define PAGES_AT_ONCE  2
 #define SCORE_VECS(w)  ((w) > 2 ? 1 : 2)
 #define WEIGH_TILES(w) ((w) > 2 ? 1 : (w) > 1 ? 2 : 4)
+#define QUERIES_MAX    6 /* twelve sums: four would have to wait for their own last product */
 #else
 #define PAGES_AT_ONCE  4
 #define SCORE_VECS(w)  2
 #define WEIGH_TILES(w) ((w) <= 4 ? 4 : 2)
+#define QUERIES_MAX    GROUP_MAX
 #endif
-#define SCORES_MAX ((GROUP_MAX > PAGES_AT_ONCE ? GROUP_MAX : PAGES_AT_ONCE) * PAGE_VECS)
+#define SCORES_MAX ((QUERIES_MAX > PAGES_AT_ONCE ? QUERIES_MAX : PAGES_AT_ONCE) * PAGE_VECS)
+
+/* Groups of queries are those of rows, or of six. */
+INLINE uint32_t queries_of(uint32_t n) {
+    return QUERIES_MAX == 6 && n >= 6 ? 6 : group_of(n);
+}
+INLINE uint32_t queries_index(uint32_t n) {
+    return QUERIES_MAX == 6 && n == 6 ? 3 : group_index(n);
+}
+#if QUERIES_MAX == 6
+#define BY_QUERIES(name)                                                                           \
+    { name##_1, name##_2, name##_4, name##_6 }
+#define EACH_QUERIES(make, ...) EACH_GROUP(make, __VA_ARGS__) make(__VA_ARGS__, 6)
+#else
+#define BY_QUERIES   BY_GROUP
+#define EACH_QUERIES EACH_GROUP
+#endif
 
 static void quantise_kv(const float *x, int8_t *q, uint16_t *scale) {
     float largest = 0;
@@ -91,10 +109,12 @@ INLINE vf read_k(enum kv_type type, const char *page, uint32_t head_dim, uint32_
                   vf_bytes(page + at));
 }
 
-/* Values [d, d + 16) of V at position `at` of a page; fewer, then zeros, where the head ends. */
-INLINE vf read_v(enum kv_type type, const char *page, uint32_t head_dim, uint32_t at, uint32_t d) {
+/* Values [d, d + 16) of V at position `at` of a page; fewer, then zeros, where the head ends
+ * (`last`). */
+INLINE vf read_v(enum kv_type type, const char *page, uint32_t head_dim, uint32_t at, uint32_t d,
+                 bool last) {
     const uint32_t from = at * head_dim + d, width = head_dim - d;
-    if (width < TILE && type != KV_Q8_0) {
+    if (last && type != KV_Q8_0) {
         union {
             float f[TILE];
             uint16_t h[TILE];
@@ -137,20 +157,22 @@ INLINE void score(enum kv_type type, uint32_t width, uint32_t pages, uint32_t fi
 }
 
 /* sum[i][d .. d + 16 * tiles) += positions [from, to) of a segment, one after another, each times
- * its weight. */
-INLINE void weigh(enum kv_type type, uint32_t width, uint32_t tiles,
+ * its weight.  `last`: the head ends inside of the only tile. */
+INLINE void weigh(enum kv_type type, uint32_t width, uint32_t tiles, bool last,
                   const struct attention_job *job, const char *const *page, uint32_t from,
                   uint32_t to, float (*p)[SEGMENT], uint32_t d, float *sum) {
-    vf acc[GROUP_MAX * 4];
+    vf acc[QUERIES_MAX * 4];
     UNROLL for (uint32_t i = 0; i < width; i++) UNROLL for (uint32_t t = 0; t < tiles; t++)
         acc[i * tiles + t] = vf_load(sum + i * ATTENTION_DIM_MAX + d + t * TILE);
-    for (uint32_t at = from; at < to; at++) {
+    for (uint32_t at = from, end; at < to; at = end) {
         const char *v = page[at / PAGE_TOKENS] + job->half_bytes;
-        UNROLL for (uint32_t t = 0; t < tiles; t++) {
-            const vf x = read_v(type, v, job->head_dim, at % PAGE_TOKENS, d + t * TILE);
-            UNROLL for (uint32_t i = 0; i < width; i++) acc[i * tiles + t] =
-                vf_fma(vf_set(p[i][at]), x, acc[i * tiles + t]);
-        }
+        end = (at / PAGE_TOKENS + 1) * PAGE_TOKENS < to ? (at / PAGE_TOKENS + 1) * PAGE_TOKENS : to;
+        for (uint32_t k = at; k < end; k++)
+            UNROLL for (uint32_t t = 0; t < tiles; t++) {
+                const vf x = read_v(type, v, job->head_dim, k % PAGE_TOKENS, d + t * TILE, last);
+                UNROLL for (uint32_t i = 0; i < width; i++) acc[i * tiles + t] =
+                    vf_fma(vf_set(p[i][k]), x, acc[i * tiles + t]);
+            }
     }
     UNROLL for (uint32_t i = 0; i < width; i++) UNROLL for (uint32_t t = 0; t < tiles; t++)
         vf_store(sum + i * ATTENTION_DIM_MAX + d + t * TILE, acc[i * tiles + t]);
@@ -177,9 +199,11 @@ INLINE void weigh_all(enum kv_type type, uint32_t width, const struct attention_
     const uint32_t tiles = WEIGH_TILES(width), dim = job->head_dim;
     uint32_t d = 0;
     for (; d + tiles * TILE <= dim; d += tiles * TILE)
-        weigh(type, width, tiles, job, page, from, to, p, d, sum);
-    for (; d < dim; d += TILE)
-        weigh(type, width, 1, job, page, from, to, p, d, sum);
+        weigh(type, width, tiles, false, job, page, from, to, p, d, sum);
+    for (; tiles > 1 && d + TILE <= dim; d += TILE)
+        weigh(type, width, 1, false, job, page, from, to, p, d, sum);
+    if (d < dim)
+        weigh(type, width, 1, true, job, page, from, to, p, d, sum);
 }
 
 #define ATTEND(name, type, width)                                                                  \
@@ -193,9 +217,9 @@ INLINE void weigh_all(enum kv_type type, uint32_t width, const struct attention_
                                        float *sum) {                                               \
         weigh_all(type, width, job, page, from, to, p, sum);                                       \
     }
-EACH_GROUP(ATTEND, f16, KV_F16)
-EACH_GROUP(ATTEND, f32, KV_F32)
-EACH_GROUP(ATTEND, q8, KV_Q8_0)
+EACH_QUERIES(ATTEND, f16, KV_F16)
+EACH_QUERIES(ATTEND, f32, KV_F32)
+EACH_QUERIES(ATTEND, q8, KV_Q8_0)
 
 typedef void score_fn(const struct attention_job *job, const struct attention_query *q,
                       const char *const *page, uint32_t n_pages, float (*p)[SEGMENT]);
@@ -203,14 +227,14 @@ typedef void weigh_fn(const struct attention_job *job, const char *const *page, 
                       uint32_t to, float (*p)[SEGMENT], float *sum);
 
 static score_fn *const score_fns[][5] = {
-    [KV_F16] = BY_GROUP(score_f16),
-    [KV_F32] = BY_GROUP(score_f32),
-    [KV_Q8_0] = BY_GROUP(score_q8),
+    [KV_F16] = BY_QUERIES(score_f16),
+    [KV_F32] = BY_QUERIES(score_f32),
+    [KV_Q8_0] = BY_QUERIES(score_q8),
 };
 static weigh_fn *const weigh_fns[][5] = {
-    [KV_F16] = BY_GROUP(weigh_f16),
-    [KV_F32] = BY_GROUP(weigh_f32),
-    [KV_Q8_0] = BY_GROUP(weigh_q8),
+    [KV_F16] = BY_QUERIES(weigh_f16),
+    [KV_F32] = BY_QUERIES(weigh_f32),
+    [KV_Q8_0] = BY_QUERIES(weigh_q8),
 };
 
 /* What a query carries from segment to segment. */
@@ -259,10 +283,10 @@ static void merge(struct attention_state *state, struct attention_state segment,
 /* One segment for `width` queries that all reach into it; width is a group's. */
 static void attend_segment(const struct attention_job *job, const struct attention_query *q,
                            struct attention_state *state, uint32_t width, uint32_t begin) {
-    float p[GROUP_MAX][SEGMENT], sum[GROUP_MAX * ATTENTION_DIM_MAX];
+    float p[QUERIES_MAX][SEGMENT], sum[QUERIES_MAX * ATTENTION_DIM_MAX];
     const char *page[SEGMENT_PAGES] = {NULL};
-    struct attention_state segment[GROUP_MAX];
-    uint32_t n[GROUP_MAX], least = SEGMENT, most = 0;
+    struct attention_state segment[QUERIES_MAX];
+    uint32_t n[QUERIES_MAX], least = SEGMENT, most = 0;
     for (uint32_t i = 0; i < width; i++) {
         n[i] = q[i].n_positions - begin < SEGMENT ? q[i].n_positions - begin : SEGMENT;
         least = n[i] < least ? n[i] : least;
@@ -271,13 +295,13 @@ static void attend_segment(const struct attention_job *job, const struct attenti
     const uint32_t n_pages = (most + PAGE_TOKENS - 1) / PAGE_TOKENS;
     for (uint32_t g = 0; g < n_pages; g++)
         page[g] = job->kv + job->pages[begin / PAGE_TOKENS + g] * job->page_bytes;
-    score_fns[job->type][group_index(width)](job, q, page, n_pages, p);
+    score_fns[job->type][queries_index(width)](job, q, page, n_pages, p);
     for (uint32_t i = 0; i < width; i++) {
         segment[i] = soften(p[i], n[i]);
         for (uint32_t d = 0; d < job->head_dim + TILE - 1; d++)
             sum[i * ATTENTION_DIM_MAX + d] = 0.0f;
     }
-    weigh_fns[job->type][group_index(width)](job, page, 0, least, p, sum);
+    weigh_fns[job->type][queries_index(width)](job, page, 0, least, p, sum);
     for (uint32_t i = 0; i < width; i++) {
         float *own = sum + i * ATTENTION_DIM_MAX;
         if (n[i] > least) /* positions that the group's earliest query must not see */
@@ -288,10 +312,10 @@ static void attend_segment(const struct attention_job *job, const struct attenti
 
 static void attention_kernel(const struct attention_job *job, const struct attention_query *q,
                              uint32_t n) {
-    struct attention_state state[GROUP_MAX];
+    struct attention_state state[QUERIES_MAX];
     for (uint32_t i = 0, w; i < n; i += w) {
         uint32_t end = 0;
-        w = group_of(n - i);
+        w = queries_of(n - i);
         for (uint32_t j = i; j < i + w; j++)
             end = q[j].n_positions > end ? q[j].n_positions : end;
         for (uint32_t begin = 0; begin < end; begin += SEGMENT) {
