@@ -63,9 +63,23 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
     else
         line_event(e, &told, "card %u is %s: %s", number, to, why);
     log_line(is_fault(event) ? LOG_P_WARNING : LOG_P_NOTICE, "card %u is %s: %s", number, to, why);
-    if (e->events.cards)
-        e->events.cards(e->user);
+    if (e->events.card)
+        e->events.card(e->user, card);
     return 0;
+}
+
+void engines_restore(struct engines *e, uint32_t number, const struct card *saved) {
+    const struct card_time now = time_now();
+    struct card *card = &e->cards[number].card;
+    card_restore(card, saved, &now);
+    if (card->state == CARD_ONLINE)
+        return;
+    const struct card_change *last = &card->history[card->n_history - 1];
+    const char *why = card->n_history ? last->why : "it was so before";
+    struct event told = {
+        .kind = "card", .card = (int32_t)number, .to = card_state_name(card->state), .seconds = -1};
+    line_event(e, &told, "card %u is %s from the start: %s", number, told.to, why);
+    log_notice("card %u is %s from the start: %s", number, told.to, why);
 }
 
 /* --- the plan --- */

@@ -124,6 +124,7 @@ static const struct config_key {
      false,
      false,
      {VALUE_COUNT, AT(max_events), 16, 65536, 0, NULL, NULL}},
+    {"service", "state_dir", "", false, false, {VALUE_TEXT, AT(state_dir), 0, 0, 0, NULL, NULL}},
     {"service",
      "log_level",
      "info",

@@ -53,8 +53,9 @@ struct config {
     uint32_t card_quiet_s;
     uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
     uint32_t max_events;
-    uint32_t log_level; /* enum log_priority */
-    char group[64];     /* of the socket that is bound here; empty: as the process */
+    char state_dir[PATH_MAX]; /* empty: $STATE_DIRECTORY, else none */
+    uint32_t log_level;       /* enum log_priority */
+    char group[64];           /* of the socket that is bound here; empty: as the process */
 
     /* [queue] */
     uint32_t max_queue, max_queue_per_user;

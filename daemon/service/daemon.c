@@ -221,6 +221,25 @@ static int make_scheduler(struct daemon *d, struct err *err) {
     return 0;
 }
 
+static void on_card(void *user, const struct card *card) {
+    state_save(&((struct daemon *)user)->state_dir, card);
+}
+
+/* What is known of the cards that are there. */
+static int restore_cards(struct daemon *d, struct err *err) {
+    const int rc = state_open(&d->state_dir, &d->loop, d->config.state_dir, err);
+    if (rc < 0)
+        return rc;
+    state_load(&d->state_dir);
+    for (uint32_t i = 0; i < d->engines.n_cards; i++) {
+        const struct card *saved =
+            state_find(&d->state_dir, d->engines.cards[i].card.identity.text);
+        if (saved)
+            engines_restore(&d->engines, i, saved);
+    }
+    return 0;
+}
+
 static void make_engines(struct daemon *d) {
     d->engines = (struct engines){
         .loop = &d->loop,
@@ -229,7 +248,7 @@ static void make_engines(struct daemon *d) {
         .config = &d->config,
         .topology = &d->topology,
         .log = &d->events,
-        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured, NULL},
+        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured, on_card},
         .user = d,
     };
     engines_init(&d->engines);
@@ -248,7 +267,9 @@ static int start(struct daemon *d, struct err *err) {
     if (rc < 0)
         return rc;
     start_handles(d);
-    rc = listen_all(d, err);
+    rc = restore_cards(d, err);
+    if (rc == 0)
+        rc = listen_all(d, err);
     if (rc == 0)
         rc = begin_model(d, err);
     return rc < 0 || d->loading ? rc : accept_all(d, err);
@@ -260,6 +281,7 @@ static void finish(struct daemon *d) {
     scheduler_destroy(d->scheduler);
     engines_finish(&d->engines);
     events_finish(&d->events);
+    state_finish(&d->state_dir);
     loaded_close(d->loaded);
     while (d->n_waiting > 0)
         close(d->waiting[--d->n_waiting].fd);

@@ -9,6 +9,7 @@
 #include "daemon/service/listen.h"
 #include "daemon/service/notify.h"
 #include "daemon/service/options.h"
+#include "daemon/service/state.h"
 #include "daemon/socket/server.h"
 
 #define EXIT_CONFIG 78 /* EX_CONFIG: starting again would not help */
@@ -24,6 +25,7 @@ struct daemon {
     struct server *server;
     struct engines engines;
     struct events events;
+    struct state state_dir;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);

@@ -61,7 +61,7 @@ struct engines_events {
     void (*stopped)(void *user);
     /* The answer to engines_measure(); limits NULL: there is none, why says it. */
     void (*measured)(void *user, const struct msg_limits *limits, const char *why);
-    void (*cards)(void *user); /* a card's state or history changed; may be NULL */
+    void (*card)(void *user, const struct card *card); /* its state changed; may be NULL */
 };
 
 /* The weights of a card, where they outlive an engine. */
@@ -133,6 +133,9 @@ int engines_load(struct engines *engines, const struct loaded *loaded, struct er
 /* A report of the spawner. */
 void engines_report(struct engines *engines, const struct spawner_report *report);
 uint32_t engines_online(const struct engines *engines);
+
+/* What was known of a card before the service started.  Before engines_load(). */
+void engines_restore(struct engines *engines, uint32_t card, const struct card *saved);
 
 /* Operators.  -EINVAL: no such card, or not in its state; -ENOSPC and others of plan_build(): the
  * other cards cannot hold the model.  err says so, and nothing was changed.  It takes a while until

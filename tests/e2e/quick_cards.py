@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards come and go: drain, online, rebalance, events, and what is refused."""
 import json
+import os
+import signal
+import tempfile
+import time
 
-from crowd import (PROMPT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed)
+from crowd import PROMPT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed
 from harness import Daemon, UnixHttp, equal, main, test, tiny, wait_until
 
 
@@ -140,6 +144,92 @@ def events_tell_the_story_as_it_happens():
         history = [h["to"] for h in daemon.rpc("cards")["cards"][3]["history"]]
         equal(history, ["draining", "drained"])
         assert "nothing runs on it" in say(daemon, "-v", "cards")
+
+
+def kept_in(folder, more=""):
+    return "[service]\nstate_dir = %s\n%s" % (folder, more)
+
+
+@test
+def what_was_decided_of_cards_survives_a_restart():
+    with tempfile.TemporaryDirectory(prefix="octarc-state-") as folder:
+        with start(config=kept_in(folder)) as daemon:
+            say(daemon, "drain", "--wait", "1")
+            say(daemon, "drill", "lose", "2")
+            for i in range(10):
+                say(daemon, "drill", "lose", "3")
+                if i < 9:
+                    say(daemon, "drill", "return", "3")
+            equal(states(daemon), ["online", "drained", "lost", "quarantined"])
+        with start(config=kept_in(folder)) as daemon:
+            equal(states(daemon), ["online", "offline", "online", "quarantined"])
+            cards = daemon.rpc("cards")["cards"]
+            equal([c["faults"]["lost"] for c in cards], [0, 0, 1, 10])
+            equal([h["to"] for h in cards[1]["history"]], ["draining", "drained", "offline"])
+            equal(daemon.rpc("status")["cards_online"], 2)
+            assert "card 1 is offline from the start" in daemon.log(), daemon.log()
+            assert "from the start" in say(daemon, "events").splitlines()[0]
+            want = undisturbed(daemon)
+            for card in ("1", "3"):
+                say(daemon, "online", "--wait", card)
+        with start(config=kept_in(folder)) as daemon:
+            equal(states(daemon), ["online"] * 4)
+            equal(Crowd(daemon).run(), want)
+            equal(daemon.rpc("cards")["cards"][3]["faults"]["lost"], 10)
+    with start() as daemon:
+        assert "no state directory (key state_dir)" in daemon.log()
+
+
+@test
+def a_damaged_file_of_cards_is_moved_aside_and_the_service_goes_on():
+    with tempfile.TemporaryDirectory(prefix="octarc-state-") as folder:
+        path = os.path.join(folder, "cards.json")
+        with open(path, "w") as f:
+            f.write('{"version": 1, "cards": [{"identity": "slot:cpu-0", "state": "lo')
+        with start(config=kept_in(folder)) as daemon:
+            equal(states(daemon), ["online"] * 4)
+            assert "cards.json cannot be used" in daemon.log(), daemon.log()
+            assert os.path.exists(path + ".damaged") and not os.path.exists(path)
+            say(daemon, "drain", "--wait", "0")
+        with start(config=kept_in(folder)) as daemon:
+            equal(states(daemon)[0], "offline")
+
+
+@test
+def without_the_cards_that_are_held_back_the_service_waits_for_an_operator():
+    with tempfile.TemporaryDirectory(prefix="octarc-state-") as folder:
+        options = ("--cards", "2", "--card-memory", "64M,1M", "--context", "256")
+        config = kept_in(folder, "no_card_wait = 1\ncard_faults = 1\n")
+        with Daemon(*options, model=tiny(), config=config) as daemon:
+            want = daemon.complete(PROMPT)["choices"]
+            say(daemon, "drill", "lose", "0")
+            equal(states(daemon)[0], "quarantined")
+        own = Daemon(*options, model=tiny(), config=config, wait=False)
+        with own:
+            wait_until(own.is_listening, 20, "the socket")
+            wait_until(lambda: own.rpc("status")["state"] == "no_device", 20, "no_device")
+            equal(own.rpc_error("complete", {"prompt": PROMPT}), "no_device")
+            equal(say(own, "online", "--wait", "0"), "card 0 is online\n")
+            own.wait_ready()
+            equal(own.complete(PROMPT)["choices"], want)
+
+
+@test
+def a_service_killed_at_any_moment_starts_again_with_a_whole_file():
+    with tempfile.TemporaryDirectory(prefix="octarc-state-") as folder:
+        for i in range(4):
+            daemon = start(config=kept_in(folder, "card_quiet = 0\ncard_faults = 64\n"))
+            try:
+                for k in range(6):
+                    say(daemon, "drill", "lose" if k % 2 == 0 else "return", "3")
+                    time.sleep(0.003 * i)
+                daemon.process.send_signal(signal.SIGKILL)
+                daemon.process.wait()
+            finally:
+                daemon.kill()
+            assert not os.path.exists(os.path.join(folder, "cards.json.damaged"))
+            with open(os.path.join(folder, "cards.json")) as f:
+                equal(json.load(f)["cards"][0]["identity"], "slot:cpu-3")
 
 
 if __name__ == "__main__":

@@ -401,6 +401,7 @@ struct fake_host {
     const char *arrives;   /* in this state */
     uint64_t first_event, last_event;
     struct event event;
+    unsigned events_taken; /* atomic: a test may look at it while the loop runs */
 };
 
 struct fake_work {
@@ -544,7 +545,9 @@ static void fake_event_range(void *user, uint64_t *first, uint64_t *last) {
     *last = host->last_event;
 }
 static const struct event *fake_event(void *user, uint64_t number) {
-    struct event *event = &((struct fake_host *)user)->event;
+    struct fake_host *host = user;
+    struct event *event = &host->event;
+    __atomic_add_fetch(&host->events_taken, 1, __ATOMIC_RELAXED);
     *event = (struct event){.number = number,
                             .ms = 1700000000000,
                             .kind = "card",
