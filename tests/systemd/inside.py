@@ -228,6 +228,17 @@ def a_front_that_dies_is_started_again():
 
 
 @test
+def what_was_decided_of_cards_is_in_the_state_directory_and_survives_a_restart():
+    run("octarc", "drain", "--wait", "2")
+    run("systemctl", "restart", "octarcd")
+    run("octarc", "status", "--wait", "30")
+    equal([c["state"] for c in rpc("cards")["cards"]], ["online", "online", "offline", "online"])
+    info = os.stat("/var/lib/octarc/cards.json")
+    equal((oct(info.st_mode & 0o777), pwd.getpwuid(info.st_uid).pw_name), ("0o600", "octarc"))
+    run("octarc", "online", "--wait", "2")
+
+
+@test
 def a_front_that_hangs_is_killed_by_the_watchdog():
     folder = "/run/systemd/system/octarcd.service.d"
     os.makedirs(folder)
