@@ -247,7 +247,7 @@ def private_weights_lie_on_huge_pages_where_the_kernel_has_them():
         assert " on huge pages" in daemon.client("status")[1]
         assert "HUGE" in daemon.client("-v", "cards")[1].splitlines()[0]
         daemon.rpc("drill", {"fault": "lose", "card": 1})
-        wait_until(lambda: daemon.rpc("status")["cards_online"] == 1 and
+        wait_until(lambda: daemon.rpc("status")["generation"] == 2 and
                    daemon.rpc("status")["state"] == "ready", 30, "the card that is left")
         equal(daemon.rpc("cards")["cards"][1]["huge_bytes"], 0)
 
