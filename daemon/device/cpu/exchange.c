@@ -47,6 +47,10 @@ static void copy_plane(const struct device *d, const struct op *op, const struct
     const uint64_t first = row * range.begin;
     char *dst = cpu_at(d, op->exchange.dst, AREA_SCRATCH, op->exchange.dst_offset + first);
     const char *src = cpu_at(d, op->exchange.src, AREA_SCRATCH, op->exchange.src_offset + first);
+    if (range.end - range.begin == p->n_rows) {
+        memcpy(dst, src, op->exchange.row_bytes * p->n_rows);
+        return;
+    }
     for (uint64_t i = 0; i < op->exchange.row_bytes / row; i++)
         memcpy(dst + i * column, src + i * column, row * (range.end - range.begin));
 }

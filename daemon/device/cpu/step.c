@@ -12,6 +12,7 @@
 
 #define CHUNKS_PER_MEMBER 4  /* pieces of a phase a member takes, when all are equally fast */
 #define EXCHANGES_ALONE   32 /* rows of a few KiB: copied in the time of a meeting or two */
+#define ROTATIONS_ALONE   8  /* rows of a few heads */
 
 struct pass {
     struct device *device;
@@ -23,15 +24,17 @@ struct pass {
 /* Count the items of a phase.  True: it is small. */
 static bool count_phase(struct device *d, struct cpu_phase *phase,
                         const struct step_params *params) {
-    bool copies = true;
+    bool copies = true, rotations = true;
     phase->items = 0;
     for (uint32_t i = 0; i < phase->n; i++) {
         struct cpu_task *task = &d->tasks[phase->first + i];
         task->begin = phase->items;
         phase->items += cpu_op_items(task->op, params);
         copies &= task->op->kind == OP_EXCHANGE;
+        rotations &= task->op->kind == OP_ROPE_STORE;
     }
-    return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE);
+    return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE) ||
+           (rotations && phase->items <= ROTATIONS_ALONE);
 }
 
 /* Steps of the same shape follow each other, mostly. */
