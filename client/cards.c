@@ -205,16 +205,10 @@ static void print_links(const cJSON *answer) {
     }
 }
 
-int verb_cards(struct cli *cli) {
+void cli_print_cards(const struct cli *cli, const cJSON *answer) {
     static const char *const head[] = {"CARD",  "STATE",  "SINCE",   "FAULTS", "LAYERS",
                                        "LANES", "MEMORY", "WEIGHTS", "KV",     "SCRATCH",
                                        "FREE",  "NAME",   "HUGE",    "REASON"};
-    if (cli->json)
-        return cli_print(cli, "cards", NULL);
-    cJSON *answer;
-    const int status = cli_call(cli, "cards", NULL, &answer);
-    if (status)
-        return status;
     struct table table;
     const cJSON *card;
     table_init(&table, cli->verbose ? "rlrrllrrrrrlrl" : "rlrrllrrrrrl");
@@ -223,6 +217,17 @@ int verb_cards(struct cli *cli) {
         add_card(&table, card);
     }
     table_print(&table, cli->no_legend);
+}
+
+int verb_cards(struct cli *cli) {
+    if (cli->json)
+        return cli_print(cli, "cards", NULL);
+    cJSON *answer;
+    const int status = cli_call(cli, "cards", NULL, &answer);
+    if (status)
+        return status;
+    const cJSON *card;
+    cli_print_cards(cli, answer);
     if (!cli->no_legend)
         print_links(answer);
     cJSON_ArrayForEach(card, member(answer, "cards")) {

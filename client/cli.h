@@ -66,7 +66,7 @@ struct cli {
     } passed[PASSED_MAX];         /* OPTION_PASS, in their order */
     int n_passed;
     const char *socket; /* NULL: the default */
-    const char *system, *wait, *against;
+    const char *system, *wait, *against, *interval, *count;
     bool json, no_legend, verbose, help, version, stream, add_special, quick;
     bool wait_card, release, dry_run, follow;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
@@ -109,7 +109,11 @@ int usage_parse(struct cli *cli, int argc, char **argv);
 /* The word as the field "card".  0, or CLI_USAGE, said on stderr. */
 int cli_card(struct cli *cli, const char *word);
 
-/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, raw.c, bench/bench.c. */
+/* The tables of cards and of requests, as those methods answer. */
+void cli_print_cards(const struct cli *cli, const cJSON *answer);
+void cli_print_requests(const struct cli *cli, const cJSON *answer);
+
+/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */
@@ -125,6 +129,7 @@ int verb_ps(struct cli *cli);
 int verb_rebalance(struct cli *cli);
 int verb_status(struct cli *cli);
 int verb_tokenize(struct cli *cli);
+int verb_top(struct cli *cli);
 int verb_version(struct cli *cli);
 
 #endif

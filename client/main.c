@@ -86,6 +86,12 @@ static const struct option_info plan_options[] = {
     {"svg", NULL, "a picture on standard output", 0, OPTION_PASS, 0},
     {0}};
 
+static const struct option_info top_options[] = {
+    {"interval", "SECONDS", "between two looks; else 2", 'i', OPTION_VALUE,
+     offsetof(struct cli, interval)},
+    {"count", "N", "looks; else until interrupted", 0, OPTION_VALUE, offsetof(struct cli, count)},
+    {0}};
+
 const struct command commands[] = {
     {"bench", "[MODEL]", "measure speed, on services of its own", bench_options, 0, 1, true,
      verb_bench},
@@ -112,6 +118,7 @@ const struct command commands[] = {
      verb_status},
     {"tokenize", "[TEXT…]", "the token numbers of a text", tokenize_options, 0, -1, false,
      verb_tokenize},
+    {"top", "", "speed, cards and requests, again and again", top_options, 0, 0, false, verb_top},
     {"version", "", "versions of client and service", NULL, 0, 0, true, verb_version},
     {0}};
 

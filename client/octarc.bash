@@ -2,7 +2,7 @@
 # Completion for bash: verbs, then options of the verb as its own help tells them.
 _octarc() {
     local word=${COMP_WORDS[COMP_CWORD]} verb= i
-    local verbs='bench call cards chat complete drain drill events help metrics online plan ps rebalance run status tokenize version'
+    local verbs='bench call cards chat complete drain drill events help metrics online plan ps rebalance run status tokenize top version'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case " $verbs " in *" ${COMP_WORDS[i]} "*) verb=${COMP_WORDS[i]} && break ;; esac
     done

@@ -196,15 +196,9 @@ static void add_request(struct table *table, const cJSON *request) {
     table_row(table, cells);
 }
 
-int verb_ps(struct cli *cli) {
+void cli_print_requests(const struct cli *cli, const cJSON *answer) {
     static const char *const head[] = {"ID", "UID", "KIND",    "STATE", "N",
                                        "IN", "OUT", "REPLAYS", "AGE"};
-    if (cli->json)
-        return cli_print(cli, "ps", NULL);
-    cJSON *answer;
-    const int status = cli_call(cli, "ps", NULL, &answer);
-    if (status)
-        return status;
     struct table table;
     const cJSON *request;
     table_init(&table, "lrllrrrrr");
@@ -213,6 +207,16 @@ int verb_ps(struct cli *cli) {
         add_request(&table, request);
     }
     table_print(&table, cli->no_legend);
+}
+
+int verb_ps(struct cli *cli) {
+    if (cli->json)
+        return cli_print(cli, "ps", NULL);
+    cJSON *answer;
+    const int status = cli_call(cli, "ps", NULL, &answer);
+    if (status)
+        return status;
+    cli_print_requests(cli, answer);
     cJSON_Delete(answer);
     return CLI_OK;
 }

@@ -269,5 +269,21 @@ def a_drill_is_seen_in_cards():
         equal((status, [line.split()[1] for line in out.splitlines()]), (0, ["online", "lost"]))
 
 
+@test
+def top_looks_again_and_again():
+    screens = say("top", "--count", "2", "-i", "0.1").split("octarcd ")[1:]
+    equal(len(screens), 2, "looks")
+    assert " 4 of 4 cards online" in screens[0] and "tokens: " in screens[0], screens
+    assert " out/s" not in screens[0] and " 0.0 out/s\n" in screens[1], screens
+    for screen in screens:
+        assert "CARD" in screen and "REPLAYS" in screen, screen
+    looks = [json.loads(line) for line in say("--json", "top", "--count", "2", "-i", "0.1").splitlines()]
+    equal([sorted(look) for look in looks], [["cards", "ps", "status"]] * 2)
+    for option, value in (("--count", "0"), ("--count", "x"), ("-i", "0"), ("-i", "")):
+        status, out, err = daemon().client("top", option, value)
+        equal((status, out), (2, ""), err)
+        assert "must be a number from" in err, err
+
+
 if __name__ == "__main__":
     main()
