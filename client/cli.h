@@ -113,7 +113,8 @@ int cli_card(struct cli *cli, const char *word);
 void cli_print_cards(const struct cli *cli, const cJSON *answer);
 void cli_print_requests(const struct cli *cli, const cJSON *answer);
 
-/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c, bench/bench.c. */
+/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c,
+ * bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */

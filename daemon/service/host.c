@@ -155,8 +155,8 @@ static const struct event *host_event(void *user, uint64_t number) {
 
 static void host_metrics(void *user, struct metrics_view *view) {
     const struct daemon *d = user;
-    *view = (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1],
-                                   d->engines.order.n_done};
+    *view =
+        (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1], d->engines.order.n_done};
 }
 
 static int host_kill(void *user, struct err *err) {
