@@ -90,11 +90,10 @@ struct metrics_view {
 
 /* Something that happened to a card or a generation. */
 struct event {
-    uint64_t number; /* from 1 on */
-    uint64_t ms;     /* since 1970 */
-    const char
-        *kind;    /* "card", "start", "ready", "end", "plan", "rebalance", "rebalanced"; static */
-    int32_t card; /* -1: none */
+    uint64_t number;       /* from 1 on */
+    uint64_t ms;           /* since 1970 */
+    const char *kind;      /* card, start, ready, end, plan, rebalance, rebalanced; static */
+    int32_t card;          /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */
     double seconds;        /* it took, or lived; negative: says nothing of it */
