@@ -107,6 +107,17 @@ int handover_page(const struct handover *h, uint32_t page) {
     return 0;
 }
 
+int handover_prefetch(const struct handover *h, uint32_t page) {
+    const struct runner_options *to = runner_options(h->to);
+    int rc = 0;
+    for (uint32_t c = 0; c < to->plan->n_cards && !rc; c++) {
+        const uint64_t bytes = to->plan->cards[c].kv_bytes / to->plan->n_pages;
+        if (bytes)
+            rc = to->backend->prefetch(runner_device(h->to), c, AREA_KV, page * bytes, bytes);
+    }
+    return rc;
+}
+
 uint64_t handover_page_bytes(const struct handover *h) {
     return h->page_bytes;
 }

@@ -18,6 +18,8 @@ void handover_destroy(struct handover *handover); /* NULL is fine */
 
 /* Copy what all cards hold of one page.  -ENODEV. */
 int handover_page(const struct handover *handover, uint32_t page);
+/* Have the memory ready that the page will be copied into (device_ops.prefetch). */
+int handover_prefetch(const struct handover *handover, uint32_t page);
 uint64_t handover_page_bytes(const struct handover *handover);
 
 #endif

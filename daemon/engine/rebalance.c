@@ -20,13 +20,14 @@ struct rebalance {
     _Atomic uint64_t done_bytes, total_bytes;
     /* Of the thread until it is joined. */
     struct runner *runner;
+    struct handover *handover; /* NULL: there is nothing to carry over */
+    struct engine_page *pages; /* [n_pages]; of it, those in use when it began */
+    uint32_t n_pages;
     int rc;
     struct err err;
     uint64_t begin_ns, load_ns;
-    /* The copying; handover NULL: it has not begun, or there is nothing to copy. */
-    struct handover *handover;
+    /* The copying. */
     uint64_t *copied; /* [n_pages]: serial of the content that was copied, 0: none */
-    struct engine_page *pages;
     uint64_t kv_bytes;
 };
 
@@ -42,16 +43,33 @@ static void on_progress(void *user, uint64_t done, uint64_t total) {
     atomic_store(&r->done_bytes, done);
 }
 
+/* The ways of K and V; and memory for the pages that are in use, which the kernel would else clear
+ * while no step can run. */
+static int prepare_pages(struct rebalance *r) {
+    int rc = handover_create(&r->handover, r->options.before, r->runner);
+    if (rc == -ENODATA) {
+        r->keep = false;
+        return 0;
+    }
+    if (rc)
+        return err_set(&r->err, rc, "no memory for the pages' ways");
+    for (uint32_t i = 0; i < r->n_pages && !rc && !atomic_load(&r->cancelled); i++)
+        rc = handover_prefetch(r->handover, r->pages[i].page);
+    return rc ? err_set(&r->err, rc, "no memory for K and V: %s", strerror(-rc)) : 0;
+}
+
 static void *load(void *arg) {
     struct rebalance *r = arg;
     r->rc = runner_open(&r->runner, &r->options, &r->err);
+    if (!r->rc && r->keep)
+        r->rc = prepare_pages(r);
     r->load_ns = now_ns() - r->begin_ns;
     atomic_store(&r->loaded, true);
     return NULL;
 }
 
-int rebalance_start(struct rebalance **out, const struct runner_options *options, bool keep,
-                    uint64_t slice_bytes, struct err *err) {
+int rebalance_start(struct rebalance **out, const struct runner_options *options,
+                    const struct engine *engine, bool keep, uint64_t slice_bytes, struct err *err) {
     struct rebalance *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, -ENOMEM, "no memory for a rebalance");
@@ -66,6 +84,8 @@ int rebalance_start(struct rebalance **out, const struct runner_options *options
     r->copied = calloc(options->plan->n_pages, sizeof *r->copied);
     r->pages = calloc(options->plan->n_pages, sizeof *r->pages);
     int rc = r->copied && r->pages ? 0 : -ENOMEM;
+    if (!rc)
+        r->n_pages = keep ? engine_pages(engine, r->pages) : 0;
     if (!rc)
         rc = -pthread_create(&r->thread, NULL, load, r);
     if (rc) {
@@ -152,16 +172,7 @@ static int copy_slice(struct rebalance *r, const struct engine *engine,
 /* The weights are there: 0, or what the loading failed with. */
 static int begin_copying(struct rebalance *r, struct err *err) {
     join(r);
-    if (r->rc)
-        return err_set(err, r->rc, "%s", r->err.text);
-    if (r->keep) {
-        const int rc = handover_create(&r->handover, r->options.before, r->runner);
-        if (rc == -ENODATA)
-            r->keep = false;
-        else if (rc)
-            return err_set(err, rc, "no memory for the pages' ways");
-    }
-    return 0;
+    return r->rc ? err_set(err, r->rc, "%s", r->err.text) : 0;
 }
 
 int rebalance_advance(struct rebalance *r, const struct engine *engine,

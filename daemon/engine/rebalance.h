@@ -30,11 +30,11 @@ struct rebalance_result {
 
 #define REBALANCE_SLICE_BYTES (UINT64_C(16) << 20) /* some milliseconds of memory's speed */
 
-/* options->before is the runner that serves; the rest as for runner_open(), borrowed until the
- * rebalance is gone.  keep: carry K and V over, so many bytes between two steps (a page at least).
- * -ENOMEM, -EAGAIN. */
-int rebalance_start(struct rebalance **rebalance, const struct runner_options *options, bool keep,
-                    uint64_t slice_bytes, struct err *err);
+/* options->before is the runner that serves, for the engine; the rest as for runner_open(),
+ * borrowed until the rebalance is gone.  keep: carry K and V over, so many bytes between two steps
+ * (a page at least). -ENOMEM, -EAGAIN. */
+int rebalance_start(struct rebalance **rebalance, const struct runner_options *options,
+                    const struct engine *engine, bool keep, uint64_t slice_bytes, struct err *err);
 /* Between two steps: do a slice of what is to be done.  0: not yet done; 1: done, *result is filled
  * and the next step must run on its runner; negative: it failed, err says why, the old one serves
  * on.  After 1 or negative only rebalance_drop() is left to call. */

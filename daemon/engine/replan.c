@@ -92,7 +92,8 @@ static int start(struct replan *r, bool keep, struct err *err) {
     options.before = *r->site.runner;
     if (share_fds(r, options.weight_fds))
         return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
-    return rebalance_start(&r->rebalance, &options, keep, REBALANCE_SLICE_BYTES, err);
+    return rebalance_start(&r->rebalance, &options, r->site.engine, keep, REBALANCE_SLICE_BYTES,
+                           err);
 }
 
 int replan_begin(struct replan **replan, const struct replan_site *site, struct msg_replan *order,

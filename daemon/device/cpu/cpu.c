@@ -5,11 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "daemon/device/cpu/backend.h"
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/pack.h"
 #include "octarc/error.h"
+
+#ifndef MADV_POPULATE_WRITE /* Linux 5.14; an older kernel refuses it */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -172,6 +178,17 @@ static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uin
     return rc;
 }
 
+/* The kernel gives a page, cleared, when it is touched first. */
+static int cpu_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                        uint64_t bytes) {
+    char *at;
+    const int rc = area_at(d, card, area, offset, bytes, &at);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)at / page * page;
+    if (rc == 0 && bytes)
+        madvise((void *)first, (uintptr_t)at + bytes - first, MADV_POPULATE_WRITE);
+    return rc;
+}
+
 const struct device_ops cpu_ops = {
     .name = "cpu",
     .packed_bytes = cpu_packed_bytes,
@@ -185,6 +202,7 @@ const struct device_ops cpu_ops = {
     .peek = cpu_peek,
     .poke = cpu_poke,
     .copy = cpu_copy,
+    .prefetch = cpu_prefetch,
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,

@@ -148,7 +148,7 @@ static struct rebalance_result rebalance(struct world *w, const struct layout *t
     make_plan(w, &w->plans[1], to);
     struct runner_options o = options_for(w, &w->plans[1]);
     o.before = w->runner;
-    must(rebalance_start(&r, &o, keep, REBALANCE_SLICE_BYTES, &err), &err);
+    must(rebalance_start(&r, &o, w->engine, keep, REBALANCE_SLICE_BYTES, &err), &err);
     int rc;
     while (!(rc = rebalance_advance(r, w->engine, &result, &err)))
         if (w->n[0] + 4 < GENERATED)
@@ -242,7 +242,7 @@ static void a_harmed_range_is_read_again(void) {
     make_plan(&w, &w.plans[1], &layouts[1]);
     struct runner_options o = options_for(&w, &w.plans[1]);
     o.before = w.runner;
-    must(rebalance_start(&r, &o, true, REBALANCE_SLICE_BYTES, &err), &err);
+    must(rebalance_start(&r, &o, w.engine, true, REBALANCE_SLICE_BYTES, &err), &err);
     while (!rebalance_advance(r, w.engine, &result, &err))
         ;
     rebalance_drop(r);
@@ -295,7 +295,7 @@ static void pages_that_change_hands_meanwhile_are_copied_again(void) {
         make_plan(&w, &w.plans[1], &layouts[(before + 1) % LAYOUTS]);
         struct runner_options o = options_for(&w, &w.plans[1]);
         o.before = w.runner;
-        must(rebalance_start(&r, &o, true, 1, &err), &err);
+        must(rebalance_start(&r, &o, w.engine, true, 1, &err), &err);
         while (rebalance_loading(r))
             usleep(1000);
         while (!rebalance_advance(r, w.engine, &result, &err)) {
@@ -362,7 +362,7 @@ static void one_that_is_dropped_leaves_no_trace(void) {
         struct rebalance_result result;
         struct runner_options o = options_for(&w, &w.plans[1]);
         o.before = w.runner;
-        must(rebalance_start(&r, &o, true, REBALANCE_SLICE_BYTES, &err), &err);
+        must(rebalance_start(&r, &o, w.engine, true, REBALANCE_SLICE_BYTES, &err), &err);
         for (uint32_t k = 0; k < i; k++) {
             run_steps(&w, 1);
             if (rebalance_advance(r, w.engine, &result, &err)) {
