@@ -380,6 +380,8 @@ static uint32_t outputs_for(const struct engine *e, const struct sequence *s, ui
         others += t != s && is_prompt(t) && sequence_pending(t) <= rows_left;
     }
     const uint32_t most = e->options.max_outputs;
+    if (e->n_outputs == most)
+        return most; /* others before it took them all */
     return most > e->n_outputs + others ? most - others : e->n_outputs + 1;
 }
 

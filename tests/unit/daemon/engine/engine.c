@@ -39,6 +39,7 @@ static uint64_t mix(uint64_t h, uint64_t v) {
 static int toy_step(void *user, struct step_params *p, uint32_t *card) {
     uint32_t at = 0;
     (void)user, (void)card;
+    CHECK(p->n_rows <= w.options.max_rows && p->n_outputs <= w.options.max_outputs);
     w.rows_of_step = p->n_rows;
     w.rows += p->n_rows;
     w.widest = p->n_rows > w.widest ? p->n_rows : w.widest;
@@ -341,6 +342,23 @@ static void a_scored_prompt_leaves_the_others_their_outputs(void) {
     engine_destroy(w.engine);
 }
 
+static void two_scored_prompts_share_the_outputs_of_a_step(void) {
+    open_world(64, 64);
+    for (uint32_t s = 0; s < 2; s++) {
+        struct msg_admit a = {
+            .sequence = s, .n_prompt = 50, .n_tokens = 50, .prompt_logprobs = true};
+        a.tokens = malloc(50 * sizeof *a.tokens);
+        for (uint32_t i = 0; i < 50; i++)
+            a.tokens[i] = prompt_token(s, s, i);
+        CHECK_EQ(engine_admit(w.engine, &a), 0);
+    }
+    engine_step(w.engine);
+    CHECK_EQ(w.n_prompt_msgs, SEQUENCES);
+    run_until_idle();
+    CHECK_EQ(w.n_prompt_msgs, 2 * 49);
+    engine_destroy(w.engine);
+}
+
 static void choices_of_one_prompt_compute_it_once(void) {
     open_world(64, 64);
     for (uint32_t s = 0; s < 4; s++)
@@ -409,5 +427,6 @@ CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_ch
            T(a_prompt_is_scored_token_by_token), T(a_long_prompt_keeps_nobody_waiting),
            T(short_prompts_do_not_starve_a_long_one),
            T(a_scored_prompt_leaves_the_others_their_outputs),
+           T(two_scored_prompts_share_the_outputs_of_a_step),
            T(choices_of_one_prompt_compute_it_once), T(the_oldest_always_goes_on),
            T(an_engine_that_works_is_never_silent), T(what_cannot_run_is_refused_by_name))
