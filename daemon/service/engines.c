@@ -73,9 +73,9 @@ static void on_message(void *user, const struct message *msg);
 static void on_gone(void *user, const char *why);
 static const struct process_events process_events = {on_message, on_gone};
 
-/* An engine that starts says how far it is, one that has requests at least that a step is done; one
- * that says nothing is as good as dead.  The silence is counted in ticks, of which any number that
- * are late count once: where this process was stopped itself, it has to listen first. */
+/* An engine that starts says how far it is, one that has sequences at least that a step is done;
+ * one that says nothing is as good as dead.  The silence is counted in ticks, of which any number
+ * that are late count once: where this process was stopped itself, it has to listen first. */
 static void watch(struct engines *e, uint64_t limit_s) {
     const uint64_t tick_ms = limit_s * 1000 / ENGINE_SILENCE_TICKS;
     e->silent_ticks = 0;
@@ -250,7 +250,7 @@ static void on_timer(uv_timer_t *timer) {
         return;
     case ENGINES_SERVING:
         scheduler_counts(e->scheduler, &counts);
-        if (counts.running == 0 && e->ending == ENDING_UNSEEN)
+        if (counts.owed == 0 && e->ending == ENDING_UNSEEN)
             e->silent_ticks = 0; /* one that was told of a loss has to say so */
         else
             on_silent_tick(e, e->config->engine_silence_s);

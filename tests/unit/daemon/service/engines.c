@@ -227,6 +227,21 @@ static void an_engine_that_hangs_is_replaced_and_its_answer_goes_on(void) {
     close_world();
 }
 
+/* What it was told to cancel is all that it has, and in the way of the one that waits. */
+static void an_engine_that_hangs_over_a_cancelled_request_is_replaced(void) {
+    struct err err;
+    prepare_world(1, "wo");
+    w.config.engine_silence_s = 1;
+    w.config.max_sequences = 1;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, NULL), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(submit(&err), 0);
+    CHECK_EQ(scheduler_cancel(w.scheduler, 1, 0, true), 0);
+    is_answered();
+    CHECK_EQ(w.engines.number, 2);
+    close_world();
+}
+
 static void a_front_that_slept_listens_before_it_judges(void) {
     struct err err;
     prepare_world(1, "o");
@@ -302,6 +317,7 @@ CHECK_MAIN(
     T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
     T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
     T(an_engine_that_hangs_is_replaced_and_its_answer_goes_on),
+    T(an_engine_that_hangs_over_a_cancelled_request_is_replaced),
     T(a_front_that_slept_listens_before_it_judges), T(an_engine_that_cannot_be_told_is_replaced),
     T(an_engine_that_is_not_reaped_is_left_behind),
     T(an_order_to_kill_that_was_lost_is_given_again),
