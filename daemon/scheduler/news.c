@@ -50,8 +50,26 @@ void scheduler_engine_ready(struct scheduler *s, uint64_t generation, uint64_t n
     scheduler_pump(s, now_ns);
 }
 
+/* The engine had sequences of other requests too, be they over; any of them may be to blame. */
+static bool had_company(const struct scheduler *s) {
+    const struct sequence *first = s->n_slots ? s->slots[0].sequence : NULL;
+    for (uint32_t i = 0; i < s->n_slots; i++)
+        if (!first || !s->slots[i].sequence || s->slots[i].sequence->request != first->request)
+            return true;
+    return false;
+}
+
+/* The last death that a request may have counts only where it was alone: one that speaks before it
+ * kills would take a suspect with it. */
+static void blame_for_death(struct scheduler *s, struct request *r, bool company) {
+    if (company && s->options.poison_deaths > 0 && r->deaths + 1 >= s->options.poison_deaths)
+        return;
+    r->deaths++;
+}
+
 /* Every request that was inside waits, and is marked once. */
 static void take_back(struct scheduler *s, bool blame) {
+    const bool company = had_company(s);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         struct sequence *sequence = s->slots[i].sequence;
         if (!sequence || sequence->state != SEQUENCE_RUNNING)
@@ -66,7 +84,8 @@ static void take_back(struct scheduler *s, bool blame) {
             inside |= r->sequences[i].was_inside;
             r->sequences[i].was_inside = false;
         }
-        r->deaths += inside && blame;
+        if (inside && blame)
+            blame_for_death(s, r, company);
         r->replays += inside;
     }
 }

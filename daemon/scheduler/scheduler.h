@@ -105,9 +105,9 @@ struct scheduler_options {
     uint32_t max_requests, max_requests_per_uid;
     uint32_t max_sequences; /* in the engine at once */
     uint32_t context;
-    /* A request that was in this many engines that died, without a token of it in between, fails;
-     * after one less it is replayed beside none but requests that have had a token from the new
-     * engine.  3. */
+    /* A request that was in this many engines that died, without a token of it in between, and
+     * alone in the last of them, fails; after one less it is replayed beside none but requests that
+     * have had a token from the new engine.  3. */
     uint32_t poison_deaths;
 };
 

@@ -309,6 +309,34 @@ static void a_suspect_that_gives_a_token_has_company_again(void) {
     scheduler_destroy(f.scheduler);
 }
 
+/* It said a token, and then it was the end again: of that engine, and not of its company. */
+static void a_suspect_is_given_up_only_where_it_was_alone(void) {
+    struct fake f = {0};
+    make(&f, 64, 64);
+    struct client a = {.prompt = 1, .seed = 2, .max = 40, .n_choices = 1};
+    struct client b = {.prompt = 4, .seed = 9, .max = 40, .n_choices = 1};
+    CHECK_EQ(submit(&f, &a, 0, true), 0);
+    CHECK_EQ(submit(&f, &b, 0, true), 0);
+    for (int i = 0; i < 3; i++) {
+        fake_start(&f);
+        if (i == 2)
+            fake_step(&f, 0);
+        CHECK_EQ(f.n, 2);
+        fake_die(&f);
+    }
+    CHECK_EQ(a.ends + b.ends, 0);
+    fake_start(&f);
+    CHECK_EQ(f.n, 1); /* now it is b's turn to be alone */
+    fake_die(&f);
+    CHECK_EQ(a.ends, 0);
+    CHECK_EQ(b.last[0].finish, FINISH_ERROR);
+    fake_start(&f);
+    while (f.n)
+        fake_step(&f, 0);
+    check_transcript(&a);
+    scheduler_destroy(f.scheduler);
+}
+
 static void limits_name_their_key(void) {
     struct fake f = {0};
     make(&f, 3, 2);
@@ -400,5 +428,6 @@ CHECK_MAIN(T(transcripts_survive_deaths_and_repetitions),
            T(credit_bounds_what_is_admitted),
            T(a_poisoned_request_fails_by_name_at_the_third_death),
            T(a_lost_card_makes_nobody_a_suspect), T(a_suspect_that_gives_a_token_has_company_again),
-           T(limits_name_their_key), T(abandoned_and_cancelled_requests_leave_the_engine),
-           T(draining_refuses_and_ends_once), T(no_device_ends_all_with_its_text))
+           T(a_suspect_is_given_up_only_where_it_was_alone), T(limits_name_their_key),
+           T(abandoned_and_cancelled_requests_leave_the_engine), T(draining_refuses_and_ends_once),
+           T(no_device_ends_all_with_its_text))
