@@ -119,6 +119,7 @@ static void put_setup(struct writer *w, const struct msg_setup *m) {
     for (uint32_t i = 0; i < m->n_eog; i++)
         put_u32(w, (uint32_t)m->eog[i]);
     put_u8(w, m->log_content);
+    put_u32(w, m->scrub_s);
     put_plan(w, &m->plan);
 }
 
@@ -139,6 +140,7 @@ static void get_setup(struct reader *r, struct msg_setup *m) {
     for (uint32_t i = 0; i < m->n_eog && !r->bad; i++)
         m->eog[i] = (int32_t)get_u32(r);
     m->log_content = get_bool(r);
+    m->scrub_s = get_u32(r);
     if (!r->bad)
         get_plan(r, &m->plan);
 }
@@ -410,6 +412,56 @@ static void get_replanned(struct reader *r, struct msg_replanned *m) {
     get_ready(r, &m->ready);
 }
 
+static void put_harmed(struct writer *w, const struct msg_harmed *m) {
+    const uint64_t u64s[] = {m->row_begin, m->row_end, m->col_begin, m->col_end,
+                             m->bytes,     m->age_ns,  m->read_ns};
+    put_u64(w, m->generation);
+    put_u32(w, m->card);
+    put_string(w, m->tensor);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        put_u64(w, u64s[i]);
+}
+
+static void get_harmed(struct reader *r, struct msg_harmed *m) {
+    uint64_t *const u64s[] = {&m->row_begin, &m->row_end, &m->col_begin, &m->col_end,
+                              &m->bytes,     &m->age_ns,  &m->read_ns};
+    m->generation = get_u64(r);
+    m->card = get_u32(r);
+    get_string(r, m->tensor, sizeof m->tensor);
+    for (size_t i = 0; i < sizeof u64s / sizeof *u64s; i++)
+        *u64s[i] = get_u64(r);
+    r->bad |= m->card >= CARDS_MAX;
+}
+
+static void put_verified(struct writer *w, const struct msg_verified *m) {
+    put_u64(w, m->generation);
+    put_u64(w, m->number);
+    put_u32(w, m->cause);
+    put_u32(w, m->n_cards);
+    for (uint32_t i = 0; i < m->n_cards; i++) {
+        put_u32(w, m->cards[i].ranges);
+        put_u32(w, m->cards[i].harmed);
+        put_u32(w, m->cards[i].repaired);
+        put_u64(w, m->cards[i].bytes);
+        put_u64(w, m->cards[i].ns);
+    }
+}
+
+static void get_verified(struct reader *r, struct msg_verified *m) {
+    m->generation = get_u64(r);
+    m->number = get_u64(r);
+    m->cause = get_u32(r);
+    m->n_cards = get_u32(r);
+    r->bad |= m->cause > VERIFY_SCRUB || m->n_cards > CARDS_MAX;
+    for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
+        m->cards[i].ranges = get_u32(r);
+        m->cards[i].harmed = get_u32(r);
+        m->cards[i].repaired = get_u32(r);
+        m->cards[i].bytes = get_u64(r);
+        m->cards[i].ns = get_u64(r);
+    }
+}
+
 static void put_payload(struct writer *w, enum message_type type, const void *msg) {
     const union {
         const void *any;
@@ -420,6 +472,8 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         const struct msg_preempted *preempted;
         const struct msg_cancel *cancel;
         const struct msg_lose *lose;
+        const struct msg_verify *verify;
+        const struct msg_corrupt *corrupt;
     } m = {msg};
     switch (type) {
     case MSG_HELLO:
@@ -480,6 +534,20 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         break;
     case MSG_REPLANNED:
         put_replanned(w, msg);
+        break;
+    case MSG_VERIFY:
+        put_u64(w, m.verify->number);
+        put_u32(w, (uint32_t)m.verify->card);
+        break;
+    case MSG_CORRUPT:
+        put_u32(w, m.corrupt->card);
+        put_u8(w, m.corrupt->silent);
+        break;
+    case MSG_HARMED:
+        put_harmed(w, msg);
+        break;
+    case MSG_VERIFIED:
+        put_verified(w, msg);
         break;
     }
 }
@@ -562,6 +630,22 @@ static void get_payload(struct reader *r, struct message *msg) {
         break;
     case MSG_REPLANNED:
         get_replanned(r, &msg->replanned);
+        break;
+    case MSG_VERIFY:
+        msg->verify.number = get_u64(r);
+        msg->verify.card = (int32_t)get_u32(r);
+        r->bad |= msg->verify.card < -1 || msg->verify.card >= (int32_t)CARDS_MAX;
+        break;
+    case MSG_CORRUPT:
+        msg->corrupt.card = get_u32(r);
+        msg->corrupt.silent = get_bool(r);
+        r->bad |= msg->corrupt.card >= CARDS_MAX;
+        break;
+    case MSG_HARMED:
+        get_harmed(r, &msg->harmed);
+        break;
+    case MSG_VERIFIED:
+        get_verified(r, &msg->verified);
         break;
     default:
         r->bad = true;

@@ -37,6 +37,10 @@ struct message {
         struct msg_limits limits;
         struct msg_replan replan;
         struct msg_replanned replanned;
+        struct msg_verify verify;
+        struct msg_corrupt corrupt;
+        struct msg_harmed harmed;
+        struct msg_verified verified;
     };
 };
 

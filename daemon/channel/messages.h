@@ -17,10 +17,12 @@
  *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
  *   REPLAN number, plan to go over to      END       sequence, reason, counts
  *   MEASURE what the machine can do        REPLANNED number, actual bytes | errno, text
- *   STOP   end in good order               CREDIT    free sequences, free KV pages
- *                                          PREEMPTED sequence: the front replays it later
- *                                          LOST      card
+ *   VERIFY number, card or all             CREDIT    free sequences, free KV pages
+ *   CORRUPT card (drill)                   PREEMPTED sequence: the front replays it later
+ *   STOP   end in good order               LOST      card
  *                                          LIMITS    what MEASURE found, when nothing ran
+ *                                          HARMED    a range that was not whole, and is again
+ *                                          VERIFIED  number, what was found on each card
  *
  * Encoding and decoding are pure functions over bytes (codec.h); daemon/channel/stream.h moves the
  * frames and descriptors. */
@@ -34,10 +36,11 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   4u
+#define CHANNEL_VERSION   5u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
+#define TENSOR_NAME_MAX   128u /* bytes of a name in HARMED, with the NUL */
 
 enum message_type {
     MSG_HELLO = 1,
@@ -59,6 +62,10 @@ enum message_type {
     MSG_LIMITS,
     MSG_REPLAN,
     MSG_REPLANNED,
+    MSG_VERIFY,
+    MSG_CORRUPT,
+    MSG_HARMED,
+    MSG_VERIFIED,
 };
 
 struct msg_hello {
@@ -78,6 +85,7 @@ struct msg_setup {
     uint32_t n_eog;
     int32_t eog[EOG_MAX]; /* tokens that end a sequence */
     bool log_content;
+    uint32_t scrub_s; /* in which every range is verified once, unasked; 0: never */
     struct plan plan; /* decoded: owned, plan_finish() */
 };
 
@@ -219,6 +227,49 @@ struct msg_preempted {
 struct msg_lost {
     uint64_t generation;
     uint32_t card;
+};
+
+/* Verify the weights in use as fast as the steps allow; VERIFIED of that number answers. */
+struct msg_verify {
+    uint64_t number; /* not 0 */
+    int32_t card;    /* -1: all */
+};
+
+/* A drill: bits of a range in use flip between two steps.  As memory with ECC does, the card says
+ * so, unless it is silent. */
+struct msg_corrupt {
+    uint32_t card;
+    bool silent;
+};
+
+/* A range was not what its digest says, and is again: it was read from the file. */
+struct msg_harmed {
+    uint64_t generation;
+    uint32_t card;
+    char tensor[TENSOR_NAME_MAX];
+    uint64_t row_begin, row_end, col_begin, col_end;
+    uint64_t bytes;   /* in the card's memory */
+    uint64_t age_ns;  /* since it was last known whole, before */
+    uint64_t read_ns; /* that reading it again took, while no step ran */
+};
+
+enum verify_cause {
+    VERIFY_ASKED,    /* by VERIFY */
+    VERIFY_REPORTED, /* the card, or a harmed range on it, asked for it; steps waited */
+    VERIFY_SCRUB,    /* its time had come */
+};
+
+/* A pass over the weights is over.  Where it found harm (not VERIFY_ASKED: the cards with harm
+ * have a VERIFY_REPORTED of their own), PREEMPTED of every sequence came before. */
+struct msg_verified {
+    uint64_t generation, number; /* 0 unless VERIFY_ASKED */
+    uint32_t cause;              /* enum verify_cause */
+    uint32_t n_cards;
+    struct verified_card {
+        uint32_t ranges; /* verified; 0: the card was none of this pass */
+        uint32_t harmed, repaired;
+        uint64_t bytes, ns; /* verified, and how long that took by itself */
+    } cards[CARDS_MAX];
 };
 
 struct msg_limits {

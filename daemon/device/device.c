@@ -19,8 +19,6 @@ static uint64_t fold(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-#define LEAF_BYTES 4096u
-
 static uint64_t digest_leaf(const uint8_t *p, uint64_t n, uint64_t seed) {
     uint64_t h = seed ^ n * UINT64_C(0x9e3779b97f4a7c15);
     for (uint64_t i = 0; i < n; i += 16) {
@@ -34,11 +32,19 @@ static uint64_t digest_leaf(const uint8_t *p, uint64_t n, uint64_t seed) {
 
 /* Leaves of 4096 bytes, each seeded with its number; the leaves' digests are summed up, so a card
  * may make them in any order. */
-uint64_t device_digest(const void *bytes, uint64_t n) {
-    uint64_t sum = 0, leaf = 0;
-    for (uint64_t at = 0; at < n; at += LEAF_BYTES, leaf++)
+uint64_t device_digest_part(const void *bytes, uint64_t n, uint64_t leaf) {
+    uint64_t sum = 0;
+    for (uint64_t at = 0; at < n; at += DIGEST_LEAF_BYTES, leaf++)
         sum += fold(digest_leaf((const uint8_t *)bytes + at,
-                                n - at < LEAF_BYTES ? n - at : LEAF_BYTES, leaf + 1),
+                                n - at < DIGEST_LEAF_BYTES ? n - at : DIGEST_LEAF_BYTES, leaf + 1),
                     UINT64_C(0x589965cc75374cc3) ^ leaf);
+    return sum;
+}
+
+uint64_t device_digest_close(uint64_t sum, uint64_t n) {
     return fold(sum ^ n, UINT64_C(0x1d8e4e27c47d124f));
+}
+
+uint64_t device_digest(const void *bytes, uint64_t n) {
+    return device_digest_close(device_digest_part(bytes, n, 0), n);
 }

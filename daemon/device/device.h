@@ -82,7 +82,13 @@ struct device_ops {
     int (*digest)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
                   uint64_t *digest);
 
-    /* Raw access to AREA_WEIGHTS by the host, for its header: copies in or out. */
+    /* What a stretch contributes to the digest of a longer one: it begins at leaf `first_leaf` of
+     * that and ends at the end of a leaf or of all.  The sum of all parts, in any order, becomes
+     * the digest by device_digest_close().  Bounds the work of one call.  -ENODEV. */
+    int (*digest_part)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                       uint64_t first_leaf, uint64_t *sum);
+
+    /* Raw access to AREA_WEIGHTS by the host, for its header and for drills: copies in or out. */
     int (*peek)(struct device *device, uint32_t card, uint64_t offset, void *out, uint64_t bytes);
     int (*poke)(struct device *device, uint32_t card, uint64_t offset, const void *in,
                 uint64_t bytes);
@@ -124,7 +130,12 @@ struct device_ops {
 /* The backend of that name ("cpu"), or NULL. */
 const struct device_ops *device_backend(const char *name);
 
+#define DIGEST_LEAF_BYTES 4096u
+
 /* Digest of bytes in host memory, the same as device_ops.digest: a 64-bit multiply tree. */
 uint64_t device_digest(const void *bytes, uint64_t n);
+/* The same in parts, as device_ops.digest_part; n: of all parts together. */
+uint64_t device_digest_part(const void *bytes, uint64_t n, uint64_t first_leaf);
+uint64_t device_digest_close(uint64_t sum, uint64_t n);
 
 #endif

@@ -15,6 +15,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
+#include "daemon/engine/verify.h"
 #include "daemon/util/log.h"
 #include "models/gguf.h"
 #include "octarc/error.h"
@@ -38,8 +39,10 @@ struct process {
     struct runner *runner;
     struct engine *engine;
     struct replan *replan; /* under way, or NULL */
-    uint64_t progress_ns;  /* when PROGRESS was sent last */
-    bool stop, measure;    /* asked for */
+    struct verify *verify;
+    bool lost;            /* a card of the plan in use is */
+    uint64_t progress_ns; /* when PROGRESS was sent last */
+    bool stop, measure;   /* asked for */
 };
 
 static uint64_t now_ns(void *user) {
@@ -201,6 +204,18 @@ static int open_engine(struct process *p, struct err *err) {
     return 0;
 }
 
+static int open_verify(struct process *p, struct err *err) {
+    const struct verify_site site = {.generation = p->setup.generation,
+                                     .runner = &p->runner,
+                                     .engine = p->engine,
+                                     .replan = &p->replan,
+                                     .output = {p, say, now_ns},
+                                     .scrub_s = p->setup.scrub_s};
+    if (verify_create(&p->verify, &site))
+        return err_set(err, -ENOMEM, "no memory to verify weights");
+    return 0;
+}
+
 static int send_ready(struct process *p) {
     struct msg_ready ready;
     replan_fill_ready(p->runner, p->setup.generation, &ready);
@@ -221,6 +236,8 @@ static int start(struct process *p) {
         rc = open_runner(p, &err);
     if (!rc)
         rc = open_engine(p, &err);
+    if (!rc)
+        rc = open_verify(p, &err);
     if (rc) {
         struct msg_failed failed = {.error = rc};
         snprintf(failed.text, sizeof failed.text, "%s", err.text);
@@ -237,8 +254,17 @@ static int start(struct process *p) {
 static int lose(struct process *p, uint32_t card) {
     const struct msg_lost lost = {p->setup.generation, card};
     int rc = replan_cancel(&p->replan, "a card of the plan in use was lost");
+    p->lost = true;
     if (!rc && !runner_lose(p->runner, card))
         rc = stream_send(&p->stream, MSG_LOST, &lost);
+    return rc;
+}
+
+/* A drill: what the card reports by itself is verified before the next step. */
+static int corrupt(struct process *p, const struct msg_corrupt *msg) {
+    const int rc = msg->silent ? 0 : replan_cancel(&p->replan, "weights in use were harmed");
+    if (runner_corrupt(p->runner, msg->card) == 0 && !msg->silent)
+        verify_hold(p->verify, msg->card);
     return rc;
 }
 
@@ -263,6 +289,10 @@ static int handle(struct process *p, struct message *msg) {
         return lose(p, msg->lose.card);
     case MSG_REPLAN:
         return replan(p, &msg->replan);
+    case MSG_VERIFY:
+        return verify_ask(p->verify, msg->verify.number, msg->verify.card);
+    case MSG_CORRUPT:
+        return corrupt(p, &msg->corrupt);
     case MSG_STOP:
         p->stop = true;
         return 0;
@@ -311,8 +341,46 @@ static int measure(struct process *p) {
     return stream_send(&p->stream, MSG_LIMITS, &msg);
 }
 
+/* 1: something ran; *ns: how long.  -ENODEV is no error: the front was told, and another plan
+ * follows, or another process. */
+static int step(struct process *p, uint64_t *ns) {
+    const uint64_t begin_ns = now_ns(NULL);
+    const int rc = verify_holds(p->verify) ? 0 : engine_step(p->engine);
+    *ns = rc > 0 ? now_ns(NULL) - begin_ns : 0;
+    p->lost |= rc == -ENODEV;
+    return rc == -ENODEV ? 0 : rc;
+}
+
+/* Weights of the plan in use are verified; while it is being left, what is copied is proven. */
+static bool may_verify(const struct process *p) {
+    return !p->lost && (!p->replan || verify_holds(p->verify));
+}
+
+/* Between two steps.  True (or *rc): there may be work at once. */
+static bool tend(struct process *p, uint64_t step_ns, int *rc) {
+    const bool replans = p->replan;
+    const struct runner *runner = p->runner;
+    if (may_verify(p))
+        *rc = verify_advance(p->verify, step_ns);
+    if (!*rc)
+        *rc = replan_advance(&p->replan);
+    if (p->runner != runner) {
+        p->lost = false;
+        verify_runner_changed(p->verify);
+    }
+    return replans && !p->replan;
+}
+
+/* How long to wait while nothing runs. */
+static int patience_ms(const struct process *p) {
+    const int of_replan = replan_patience_ms(p->replan);
+    const int of_verify = may_verify(p) ? verify_patience_ms(p->verify) : -1;
+    return of_replan < 0 || (of_verify >= 0 && of_verify < of_replan) ? of_verify : of_replan;
+}
+
 static int serve(struct process *p) {
     int rc = 0;
+    uint64_t step_ns;
     while (!rc && !p->stop) {
         rc = drain_channel(p);
         if (rc || p->stop)
@@ -323,14 +391,12 @@ static int serve(struct process *p) {
             rc = wait_channel(p, -1);
             continue;
         }
-        rc = engine_step(p->engine);
-        const bool busy = rc > 0;
-        if (rc == -ENODEV)
-            rc = 0; /* the front was told: another plan follows, or another process */
-        const bool replans = p->replan;
-        if (rc >= 0)
-            rc = replan_advance(&p->replan);
-        const bool idle = !busy && !(replans && !p->replan); /* a new plan may have work at once */
+        rc = step(p, &step_ns);
+        bool idle = rc == 0;
+        if (rc >= 0) {
+            rc = 0;
+            idle &= !tend(p, step_ns, &rc);
+        }
         if (!rc)
             rc = engine_send_credit(p->engine);
         if (!rc)
@@ -338,7 +404,7 @@ static int serve(struct process *p) {
         if (!rc && idle && p->measure)
             rc = measure(p);
         if (!rc && (idle || stream_wants_write(&p->stream)))
-            rc = wait_channel(p, idle ? replan_patience_ms(p->replan) : 0);
+            rc = wait_channel(p, idle ? patience_ms(p) : 0);
     }
     const int last = flush(p); /* what was said before the end */
     rc = rc ? rc : last;
@@ -375,6 +441,7 @@ int main(int argc, char **argv) {
         log_error("generation %llu ends: %s", (unsigned long long)p.setup.generation,
                   strerror(-rc));
     replan_cancel(&p.replan, "the engine ends");
+    verify_destroy(p.verify);
     engine_destroy(p.engine);
     runner_close(p.runner);
     model_finish(&p.model);

@@ -12,6 +12,8 @@
 #include "models/rope.h"
 #include "octarc/error.h"
 
+#define DRILL_BYTES 4096u /* in which a drill flips bits */
+
 struct runner {
     struct runner_options options;
     struct device *device;
@@ -222,6 +224,26 @@ int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
 
 int runner_lose(struct runner *r, uint32_t card) {
     return r->options.backend->lose(r->device, card);
+}
+
+/* In the middle, where a matrix has its values. */
+int runner_corrupt(struct runner *r, uint32_t card) {
+    const struct plan *plan = r->options.plan;
+    const struct plan_range *largest = NULL;
+    uint8_t bytes[DRILL_BYTES];
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        if (plan->ranges[i].card == card && (!largest || plan->ranges[i].bytes > largest->bytes))
+            largest = &plan->ranges[i];
+    if (!largest)
+        return -ENODATA;
+    const uint64_t n = largest->bytes < sizeof bytes ? largest->bytes : sizeof bytes;
+    const uint64_t at = largest->offset + (largest->bytes - n) / 2;
+    int rc = r->options.backend->peek(r->device, card, at, bytes, n);
+    for (uint64_t i = 0; i < n; i++)
+        bytes[i] ^= 0x15;
+    if (!rc)
+        rc = r->options.backend->poke(r->device, card, at, bytes, n);
+    return rc;
 }
 
 int runner_measure(struct runner *r, struct device_limits *limits) {

@@ -57,6 +57,9 @@ int runner_step(struct runner *runner, struct step_params *params, uint32_t *car
 const struct runner_options *runner_options(const struct runner *runner);
 struct device *runner_device(const struct runner *runner);
 int runner_lose(struct runner *runner, uint32_t card);
+/* A drill: bits of the card's largest range flip, and nothing tells of it.  -ENODATA: it holds
+ * none. */
+int runner_corrupt(struct runner *runner, uint32_t card);
 /* As device_ops.measure. */
 int runner_measure(struct runner *runner, struct device_limits *limits);
 /* As device_ops.huge. */

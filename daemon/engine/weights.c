@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/engine/sums.h"
 #include "octarc/error.h"
 
 #define HEADER_MAGIC     UINT64_C(0x737468676965774f) /* "Oweights" */
@@ -18,8 +19,6 @@
 #define RANGES_MAX       ((PLAN_WEIGHTS_HEADER - sizeof(struct weights_header)) / 8)
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
-#define SUMS_MAGIC       UINT64_C(0x736d75735f746f63)
-#define SUM_ROWS         16u /* of a tensor that share a checksum */
 #define BEHIND_NICE      10
 
 struct weights_header {
@@ -29,11 +28,6 @@ struct weights_header {
     uint64_t plan_key; /* digest of the card's ranges */
     uint64_t n_ranges;
     uint64_t digests_digest; /* of the digests that follow */
-};
-
-/* At the beginning of the checksums' memory; written last. */
-struct sums_header {
-    uint64_t magic, n, digest;
 };
 
 /* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested or copied. */
@@ -58,13 +52,8 @@ struct loader {
     uint64_t *digests;      /* of every range of the plan; digest passes only */
     struct source *sources; /* [n_ranges]: of ranges that may be copied; NULL: none may */
     bool copying;           /* this pass copies; what fails it is left for the one that reads */
-    /* Of the file's bytes, SUM_ROWS rows of a tensor each, one tensor after the other; 0: those
-     * rows have not been read yet. */
-    _Atomic uint64_t *sums;
-    size_t *first_sum; /* of each tensor */
-    size_t n_sums;
-    bool sums_known;     /* they are those of an earlier engine */
-    _Atomic size_t next; /* slice to take */
+    struct sums sums;       /* of the file */
+    _Atomic size_t next;    /* slice to take */
     _Atomic uint64_t done, total;
     _Atomic int rc;           /* the first failure */
     pthread_mutex_t err_lock; /* guards err */
@@ -91,40 +80,6 @@ static void fail(struct loader *l, const struct plan_range *r, int rc, const cha
     pthread_mutex_unlock(&l->err_lock);
 }
 
-static int read_whole(int fd, char *bytes, uint64_t n, uint64_t offset) {
-    while (n) {
-        const ssize_t got = pread(fd, bytes, n, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            return -ESTALE; /* it was as long as it had to be */
-        bytes += got;
-        offset += (uint64_t)got;
-        n -= (uint64_t)got;
-    }
-    return 0;
-}
-
-/* Whatever rows are read must be the ones that were read first, by this engine or an earlier one.
- */
-static bool rows_unchanged(struct loader *l, uint32_t tensor, const char *bytes, uint64_t row,
-                           uint64_t end, uint64_t row_bytes) {
-    for (; row < end; row += SUM_ROWS) {
-        const uint64_t n = end - row < SUM_ROWS ? end - row : SUM_ROWS;
-        const uint64_t digest = device_digest(bytes, n * row_bytes);
-        const uint64_t sum = digest ? digest : 1;
-        uint64_t known = 0;
-        bytes += n * row_bytes;
-        if (!atomic_compare_exchange_strong(&l->sums[l->first_sum[tensor] + row / SUM_ROWS], &known,
-                                            sum) &&
-            known != sum)
-            return false;
-    }
-    return true;
-}
-
 static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
     const struct plan_range *r = &l->options->plan->ranges[s->range];
     const struct model_tensor *t = tensor_of(l, r);
@@ -135,10 +90,10 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
     const uint64_t row = r->row_begin + s->row_begin, begin = row / SUM_ROWS * SUM_ROWS;
     uint64_t end = (row + s->rows + SUM_ROWS - 1) / SUM_ROWS * SUM_ROWS;
     end = end < t->rows ? end : t->rows;
-    int rc = read_whole(l->options->model_fd, bytes, (end - begin) * row_bytes,
+    int rc = sums_pread(l->options->model_fd, bytes, (end - begin) * row_bytes,
                         t->file_offset + begin * row_bytes);
 
-    if (rc == 0 && !rows_unchanged(l, r->tensor, bytes, begin, end, row_bytes))
+    if (rc == 0 && !sums_match(&l->sums, r->tensor, bytes, begin, end, row_bytes))
         rc = -ESTALE;
     if (rc) {
         fail(l, r, rc, strerror(-rc));
@@ -241,33 +196,38 @@ static int run(struct loader *l) {
     return atomic_load(&l->rc);
 }
 
-/* The slices of every range of a card that is not copied, or (whole) one for each range. */
+/* The slices of a range, or (whole) one for all of it. */
+static int add_range(struct loader *l, uint32_t range, bool whole) {
+    const struct plan_range *r = &l->options->plan->ranges[range];
+    const struct model_tensor *t = tensor_of(l, r);
+    const struct tensor_type_info *type = tensor_type_info(t->type);
+    const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
+    const uint64_t rows = r->row_end - r->row_begin;
+    uint64_t step = whole ? rows : SLICE_BYTES / row_bytes / 16 * 16;
+    step = step < 16 ? 16 : step;
+    struct slice *more =
+        realloc(l->slices, (l->n_slices + (rows + step - 1) / step) * sizeof *l->slices);
+    if (!more)
+        return -ENOMEM;
+    l->slices = more;
+    for (uint64_t row = 0; row < rows; row += step) {
+        const uint64_t n = rows - row < step ? rows - row : step;
+        l->slices[l->n_slices++] = (struct slice){range, (uint32_t)row, (uint32_t)n};
+        const uint64_t bytes = (n + 2 * (SUM_ROWS - 1)) * row_bytes;
+        l->buffer_bytes = l->buffer_bytes < bytes ? bytes : l->buffer_bytes;
+    }
+    l->total += row_bytes * rows * (r->col_end - r->col_begin) / t->cols;
+    return 0;
+}
+
+/* Of every range of a card that is not copied. */
 static int add_slices(struct loader *l, uint32_t card, bool whole) {
     const struct plan *plan = l->options->plan;
-    for (uint32_t i = 0; i < plan->n_ranges; i++) {
-        const struct plan_range *r = &plan->ranges[i];
-        const struct model_tensor *t = tensor_of(l, r);
-        const struct tensor_type_info *type = tensor_type_info(t->type);
-        const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
-        const uint64_t rows = r->row_end - r->row_begin;
-        uint64_t step = whole ? rows : SLICE_BYTES / row_bytes / 16 * 16;
-        if (r->card != card || (l->sources && l->sources[i].copied))
-            continue;
-        step = step < 16 ? 16 : step;
-        struct slice *more =
-            realloc(l->slices, (l->n_slices + (rows + step - 1) / step) * sizeof *l->slices);
-        if (!more)
-            return -ENOMEM;
-        l->slices = more;
-        for (uint64_t row = 0; row < rows; row += step) {
-            const uint64_t n = rows - row < step ? rows - row : step;
-            l->slices[l->n_slices++] = (struct slice){i, (uint32_t)row, (uint32_t)n};
-            const uint64_t bytes = (n + 2 * (SUM_ROWS - 1)) * row_bytes;
-            l->buffer_bytes = l->buffer_bytes < bytes ? bytes : l->buffer_bytes;
-        }
-        l->total += row_bytes * rows * (r->col_end - r->col_begin) / t->cols;
-    }
-    return 0;
+    int rc = 0;
+    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
+        if (plan->ranges[i].card == card && !(l->sources && l->sources[i].copied))
+            rc = add_range(l, i, whole);
+    return rc;
 }
 
 static int make_header(const struct loader *l, uint32_t card, struct weights_header *h) {
@@ -365,50 +325,11 @@ static int seal_card(struct loader *l, uint32_t card) {
     return rc;
 }
 
-/* --- the file's checksums, which outlive this engine as the weights do --- */
-
-static int read_sums(struct loader *l) {
-    const struct model *model = l->options->model;
-    struct sums_header h;
-    l->first_sum = calloc(model->n_tensors + 1, sizeof *l->first_sum);
-    if (!l->first_sum)
-        return -ENOMEM;
-    for (size_t i = 0; i < model->n_tensors; i++) {
-        l->first_sum[i] = l->n_sums;
-        l->n_sums += (model->tensors[i].rows + SUM_ROWS - 1) / SUM_ROWS;
-    }
-    const size_t bytes = l->n_sums * sizeof *l->sums;
-    l->sums = calloc(l->n_sums + 1, sizeof *l->sums);
-    if (!l->sums)
-        return -ENOMEM;
-    if (l->options->sums_fd < 0 || pread(l->options->sums_fd, &h, sizeof h, 0) != sizeof h ||
-        h.magic != SUMS_MAGIC || h.n != l->n_sums)
-        return 0;
-    l->sums_known = read_whole(l->options->sums_fd, (char *)l->sums, bytes, sizeof h) == 0 &&
-                    device_digest((const void *)l->sums, bytes) == h.digest;
-    if (!l->sums_known)
-        memset((void *)l->sums, 0, bytes);
-    return 0;
-}
-
-static int write_sums(const struct loader *l) {
-    const size_t bytes = l->n_sums * sizeof *l->sums;
-    const struct sums_header h = {SUMS_MAGIC, l->n_sums,
-                                  device_digest((const void *)l->sums, bytes)};
-    const int fd = l->options->sums_fd;
-    if (fd < 0)
-        return 0;
-    if (pwrite(fd, (const void *)l->sums, bytes, sizeof h) != (ssize_t)bytes ||
-        pwrite(fd, &h, sizeof h, 0) != sizeof h)
-        return -EIO;
-    return 0;
-}
-
 /* Before there are checksums, the file must look as it did when it was opened. */
 static int check_file(const struct loader *l) {
     struct file_identity now;
-    const int rc = l->sums_known ? 0 : identity_of(l->options->model_fd, &now);
-    if (rc || l->sums_known || identity_equal(&now, &l->options->file))
+    const int rc = l->sums.known ? 0 : identity_of(l->options->model_fd, &now);
+    if (rc || l->sums.known || identity_equal(&now, &l->options->file))
         return rc;
     return err_set(l->err, -ESTALE, "the file %s changed since it was opened",
                    l->options->file_name);
@@ -416,19 +337,26 @@ static int check_file(const struct loader *l) {
 
 /* --- the runner before --- */
 
-/* The digests in the header of a card of the runner before; NULL: it holds nothing that can be
- * proven.  n: how many there must be. */
-static uint64_t *read_digests(const struct loader *l, uint32_t card, uint64_t n) {
-    const struct device_ops *ops = l->options->backend;
-    struct device *before = runner_device(l->options->before);
+/* The digests in a card's header; NULL: it holds nothing that can be proven.  n: how many there
+ * must be. */
+static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
+                              uint64_t n) {
     struct weights_header h;
     uint64_t *digests = malloc((n + 1) * sizeof *digests);
-    if (digests && ops->peek(before, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
-        h.n_ranges == n && ops->peek(before, card, sizeof h, digests, n * sizeof *digests) == 0 &&
+    if (digests && ops->peek(device, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
+        h.n_ranges == n && ops->peek(device, card, sizeof h, digests, n * sizeof *digests) == 0 &&
         device_digest(digests, n * sizeof *digests) == h.digests_digest)
         return digests;
     free(digests);
     return NULL;
+}
+
+/* Behind the last range of the card whose first one is `begin`. */
+static size_t card_end(const struct plan *plan, size_t begin) {
+    size_t end = begin;
+    while (end < plan->n_ranges && plan->ranges[end].card == plan->ranges[begin].card)
+        end++;
+    return end;
 }
 
 static bool same_values(const struct plan_range *a, const struct plan_range *b) {
@@ -451,10 +379,9 @@ static int find_sources(struct loader *l) {
     if (!l->sources)
         return -ENOMEM;
     for (size_t begin = 0, end; begin < old->n_ranges; begin = end) {
-        const uint32_t card = old->ranges[begin].card;
-        for (end = begin; end < old->n_ranges && old->ranges[end].card == card;)
-            end++;
-        uint64_t *digests = read_digests(l, card, end - begin);
+        end = card_end(old, begin);
+        uint64_t *digests = read_digests(l->options->backend, runner_device(l->options->before),
+                                         old->ranges[begin].card, end - begin);
         for (size_t i = begin; digests && i < end; i++)
             offer(l, &old->ranges[i], digests[i - begin]);
         free(digests);
@@ -503,7 +430,7 @@ static int unseal_cards(struct loader *l, const struct weights_origin origin[CAR
 /* Read and repack what was neither found nor copied. */
 static int read_ranges(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
     const struct plan *plan = l->options->plan;
-    int rc = read_sums(l);
+    int rc = sums_read(&l->sums, l->options->model, l->options->sums_fd);
     for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
         if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = add_slices(l, c, false);
@@ -524,13 +451,12 @@ static int fill_cards(struct loader *l, struct weights_origin origin[CARDS_MAX])
         rc = copy_ranges(l, origin);
     if (!rc)
         rc = read_ranges(l, origin);
-    if (!rc && !l->sums_known && l->n_slices)
-        rc = write_sums(l);
+    if (!rc && !l->sums.known && l->n_slices)
+        rc = sums_write(&l->sums, l->options->sums_fd);
     for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
         if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = seal_card(l, c);
-    free((void *)l->sums);
-    free(l->first_sum);
+    sums_finish(&l->sums);
     free(l->slices);
     free(l->sources);
     return rc;
@@ -557,5 +483,69 @@ int weights_load(struct device *device, const struct runner_options *options,
     if (rc == -ENOMEM)
         err_set(err, rc, "no memory to load '%s'", options->model->params.name);
     pthread_mutex_destroy(&l.err_lock);
+    return rc;
+}
+
+/* --- after the loading --- */
+
+int weights_digests(struct device *device, const struct runner_options *options,
+                    uint64_t **digests) {
+    const struct plan *plan = options->plan;
+    uint64_t *all = calloc(plan->n_ranges + 1, sizeof *all);
+    int rc = all ? 0 : -ENOMEM;
+    for (size_t begin = 0, end; begin < plan->n_ranges && !rc; begin = end) {
+        end = card_end(plan, begin);
+        uint64_t *of_card =
+            read_digests(options->backend, device, plan->ranges[begin].card, end - begin);
+        if (of_card)
+            memcpy(all + begin, of_card, (end - begin) * sizeof *all);
+        else
+            rc = -EBADMSG;
+        free(of_card);
+    }
+    if (rc)
+        free(all);
+    else
+        *digests = all;
+    return rc;
+}
+
+/* What lies between the rows' ends is of the digest too, and nobody writes it. */
+static int blank(struct device *device, const struct runner_options *options, uint32_t range) {
+    static const char zeros[64u << 10];
+    const struct plan_range *r = &options->plan->ranges[range];
+    int rc = 0;
+    for (uint64_t at = 0; at < r->bytes && !rc; at += sizeof zeros)
+        rc = options->backend->poke(device, r->card, r->offset + at, zeros,
+                                    r->bytes - at < sizeof zeros ? r->bytes - at : sizeof zeros);
+    return rc;
+}
+
+int weights_restore(struct device *device, const struct runner_options *options, uint32_t range,
+                    uint64_t digest, struct err *err) {
+    const struct plan_range *r = &options->plan->ranges[range];
+    struct runner_options whole_team = *options;
+    struct loader l = {.device = device, .options = &whole_team, .err = err};
+    uint64_t found = 0;
+    whole_team.behind = false; /* steps wait for it */
+    pthread_mutex_init(&l.err_lock, NULL);
+    int rc = sums_read(&l.sums, options->model, options->sums_fd);
+    if (!rc)
+        rc = add_range(&l, range, false);
+    if (!rc)
+        rc = check_file(&l);
+    if (!rc)
+        rc = blank(device, options, range);
+    if (!rc)
+        rc = run(&l);
+    if (!rc)
+        rc = options->backend->digest(device, r->card, r->offset, r->bytes, &found);
+    if (!rc && found != digest)
+        fail(&l, r, rc = -ESTALE, "");
+    if (rc == -ENOMEM)
+        err_set(err, rc, "no memory to read '%s' again", tensor_of(&l, r)->name);
+    pthread_mutex_destroy(&l.err_lock);
+    sums_finish(&l.sums);
+    free(l.slices);
     return rc;
 }

@@ -27,4 +27,13 @@ struct weights_origin {
 int weights_load(struct device *device, const struct runner_options *options,
                  struct weights_origin origin[CARDS_MAX], struct err *err);
 
+/* The digest of every range of the plan as the cards' headers have them, [n_ranges]; the caller
+ * frees them.  -EBADMSG: a header is not whole; -ENODEV, -ENOMEM. */
+int weights_digests(struct device *device, const struct runner_options *options,
+                    uint64_t **digests);
+/* Read a range of the plan again, into its place, between two steps; it has `digest` then.  As
+ * weights_load(); -ESTALE also when the range comes out as another than it was. */
+int weights_restore(struct device *device, const struct runner_options *options, uint32_t range,
+                    uint64_t digest, struct err *err);
+
 #endif

@@ -150,6 +150,15 @@ static int cpu_digest(struct device *d, uint32_t card, uint64_t offset, uint64_t
     return rc;
 }
 
+static int cpu_digest_part(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
+                           uint64_t first_leaf, uint64_t *sum) {
+    char *at;
+    const int rc = weights_at(d, card, offset, bytes, &at);
+    if (!rc)
+        *sum = device_digest_part(at, bytes, first_leaf);
+    return rc;
+}
+
 static int cpu_peek(struct device *d, uint32_t card, uint64_t offset, void *out, uint64_t bytes) {
     char *at;
     const int rc = weights_at(d, card, offset, bytes, &at);
@@ -199,6 +208,7 @@ const struct device_ops cpu_ops = {
     .release = cpu_release,
     .pack = cpu_pack,
     .digest = cpu_digest,
+    .digest_part = cpu_digest_part,
     .peek = cpu_peek,
     .poke = cpu_poke,
     .copy = cpu_copy,

@@ -49,7 +49,7 @@ static struct plan small_plan(void) {
 }
 
 /* Every type of message, with something in every field that can be wrong. */
-static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
+static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
     int32_t tokens[] = {5, 6, 7, -1};
     struct logit_bias bias[] = {{3, -1.5f}, {9, 2}};
     struct token_logprob top[] = {{1, -0.5f}, {2, -1.5f}, {3, -2}, {4, -3}};
@@ -63,6 +63,7 @@ static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
                               .isolate = true,
                               .n_eog = 2,
                               .eog = {2, 99},
+                              .scrub_s = 86400,
                               .plan = small_plan()};
     const struct msg_admit admit = {.sequence = 42,
                                     .uid = 1000,
@@ -85,6 +86,8 @@ static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct msg_credit credit = {1, 2, 3, 4, 5, 6, 7};
+    const struct msg_harmed harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
+    const struct msg_verified verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
     const struct msg_failed failed = {-28, "no space"};
     const struct {
         enum message_type type;
@@ -107,7 +110,11 @@ static void encode_all(struct buffer *out, size_t ends[20], size_t *n) {
                {MSG_MEASURE, NULL},
                {MSG_LIMITS, &(struct msg_limits){1, -19, 3, UINT64_MAX, 5, -1, 6, "avx2"}},
                {MSG_REPLAN, &replan},
-               {MSG_REPLANNED, &replanned}};
+               {MSG_REPLANNED, &replanned},
+               {MSG_VERIFY, &(struct msg_verify){7, -1}},
+               {MSG_CORRUPT, &(struct msg_corrupt){2, true}},
+               {MSG_HARMED, &harmed},
+               {MSG_VERIFIED, &verified}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
         CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);
         ends[*n] = out->n;
@@ -124,7 +131,7 @@ static uint32_t u32_at(const char *p) {
 
 static void what_is_encoded_is_decoded(void) {
     struct buffer out = {0}, again = {0};
-    size_t ends[20], n, begin = 0;
+    size_t ends[32], n, begin = 0;
     encode_all(&out, ends, &n);
     for (size_t i = 0; i < n; i++) {
         struct message m;
@@ -152,7 +159,7 @@ static void what_is_encoded_is_decoded(void) {
 
 static void every_cut_and_every_surplus_is_refused(void) {
     struct buffer out = {0};
-    size_t ends[20], n, begin = 0;
+    size_t ends[32], n, begin = 0;
     encode_all(&out, ends, &n);
     CHECK_EQ(buffer_append(&out, "\0\0\0\0", 4), 0);
     for (size_t i = 0; i < n; i++) {

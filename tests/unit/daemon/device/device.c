@@ -190,6 +190,23 @@ static void programs_that_reach_outside_are_refused(void) {
     d->ops->close(d);
 }
 
+/* Cut at the ends of leaves, put together backwards. */
+static void a_digest_is_the_sum_of_its_parts(void) {
+    static uint8_t bytes[9 * DIGEST_LEAF_BYTES + 77];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    const uint64_t whole = device_digest(bytes, sizeof bytes);
+    for (uint64_t cut = 1; cut < 9; cut++) {
+        const uint64_t at = cut * DIGEST_LEAF_BYTES;
+        uint64_t sum = device_digest_part(bytes + at, sizeof bytes - at, cut);
+        sum += device_digest_part(bytes, at, 0);
+        CHECK(device_digest_close(sum, sizeof bytes) == whole);
+        CHECK(device_digest_close(sum, sizeof bytes - 1) != whole);
+        sum = device_digest_part(bytes + at, sizeof bytes - at, cut + 1); /* of another place */
+        CHECK(device_digest_close(sum + device_digest_part(bytes, at, 0), sizeof bytes) != whole);
+    }
+}
+
 static void a_digest_sees_every_bit_and_place(void) {
     static uint8_t bytes[9000];
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -298,6 +315,7 @@ static void threads_are_bound_where_a_core_is_left_over(void) {
 CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
            T(a_lost_card_is_gone), T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
            T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
-           T(a_set_the_machine_lacks_is_refused), T(threads_are_bound_where_a_core_is_left_over),
+           T(a_digest_is_the_sum_of_its_parts), T(a_set_the_machine_lacks_is_refused),
+           T(threads_are_bound_where_a_core_is_left_over),
            T(limits_are_measured_over_the_weights_that_are_there),
            T(without_weights_there_is_nothing_to_sweep))
