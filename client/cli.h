@@ -68,7 +68,7 @@ struct cli {
     const char *socket; /* NULL: the default */
     const char *system, *wait, *against, *interval, *count;
     bool json, no_legend, verbose, help, version, stream, add_special, quick;
-    bool wait_card, release, dry_run, follow;
+    bool wait_card, release, dry_run, follow, silent;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
 };
 
@@ -113,13 +113,14 @@ int cli_card(struct cli *cli, const char *word);
 void cli_print_cards(const struct cli *cli, const cJSON *answer);
 void cli_print_requests(const struct cli *cli, const cJSON *answer);
 
-/* The verbs: cards.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c,
+/* The verbs: cards.c, check.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c,
  * bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */
 int verb_cards(struct cli *cli);
 int verb_chat(struct cli *cli);
+int verb_check(struct cli *cli);
 int verb_complete(struct cli *cli);
 int verb_drill(struct cli *cli);
 int verb_events(struct cli *cli);

@@ -59,6 +59,11 @@ static const struct option_info drain_options[] = {
      offsetof(struct cli, release)},
     {0}};
 
+static const struct option_info drill_options[] = {{"silent", NULL,
+                                                    "with corrupt: the card does not report it", 0,
+                                                    OPTION_SWITCH, offsetof(struct cli, silent)},
+                                                   {0}};
+
 static const struct option_info online_options[] = {
     {"wait", NULL, "until it is used again", 'w', OPTION_SWITCH, offsetof(struct cli, wait_card)},
     {0}};
@@ -100,10 +105,11 @@ const struct command commands[] = {
     {"cards", "", "what each card holds", NULL, 0, 0, false, verb_cards},
     {"chat", "[MESSAGE…]", "talk; without a message, in turns", chat_options, 0, -1, false,
      verb_chat},
+    {"check", "[CARD]", "are the weights in use what was loaded", NULL, 0, 1, false, verb_check},
     {"complete", "[PROMPT…]", "continue a text", complete_options, 0, -1, false, verb_complete},
     {"drain", "CARD", "take a card out; nothing is lost", drain_options, 1, 1, false, verb_card},
-    {"drill", "FAULT [CARD]", "rehearse: lose CARD, return CARD, kill-engine", NULL, 1, 2, false,
-     verb_drill},
+    {"drill", "FAULT [CARD]", "rehearse: lose, return or corrupt CARD, kill-engine", drill_options,
+     1, 2, false, verb_drill},
     {"events", "", "what happened to cards and engines", events_options, 0, 0, false, verb_events},
     {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
     {"metrics", "", "counters, as Prometheus reads them", NULL, 0, 0, false, verb_metrics},

@@ -2,7 +2,7 @@
 # Completion for bash: verbs, then options of the verb as its own help tells them.
 _octarc() {
     local word=${COMP_WORDS[COMP_CWORD]} verb= i
-    local verbs='bench call cards chat complete drain drill events help metrics online plan ps rebalance run status tokenize top version'
+    local verbs='bench call cards chat check complete drain drill events help metrics online plan ps rebalance run status tokenize top version'
     for ((i = 1; i < COMP_CWORD; i++)); do
         case " $verbs " in *" ${COMP_WORDS[i]} "*) verb=${COMP_WORDS[i]} && break ;; esac
     done
@@ -12,10 +12,10 @@ _octarc() {
         return
         ;;
     drill)
-        mapfile -t COMPREPLY < <(compgen -W 'lose return kill-engine' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'lose return corrupt kill-engine' -- "$word")
         return
         ;;
-    drain | online | lose | return)
+    check | drain | online | lose | return | corrupt)
         mapfile -t COMPREPLY < <(compgen -W '0 1 2 3 4 5 6 7' -- "$word")
         return
         ;;

@@ -31,14 +31,20 @@ int verb_call(struct cli *cli) {
 }
 
 int verb_drill(struct cli *cli) {
-    const bool of_card = !strcmp(cli->words[0], "lose") || !strcmp(cli->words[0], "return");
+    const bool corrupts = !strcmp(cli->words[0], "corrupt");
+    const bool of_card =
+        corrupts || !strcmp(cli->words[0], "lose") || !strcmp(cli->words[0], "return");
     cJSON_AddStringToObject(cli->fields, "fault", cli->words[0]);
     if (of_card && cli->n_words < 2)
         return cli_fail(cli, CLI_USAGE, "which card? octarc drill %s CARD", cli->words[0]);
     if (!of_card && cli->n_words > 1)
         return cli_fail(cli, CLI_USAGE, "%s takes no card", cli->words[0]);
+    if (cli->silent && !corrupts)
+        return cli_fail(cli, CLI_USAGE, "--silent is for corrupt");
     if (of_card && cli_card(cli, cli->words[1]))
         return CLI_USAGE;
+    if (cli->silent)
+        cJSON_AddTrueToObject(cli->fields, "silent");
     if (cli->json)
         return cli_print(cli, "drill", cli->fields);
     cJSON *answer;

@@ -48,7 +48,7 @@ struct call {
     char id[48];                   /* "cmpl-…": shown, and taken by cancel */
     bool streaming;
     bool done_line; /* the event stream ends with [DONE] */
-    bool waits_for_limits;
+    bool waits_for_limits, waits_for_check;
 
     const struct sink *sink;
     const struct http_out *http; /* HTTP */
@@ -109,6 +109,7 @@ void run_models(struct call *call);
 void run_cards(struct call *call);
 void run_ps(struct call *call);
 void run_version(struct call *call);
+void run_check(struct call *call);
 void run_drill(struct call *call);
 void run_reload(struct call *call);
 void run_cancel(struct call *call);

@@ -18,7 +18,8 @@ static int read_fields(struct call *call, struct params *params) {
 }
 
 static bool takes_card(const struct params *params) {
-    return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "return"));
+    return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "return") ||
+                             !strcmp(params->fault, "corrupt"));
 }
 
 void run_drill(struct call *call) {
@@ -38,8 +39,10 @@ void run_drill(struct call *call) {
         rc = host->drill_kill_engine(host->user, &err);
     else if (params.fault && !strcmp(params.fault, "return"))
         rc = host->drill_return(host->user, (uint32_t)params.card, &err);
+    else if (params.fault && !strcmp(params.fault, "corrupt"))
+        rc = host->drill_corrupt(host->user, (uint32_t)params.card, params.silent, &err);
     else
-        err_set(&err, 0, "'fault' must be \"lose\", \"return\" or \"kill-engine\"");
+        err_set(&err, 0, "'fault' must be \"lose\", \"return\", \"corrupt\" or \"kill-engine\"");
     if (rc) {
         failure_set(&failure,
                     rc == -EPERM    ? ERROR_NOT_PERMITTED

@@ -20,6 +20,8 @@ static void write_event(struct writer *w, const struct event *event) {
     write_key_string(w, "kind", event->kind);
     if (event->card >= 0)
         write_key_int(w, "card", event->card);
+    if (event->tensor[0])
+        write_key_string(w, "tensor", event->tensor);
     if (event->from)
         write_key_string(w, "from", event->from);
     if (event->to)

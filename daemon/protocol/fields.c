@@ -48,7 +48,7 @@ static const struct field fields[] = {
     {"audio", KIND_CHAT, F_READ, 0, 0, NOWHERE, read_unsupported},
     {"best_of", KIND_COMPLETE, F_INT, 1, 1, NOWHERE, NULL},
     {"cache_prompt", GEN, F_BOOL, 0, 0, AT(cache_prompt), NULL},
-    {"card", KIND_DRILL | KIND_CARD, F_INT, 0, CARDS_MAX - 1, AT(card), NULL},
+    {"card", KIND_DRILL | KIND_CARD | KIND_CHECK, F_INT, 0, CARDS_MAX - 1, AT(card), NULL},
     {"chat_template_kwargs", KIND_CHAT | KIND_TEMPLATE, F_READ, 0, 0, AT(template_kwargs),
      read_template_kwargs},
     {"content", KIND_TOKENIZE, F_STRING, 0, 0, AT(content), NULL},
@@ -115,6 +115,7 @@ static const struct field fields[] = {
     {"samplers", GEN, IGNORED},
     {"seed", GEN, F_READ, 0, 0, NOWHERE, read_seed},
     {"service_tier", OPENAI, IGNORED},
+    {"silent", KIND_DRILL, F_BOOL, 0, 0, AT(silent), NULL},
     {"since", KIND_EVENTS, F_INT, 0, INTEGER_TOP, AT(since), NULL},
     {"stop", GEN, F_READ, 0, 0, NOWHERE, read_stop},
     {"store", OPENAI, IGNORED},
@@ -232,7 +233,7 @@ static void set_defaults(struct params *params, enum kind kind) {
         .parse_special = true,
         .add_generation_prompt = true,
         .id_number = -1,
-        .card = kind == KIND_CARD ? -1 : 0,
+        .card = kind == KIND_CARD || kind == KIND_CHECK ? -1 : 0,
     };
 }
 

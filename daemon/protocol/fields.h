@@ -31,6 +31,7 @@ enum kind {
     KIND_CARD = 512, /* drain, online */
     KIND_REBALANCE = 1024,
     KIND_EVENTS = 2048,
+    KIND_CHECK = 4096,
     KIND_GENERATE = KIND_COMPLETE | KIND_CHAT | KIND_LLAMA,
 };
 
@@ -59,9 +60,10 @@ struct params {
     const char *id, *fault; /* cancel, drill, models */
     const struct cJSON *rpc_id;
     int64_t id_number;  /* -1: none */
-    int64_t card;       /* drain, online: -1: none */
+    int64_t card;       /* drain, online, check: -1: none */
     bool wait, release; /* drain, online */
     bool dry_run;       /* rebalance */
+    bool silent;        /* drill */
     int64_t since;      /* events */
 };
 

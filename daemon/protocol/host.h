@@ -86,21 +86,23 @@ struct rebalance_view {
 struct metrics_view {
     uint64_t generations_failed, generations_replaced; /* that ended: by themselves, on purpose */
     uint64_t rebalances;                               /* inside a running engine */
+    uint64_t verified_bytes, scrubs, ranges_harmed, ranges_repaired; /* of weights in use */
 };
 
 /* Something that happened to a card or a generation. */
 struct event {
-    uint64_t number;       /* from 1 on */
-    uint64_t ms;           /* since 1970 */
-    const char *kind;      /* card, start, ready, end, plan, rebalance, rebalanced; static */
-    int32_t card;          /* -1: none */
+    uint64_t number;  /* from 1 on */
+    uint64_t ms;      /* since 1970 */
+    const char *kind; /* card, start, ready, end, plan, rebalance, rebalanced, harmed; static */
+    int32_t card;     /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */
     double seconds;        /* it took, or lived; negative: says nothing of it */
     uint32_t requests;     /* that are replayed */
     bool has_bytes;        /* of the plan, and what becomes of them: */
     uint64_t moved_bytes, reloaded_bytes, reused_bytes;
-    char text[240]; /* for people */
+    char tensor[64]; /* that was harmed; empty: none */
+    char text[240];  /* for people */
 };
 
 struct model_view {
@@ -127,6 +129,16 @@ struct limits_view {
     const char *isa;
 };
 
+/* What was found of the weights in use. */
+struct check_view {
+    uint32_t n_cards; /* that were checked */
+    struct checked_card {
+        uint32_t card, ranges, harmed, repaired;
+        uint64_t bytes;
+        double seconds; /* of verifying alone */
+    } cards[CARDS_MAX];
+};
+
 struct protocol_host {
     void *user;
     uint64_t (*now_ns)(void *user); /* monotonic */
@@ -139,6 +151,7 @@ struct protocol_host {
     int (*drill_lose)(void *user, uint32_t card, struct err *err);
     int (*drill_kill_engine)(void *user, struct err *err);
     int (*drill_return)(void *user, uint32_t card, struct err *err);
+    int (*drill_corrupt)(void *user, uint32_t card, bool silent, struct err *err);
     /* Take a card out, back.  0: it is on its way.  -EINVAL, -ENOSPC: it cannot, err says why, and
      * nothing was changed. */
     int (*drain)(void *user, uint32_t card, bool release, struct err *err);
@@ -155,6 +168,11 @@ struct protocol_host {
     int (*measure)(void *user,
                    void (*done)(void *arg, const struct limits_view *limits, const char *why),
                    void *arg, struct err *err);
+    /* The same for the weights in use, of a card or (-1) all.  -EINVAL: no such card, or it holds
+     * none; -EBUSY: others are being checked. */
+    int (*check)(void *user, int64_t card,
+                 void (*done)(void *arg, const struct check_view *view, const char *why), void *arg,
+                 struct err *err);
     int (*reload)(void *user, struct err *err); /* keeps the old configuration on error */
     /* Run work off the loop (a thread of the pool), then done on the loop. */
     int (*offload)(void *user, void (*work)(void *arg), void (*done)(void *arg), void *arg);

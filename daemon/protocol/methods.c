@@ -14,6 +14,7 @@ static const struct method methods[] = {
      KIND_CHAT,
      ROLE_USER,
      run_generate},
+    {"check", "POST", {"/octarc/v1/check"}, KIND_CHECK, ROLE_ADMIN, run_check},
     {"complete",
      "POST",
      {"/v1/completions", "/completions"},

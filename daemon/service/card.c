@@ -13,17 +13,18 @@
 /* [state][event]: the state that follows. */
 static const int next[CARD_STATE_COUNT][CARD_EVENT_COUNT] = {
     /*                  drain          leave         keep         release       lose          fence
-                        return        want          serve */
-    [CARD_ONLINE] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, NO, NO, NO},
-    [CARD_DRAINING] = {CARD_DRAINING, CARD_DRAINED, CARD_ONLINE, NO, CARD_OFFLINE, CARD_OFFLINE, NO,
-                       CARD_PROBING, NO},
-    [CARD_DRAINED] = {NO, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, NO, CARD_PROBING, NO},
-    [CARD_LOST] = {CARD_OFFLINE, NO, NO, NO, NO, NO, CARD_PROBING, CARD_PROBING, NO},
-    [CARD_FENCED] = {CARD_OFFLINE, NO, NO, NO, CARD_LOST, NO, CARD_PROBING, CARD_PROBING, NO},
-    [CARD_OFFLINE] = {NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
-    [CARD_PROBING] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, NO, CARD_PROBING,
-                      CARD_ONLINE},
-    [CARD_QUARANTINED] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
+                        corrupt        return        want         serve */
+    [CARD_ONLINE] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_ONLINE, NO, NO, NO},
+    [CARD_DRAINING] = {CARD_DRAINING, CARD_DRAINED, CARD_ONLINE, NO, CARD_OFFLINE, CARD_OFFLINE,
+                       CARD_DRAINING, NO, CARD_PROBING, NO},
+    [CARD_DRAINED] = {NO, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, CARD_DRAINED, NO,
+                      CARD_PROBING, NO},
+    [CARD_LOST] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_PROBING, CARD_PROBING, NO},
+    [CARD_FENCED] = {CARD_OFFLINE, NO, NO, NO, CARD_LOST, NO, NO, CARD_PROBING, CARD_PROBING, NO},
+    [CARD_OFFLINE] = {NO, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
+    [CARD_PROBING] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_PROBING, NO,
+                      CARD_PROBING, CARD_ONLINE},
+    [CARD_QUARANTINED] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
 };
 
 static const char *const state_names[CARD_STATE_COUNT] = {
@@ -31,8 +32,8 @@ static const char *const state_names[CARD_STATE_COUNT] = {
 
 /* What an event asks for, in a sentence that ends with "…: it is STATE". */
 static const char *const asked[CARD_EVENT_COUNT] = {
-    "be drained",       "leave",           "be kept", "be released", "be lost", "be fenced",
-    "return by itself", "be taken online", "serve"};
+    "be drained", "leave",     "be kept",          "be released",     "be lost",
+    "be fenced",  "be harmed", "return by itself", "be taken online", "serve"};
 
 const char *card_state_name(enum card_state state) {
     return state_names[state];
@@ -46,7 +47,7 @@ int card_state_find(const char *name) {
 }
 
 const char *card_fault_name(enum card_fault fault) {
-    static const char *const names[CARD_FAULT_COUNT] = {"lost", "silent"};
+    static const char *const names[CARD_FAULT_COUNT] = {"lost", "silent", "corrupt"};
     return names[fault];
 }
 
@@ -96,8 +97,8 @@ static void remember(struct card *card, enum card_state to, bool fault, const ch
     struct card_change *change = &card->history[card->n_history++];
     *change = (struct card_change){.ms = ms, .from = card->state, .to = to, .fault = fault};
     snprintf(change->why, sizeof change->why, "%s", why);
+    card->since_ms = card->state == to ? card->since_ms : ms;
     card->state = to;
-    card->since_ms = ms;
 }
 
 int card_apply(struct card *card, uint32_t number, enum card_event event, const char *why,
@@ -106,20 +107,22 @@ int card_apply(struct card *card, uint32_t number, enum card_event event, const 
     if (to == NO)
         return err_set(err, -EINVAL, "card %u cannot %s: it is %s%s", number, asked[event],
                        state_names[card->state], advice(card->state, event));
-    const bool fault = event == CARD_LOSE || event == CARD_FENCE;
+    const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT;
     if (fault) {
-        card->faults[event == CARD_LOSE ? CARD_FAULT_LOST : CARD_FAULT_SILENT]++;
+        card->faults[event == CARD_LOSE    ? CARD_FAULT_LOST
+                     : event == CARD_FENCE ? CARD_FAULT_SILENT
+                                           : CARD_FAULT_CORRUPT]++;
         add_recent(card, now->ns);
         if (count_recent(card, now->ns) >= rules->faults_max)
             to = CARD_QUARANTINED;
     }
     if (event == CARD_WANT)
         card->n_recent = 0;
-    if (to == CARD_PROBING)
+    if (to == CARD_PROBING && event != CARD_CORRUPT)
         card->quiet_until_ns = event == CARD_WANT ? now->ns : now->ns + rules->quiet_ns;
-    if (event != CARD_DRAIN && event != CARD_LEAVE)
+    if (event != CARD_DRAIN && event != CARD_LEAVE && event != CARD_CORRUPT)
         card->release = false;
-    if ((int)card->state != to)
+    if ((int)card->state != to || event == CARD_CORRUPT)
         remember(card, (enum card_state)to, fault, why, now->ms);
     return 0;
 }

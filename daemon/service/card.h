@@ -10,6 +10,7 @@
  *       │       ▲
  *       │       └─ online: an operator's word, from every state in which it is not used
  *       └────► lost | fenced; the n-th fault within a minute: quarantined, until an operator's word
+ *     corrupt is a fault that changes no state by itself: the card was harmed and is repaired
  *
  * A card is a plain value.  It has no clock: the time comes in.  Whether its memory is there, and
  * who computes on it, is engines.c's concern.  Threads: no shared state. */
@@ -46,13 +47,14 @@ enum card_event {
     CARD_RELEASE, /* nothing is held on it any more */
     CARD_LOSE,
     CARD_FENCE,
-    CARD_RETURN, /* it is there again, by itself */
-    CARD_WANT,   /* an operator takes it back */
-    CARD_SERVE,  /* it is used again */
+    CARD_CORRUPT, /* what it holds was harmed, and is repaired; it is used on */
+    CARD_RETURN,  /* it is there again, by itself */
+    CARD_WANT,    /* an operator takes it back */
+    CARD_SERVE,   /* it is used again */
     CARD_EVENT_COUNT
 };
 
-enum card_fault { CARD_FAULT_LOST, CARD_FAULT_SILENT, CARD_FAULT_COUNT };
+enum card_fault { CARD_FAULT_LOST, CARD_FAULT_SILENT, CARD_FAULT_CORRUPT, CARD_FAULT_COUNT };
 
 /* What is known of it wherever it is plugged in: "uuid:…", "serial:…", else its slot. */
 struct card_identity {
@@ -68,7 +70,7 @@ struct card_time {
 struct card_change {
     uint64_t ms; /* since 1970 */
     enum card_state from, to;
-    bool fault; /* it went by itself */
+    bool fault; /* it went by itself, or was harmed */
     char why[CARD_WHY_MAX];
 };
 

@@ -158,6 +158,8 @@ static int read_card(const struct json *json, const struct cJSON *object, uint32
          COUNT_TOP, 1, NULL},
         {"silent", JSON_NUMBER, false, FIELD(struct card_reading, card.faults[CARD_FAULT_SILENT]),
          0, COUNT_TOP, 1, NULL},
+        {"corrupt", JSON_NUMBER, false, FIELD(struct card_reading, card.faults[CARD_FAULT_CORRUPT]),
+         0, COUNT_TOP, 1, NULL},
         {"history", JSON_LIST, true, FIELD(struct card_reading, history), 0, CARD_HISTORY_MAX, 0,
          NULL},
     };

@@ -32,7 +32,8 @@ void line_event(struct engines *e, struct event *event, const char *fmt, ...) {
     events_add(e->log, event);
 }
 
-static bool is_fault(enum card_event event) {
+/* What the card holds is not to be had any more. */
+static bool is_gone(enum card_event event) {
     return event == CARD_LOSE || event == CARD_FENCE;
 }
 
@@ -47,10 +48,13 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
     const int rc = card_apply(card, number, event, why, &now, &rules, err);
     if (rc < 0)
         return rc;
-    if (is_fault(event) || event == CARD_RELEASE)
+    if (is_gone(event) || event == CARD_RELEASE)
         memory_drop(&e->cards[number].memory);
-    if (card->state == before)
+    if (card->state == before) {
+        if (event == CARD_CORRUPT && e->events.card)
+            e->events.card(e->user, card);
         return 0;
+    }
     const char *to = card_state_name(card->state);
     struct event told = {.kind = "card",
                          .card = (int32_t)number,
@@ -62,7 +66,7 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
                    number, card->n_recent, CARD_FAULTS_WINDOW_S, why);
     else
         line_event(e, &told, "card %u is %s: %s", number, to, why);
-    log_line(is_fault(event) ? LOG_P_WARNING : LOG_P_NOTICE, "card %u is %s: %s", number, to, why);
+    log_line(is_gone(event) ? LOG_P_WARNING : LOG_P_NOTICE, "card %u is %s: %s", number, to, why);
     if (e->events.card)
         e->events.card(e->user, card);
     return 0;

@@ -21,6 +21,8 @@ struct err;
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
 enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
 enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE };
+#define SCRUB_MOST_S 2592000 /* thirty days */
+
 enum rebalance_choice { REBALANCE_RUNNING, REBALANCE_RESTART };
 enum drill_choice { DRILL_AUTO, DRILL_OFF, DRILL_ON };
 
@@ -38,6 +40,7 @@ struct config {
     uint32_t storage;     /* enum storage_choice */
     uint32_t weights;     /* enum weights_choice */
     uint32_t rebalance;   /* enum rebalance_choice */
+    uint32_t scrub_s;     /* 0: never */
     uint32_t kv_type;     /* enum kv_type */
     uint32_t threads;     /* 0: one a usable core */
     uint32_t pin_threads; /* 0 or 1 */

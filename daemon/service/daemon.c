@@ -248,7 +248,8 @@ static void make_engines(struct daemon *d) {
         .config = &d->config,
         .topology = &d->topology,
         .log = &d->events,
-        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured, on_card},
+        .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured,
+                   daemon_verified, on_card},
         .user = d,
     };
     engines_init(&d->engines);

@@ -31,6 +31,9 @@ struct daemon {
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);
     void *measured_arg; /* protocol/'s, who asked for limits */
 
+    void (*checked)(void *arg, const struct check_view *view, const char *why);
+    void *checked_arg; /* the same, who asked for a check */
+
     enum service_state state;
     char status[256];
     bool ready_said, loading, stopping, settled, closing;
@@ -60,6 +63,9 @@ int daemon_reload(struct daemon *daemon, struct err *err);
 
 /* events.measured of the engines (host.c). */
 void daemon_measured(void *user, const struct msg_limits *limits, const char *why);
+
+/* events.verified of the engines (host.c). */
+void daemon_verified(void *user, const struct msg_verified *verified, const char *why);
 
 /* events.stopped of the engines. */
 void daemon_engines_stopped(void *user);

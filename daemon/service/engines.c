@@ -62,6 +62,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .n_threads = e->config->threads,
         .pin = e->config->pin_threads,
         .isa = e->config->isa,
+        .scrub_s = e->config->scrub_s,
         .plan = e->plan,
     };
     snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
@@ -366,6 +367,12 @@ static void on_message(void *user, const struct message *msg) {
     case MSG_REPLANNED:
         line_replanned(e, &msg->replanned);
         break;
+    case MSG_HARMED:
+        line_harmed(e, &msg->harmed);
+        break;
+    case MSG_VERIFIED:
+        line_verified(e, &msg->verified);
+        break;
     case MSG_LIMITS:
         end_measuring(e, msg->limits.error ? NULL : &msg->limits, strerror(-msg->limits.error));
         break;
@@ -416,6 +423,7 @@ static void on_gone(void *user, const char *why) {
     e->gone_ns = now;
     line_forget_order(e);
     end_measuring(e, NULL, "the engine ended before it had measured");
+    line_end_check(e, NULL, "the engine ended before all was verified");
     if (e->state == ENGINES_STOPPING) {
         uv_timer_stop(&e->timer);
         e->events.stopped(e->user);

@@ -61,6 +61,8 @@ struct engines_events {
     void (*stopped)(void *user);
     /* The answer to engines_measure(); limits NULL: there is none, why says it. */
     void (*measured)(void *user, const struct msg_limits *limits, const char *why);
+    /* The answer to engines_check(); verified NULL: there is none, why says it. */
+    void (*verified)(void *user, const struct msg_verified *verified, const char *why);
     void (*card)(void *user, const struct card *card); /* its state changed; may be NULL */
 };
 
@@ -102,12 +104,20 @@ struct engines {
         uint64_t number; /* of the latest */
         uint64_t n_done; /* that were carried out */
         bool under_way;
+        bool called_off;  /* by the engine: what happened is said next */
         bool after_loss;  /* it computes nothing until then, and what it may say does not count */
         struct plan plan; /* owned while it is under way … */
         struct card_memory next[CARDS_MAX]; /* … and so is memory that was made for it */
         uint64_t given_ns;
         char why[128];
     } order;
+    /* Of the weights in use (check.c). */
+    struct {
+        bool under_way;
+        uint64_t number;                          /* of the latest that was asked for */
+        int32_t card;                             /* -1: all */
+        uint64_t bytes, scrubs, harmed, repaired; /* so far */
+    } check;
     uint32_t n_cards;
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
@@ -161,6 +171,14 @@ int engines_kill(struct engines *engines, struct err *err);
 /* Ask for the limits; events.measured follows, never from inside this.  Who asks while one is under
  * way gets the same answer.  -ENODEV: no engine is there. */
 int engines_measure(struct engines *engines, struct err *err);
+
+/* Ask whether the weights in use, of a card or (-1) all, are whole; events.verified follows, never
+ * from inside this.  Who asks the same while one is under way gets the same answer.  -EINVAL: no
+ * such card, or it holds none; -EBUSY: another is under way; -ENODEV: no engine serves. */
+int engines_check(struct engines *engines, int32_t card, struct err *err);
+/* A rehearsal: bits of the card's weights flip, and it says so or not.  The same, and -EBUSY while
+ * a loss is dealt with. */
+int engines_corrupt(struct engines *engines, uint32_t card, bool silent, struct err *err);
 
 /* End in good order; then events.stopped, never from inside this.  A second call does not wait for
  * the engine. */

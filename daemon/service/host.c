@@ -127,6 +127,12 @@ static int host_return(void *user, uint32_t card, struct err *err) {
     return rc < 0 ? rc : engines_return(&d->engines, card, err);
 }
 
+static int host_corrupt(void *user, uint32_t card, bool silent, struct err *err) {
+    struct daemon *d = user;
+    const int rc = check_drill(d, err);
+    return rc < 0 ? rc : engines_corrupt(&d->engines, card, silent, err);
+}
+
 static int host_drain(void *user, uint32_t card, bool release, struct err *err) {
     return engines_drain(&((struct daemon *)user)->engines, card, release, err);
 }
@@ -155,8 +161,13 @@ static const struct event *host_event(void *user, uint64_t number) {
 
 static void host_metrics(void *user, struct metrics_view *view) {
     const struct daemon *d = user;
-    *view =
-        (struct metrics_view){d->engines.n_ends[0], d->engines.n_ends[1], d->engines.order.n_done};
+    *view = (struct metrics_view){.generations_failed = d->engines.n_ends[0],
+                                  .generations_replaced = d->engines.n_ends[1],
+                                  .rebalances = d->engines.order.n_done,
+                                  .verified_bytes = d->engines.check.bytes,
+                                  .scrubs = d->engines.check.scrubs,
+                                  .ranges_harmed = d->engines.check.harmed,
+                                  .ranges_repaired = d->engines.check.repaired};
 }
 
 static int host_kill(void *user, struct err *err) {
@@ -208,6 +219,34 @@ void daemon_measured(void *user, const struct msg_limits *limits, const char *wh
     d->measured(d->measured_arg, &view, NULL);
 }
 
+static int host_check(void *user, int64_t card,
+                      void (*done)(void *arg, const struct check_view *view, const char *why),
+                      void *arg, struct err *err) {
+    struct daemon *d = user;
+    const int rc = engines_check(&d->engines, (int32_t)card, err);
+    if (rc < 0)
+        return rc;
+    d->checked = done;
+    d->checked_arg = arg;
+    return 0;
+}
+
+void daemon_verified(void *user, const struct msg_verified *verified, const char *why) {
+    struct daemon *d = user;
+    struct check_view view = {0};
+    for (uint32_t i = 0; verified && i < verified->n_cards; i++) {
+        const struct verified_card *c = &verified->cards[i];
+        if (c->ranges)
+            view.cards[view.n_cards++] = (struct checked_card){.card = i,
+                                                               .ranges = c->ranges,
+                                                               .harmed = c->harmed,
+                                                               .repaired = c->repaired,
+                                                               .bytes = c->bytes,
+                                                               .seconds = (double)c->ns * 1e-9};
+    }
+    d->checked(d->checked_arg, verified ? &view : NULL, why);
+}
+
 static int host_reload(void *user, struct err *err) {
     return daemon_reload(user, err);
 }
@@ -256,6 +295,7 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .drill_lose = host_lose,
         .drill_kill_engine = host_kill,
         .drill_return = host_return,
+        .drill_corrupt = host_corrupt,
         .drain = host_drain,
         .online = host_online,
         .rebalance = host_rebalance,
@@ -263,6 +303,7 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .event = host_event,
         .metrics = host_metrics,
         .measure = host_measure,
+        .check = host_check,
         .reload = host_reload,
         .offload = host_offload,
         .max_request_bytes = d->config.max_request_bytes,

@@ -2,7 +2,7 @@
 /* line.h - inside the line of generations: what its files share.
  *
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
- * order.c has a running one go over to other cards. */
+ * order.c has a running one go over to other cards; check.c has it verify its weights. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -53,6 +53,13 @@ const struct plan *line_coming_plan(const struct engines *engines);
 /* The engine computes nothing until it has gone over: a message that says otherwise is none. */
 bool line_unheard(const struct engines *engines, const struct message *msg);
 void line_forget_order(struct engines *engines);
+
+/* --- check.c --- */
+
+void line_harmed(struct engines *engines, const struct msg_harmed *msg);
+void line_verified(struct engines *engines, const struct msg_verified *msg);
+/* Whoever asked for a check is answered: with this, or (NULL) why there is nothing. */
+void line_end_check(struct engines *engines, const struct msg_verified *verified, const char *why);
 
 void line_event(struct engines *engines, struct event *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

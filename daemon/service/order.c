@@ -120,6 +120,7 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
     line_forget_order(e);
     e->order.number++;
     e->order.under_way = true;
+    e->order.called_off = false;
     e->order.after_loss = is_broken(e);
     e->order.plan = *plan;
     e->order.given_ns = uv_hrtime();
@@ -203,8 +204,9 @@ void line_replanned(struct engines *e, const struct msg_replanned *msg) {
     }
     snprintf(why, sizeof why, "%s", e->order.why);
     line_forget_order(e);
-    if (msg->error == -ECANCELED)
-        return; /* a card is lost: that is said next */
+    e->order.called_off = msg->error == -ECANCELED;
+    if (e->order.called_off)
+        return; /* a card is lost, or weights were harmed: that is said next */
     log_warning("generation %llu cannot go over while it runs: %s", (unsigned long long)e->number,
                 msg->text);
     if (e->state == ENGINES_SERVING)

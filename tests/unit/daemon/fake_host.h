@@ -502,6 +502,9 @@ static int fake_drill_lose(void *user, uint32_t card, struct err *err) {
 static int fake_drill_kill(void *user, struct err *err) {
     return fake_drill_lose(user, 0, err);
 }
+static int fake_drill_corrupt(void *user, uint32_t card, bool silent, struct err *err) {
+    return silent ? err_set(err, -ENODEV, "silent") : fake_drill_lose(user, card, err);
+}
 static int fake_move(struct fake_host *host, const char *by, const char *arrives) {
     host->card_state = by;
     host->arrives = host->arrives ? host->arrives : arrives;
@@ -560,7 +563,7 @@ static const struct event *fake_event(void *user, uint64_t number) {
 }
 static void fake_metrics(void *user, struct metrics_view *view) {
     (void)user;
-    *view = (struct metrics_view){3, 4, 5};
+    *view = (struct metrics_view){3, 4, 5, 600, 7, 2, 1};
 }
 static int fake_measure(void *user,
                         void (*done)(void *arg, const struct limits_view *limits, const char *why),
@@ -570,6 +573,18 @@ static int fake_measure(void *user,
     if (host->no_model)
         return err_set(err, -ENODEV, "no engine is serving now");
     done(arg, &limits, NULL);
+    return 0;
+}
+static int fake_check(void *user, int64_t card,
+                      void (*done)(void *arg, const struct check_view *view, const char *why),
+                      void *arg, struct err *err) {
+    static const struct check_view view = {2, {{0, 9, 0, 0, 640, 0.5}, {1, 8, 2, 1, 320, 0.25}}};
+    const struct fake_host *host = user;
+    if (card > 1)
+        return err_set(err, -EINVAL, "there is no card %d; there are 2", (int)card);
+    if (card == 1)
+        return err_set(err, -EBUSY, "other cards are being checked");
+    done(arg, host->drills ? &view : NULL, "the engine ended");
     return 0;
 }
 static int fake_reload(void *user, struct err *err) {
@@ -606,6 +621,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .drill_lose = fake_drill_lose,
                                    .drill_kill_engine = fake_drill_kill,
                                    .drill_return = fake_drill_lose,
+                                   .drill_corrupt = fake_drill_corrupt,
                                    .drain = fake_drain,
                                    .online = fake_online,
                                    .rebalance = fake_rebalance,
@@ -613,6 +629,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .event = fake_event,
                                    .metrics = fake_metrics,
                                    .measure = fake_measure,
+                                   .check = fake_check,
                                    .reload = fake_reload,
                                    .offload = fake_offload,
                                    .max_request_bytes = 1u << 20};

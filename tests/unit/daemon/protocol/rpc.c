@@ -56,6 +56,18 @@ static void each_method_answers_on_both_framings(void) {
          "\"huge_bytes\": null, \"token_bytes\": 8, "
          "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"return\", \"card\": 1}", "return"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"card\": 1}",
+         "{\"fault\": \"corrupt\", \"card\": 1, \"generation\": 3}"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"silent\": true}",
+         "silent"},
+        {"check", "POST", "/octarc/v1/check", NULL,
+         "{\"cards\": [{\"card\": 0, \"ranges\": 9, \"bytes\": 640, \"seconds\": 0.5, \"harmed\": "
+         "0, "
+         "\"repaired\": 0}, {\"card\": 1, \"ranges\": 8, \"bytes\": 320, \"seconds\": 0.25, "
+         "\"harmed\": 2, \"repaired\": 1}], \"harmed\": 2, \"repaired\": 1}"},
+        {"check", "POST", "/octarc/v1/check", "{\"card\": 7}", "there is no card 7"},
+        {"check", "POST", "/octarc/v1/check", "{\"card\": 1}", "other cards are being checked"},
+        {"check", "POST", "/octarc/v1/check", "{\"card\": 8}", "\"bad_field\""},
         {"drain", "POST", "/octarc/v1/drain", "{\"card\": 1}",
          "{\"card\": 1, \"state\": \"draining\", \"generation\": 3}"},
         {"drain", "POST", "/octarc/v1/drain", "{\"card\": 0}", "the others are too small"},
@@ -69,6 +81,9 @@ static void each_method_answers_on_both_framings(void) {
          "\"rows\": [4, 6], \"cols\": [0, 16], \"bytes\": 0, \"from\": null, \"to\": 0}]"},
         {"metrics", "GET", "/metrics", NULL, "octarc_generations_failed_total 3"},
         {"metrics", "GET", "/metrics", NULL, "octarc_card_faults_total{card="},
+        {"metrics", "GET", "/metrics", NULL, "octarc_verified_bytes_total 600"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_ranges_harmed_total 2"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_ranges_repaired_total 1"},
         {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
     };
     fake_server_init(&f);

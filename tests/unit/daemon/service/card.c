@@ -44,20 +44,24 @@ static struct card card_in(enum card_state state) {
 }
 
 static void every_transition_is_that_of_the_table(void) {
-    /* d drain  l leave  k keep  r release  L lose  F fence  R return  w want  s serve */
     static const struct {
         enum card_state from;
-        const char *to[CARD_EVENT_COUNT]; /* NULL: refused */
+        /* drain, leave, keep, release, lose, fence, corrupt, return, want, serve; NULL: refused */
+        const char *to[CARD_EVENT_COUNT];
     } table[] = {
-        {CARD_ONLINE, {"draining", NULL, NULL, NULL, "lost", "fenced", NULL, NULL, NULL}},
+        {CARD_ONLINE, {"draining", NULL, NULL, NULL, "lost", "fenced", "online", NULL, NULL, NULL}},
         {CARD_DRAINING,
-         {"draining", "drained", "online", NULL, "offline", "offline", NULL, "probing", NULL}},
-        {CARD_DRAINED, {NULL, NULL, NULL, "offline", "offline", "offline", NULL, "probing", NULL}},
-        {CARD_LOST, {"offline", NULL, NULL, NULL, NULL, NULL, "probing", "probing", NULL}},
-        {CARD_FENCED, {"offline", NULL, NULL, NULL, "lost", NULL, "probing", "probing", NULL}},
-        {CARD_OFFLINE, {NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
-        {CARD_PROBING, {"draining", NULL, NULL, NULL, "lost", "fenced", NULL, "probing", "online"}},
-        {CARD_QUARANTINED, {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
+         {"draining", "drained", "online", NULL, "offline", "offline", "draining", NULL, "probing",
+          NULL}},
+        {CARD_DRAINED,
+         {NULL, NULL, NULL, "offline", "offline", "offline", "drained", NULL, "probing", NULL}},
+        {CARD_LOST, {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "probing", "probing", NULL}},
+        {CARD_FENCED,
+         {"offline", NULL, NULL, NULL, "lost", NULL, NULL, "probing", "probing", NULL}},
+        {CARD_OFFLINE, {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
+        {CARD_PROBING,
+         {"draining", NULL, NULL, NULL, "lost", "fenced", "probing", NULL, "probing", "online"}},
+        {CARD_QUARANTINED, {"offline", NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
     };
     CHECK_EQ(sizeof table / sizeof *table, CARD_STATE_COUNT);
     for (int i = 0; i < CARD_STATE_COUNT; i++)
@@ -121,6 +125,25 @@ static void ten_faults_in_a_minute_are_too_many_and_nine_are_not(void) {
     CHECK_EQ(apply(&card, CARD_SERVE, 59, NULL), 0);
     CHECK_EQ(apply(&card, CARD_LOSE, 59, NULL), 0); /* the count began anew */
     CHECK_EQ(card.state, CARD_LOST);
+}
+
+static void a_harmed_card_is_used_on_until_it_was_harmed_too_often(void) {
+    struct card card;
+    card_init(&card, "slot:cpu-3");
+    for (uint64_t i = 0; i < 9; i++)
+        CHECK_EQ(apply(&card, CARD_CORRUPT, i, NULL), 0);
+    CHECK_EQ(card.state, CARD_ONLINE);
+    CHECK_EQ(card.since_ms, 0); /* it never was in another state */
+    CHECK_EQ(card.n_history, 9);
+    CHECK(card.history[8].fault && card.history[8].to == CARD_ONLINE);
+    CHECK_EQ(card.faults[CARD_FAULT_CORRUPT], 9);
+    struct card later;
+    const struct card_time now = at(10);
+    card_restore(&later, &card, &now);
+    CHECK_EQ(apply(&later, CARD_CORRUPT, 11, NULL), 0); /* also over a restart */
+    CHECK_EQ(later.state, CARD_QUARANTINED);
+    CHECK_EQ(apply(&card, CARD_LOSE, 11, NULL), 0); /* with faults of other kinds */
+    CHECK_EQ(card.state, CARD_QUARANTINED);
 }
 
 static void a_restart_keeps_what_was_decided_and_tries_the_rest_again(void) {
@@ -198,7 +221,7 @@ static void take_step(struct card *card, struct shadow *s, uint64_t now) {
         CHECK(!memcmp(card, &before, sizeof before));
         return;
     }
-    const bool fault = event == CARD_LOSE || event == CARD_FENCE;
+    const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT;
     if (fault)
         s->faults[s->n++] = now;
     if (event == CARD_WANT)
@@ -235,6 +258,7 @@ CHECK_MAIN(T(every_transition_is_that_of_the_table),
            T(an_operators_word_needs_no_quiet_time_a_return_does),
            T(what_an_operator_took_out_does_not_come_back_by_itself),
            T(ten_faults_in_a_minute_are_too_many_and_nine_are_not),
+           T(a_harmed_card_is_used_on_until_it_was_harmed_too_often),
            T(a_restart_keeps_what_was_decided_and_tries_the_rest_again),
            T(a_restart_does_not_hide_a_flapping_card), T(names_are_found_again),
            T(invariants_hold_on_a_long_walk))

@@ -33,6 +33,8 @@ static struct world {
     uint32_t n_changed;
     struct msg_limits limits;
     uint32_t measured;
+    struct msg_verified verified;
+    uint32_t checked;
     bool stopped;
 } w;
 
@@ -58,6 +60,14 @@ static void on_measured(void *user, const struct msg_limits *limits, const char 
     if (limits)
         w.limits = *limits;
     snprintf(w.why, sizeof w.why, "%s", limits ? "" : why);
+}
+
+static void on_verified(void *user, const struct msg_verified *verified, const char *why) {
+    (void)user;
+    w.checked++;
+    if (verified)
+        w.verified = *verified;
+    snprintf(w.why, sizeof w.why, "%s", verified ? "" : why);
 }
 
 static void on_tick(uv_timer_t *timer) {
@@ -107,12 +117,13 @@ static void prepare_world(uint32_t cards, const char *script) {
     uv_timer_init(&w.loop, &w.tick);
     uv_timer_start(&w.tick, on_tick, 10, 10);
     CHECK_EQ(scheduler_create(&w.scheduler, &options, &engines_ops, &w.engines), 0);
-    w.engines = (struct engines){.loop = &w.loop,
-                                 .spawner = &w.spawner,
-                                 .scheduler = w.scheduler,
-                                 .config = &w.config,
-                                 .topology = &w.topology,
-                                 .events = {on_changed, on_failed, on_stopped, on_measured, NULL}};
+    w.engines = (struct engines){
+        .loop = &w.loop,
+        .spawner = &w.spawner,
+        .scheduler = w.scheduler,
+        .config = &w.config,
+        .topology = &w.topology,
+        .events = {on_changed, on_failed, on_stopped, on_measured, on_verified, NULL}};
     engines_init(&w.engines);
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
 }

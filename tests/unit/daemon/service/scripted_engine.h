@@ -113,6 +113,28 @@ static void start(struct fake *f) {
         _exit(5);
 }
 
+/* Of card 1 all ranges, of which one was harmed where bits flipped. */
+static void verify(struct fake *f, const struct message *msg) {
+    const bool asked = msg->type == MSG_VERIFY;
+    const struct msg_harmed harmed = {.generation = f->setup.generation,
+                                      .card = 1,
+                                      .tensor = "blk.1.ffn_up.weight",
+                                      .row_end = 64,
+                                      .bytes = 4096,
+                                      .age_ns = 2500000000,
+                                      .read_ns = 1000000};
+    struct msg_verified all = {.generation = f->setup.generation,
+                               .number = asked ? msg->verify.number : 0,
+                               .cause = asked ? VERIFY_ASKED : VERIFY_REPORTED,
+                               .n_cards = 2};
+    all.cards[1] = (struct verified_card){9, !asked, !asked, 1000, 5};
+    if (f->does == 'w')
+        return;
+    if (!asked)
+        must_send(f, MSG_HARMED, &harmed);
+    must_send(f, MSG_VERIFIED, &all);
+}
+
 /* Before main: where the arguments are an engine's, this is one. */
 __attribute__((constructor)) static void become_engine(int argc, char **argv) {
     if (argc != 3 || strcmp(argv[1], "--channel"))
@@ -129,6 +151,8 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
         struct message msg = next_message(&f);
         if (msg.type == MSG_MEASURE && f.does != 'w')
             must_send(&f, MSG_LIMITS, &limits);
+        if (msg.type == MSG_VERIFY || msg.type == MSG_CORRUPT)
+            verify(&f, &msg);
         if (msg.type == MSG_LOSE && f.does == 'o') {
             const struct msg_lost lost = {f.setup.generation, msg.lose.card};
             must_send(&f, MSG_LOST, &lost);
