@@ -99,9 +99,9 @@ struct device_ops {
     int (*copy)(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
                 struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes);
 
-    /* Have a stretch of an area ready on its card before it is used: what would otherwise be done at
-     * its first use, in the middle of a step.  A hint: it changes no content, and is no error where
-     * it cannot be done.  Not while a step of this device runs.  -EINVAL, -ENODEV. */
+    /* Have a stretch of an area ready on its card before it is used: what would otherwise be done
+     * at its first use, in the middle of a step.  A hint: it changes no content, and is no error
+     * where it cannot be done.  Not while a step of this device runs.  -EINVAL, -ENODEV. */
     int (*prefetch)(struct device *device, uint32_t card, enum area area, uint64_t offset,
                     uint64_t bytes);
 
