@@ -9,8 +9,9 @@
 #include "daemon/engine/weights.h"
 #include "octarc/error.h"
 
-#define ALL_CARDS UINT32_MAX
-#define SECOND_NS UINT64_C(1000000000)
+#define ALL_CARDS   UINT32_MAX
+#define PROGRESS_NS UINT64_C(500000000)
+#define SECOND_NS   UINT64_C(1000000000)
 #define CREDIT_MAX                                                                                 \
     (INT64_C(1000000000) / 10) /* of the scrub: what was not used is not saved up                  \
                                 */
@@ -34,6 +35,7 @@ struct verify {
     uint32_t held; /* cards to be whole before the next step */
     bool suspect;  /* something was harmed: what was computed may be wrong */
     struct pass holding, asked, scrub;
+    uint64_t told_ns; /* when PROGRESS was sent last */
     int32_t asked_card;
     uint64_t scrub_due_ns; /* the next slice */
     int64_t credit_ns;     /* of the steps' time, for the scrub */
@@ -201,8 +203,13 @@ static int end_range(struct verify *v, struct pass *p) {
     return rc;
 }
 
+/* By a slice so far. */
+struct taken {
+    uint64_t bytes, ns;
+};
+
 /* Some of the range under way: at most `most` bytes, whole leaves unless it ends. */
-static int digest_some(struct verify *v, struct pass *p, uint64_t most, uint64_t *bytes) {
+static int digest_some(struct verify *v, struct pass *p, uint64_t most, struct taken *taken) {
     const struct plan_range *r = &v->plan->ranges[p->range];
     struct verified_card *found = &p->found.cards[r->card];
     const uint64_t n = r->bytes - p->at < most ? r->bytes - p->at : most;
@@ -217,26 +224,27 @@ static int digest_some(struct verify *v, struct pass *p, uint64_t most, uint64_t
     p->sum += sum;
     p->at += n;
     found->bytes += n;
-    found->ns += now_ns(v) - begin_ns;
-    *bytes += n;
+    const uint64_t ns = now_ns(v) - begin_ns;
+    found->ns += ns;
+    taken->bytes += n;
+    taken->ns += ns;
     return p->at == r->bytes ? end_range(v, p) : 0;
 }
 
 /* 1: the pass is at its end.  A harmed range ends the slice: it was long enough. */
 static int slice(struct verify *v, struct pass *p, uint64_t most, uint64_t *bytes) {
+    struct taken taken = {0};
+    const bool held = v->held;
     int rc = 0;
-    *bytes = 0;
-    while (p->range < v->plan->n_ranges && *bytes < most && !rc) {
-        if (!(p->cards >> v->plan->ranges[p->range].card & 1)) {
+    while (p->range < v->plan->n_ranges && taken.bytes < most && taken.ns < VERIFY_SLICE_NS &&
+           held == (v->held != 0) && !rc) {
+        const uint64_t left = (most - taken.bytes + DIGEST_LEAF_BYTES - 1) / DIGEST_LEAF_BYTES;
+        if (p->cards >> v->plan->ranges[p->range].card & 1)
+            rc = digest_some(v, p, left * DIGEST_LEAF_BYTES, &taken);
+        else
             p->range++;
-            continue;
-        }
-        const uint64_t left = (most - *bytes + DIGEST_LEAF_BYTES - 1) / DIGEST_LEAF_BYTES;
-        const bool held = v->held;
-        rc = digest_some(v, p, left * DIGEST_LEAF_BYTES, bytes);
-        if (!held && v->held)
-            break;
     }
+    *bytes = taken.bytes;
     return rc ? rc : p->range == v->plan->n_ranges;
 }
 
@@ -253,12 +261,29 @@ static int start_over(struct verify *v) {
     return engine_start_over(v->site.engine);
 }
 
+/* While steps wait an engine has nothing else to say. */
+static int report_progress(struct verify *v) {
+    const uint64_t now = now_ns(v);
+    struct msg_progress msg = {0};
+    if (now - v->told_ns < PROGRESS_NS)
+        return 0;
+    v->told_ns = now;
+    for (size_t i = 0; i < v->plan->n_ranges; i++)
+        if (v->holding.cards >> v->plan->ranges[i].card & 1)
+            msg.total_bytes += v->plan->ranges[i].bytes;
+    for (uint32_t i = 0; i < v->plan->n_cards; i++)
+        msg.done_bytes += v->holding.found.cards[i].bytes;
+    return v->site.output.send(v->site.output.user, MSG_PROGRESS, &msg);
+}
+
 static int advance_holding(struct verify *v) {
     uint64_t bytes;
     if (!v->holding.on)
         begin(v, &v->holding, VERIFY_REPORTED, 0, v->held);
     int rc = slice(v, &v->holding, VERIFY_SLICE_BYTES, &bytes);
-    if (rc != 1)
+    if (rc == 0)
+        return report_progress(v);
+    if (rc < 0)
         return rc;
     v->held &= ~v->holding.cards;
     rc = v->suspect ? start_over(v) : 0;

@@ -23,7 +23,8 @@
     (UINT64_C(4) << 20) /* of a pass that was asked for, or is waited for                          \
                          */
 #define SCRUB_SLICE_BYTES (UINT64_C(1) << 20)
-#define SCRUB_SHARE       100u /* of the steps' time, one part */
+#define VERIFY_SLICE_NS   UINT64_C(20000000) /* after which no range is begun in a slice */
+#define SCRUB_SHARE       100u               /* of the steps' time, one part */
 
 struct verify;
 

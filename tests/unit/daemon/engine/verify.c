@@ -18,6 +18,8 @@ struct world {
     uint64_t now_ns, tick_ns; /* each look at the clock takes tick_ns */
     int32_t tokens[SEQUENCES][GENERATED];
     uint32_t n[SEQUENCES], preempted, cached;
+    uint32_t n_progress;
+    struct msg_progress progress;
     uint32_t n_harmed, n_failed, n_verified[3]; /* by cause */
     struct msg_harmed harmed;
     struct msg_failed failed;
@@ -44,6 +46,10 @@ static int on_send(void *user, enum message_type type, const void *msg) {
         CHECK(m->cause <= VERIFY_SCRUB);
         w->n_verified[m->cause]++;
         w->verified[m->cause] = *m;
+    }
+    if (type == MSG_PROGRESS) {
+        w->n_progress++;
+        w->progress = *(const struct msg_progress *)msg;
     }
     w->preempted += type == MSG_PREEMPTED;
     return 0;
@@ -232,6 +238,27 @@ static void the_age_is_that_of_the_last_proof(void) {
     close_world(&w);
 }
 
+/* Where steps wait for long, the front hears of it: an engine that says nothing is taken for hung.
+ * Each look at the clock takes a second, so a slice is one range. */
+static void a_long_hold_is_told_of(void) {
+    struct world w;
+    uint32_t ranges;
+    open_world(&w, SPLIT_LAYER, 0);
+    CHECK_EQ(verify_advance(w.verify, 0), 0);
+    w.tick_ns = S;
+    const uint64_t all = bytes_of(&w.l.plan, 1, &ranges);
+    verify_hold(w.verify, 1);
+    while (verify_holds(w.verify)) {
+        const uint64_t done = w.progress.done_bytes;
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+        CHECK(!verify_holds(w.verify) || w.progress.done_bytes > done);
+    }
+    CHECK(w.n_progress >= ranges - 2 && w.n_progress <= ranges);
+    CHECK_EQ(w.progress.total_bytes, all);
+    CHECK(w.progress.done_bytes <= all);
+    close_world(&w);
+}
+
 /* What a card says before a step is computed hurts nobody. */
 static void a_reported_harm_changes_no_token(void) {
     struct world calm, w;
@@ -375,8 +402,8 @@ static void what_the_file_does_not_hold_any_more_is_not_taken_from_it(void) {
 }
 
 CHECK_MAIN(T(what_is_whole_is_said_to_be), T(a_bit_in_any_range_is_found_and_repaired),
-           T(the_age_is_that_of_the_last_proof), T(a_reported_harm_changes_no_token),
-           T(pages_of_harmed_weights_are_forgotten),
+           T(the_age_is_that_of_the_last_proof), T(a_long_hold_is_told_of),
+           T(a_reported_harm_changes_no_token), T(pages_of_harmed_weights_are_forgotten),
            T(a_scrub_comes_round_in_its_time_and_no_oftener),
            T(a_scrub_takes_a_hundredth_of_the_steps_time),
            T(what_the_file_does_not_hold_any_more_is_not_taken_from_it))
