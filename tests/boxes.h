@@ -4,11 +4,14 @@
 #ifndef OCTARC_TESTS_BOXES_H
 #define OCTARC_TESTS_BOXES_H
 
+#include "daemon/placement/predict.h"
+#include "daemon/placement/topology.h"
 #include "tests/planned.h"
 
 struct boxed {
     struct model model;
     struct plan_input in;
+    struct topology box; /* used where boxed_rates() was called */
 };
 
 /* A model of at most 39 tensors (4 layers) on 1 to 8 cards that are about as large as it needs. */
@@ -43,6 +46,54 @@ static inline void boxed_full(struct boxed *b, uint32_t seed) {
     toy_model(&b->model, TENSOR_Q8_0);
     b->in = tight_input(&b->model, 8, (enum split)draw(3), 4096 << draw(4));
     b->in.max_rows = 512;
+}
+
+/* How fast CARDS_MAX cards are: some alike, some not; one link in `staged` is no direct one. */
+static inline void boxed_rates(struct boxed *b, uint32_t staged) {
+    static const uint64_t cards[] = {224, 456, 608, 1000}, links[] = {2, 16, 31, 63};
+    uint64_t memory[CARDS_MAX] = {0};
+    topology_plain(&b->box, CARDS_MAX, memory, 1);
+    b->box.n_cards = b->in.n_cards;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        b->box.cards[i].bytes_per_s = cards[draw(4)] * 1000000000;
+        b->box.cards[i].int8_ops_per_s = UINT64_C(200000000000000);
+        b->box.cards[i].f16_flops_per_s = UINT64_C(100000000000000);
+        for (uint32_t to = 0; to < CARDS_MAX; to++) {
+            struct peer_link *link = &b->box.links[i][to];
+            link->bytes_per_s = links[draw(4)] * 1000000000;
+            link->latency_ns = 1000 * draw(25);
+            link->mode = staged && draw(staged) == 0 ? LINK_STAGED : LINK_DIRECT;
+        }
+    }
+    b->in.topology = &b->box;
+}
+
+/* Tokens per second that are predicted of the plan for the box; 0: there is no plan. */
+static inline double boxed_decode(struct boxed *b, struct plan *plan) {
+    struct prediction p;
+    b->box.n_cards = b->in.n_cards;
+    if (plan_build(plan, &b->in, NULL) < 0)
+        return 0;
+    CHECK_EQ(predict(&p, plan, &b->model, &b->box), 0);
+    CHECK(p.decode_tokens_per_s > 0);
+    return p.decode_tokens_per_s;
+}
+
+/* Room for the KV of all sequences at full length: what goes before speed. */
+static inline bool boxed_all_pages(const struct plan *plan) {
+    return plan->n_pages >= (plan->context + PAGE_TOKENS - 1) / PAGE_TOKENS * plan->max_sequences;
+}
+
+/* Cards that have lanes of the same layer, where these are not all of them, have direct links both
+ * ways. */
+static inline void check_groups(const struct plan *plan, const struct topology *box) {
+    for (uint32_t a = 0; a < plan->n_cards; a++)
+        for (uint32_t b = 0; b < plan->n_cards; b++) {
+            const struct plan_card *x = &plan->cards[a], *y = &plan->cards[b];
+            if (a != b && x->layer_begin < x->layer_end && y->layer_begin < y->layer_end &&
+                x->layer_begin < y->layer_end && y->layer_begin < x->layer_end)
+                CHECK(box->links[a][b].mode == LINK_DIRECT);
+        }
 }
 
 static inline void boxed_finish(struct boxed *b) {

@@ -34,6 +34,7 @@ struct setup {
     uint32_t n_threads;
     uint32_t context;                   /* 0: 128 */
     uint64_t capacity_bytes[CARDS_MAX]; /* 0: 256 MiB */
+    const struct topology *topology;    /* NULL: nothing is known of it */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -87,6 +88,7 @@ static inline int plan_model(struct loaded *l, const char *file, const struct se
     struct plan_input in = {.model = &l->model,
                             .backend = device_backend("cpu"),
                             .n_cards = s->n_cards,
+                            .topology = s->topology,
                             .split = s->split,
                             .kv_type = s->kv_type,
                             .context = s->context ? s->context : 128,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/placement/costs.h"
 
+#include <string.h>
+
 #include "daemon/placement/scratch.h"
 
 /* A plan of one card, for asking what a share would cost. */
@@ -20,41 +22,46 @@ static uint64_t bytes_of(const struct plan *trial, const struct plan_input *in, 
     return share_packed_bytes(in, &r);
 }
 
-/* Sum the tensors of the layers, or those beside them. */
-static uint64_t sum_of(struct plan *trial, const struct plan_input *in, const struct share *share,
-                       bool of_layers) {
+/* Sum the tensors beside the layers. */
+static uint64_t sum_beside(struct plan *trial, const struct plan_input *in,
+                           const struct share *share) {
     uint64_t bytes = 0;
     share_apply(&trial->cards[0], &in->model->params, share);
     for (uint32_t t = 0; t < in->model->n_tensors; t++)
-        if ((in->model->tensors[t].layer >= 0) == of_layers)
+        if (in->model->tensors[t].layer < 0)
             bytes += bytes_of(trial, in, t);
     return bytes;
 }
 
-void costs_weights(struct costs *costs, const struct plan_input *in) {
-    const struct model *model = in->model;
-    const uint32_t n_layers = model->params.n_layers;
-    struct plan trial = trial_plan(&(struct plan){0});
-
-    share_apply(&trial.cards[0], &model->params,
-                &(struct share){.layer_end = n_layers, .lane_end = LANES});
+/* sums[l]: of the tensors of layers 0 .. l - 1. */
+static void sum_layers(struct plan *trial, const struct plan_input *in, const struct share *share,
+                       uint64_t sums[LAYERS_MAX + 1]) {
+    const uint32_t n_layers = in->model->params.n_layers;
+    share_apply(&trial->cards[0], &in->model->params, share);
     for (uint32_t l = 0; l <= n_layers; l++)
-        costs->layers[l] = 0;
-    for (uint32_t t = 0; t < model->n_tensors; t++)
-        if (model->tensors[t].layer >= 0)
-            costs->layers[model->tensors[t].layer + 1] += bytes_of(&trial, in, t);
+        sums[l] = 0;
+    for (uint32_t t = 0; t < in->model->n_tensors; t++)
+        if (in->model->tensors[t].layer >= 0)
+            sums[in->model->tensors[t].layer + 1] += bytes_of(trial, in, t);
     for (uint32_t l = 0; l < n_layers; l++)
-        costs->layers[l + 1] += costs->layers[l];
+        sums[l + 1] += sums[l];
+}
+
+void costs_weights(struct costs *costs, const struct plan_input *in) {
+    const uint32_t n_layers = in->model->params.n_layers;
+    struct plan trial = trial_plan(&(struct plan){0});
 
     for (uint32_t b = 0; b <= LANES; b++)
         for (uint32_t e = b; e <= LANES; e++) {
             const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
             const struct share head = {.vocab_begin = b, .vocab_end = e};
             const struct share embd = {.embd_begin = b, .embd_end = e};
-            costs->lanes[b][e] = b < e ? sum_of(&trial, in, &lanes, true) : 0;
-            costs->head[b][e] = sum_of(&trial, in, &head, false);
-            costs->embd[b][e] = sum_of(&trial, in, &embd, false);
+            if (b < e)
+                sum_layers(&trial, in, &lanes, costs->lanes[b][e]);
+            costs->head[b][e] = sum_beside(&trial, in, &head);
+            costs->embd[b][e] = sum_beside(&trial, in, &embd);
         }
+    memcpy(costs->layers, costs->lanes[0][LANES], sizeof costs->layers);
 }
 
 static struct scratch scratch_of(struct plan *trial, const struct plan_input *in,
@@ -65,10 +72,11 @@ static struct scratch scratch_of(struct plan *trial, const struct plan_input *in
     return scratch;
 }
 
-void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *in) {
+void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *in,
+                   uint32_t n_contexts) {
     const struct model_params *p = &in->model->params;
     const uint32_t n_layers = p->n_layers;
-    const uint64_t pages = share_context_pages(plan);
+    const uint64_t pages = (uint64_t)share_context_pages(plan) * n_contexts;
     struct plan trial = trial_plan(plan);
     const struct scratch whole =
         scratch_of(&trial, in, &(struct share){.layer_end = n_layers, .lane_end = LANES});
@@ -88,7 +96,7 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
                 continue;
             const struct scratch s = scratch_of(&trial, in, &lanes);
             costs->scratch_lanes[b][e] = s.bytes - s.n_slots * costs->scratch_slot;
-            costs->lanes_kv[b][e] = pages * share_page_bytes(&trial, p, 0);
+            costs->lanes_kv[b][e] = pages * share_page_bytes(&trial, p, 0) / n_layers;
         }
 }
 
@@ -97,10 +105,11 @@ uint64_t costs_of(const struct costs *c, const struct share *s, uint32_t n_slots
     uint64_t layers = 0, scratch = 0;
     if (n_layers)
         scratch = c->scratch_lanes[s->lane_begin][s->lane_end] + n_slots * c->scratch_slot;
-    if (n_layers && s->lane_end - s->lane_begin == LANES)
-        layers = c->layers[s->layer_end] - c->layers[s->layer_begin] + n_layers * c->layer_kv;
-    else if (n_layers)
-        layers = c->lanes[s->lane_begin][s->lane_end] + c->lanes_kv[s->lane_begin][s->lane_end];
+    if (n_layers) {
+        const uint64_t *sums = c->lanes[s->lane_begin][s->lane_end];
+        layers = sums[s->layer_end] - sums[s->layer_begin] +
+                 n_layers * c->lanes_kv[s->lane_begin][s->lane_end];
+    }
     return layers +
            costs_beside(c, scratch, s->vocab_begin, s->vocab_end, s->embd_begin, s->embd_end);
 }

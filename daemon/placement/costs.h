@@ -11,13 +11,13 @@
 
 struct costs {
     /* Weights. */
-    uint64_t layers[LAYERS_MAX + 1];      /* whole layers 0 .. l - 1 */
-    uint64_t lanes[LANES + 1][LANES + 1]; /* lanes of all layers */
-    uint64_t head[LANES + 1][LANES + 1];  /* eighths of the output matrix, and its norm */
-    uint64_t embd[LANES + 1][LANES + 1];  /* eighths of the embedding; tied: 0 */
+    uint64_t lanes[LANES + 1][LANES + 1][LAYERS_MAX + 1]; /* lanes of layers 0 .. l - 1 */
+    uint64_t layers[LAYERS_MAX + 1];                      /* whole layers 0 .. l - 1 */
+    uint64_t head[LANES + 1][LANES + 1]; /* eighths of the output matrix, and its norm */
+    uint64_t embd[LANES + 1][LANES + 1]; /* eighths of the embedding; tied: 0 */
     /* For a context. */
     uint64_t layer_kv;                            /* one layer */
-    uint64_t lanes_kv[LANES + 1][LANES + 1];      /* all layers */
+    uint64_t lanes_kv[LANES + 1][LANES + 1];      /* lanes of one layer */
     uint64_t scratch_embd;                        /* of a card with a part of the embedding alone */
     uint64_t scratch_both;                        /* counted in each of the next two */
     uint64_t scratch_lanes[LANES + 1][LANES + 1]; /* without slots */
@@ -25,9 +25,10 @@ struct costs {
     uint64_t scratch_slot;
 };
 
-/* Fill the first part, and then the second for the context that the plan has. */
+/* Fill the first part, and then the second for so many contexts of the length that the plan has. */
 void costs_weights(struct costs *costs, const struct plan_input *input);
-void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *input);
+void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *input,
+                   uint32_t n_contexts);
 
 /* Bytes of a card beside its layers and their KV: eighths of the two matrices, header, and scratch,
  * of which that of the layers is given; 0 where there are no layers. */

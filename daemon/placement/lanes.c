@@ -42,9 +42,11 @@ static bool next_edges(uint32_t *edges, uint32_t n) {
     return false;
 }
 
-bool lanes_find_all(const struct box *box, struct share shares[CARDS_MAX]) {
-    const uint32_t n = box->n;
-    uint32_t edges[CARDS_MAX + 1] = {0};
+bool lanes_find_all(const struct box *box, uint32_t cards, struct share shares[CARDS_MAX]) {
+    uint32_t edges[CARDS_MAX + 1] = {0}, card[CARDS_MAX], n = 0;
+    for (uint32_t i = 0; i < box->n; i++)
+        if (cards >> i & 1)
+            card[n++] = i;
     /* Longest run first: at most 35 ways (7 choose 3), so all of them are looked at. */
     for (uint32_t i = 1; i <= n; i++)
         edges[i] = LANES - (n - i);
@@ -54,8 +56,9 @@ bool lanes_find_all(const struct box *box, struct share shares[CARDS_MAX]) {
         for (uint32_t i = 0; i < n; i++)
             n_slots += count_nodes(edges[i], edges[i + 1]);
         for (uint32_t i = 0; i < n && fits; i++) {
-            shares[i] = share_of(box, edges[i], edges[i + 1], edges[i], edges[i + 1]);
-            fits = costs_of(&box->costs, &shares[i], n_slots) <= box->limit[i];
+            struct share *s = &shares[card[i]];
+            *s = share_of(box, edges[i], edges[i + 1], edges[i], edges[i + 1]);
+            fits = costs_of(&box->costs, s, n_slots) <= box->limit[card[i]];
         }
         if (fits)
             return true;

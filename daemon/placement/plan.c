@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/placement/refuse.h"
-#include "daemon/placement/search.h"
+#include "daemon/placement/choose.h"
+#include "daemon/placement/share.h"
 #include "octarc/error.h"
 
 #define CONTEXT_DEFAULT 4096u
@@ -82,58 +82,6 @@ static void start_plan(struct plan *plan, const struct plan_input *in) {
     }
 }
 
-static const char *why(enum split asked, enum way way) {
-    const bool lanes = way == WAY_LANES || way == WAY_LANES_CUT_HEAD;
-    if (asked != SPLIT_AUTO)
-        return "as configured";
-    return lanes ? "chosen because whole layers do not fit these cards"
-                 : "chosen because a layer boundary is the least to send between cards";
-}
-
-/* Take the first way that fits; -ENOSPC with the smallest changes that would help. */
-static int choose(struct plan *plan, const struct plan_input *in, struct err *err) {
-    struct share shares[CARDS_MAX];
-    enum way ways[WAY_COUNT];
-    struct box box;
-    const uint32_t n = box_ways(in->split, ways);
-    box_open(&box, plan, in);
-    for (uint32_t i = 0; i < n; i++) {
-        if (!box_choose(&box, ways[i], shares))
-            continue;
-        for (uint32_t k = 0; k < box.n; k++)
-            share_apply(&plan->cards[box.card[k]], &in->model->params, &shares[k]);
-        plan->split =
-            ways[i] == WAY_LANES || ways[i] == WAY_LANES_CUT_HEAD ? SPLIT_TENSOR : SPLIT_LAYER;
-        snprintf(plan->reason, sizeof plan->reason, "%s split: %s", plan_split_name(plan->split),
-                 why(in->split, ways[i]));
-        return 0;
-    }
-    return refuse(&box, plan, err);
-}
-
-static int make_ranges(struct plan *plan, const struct plan_input *in, struct err *err) {
-    const size_t most = in->model->n_tensors * plan->n_cards;
-    plan->ranges = calloc(most ? most : 1, sizeof *plan->ranges);
-    if (!plan->ranges)
-        return err_set(err, -ENOMEM, "no memory for a plan of %zu ranges", most);
-    for (uint32_t c = 0; c < plan->n_cards; c++) {
-        const size_t first = plan->n_ranges;
-        uint64_t at = PLAN_WEIGHTS_HEADER;
-        for (uint32_t t = 0; t < in->model->n_tensors; t++) {
-            struct plan_range r;
-            if (!share_range(plan, in->model, c, t, &r))
-                continue;
-            r.offset = at;
-            r.bytes = share_packed_bytes(in, &r);
-            at += r.bytes;
-            plan->ranges[plan->n_ranges++] = r;
-        }
-        plan->cards[c].weights_bytes = plan->n_ranges > first ? at : 0;
-        plan->cards[c].scratch_bytes = share_scratch_bytes(plan, in->model, c);
-    }
-    return 0;
-}
-
 /* Pages for every sequence at full length where they fit, else as many as do; one context at
  * least, for which the search has left room.  A page lies on all cards that keep KV, so the card
  * with the least room decides. */
@@ -169,9 +117,10 @@ static const char *range_text(char out[48], const char *noun, uint32_t begin, ui
     return out;
 }
 
-static void give_reason(struct plan_card *c, const struct plan *plan,
-                        const struct model_params *p) {
-    static const char balance[] = "the fullest card is then the least full";
+static void give_reason(struct plan_card *c, const struct plan *plan, const struct model_params *p,
+                        bool by_speed) {
+    const char *balance = by_speed ? "decoding is then predicted to be fastest"
+                                   : "the fullest card is then the least full";
     const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
     const bool embd = !p->tied && c->embd_begin < c->embd_end;
     char with[80] = "", range[48];
@@ -185,8 +134,9 @@ static void give_reason(struct plan_card *c, const struct plan *plan,
         snprintf(c->reason, sizeof c->reason, "not online");
     else if (!layers && !with[0])
         snprintf(c->reason, sizeof c->reason,
-                 "nothing: the other cards hold all of it, and the fullest of them is then the "
-                 "least full");
+                 by_speed ? "nothing: no plan with this card is predicted to decode faster"
+                          : "nothing: the other cards hold all of it, and the fullest of them is "
+                            "then the least full");
     else if (!layers)
         snprintf(c->reason, sizeof c->reason, "%s alone", with);
     else if (plan->split == SPLIT_TENSOR)
@@ -199,21 +149,24 @@ static void give_reason(struct plan_card *c, const struct plan *plan,
 
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err) {
     struct plan made = {0};
+    bool by_speed = false;
     int rc = check_input(input, err);
     if (rc)
         return rc;
     start_plan(&made, input);
-    rc = choose(&made, input, err);
+    rc = choose(&made, input, &by_speed, err);
     if (rc)
         goto fail;
-    rc = make_ranges(&made, input, err);
-    if (rc)
+    rc = share_ranges(&made, input);
+    if (rc) {
+        err_set(err, rc, "no memory for the plan's ranges");
         goto fail;
+    }
     rc = reserve_kv(&made, input, err);
     if (rc)
         goto fail;
     for (uint32_t i = 0; i < made.n_cards; i++)
-        give_reason(&made.cards[i], &made, &input->model->params);
+        give_reason(&made.cards[i], &made, &input->model->params, by_speed);
     *plan = made;
     return 0;
 

@@ -18,7 +18,9 @@
 #define PLAN_OUTPUTS_MIN    64     /* max_outputs is this, or max_sequences where that is more */
 #define PLAN_WEIGHTS_HEADER 65536u /* bytes at the front of a card's weight memory */
 
-enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR };
+enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR, SPLITS };
+
+struct topology;
 
 struct plan_input {
     const struct model *model;
@@ -26,8 +28,12 @@ struct plan_input {
     uint32_t n_cards;
     bool online[CARDS_MAX];
     uint64_t capacity_bytes[CARDS_MAX];
-    enum split split;       /* SPLIT_AUTO: layer, or tensor where that does not fit */
-    uint32_t context;       /* tokens of one sequence; 0 = min(trained, 4096) */
+    /* How fast the cards and links are, for the choice; cards as here.  NULL: nothing is known, and
+     * each link is direct. */
+    const struct topology *topology;
+    enum split split; /* SPLIT_AUTO: the one that is predicted to decode fastest; where nothing is
+                         known layer, or tensor where that does not fit */
+    uint32_t context; /* tokens of one sequence; 0 = min(trained, 4096) */
     uint32_t max_sequences; /* at once */
     uint32_t max_rows;      /* of a step; never more than the context */
     enum kv_type kv_type;

@@ -84,9 +84,9 @@ static uint64_t another_card(struct box *box) {
         return 0;
     for (uint32_t i = 0; i < box->n; i++)
         size = box->capacity[i] > size ? box->capacity[i] : size;
-    box->capacity[box->n++] = size;
+    box_push_card(box, size);
     const bool fits = box_fits(box, box->input->split);
-    box->n--;
+    box_pop_card(box);
     return fits ? size : 0;
 }
 

@@ -3,7 +3,56 @@
 
 #include <string.h>
 
+#include "daemon/placement/topology.h"
+
 #define LIMIT_MAX (UINT64_C(1) << 60)
+
+bool box_is_clique(const struct box *box, uint32_t cards) {
+    for (uint32_t i = 0; i < box->n; i++)
+        if (cards >> i & 1 && cards & ~(box->direct[i] | 1u << i))
+            return false;
+    return true;
+}
+
+static bool may_grow(const struct box *box, uint32_t cards) {
+    for (uint32_t i = 0; i < box->n; i++)
+        if (!(cards >> i & 1) && box_is_clique(box, cards | 1u << i))
+            return true;
+    return false;
+}
+
+static void find_cliques(struct box *box) {
+    box->n_cliques = 0;
+    for (uint32_t size = box->n; size > 0; size--)
+        for (uint32_t cards = 1; cards < 1u << box->n; cards++)
+            if ((uint32_t)__builtin_popcount(cards) == size && box_is_clique(box, cards) &&
+                !may_grow(box, cards))
+                box->cliques[box->n_cliques++] = (uint8_t)cards;
+}
+
+static void find_direct(struct box *box, const struct topology *t) {
+    for (uint32_t a = 0; a < box->n; a++)
+        for (uint32_t b = 0; b < box->n; b++)
+            if (a != b && (!t || (t->links[box->card[a]][box->card[b]].mode == LINK_DIRECT &&
+                                  t->links[box->card[b]][box->card[a]].mode == LINK_DIRECT)))
+                box->direct[a] |= (uint8_t)(1u << b);
+    find_cliques(box);
+}
+
+void box_push_card(struct box *box, uint64_t capacity) {
+    for (uint32_t i = 0; i < box->n; i++)
+        box->direct[i] |= (uint8_t)(1u << box->n);
+    box->direct[box->n] = (uint8_t)((1u << box->n) - 1);
+    box->capacity[box->n++] = capacity;
+    find_cliques(box);
+}
+
+void box_pop_card(struct box *box) {
+    box->n--;
+    for (uint32_t i = 0; i < box->n; i++)
+        box->direct[i] &= (uint8_t)((1u << box->n) - 1);
+    find_cliques(box);
+}
 
 void box_open(struct box *box, const struct plan *plan, const struct plan_input *input) {
     memset(box, 0, sizeof *box);
@@ -14,12 +63,14 @@ void box_open(struct box *box, const struct plan *plan, const struct plan_input 
             box->card[box->n] = i;
             box->capacity[box->n++] = input->capacity_bytes[i];
         }
+    box->n_contexts = 1;
+    find_direct(box, input->topology);
     costs_weights(&box->costs, input);
     box_context(box);
 }
 
 void box_context(struct box *box) {
-    costs_context(&box->costs, box->plan, box->input);
+    costs_context(&box->costs, box->plan, box->input, box->n_contexts);
 }
 
 uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]) {
@@ -44,9 +95,12 @@ static void set_limits(struct box *box, uint64_t factor) {
     }
 }
 
-/* Whether the limits together are as much as the model whole, without scratch.  A cut saves
- * nothing, so no way fits where they are not: most of what a search asks for is answered here. */
-static bool may_fit(const struct box *box) {
+void box_limit(struct box *box) {
+    set_limits(box, FACTOR_ONE);
+}
+
+/* Most of what a search asks for is answered here. */
+bool box_may_fit(const struct box *box) {
     const struct costs *c = &box->costs;
     const uint32_t n_layers = box->input->model->params.n_layers;
     uint64_t room = 0;
@@ -56,19 +110,34 @@ static bool may_fit(const struct box *box) {
            c->layers[n_layers] + n_layers * c->layer_kv + c->head[0][LANES] + c->embd[0][LANES];
 }
 
+/* Lanes in the first of the cliques that holds them: the other cards have no room meanwhile. */
+static bool find_lanes(struct box *box, enum way way, uint64_t factor,
+                       struct share shares[CARDS_MAX]) {
+    for (uint32_t k = 0; k < box->n_cliques; k++) {
+        set_limits(box, factor);
+        for (uint32_t i = 0; i < box->n; i++)
+            if (!(box->cliques[k] >> i & 1))
+                box->limit[i] = 0;
+        memset(shares, 0, CARDS_MAX * sizeof *shares);
+        if (box_may_fit(box) && (way == WAY_LANES ? lanes_find_all(box, box->cliques[k], shares)
+                                                  : lanes_find_any(box, shares)))
+            return true;
+    }
+    return false;
+}
+
 static bool find(struct box *box, enum way way, uint64_t factor, struct share shares[CARDS_MAX]) {
     memset(shares, 0, CARDS_MAX * sizeof *shares);
     set_limits(box, factor);
-    if (!may_fit(box))
+    if (!box_may_fit(box))
         return false;
     switch (way) {
     case WAY_LAYERS:
     case WAY_LAYERS_CUT_HEAD:
         return layers_find(box, way == WAY_LAYERS_CUT_HEAD, shares);
     case WAY_LANES:
-        return lanes_find_all(box, shares);
     case WAY_LANES_CUT_HEAD:
-        return lanes_find_any(box, shares);
+        return find_lanes(box, way, factor, shares);
     case WAY_COUNT:
         break;
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* search.h - inside placement: the choice of a share for every card.
  *
- * Layers and lanes run over the cards in the order of their numbers, and so do the eighths of the
- * output matrix and of the embedding; which cards take part in which of these, and with how much,
- * is searched exactly.  A card may hold nothing, so a box that is given another card, or more
- * bytes, still holds what it held. */
+ * These searches look at bytes alone: layers and lanes run over the cards in the order of their
+ * numbers, and so do the eighths of the output matrix and of the embedding; which cards take part
+ * in which of these, and with how much, is searched exactly.  A card may hold nothing, so a box
+ * that is given another card, or more bytes, still holds what it held.  Where the box states how
+ * fast it is, pipeline.h looks first, and these find what it does not. */
 #ifndef OCTARC_PLACEMENT_SEARCH_H
 #define OCTARC_PLACEMENT_SEARCH_H
 
@@ -15,10 +16,13 @@
 enum way {
     WAY_LAYERS,          /* whole layers; output matrix and embedding each whole on one card */
     WAY_LAYERS_CUT_HEAD, /* the same; these two in eighths, on any cards */
-    WAY_LANES,           /* lanes on every card, and the like eighths of these two */
-    WAY_LANES_CUT_HEAD,  /* lanes on any cards, eighths of these two (together) on any cards */
+    WAY_LANES,           /* lanes on every card of a clique, and the like eighths of these two */
+    WAY_LANES_CUT_HEAD,  /* lanes, and eighths of these two (together), on any cards of a clique */
     WAY_COUNT,
 };
+
+/* No eight cards have more sets of direct pairs that another card cannot join. */
+#define CLIQUES_MAX 18
 
 /* Factors are in units of 1 / FACTOR_ONE. */
 #define FACTOR_ONE (UINT64_C(1) << 16)
@@ -31,12 +35,28 @@ struct box {
     uint32_t n; /* online cards */
     uint32_t card[CARDS_MAX];
     uint64_t capacity[CARDS_MAX];
-    uint64_t limit[CARDS_MAX]; /* bytes that a search may use */
+    uint64_t limit[CARDS_MAX];    /* bytes that a search may use */
+    uint32_t n_contexts;          /* whose KV must find room */
+    uint8_t direct[CARDS_MAX];    /* bit per card of the box: both ways are direct links */
+    uint32_t n_cliques;           /* the largest sets of cards all of whose pairs are direct … */
+    uint8_t cliques[CLIQUES_MAX]; /* … the one with the most cards first */
 };
 
 /* Borrows both; after a change of the plan's context, box_context(). */
 void box_open(struct box *box, const struct plan *plan, const struct plan_input *input);
 void box_context(struct box *box);
+
+/* A further card, each of whose links is direct; and without it again. */
+void box_push_card(struct box *box, uint64_t capacity);
+void box_pop_card(struct box *box);
+/* The limits are the capacities. */
+void box_limit(struct box *box);
+/* Whether lanes of a layer may be shared by these cards of the box (a bit each): only direct links
+ * are between them. */
+/* Whether the limits together are as much as the model whole, without scratch: where they are not,
+ * no way fits, for a cut saves nothing. */
+bool box_may_fit(const struct box *box);
+bool box_is_clique(const struct box *box, uint32_t cards);
 
 /* The ways of a split, first choice first; SPLIT_AUTO has those of all.  Returns how many. */
 uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]);
@@ -51,9 +71,10 @@ bool box_choose(struct box *box, enum way way, struct share shares[CARDS_MAX]);
 /* The least factor by which the capacities would have to grow for this way, and the shares then. */
 uint64_t box_grow(struct box *box, enum way way, struct share shares[CARDS_MAX]);
 
-/* Of the ways: shares within the limits.  False: there are none. */
+/* Of the ways: shares within the limits, zeroed before.  False: there are none.  `cards`: a bit for
+ * each that must have lanes. */
 bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS_MAX]);
-bool lanes_find_all(const struct box *box, struct share shares[CARDS_MAX]);
+bool lanes_find_all(const struct box *box, uint32_t cards, struct share shares[CARDS_MAX]);
 bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]);
 
 /* Move whole layers between the cards, within the limits, so that they are evenly full. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/placement/share.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "daemon/placement/scratch.h"
 
 /* The vocabulary is cut where a tile of 16 rows ends; the last eighth has the rest. */
@@ -135,4 +138,28 @@ uint64_t share_scratch_bytes(const struct plan *plan, const struct model *model,
     struct scratch scratch;
     scratch_layout(&scratch, model, plan, card);
     return scratch.bytes;
+}
+
+int share_ranges(struct plan *plan, const struct plan_input *in) {
+    const size_t most = in->model->n_tensors * plan->n_cards;
+    plan->n_ranges = 0;
+    plan->ranges = calloc(most ? most : 1, sizeof *plan->ranges);
+    if (!plan->ranges)
+        return -ENOMEM;
+    for (uint32_t c = 0; c < plan->n_cards; c++) {
+        const size_t first = plan->n_ranges;
+        uint64_t at = PLAN_WEIGHTS_HEADER;
+        for (uint32_t t = 0; t < in->model->n_tensors; t++) {
+            struct plan_range r;
+            if (!share_range(plan, in->model, c, t, &r))
+                continue;
+            r.offset = at;
+            r.bytes = share_packed_bytes(in, &r);
+            at += r.bytes;
+            plan->ranges[plan->n_ranges++] = r;
+        }
+        plan->cards[c].weights_bytes = plan->n_ranges > first ? at : 0;
+        plan->cards[c].scratch_bytes = share_scratch_bytes(plan, in->model, c);
+    }
+    return 0;
 }

@@ -27,6 +27,9 @@ uint32_t share_context_pages(const struct plan *plan);
 bool share_range(const struct plan *plan, const struct model *model, uint32_t card, uint32_t tensor,
                  struct plan_range *range);
 
+/* The ranges of all cards, and what they and the scratch take: -ENOMEM. */
+int share_ranges(struct plan *plan, const struct plan_input *input);
+
 /* Bytes of a range as the backend packs it. */
 uint64_t share_packed_bytes(const struct plan_input *input, const struct plan_range *range);
 

@@ -89,6 +89,7 @@ void box_plan_input(const struct config *config, const struct topology *topology
         .model = model,
         .backend = device_backend("cpu"),
         .n_cards = topology->n_cards,
+        .topology = topology,
         .split = (enum split)config->split,
         .context = config->context,
         .max_sequences = config->max_sequences,

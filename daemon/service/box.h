@@ -16,7 +16,7 @@
  *   what reading failed with, or topology_read() */
 int box_read(const struct config *config, struct topology *topology, struct err *err);
 
-/* What a plan for this model is made from, with every card online.  Borrows the model. */
+/* What a plan for this model is made from, with every card online.  Borrows both. */
 void box_plan_input(const struct config *config, const struct topology *topology,
                     const struct model *model, struct plan_input *input);
 

@@ -95,8 +95,9 @@ def the_service_does_what_was_planned():
 
 @test
 def the_text_has_a_row_a_card_and_adds_up():
-    status, out, err = run("plan", tiny(), *NONE, "--topology", box("mixed-b50-b60-b70"),
-                           "--split", "tensor")
+    with tempfile.TemporaryDirectory() as folder:
+        status, out, err = run("plan", large_model(folder), *NONE, "--topology",
+                               box("mixed-b50-b60-b70"), "--split", "tensor")
     equal((status, err), (0, ""))
     table = out.split("\n\n")[1].splitlines()
     equal(len(table), 8, "rows")
@@ -104,7 +105,7 @@ def the_text_has_a_row_a_card_and_adds_up():
         assert row.split()[:4] == [str(i), "Arc", "Pro", name], row
     assert table[7].startswith(" all "), table[7]
     assert "tensor split: as configured" in out and "predicted" in out, out
-    assert re.search(r"decode: \d+ tokens/s, \d+\.\d % of the time for exchanges", out), out
+    assert re.search(r"decode: \d+\.?\d* tokens/s, \d+\.\d % of the time for exchanges", out), out
     assert "30 direct, 0 staged" in out and "none measured" in out, out
 
 
@@ -138,6 +139,23 @@ def the_json_holds_every_range_once():
 
 
 @test
+def the_split_that_is_predicted_to_decode_fastest_is_taken():
+    with tempfile.TemporaryDirectory() as folder:
+        path = large_model(folder)
+        for name in ("one-bad-link", "eight-b60-two-switches", "mixed-b50-b60-b70"):
+            rates = {split: plan("--topology", box(name), "--split", split, model=path)["predicted"]
+                     ["decode_tokens_per_s"] for split in ("layer", "tensor")}
+            answer = plan("--topology", box(name), model=path)
+            equal(answer["predicted"]["decode_tokens_per_s"], max(rates.values()), name)
+            equal(answer["split"], max(rates, key=rates.get))
+            assert "predicted to decode fastest" in answer["reason"], answer["reason"]
+            layers = sorted(c["layers"] for c in answer["cards"] if c["lanes"][0] < c["lanes"][1])
+            if name == "one-bad-link":
+                assert not all(answer["cards"][c]["lanes"][1] for c in (2, 5)), "the bad pair"
+            equal((layers[0][0], layers[-1][1]), (0, 80))
+
+
+@test
 def without_a_card_the_others_hold_it_all():
     answer = plan("--cards", "4", "--without", "1", "--without=3")
     equal([c["online"] for c in answer["cards"]], [True, False, True, False])
@@ -165,7 +183,7 @@ def the_picture_is_well_formed_and_needs_nothing_else():
     with tempfile.TemporaryDirectory() as folder:
         path = large_model(folder)
         status, out, err = run("plan", path, *NONE, "--svg", "--topology", box("one-bad-link"),
-                               "--without", "6")
+                               "--without", "6", "--split", "layer")
         equal((status, err), (0, ""))
         root = xml.etree.ElementTree.fromstring(out.encode())
         equal(root.tag, SVG + "svg")

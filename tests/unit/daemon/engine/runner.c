@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "daemon/engine/program.h"
+#include "daemon/placement/topology.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 #include <sys/stat.h>
@@ -184,6 +185,71 @@ static void cards_of_any_size_give_the_same_bits(void) {
         if (met[t] < 2)
             printf("# oddity %u was met %u times\n", t, met[t]);
         CHECK(met[t] >= 2);
+    }
+}
+
+/* --- plans that are chosen by speed --- */
+
+/* Cards and links of any rates; one link in three is staged. */
+static void make_box(struct topology *box, uint32_t n_cards) {
+    const uint64_t memory[CARDS_MAX] = {0};
+    topology_plain(box, n_cards, memory, 1);
+    for (uint32_t i = 0; i < n_cards; i++) {
+        box->cards[i].bytes_per_s = UINT64_C(1000000) * (1 + draw(4));
+        for (uint32_t to = 0; to < n_cards; to++) {
+            struct peer_link *link = &box->links[i][to];
+            link->bytes_per_s = UINT64_C(100000000) * (1 + draw(8));
+            link->latency_ns = draw(2000);
+            link->mode = draw(3) ? LINK_DIRECT : LINK_STAGED;
+        }
+    }
+}
+
+enum { OUT_OF_ORDER, LANES_APART, ORDINARY, KINDS };
+
+static uint32_t kind_of(const struct plan *p) {
+    for (uint32_t i = 0; i < p->n_cards; i++)
+        for (uint32_t k = 0; k < i; k++) {
+            const struct plan_card *a = &p->cards[k], *b = &p->cards[i];
+            const bool layers = a->layer_begin < a->layer_end && b->layer_begin < b->layer_end;
+            if (layers && b->layer_end <= a->layer_begin)
+                return OUT_OF_ORDER;
+            if (layers && a->layer_begin == b->layer_begin && b->lane_end <= a->lane_begin)
+                return LANES_APART;
+        }
+    return ORDINARY;
+}
+
+static void plans_in_the_order_of_the_links_give_the_same_bits(void) {
+    static struct topology box;
+    uint32_t met[KINDS] = {0};
+    for (size_t m = 0; m < 2; m++) {
+        float *want = reference(model_files[m], KV_F16);
+        for (int round = 0; round < 400; round++) {
+            struct setup s = {.n_cards = 2 + draw(7),
+                              .split = (enum split)(SPLIT_LAYER + draw(SPLITS - SPLIT_LAYER)),
+                              .topology = &box,
+                              .isolate = true};
+            struct loaded l;
+            make_box(&box, s.n_cards);
+            for (uint32_t i = 0; i < s.n_cards; i++)
+                s.capacity_bytes[i] = (150u + draw(1900)) << 10;
+            const int rc = plan_model(&l, model_files[m], &s);
+            const uint32_t kind = rc ? ORDINARY : kind_of(&l.plan);
+            if (!rc && met[kind] < 6 * (m + 1)) {
+                met[kind]++;
+                open_runner(&l, &s);
+                float *got = transcript(&l, 0, 16);
+                same_bits(&l, want, got);
+                free(got);
+            }
+            unload(&l);
+        }
+        free(want);
+    }
+    for (uint32_t kind = 0; kind < KINDS; kind++) {
+        printf("# kind %u was met %u times\n", kind, met[kind]);
+        CHECK(met[kind] >= 6);
     }
 }
 
@@ -446,6 +512,7 @@ static void rotations_that_cannot_be_are_refused_at_the_load(void) {
 CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(with_all_other_cards_inaccessible_the_bits_are_the_same),
            T(cards_of_any_size_give_the_same_bits),
+           T(plans_in_the_order_of_the_links_give_the_same_bits),
            T(a_card_that_holds_nothing_may_be_lost_and_reports_nothing),
            T(chunks_threads_and_instruction_sets_do_not_change_a_bit),
            T(every_kv_type_keeps_the_promise), T(a_sequence_does_not_notice_its_neighbours),

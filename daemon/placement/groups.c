@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/placement/groups.h"
+
+#include <string.h>
+
+/* Step to the next way of counting out LANES to n cards, from {LANES, 0 …} on; false after the
+ * last, {0 …, LANES}. */
+static bool next_counts(uint8_t *counts, uint32_t n) {
+    for (uint32_t i = n - 1; i-- > 0;)
+        if (counts[i]) {
+            const uint8_t rest = counts[n - 1];
+            counts[n - 1] = 0;
+            counts[i]--;
+            counts[i + 1] = (uint8_t)(rest + 1);
+            return true;
+        }
+    return false;
+}
+
+/* Lanes by these counts. */
+static void set_lanes(struct group *g, const uint8_t *counts, uint32_t n) {
+    uint8_t lane = 0;
+    memset(g, 0, sizeof *g);
+    for (uint8_t count = LANES; count > 0; count--)
+        for (uint32_t i = 0; i < n; i++)
+            if (counts[i] == count) {
+                g->cards |= (uint8_t)(1u << i);
+                g->lane_begin[i] = lane;
+                lane += count;
+                g->lane_end[i] = lane;
+            }
+}
+
+/* Of all layers, each counted. */
+static double layers_seconds(const struct times *t, const struct group *g) {
+    double seconds = 0;
+    for (uint32_t k = 0; k < t->n_kinds; k++)
+        seconds += t->n_of_kind[k] * g->layer[k];
+    return seconds;
+}
+
+void groups_fill_single(const struct times *t, struct group groups[GROUPS]) {
+    memset(groups, 0, GROUPS * sizeof *groups);
+    for (uint32_t i = 0; i < t->box->n; i++) {
+        struct group *g = &groups[1u << i];
+        g->cards = (uint8_t)(1u << i);
+        g->lane_end[i] = LANES;
+        times_group(t, g);
+    }
+}
+
+void groups_fill(const struct times *t, struct group groups[GROUPS]) {
+    static const double never = 1e300;
+    double least[GROUPS];
+    uint8_t counts[CARDS_MAX] = {LANES};
+    struct group g;
+    memset(groups, 0, GROUPS * sizeof *groups);
+    for (uint32_t i = 0; i < GROUPS; i++)
+        least[i] = never;
+    do {
+        set_lanes(&g, counts, t->box->n);
+        if (!box_is_clique(t->box, g.cards))
+            continue;
+        times_group(t, &g);
+        const double seconds = layers_seconds(t, &g);
+        if (seconds < least[g.cards]) {
+            least[g.cards] = seconds;
+            groups[g.cards] = g;
+        }
+    } while (next_counts(counts, t->box->n));
+}
+
+static bool holds_all(const struct times *t, const struct group *g,
+                      struct share shares[CARDS_MAX]) {
+    const struct model_params *p = &t->box->input->model->params;
+    memset(shares, 0, CARDS_MAX * sizeof *shares);
+    for (uint32_t i = 0; i < t->box->n; i++) {
+        struct share *s = &shares[i];
+        if (!(g->cards >> i & 1))
+            continue;
+        s->layer_end = p->n_layers;
+        s->lane_begin = s->vocab_begin = g->lane_begin[i];
+        s->lane_end = s->vocab_end = g->lane_end[i];
+        if (!p->tied) {
+            s->embd_begin = s->lane_begin;
+            s->embd_end = s->lane_end;
+        }
+        if (costs_of(&t->box->costs, s, g->n_slots) > t->box->limit[i])
+            return false;
+    }
+    return true;
+}
+
+bool groups_find(const struct times *t, struct share shares[CARDS_MAX]) {
+    uint8_t counts[CARDS_MAX] = {LANES};
+    struct share made[CARDS_MAX];
+    double least = 1e300;
+    struct group g;
+    do {
+        set_lanes(&g, counts, t->box->n);
+        if (!box_is_clique(t->box, g.cards))
+            continue;
+        times_group(t, &g);
+        const double seconds = layers_seconds(t, &g) + g.head + times_embed(t, g.cards, g.cards);
+        if (seconds < least && holds_all(t, &g, made)) {
+            least = seconds;
+            memcpy(shares, made, sizeof made);
+        }
+    } while (next_counts(counts, t->box->n));
+    return least < 1e300;
+}
