@@ -72,7 +72,7 @@ static void put_plan(struct writer *w, const struct plan *plan) {
 static void get_plan(struct reader *r, struct plan *plan) {
     plan->split = (enum split)get_u32(r);
     plan->n_cards = get_u32(r);
-    r->bad |= plan->split > SPLIT_TENSOR || plan->n_cards == 0 || plan->n_cards > CARDS_MAX;
+    r->bad |= plan->split >= SPLITS || plan->n_cards == 0 || plan->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < plan->n_cards && !r->bad; i++)
         get_card(r, &plan->cards[i]);
     plan->context = get_u32(r);

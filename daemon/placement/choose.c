@@ -2,6 +2,7 @@
 #include "daemon/placement/choose.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@
 struct candidate {
     enum split split;
     bool found, by_speed;
+    const char *balance; /* what the shares are good for */
     struct share shares[CARDS_MAX];
+    uint32_t n_contexts;    /* whose KV has room */
     double decode, prefill; /* tokens per second; 0: unknown */
 };
 
@@ -25,10 +28,6 @@ struct chooser {
     struct candidate of[SPLITS]; /* by split; SPLIT_AUTO unused */
 };
 
-static bool is_asked(const struct plan_input *in, enum split split) {
-    return in->split == SPLIT_AUTO || in->split == split;
-}
-
 static void apply(struct plan *plan, const struct box *box, const struct share *shares) {
     for (uint32_t k = 0; k < box->n; k++)
         share_apply(&plan->cards[box->card[k]], &box->input->model->params, &shares[k]);
@@ -36,26 +35,30 @@ static void apply(struct plan *plan, const struct box *box, const struct share *
 
 /* --- one split --- */
 
-static int find_fastest(struct chooser *c, struct candidate *a) {
+static int find_fastest(struct chooser *c, struct candidate *a, double seconds) {
     if (a->split != SPLIT_TENSOR)
-        return pipeline_find(&c->times, a->split == SPLIT_LAYER, a->shares);
+        return pipeline_find(&c->times, a->split == SPLIT_LAYER, seconds, a->shares);
     return groups_find(&c->times, a->shares);
 }
 
-/* With room for the KV of all sequences at full length where that can be, else of one. */
-static int find_by_speed(struct chooser *c, struct candidate *a) {
-    const uint32_t contexts[] = {c->box.input->max_sequences, 1};
-    int rc = 0;
-    for (uint32_t i = 0; i < 2 && rc == 0; i++) {
-        c->box.n_contexts = contexts[i];
-        box_context(&c->box);
-        box_limit(&c->box);
-        rc = box_may_fit(&c->box) ? find_fastest(c, a) : 0;
-    }
+/* With room for the KV of so many sequences at full length, in less than so many seconds a token.
+ */
+static int find_with(struct chooser *c, struct candidate *a, uint32_t n_contexts, double seconds) {
+    a->n_contexts = c->box.n_contexts = n_contexts;
+    box_context(&c->box);
+    box_limit(&c->box);
+    const int rc = box_may_fit(&c->box) ? find_fastest(c, a, seconds) : 0;
     c->box.n_contexts = 1;
     box_context(&c->box);
     a->found = a->by_speed = rc > 0;
     return rc < 0 ? rc : 0;
+}
+
+/* Of all sequences where that can be, else of one. */
+static int find_by_speed(struct chooser *c, struct candidate *a) {
+    const uint32_t all = c->box.input->max_sequences;
+    const int rc = find_with(c, a, all, INFINITY);
+    return rc < 0 || a->found || all == 1 ? rc : find_with(c, a, 1, INFINITY);
 }
 
 static void find_by_bytes(struct chooser *c, struct candidate *a) {
@@ -85,10 +88,15 @@ static int consider(const struct plan *plan, struct chooser *c, enum split split
     struct candidate *a = &c->of[split];
     int rc = 0;
     a->split = split;
-    if (c->times.known)
+    if (c->times.known || split == SPLIT_HYBRID)
         rc = find_by_speed(c, a);
-    if (rc == 0 && !a->found)
+    a->balance = c->times.known ? "decoding is then predicted to be fastest"
+                                : "were all cards and links alike, decoding were fastest so";
+    if (rc == 0 && !a->found) {
         find_by_bytes(c, a);
+        a->n_contexts = 1;
+        a->balance = "the fullest card is then the least full";
+    }
     return rc < 0 || !a->found || !c->times.known ? rc : measure(plan, c, a);
 }
 
@@ -113,20 +121,17 @@ static const struct candidate *fastest(const struct chooser *c) {
     return best;
 }
 
-/* What the other splits would be, in words; empty where there is none. */
+/* What the other splits that were looked at to the end would be, in words. */
 static void tell_others(char *text, size_t size, const struct chooser *c, enum split chosen) {
     const char *join = ", against ";
     text[0] = '\0';
     for (int split = SPLIT_LAYER; split < SPLITS; split++) {
         const size_t n = strlen(text);
-        if (split == (int)chosen)
+        if (split == (int)chosen || !c->of[split].found)
             continue;
-        if (c->of[split].found)
-            snprintf(text + n, size - n, "%s%.1f by %s", join, c->of[split].decode,
-                     plan_split_name((enum split)split));
-        else
-            snprintf(text + n, size - n, "; %s does not fit", plan_split_name((enum split)split));
-        join = c->of[split].found ? " and " : join;
+        snprintf(text + n, size - n, "%s%.1f by %s", join, c->of[split].decode,
+                 plan_split_name((enum split)split));
+        join = " and ";
     }
 }
 
@@ -137,7 +142,8 @@ static void give_reason(struct plan *plan, const struct chooser *c, enum split a
     tell_others(others, sizeof others, c, plan->split);
     if (asked != SPLIT_AUTO)
         snprintf(plan->reason, sizeof plan->reason, "%s split: as configured%s", name,
-                 a->by_speed ? "; of its ways the one predicted to decode fastest" : "");
+                 a->by_speed && c->times.known ? "; of its ways the one predicted to decode fastest"
+                                               : "");
     else if (c->times.known)
         snprintf(plan->reason, sizeof plan->reason,
                  "%s split: predicted to decode fastest, %.1f tokens/s%s", name, a->decode, others);
@@ -148,35 +154,66 @@ static void give_reason(struct plan *plan, const struct chooser *c, enum split a
                      : "a layer boundary is the least to send between cards");
 }
 
-static int choose_with(struct chooser *c, struct plan *plan, bool *by_speed, struct err *err) {
+/* A split that is to be faster than the best so far, or as fast, with no less room for KV; what is
+ * slower need not be found. */
+static int consider_within(const struct plan *plan, struct chooser *c, enum split split,
+                           double slack) {
+    const struct candidate *best = fastest(c);
+    struct candidate *a = &c->of[split];
+    a->split = split;
+    a->balance = best->balance;
+    const int rc = find_with(c, a, best->n_contexts, (1 + slack) / best->decode);
+    if (rc == 0 && !a->found && split == SPLIT_LAYER)
+        find_by_bytes(c, a); /* which has other places for the two big matrices */
+    return rc < 0 || !a->found ? rc : measure(plan, c, a);
+}
+
+/* Lanes take the least time to search; where they are found, layers need only be as fast. */
+static int consider_rates(const struct plan *plan, struct chooser *c) {
+    int rc = consider(plan, c, SPLIT_TENSOR);
+    if (rc == 0)
+        rc = c->of[SPLIT_TENSOR].by_speed ? consider_within(plan, c, SPLIT_LAYER, 1e-8)
+                                          : consider(plan, c, SPLIT_LAYER);
+    return rc == 0 && fastest(c) ? consider_within(plan, c, SPLIT_HYBRID, 0) : rc;
+}
+
+/* What fits at all is decided by the searches that are exact in bytes, layers and lanes.  Where
+ * nothing is known of speed the first that fits is as good as any. */
+static int consider_all(const struct plan *plan, struct chooser *c) {
+    if (c->times.known)
+        return consider_rates(plan, c);
+    const int rc = consider(plan, c, SPLIT_LAYER);
+    return rc < 0 || c->of[SPLIT_LAYER].found ? rc : consider(plan, c, SPLIT_TENSOR);
+}
+
+static int choose_with(struct chooser *c, struct plan *plan, const char **balance,
+                       struct err *err) {
     const struct plan_input *in = c->box.input;
     const struct candidate *best = NULL;
-    for (int split = SPLIT_LAYER; split < SPLITS; split++) {
-        if (!is_asked(in, (enum split)split))
-            continue;
-        if (consider(plan, c, (enum split)split) < 0)
-            return err_set(err, -ENOMEM, "no memory to choose between plans");
-        /* Where nothing is known the first that fits is as good as any. */
-        if (c->of[split].found && !c->times.known)
-            break;
-    }
+    int rc = 0;
+    if (in->split != SPLIT_AUTO)
+        rc = consider(plan, c, in->split);
+    else
+        rc = consider_all(plan, c);
+    if (rc < 0)
+        return err_set(err, -ENOMEM, "no memory to choose between plans");
     best = fastest(c);
     if (!best)
         return refuse(&c->box, plan, err);
     apply(plan, &c->box, best->shares);
     plan->split = best->split;
-    *by_speed = best->by_speed;
+    *balance = best->balance;
     give_reason(plan, c, in->split);
     return 0;
 }
 
-int choose(struct plan *plan, const struct plan_input *in, bool *by_speed, struct err *err) {
+int choose(struct plan *plan, const struct plan_input *in, const char **balance, struct err *err) {
     struct chooser *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(err, -ENOMEM, "no memory to choose between plans");
     box_open(&c->box, plan, in);
     times_open(&c->times, &c->box);
-    const int rc = choose_with(c, plan, by_speed, err);
+    const int rc = choose_with(c, plan, balance, err);
     free(c);
     return rc;
 }

@@ -7,9 +7,9 @@
 
 struct err;
 
-/* Set the plan's split, its reason and what share_apply() sets.  *by_speed: shares are those with
- * which decoding is predicted to be fastest; else those with which the fullest card is least full.
- * -ENOSPC: no way fits (refuse.h); -ENOMEM. */
-int choose(struct plan *plan, const struct plan_input *input, bool *by_speed, struct err *err);
+/* Set the plan's split, its reason and what share_apply() sets.  *balance: what the shares are good
+ * for, in words.  -ENOSPC: no way fits (refuse.h); -ENOMEM. */
+int choose(struct plan *plan, const struct plan_input *input, const char **balance,
+           struct err *err);
 
 #endif

@@ -49,6 +49,22 @@ void groups_fill_single(const struct times *t, struct group groups[GROUPS]) {
     }
 }
 
+static bool is_no_slower(const struct times *t, const struct group *a, const struct group *b) {
+    bool no_slower = a->cards && a->head <= b->head;
+    for (uint32_t k = 0; k < t->n_kinds; k++)
+        no_slower &= a->layer[k] <= b->layer[k];
+    return no_slower;
+}
+
+/* The cards of a group that is slower than a part of it do better as runs of their own. */
+static void drop_slower(const struct times *t, struct group groups[GROUPS]) {
+    for (uint32_t cards = GROUPS - 1; cards > 0; cards--)
+        for (uint32_t part = (cards - 1) & cards; part && groups[cards].cards;
+             part = (part - 1) & cards)
+            if (is_no_slower(t, &groups[part], &groups[cards]))
+                groups[cards].cards = 0;
+}
+
 void groups_fill(const struct times *t, struct group groups[GROUPS]) {
     static const double never = 1e300;
     double least[GROUPS];
@@ -68,6 +84,7 @@ void groups_fill(const struct times *t, struct group groups[GROUPS]) {
             groups[g.cards] = g;
         }
     } while (next_counts(counts, t->box->n));
+    drop_slower(t, groups);
 }
 
 static bool holds_all(const struct times *t, const struct group *g,

@@ -14,7 +14,7 @@
 /* For each card alone: it has all lanes. */
 void groups_fill_single(const struct times *times, struct group groups[GROUPS]);
 /* For each clique of the box's cards, the lanes with which its layers take the least time whatever
- * they are in bytes; .cards is 0 where there is none. */
+ * they are in bytes; .cards is 0 where there is none, or where a part of the cards is no slower. */
 void groups_fill(const struct times *times, struct group groups[GROUPS]);
 
 /* One group for all layers and both big matrices, in eighths like the lanes, within the limits.

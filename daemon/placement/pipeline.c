@@ -35,6 +35,7 @@ struct pipeline {
     uint16_t first_end[GROUPS];  /* how far the first run may go, with what is before it */
     double *rest; /* [cards][layer]: less than it takes from there on, on the other cards */
     double least_layer[GROUPS];
+    double least_head; /* less than the output matrix takes where it is */
     bool reached[GROUPS][CARDS_MAX];
     double best; /* none that takes longer is looked at */
     uint8_t best_cards;
@@ -161,10 +162,11 @@ struct arrivals {
     uint8_t from[LAYERS_MAX + 1];
 };
 
-/* False: nowhere. */
-static bool arrive(const struct pipeline *p, uint32_t cards, uint32_t group, struct arrivals *a) {
+/* The first layer that the rows reach, and in *end the one behind the last; 0: none. */
+static uint32_t arrive(const struct pipeline *p, uint32_t cards, uint32_t group, struct arrivals *a,
+                       uint32_t *end) {
     const double *sums = sums_of(p, group);
-    bool any = false;
+    uint32_t first = 0;
     for (uint32_t l = 1; l < p->n_layers; l++)
         a->seconds[l] = NEVER;
     for (uint32_t from = 0; from < p->n; from++) {
@@ -172,14 +174,18 @@ static bool arrive(const struct pipeline *p, uint32_t cards, uint32_t group, str
             continue;
         const double *before = p->seconds + at(p, cards, from, 0);
         const double hop = times_hop(p->t, from, group);
-        any = true;
         for (uint32_t l = 1; l < p->n_layers; l++)
             if (before[l] + hop - sums[l] < a->seconds[l]) {
                 a->seconds[l] = before[l] + hop - sums[l];
                 a->from[l] = (uint8_t)from;
             }
     }
-    return any;
+    for (uint32_t l = 1; l < p->n_layers; l++)
+        if (a->seconds[l] < NEVER / 2) {
+            first = first ? first : l;
+            *end = l + 1;
+        }
+    return first;
 }
 
 /* Give runs behind those of `cards` to the group.  The begins that an end allows grow with it, so
@@ -190,15 +196,19 @@ static void further_run(struct pipeline *p, uint32_t cards, uint32_t group) {
     const uint16_t *least = p->least_begin + (size_t)group * (n + 1);
     struct arrivals a;
     uint16_t queue[LAYERS_MAX + 1];
-    uint32_t head = 0, tail = 0;
-    if (!arrive(p, cards, group, &a))
+    uint32_t head = 0, tail = 0, behind_last = 0;
+    const uint32_t first = arrive(p, cards, group, &a, &behind_last);
+    if (!first)
         return;
-    for (uint32_t end = 2; end <= n; end++) {
+    for (uint32_t end = first + 1; end <= n; end++) {
         const uint32_t begin = end - 1;
-        while (tail > head && a.seconds[queue[tail - 1]] > a.seconds[begin])
-            tail--;
-        queue[tail++] = (uint16_t)begin;
         const uint32_t from = end == n ? p->last_begin[group] : least[end];
+        if (from >= behind_last)
+            break; /* no run to here, or further, may begin where the rows are */
+        while (begin < behind_last && tail > head && a.seconds[queue[tail - 1]] > a.seconds[begin])
+            tail--;
+        if (begin < behind_last)
+            queue[tail++] = (uint16_t)begin;
         while (head < tail && queue[head] < from)
             head++;
         if (head == tail || a.seconds[queue[head]] >= NEVER / 2)
@@ -271,12 +281,23 @@ static void bound_all(struct pipeline *p) {
         bound_rest(p, cards, most);
 }
 
+static double least_head(const struct pipeline *p) {
+    double least = NEVER;
+    if (p->head != LAST)
+        return p->t->head[p->head][0][LANES];
+    for (uint32_t group = 1; group < 1u << p->n; group++)
+        if (p->groups[group].cards && p->groups[group].head < least)
+            least = p->groups[group].head;
+    return least;
+}
+
 static bool is_head_alone(const struct pipeline *p, uint32_t cards) {
     return p->head != LAST && !(cards >> p->head & 1);
 }
 
 static void search(struct pipeline *p) {
     const uint32_t every = (1u << p->n) - 1;
+    p->least_head = least_head(p);
     memset(p->reached, 0, sizeof p->reached);
     for (size_t i = 0; i < at(p, every + 1, 0, 0); i++)
         p->seconds[i] = NEVER;
@@ -404,8 +425,8 @@ static void finish(struct pipeline *p) {
 
 /* Search with each home of the output matrix that is allowed, and keep the fastest. */
 static bool search_homes(struct pipeline *p, struct share shares[CARDS_MAX]) {
-    double least = NEVER;
-    p->best = NEVER;
+    double least = p->best;
+    bool found = false;
     for (uint32_t home = p->whole ? 0 : LAST; home <= LAST; home++) {
         if (p->whole && (home >= p->n || !holds_head(p, home)))
             continue;
@@ -414,14 +435,16 @@ static bool search_homes(struct pipeline *p, struct share shares[CARDS_MAX]) {
         if (p->best >= least)
             continue;
         least = p->best;
+        found = true;
         collect_runs(p);
         level_runs(p);
         write_shares(p, shares);
     }
-    return least < NEVER;
+    return found;
 }
 
-int pipeline_find(const struct times *t, bool whole_layers, struct share shares[CARDS_MAX]) {
+int pipeline_find(const struct times *t, bool whole_layers, double seconds,
+                  struct share shares[CARDS_MAX]) {
     struct pipeline *p = calloc(1, sizeof *p);
     if (!p)
         return -ENOMEM;
@@ -430,6 +453,7 @@ int pipeline_find(const struct times *t, bool whole_layers, struct share shares[
     p->n_layers = t->box->input->model->params.n_layers;
     p->tied = t->box->input->model->params.tied;
     p->whole = whole_layers;
+    p->best = seconds < NEVER ? seconds : NEVER;
     int rc = allocate(p);
     if (rc == 0) {
         if (whole_layers)

@@ -13,7 +13,7 @@
 #define CONTEXT_DEFAULT 4096u
 
 const char *plan_split_name(enum split split) {
-    static const char *const names[] = {"auto", "layer", "tensor"};
+    static const char *const names[] = {"auto", "layer", "tensor", "hybrid"};
     return names[split];
 }
 
@@ -118,12 +118,10 @@ static const char *range_text(char out[48], const char *noun, uint32_t begin, ui
 }
 
 static void give_reason(struct plan_card *c, const struct plan *plan, const struct model_params *p,
-                        bool by_speed) {
-    const char *balance = by_speed ? "decoding is then predicted to be fastest"
-                                   : "the fullest card is then the least full";
+                        const char *balance) {
     const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
     const bool embd = !p->tied && c->embd_begin < c->embd_end;
-    char with[80] = "", range[48];
+    char with[80] = "", range[48], run[48];
     if (head)
         snprintf(with, sizeof with, "%sthe output matrix",
                  part_of_rows(c->vocab_begin, c->vocab_end, p));
@@ -133,15 +131,17 @@ static void give_reason(struct plan_card *c, const struct plan *plan, const stru
     if (!c->online)
         snprintf(c->reason, sizeof c->reason, "not online");
     else if (!layers && !with[0])
-        snprintf(c->reason, sizeof c->reason,
-                 by_speed ? "nothing: no plan with this card is predicted to decode faster"
-                          : "nothing: the other cards hold all of it, and the fullest of them is "
-                            "then the least full");
+        snprintf(c->reason, sizeof c->reason, "nothing: the other cards hold all of it; %s",
+                 balance);
     else if (!layers)
         snprintf(c->reason, sizeof c->reason, "%s alone", with);
     else if (plan->split == SPLIT_TENSOR)
         snprintf(c->reason, sizeof c->reason, "%s of every layer%s%s: %s",
                  range_text(range, "lane", c->lane_begin, c->lane_end), and, with, balance);
+    else if (c->lane_end - c->lane_begin < LANES)
+        snprintf(c->reason, sizeof c->reason, "%s of %s%s%s: %s",
+                 range_text(range, "lane", c->lane_begin, c->lane_end),
+                 range_text(run, "layer", c->layer_begin, c->layer_end), and, with, balance);
     else
         snprintf(c->reason, sizeof c->reason, "%s%s%s: %s",
                  range_text(range, "layer", c->layer_begin, c->layer_end), and, with, balance);
@@ -149,12 +149,12 @@ static void give_reason(struct plan_card *c, const struct plan *plan, const stru
 
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err) {
     struct plan made = {0};
-    bool by_speed = false;
+    const char *balance = "";
     int rc = check_input(input, err);
     if (rc)
         return rc;
     start_plan(&made, input);
-    rc = choose(&made, input, &by_speed, err);
+    rc = choose(&made, input, &balance, err);
     if (rc)
         goto fail;
     rc = share_ranges(&made, input);
@@ -166,7 +166,7 @@ int plan_build(struct plan *plan, const struct plan_input *input, struct err *er
     if (rc)
         goto fail;
     for (uint32_t i = 0; i < made.n_cards; i++)
-        give_reason(&made.cards[i], &made, &input->model->params, by_speed);
+        give_reason(&made.cards[i], &made, &input->model->params, balance);
     *plan = made;
     return 0;
 

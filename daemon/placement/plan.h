@@ -18,7 +18,7 @@
 #define PLAN_OUTPUTS_MIN    64     /* max_outputs is this, or max_sequences where that is more */
 #define PLAN_WEIGHTS_HEADER 65536u /* bytes at the front of a card's weight memory */
 
-enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR, SPLITS };
+enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR, SPLIT_HYBRID, SPLITS };
 
 struct topology;
 

@@ -17,7 +17,6 @@
 static const char *const backends[] = {"auto", "cpu", "level_zero", NULL};
 static const char *const later_backends[] = {"level_zero", NULL};
 static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
-static const char *const later_splits[] = {"hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
 static const char *const later_storages[] = {"svm", "usm", NULL};
 static const char *const weights[] = {"shared", "private", NULL};
@@ -51,12 +50,7 @@ static const struct config_key {
      false,
      true,
      {VALUE_SIZES, AT(card_memory), 1u << 20, UINT64_C(1) << 46, 0, NULL, NULL}},
-    {"engine",
-     "split",
-     "auto",
-     false,
-     true,
-     {VALUE_NAME, AT(split), 0, 0, 0, splits, later_splits}},
+    {"engine", "split", "auto", false, true, {VALUE_NAME, AT(split), 0, 0, 0, splits, NULL}},
     {"engine",
      "storage",
      "auto",

@@ -10,7 +10,7 @@
 #include "tests/check.h"
 
 static struct plan small_plan(void) {
-    struct plan p = {.split = SPLIT_TENSOR,
+    struct plan p = {.split = SPLIT_HYBRID,
                      .n_cards = 3,
                      .context = 128,
                      .max_sequences = 4,

@@ -70,8 +70,7 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[engine]\ncolour = red\n", "file:2", "colour", "[engine]", "context");
     REFUSED("[motor]\ncards = 2\n", "file:2", "[motor]", "engine, service, queue, socket");
     REFUSED("cards = 2\n", "file:1", "cards");
-    REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor");
-    REFUSED("[engine]\nsplit = hybrid\n", "file:2", "'hybrid'", "not supported");
+    REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor, hybrid");
     REFUSED("[engine]\nstorage = svm\n", "file:2", "'svm'", "not supported");
     REFUSED("[engine]\npin_threads = 1\n", "file:2", "'1' is none of no, yes");
     REFUSED("[engine]\nweights = secret\n", "file:2", "'secret' is none of shared, private");
@@ -147,9 +146,9 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK(strstr(err.text, "--colour"));
     CHECK_EQ(OPTIONS(&o, &err, "--cards"), -EINVAL);
     CHECK(strstr(err.text, "needs a value"));
-    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--split", "hybrid"), 0);
+    CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "usm"), 0);
     CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
-    CHECK(strstr(err.text, "--split") && strstr(err.text, "hybrid"));
+    CHECK(strstr(err.text, "--storage") && strstr(err.text, "usm"));
     CHECK_EQ(
         OPTIONS(&o, &err, "--config", "/dev/null", "--cards", "2", "--card-memory", "1G,1G,1G"), 0);
     CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
