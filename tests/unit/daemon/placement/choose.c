@@ -347,46 +347,6 @@ static void a_hybrid_split_holds_what_layers_or_lanes_would(void) {
     CHECK(n_fit > 60);
 }
 
-/* --- speed --- */
-
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define PLAN_MS_MAX 2000
-#else
-#define PLAN_MS_MAX 50
-#endif
-
-static double milliseconds(void) {
-    double best = 1e9;
-    for (int i = 0; i < 3; i++) {
-        struct timespec before, after;
-        struct plan plan = {0};
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
-        CHECK_EQ(plan_build(&plan, &b.in, NULL), 0);
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
-        plan_finish(&plan);
-        const double ms = (double)(after.tv_sec - before.tv_sec) * 1e3 +
-                          (double)(after.tv_nsec - before.tv_nsec) * 1e-6;
-        best = ms < best ? ms : best;
-    }
-    return best;
-}
-
-static void choosing_among_a_thousand_tensors_takes_no_time(void) {
-    for (int split = SPLIT_AUTO; split < SPLITS; split++) {
-        random_state = 9;
-        b = (struct boxed){.model = {.params = toy_smollm2()}};
-        b.model.params.n_layers = 111;
-        toy_model(&b.model, TENSOR_Q8_0);
-        b.in = input_for(&b.model, 8, 120 * MIB, (enum split)split);
-        b.in.context = 1024;
-        boxed_rates(&b, 0);
-        const double ms = milliseconds();
-        printf("# %s: %.1f ms\n", plan_split_name((enum split)split), ms);
-        CHECK(ms < PLAN_MS_MAX);
-        boxed_finish(&b);
-    }
-}
-
 CHECK_MAIN(T(nothing_is_predicted_to_be_faster),
            T(another_card_or_a_faster_one_never_lowers_the_prediction),
            T(a_card_that_does_not_help_holds_nothing),
@@ -394,5 +354,4 @@ CHECK_MAIN(T(nothing_is_predicted_to_be_faster),
            T(pages_for_all_sequences_go_before_speed), T(a_staged_pair_is_in_no_group),
            T(auto_takes_the_split_that_is_predicted_to_be_fastest),
            T(a_pipeline_of_groups_is_taken_where_one_group_is_too_small),
-           T(a_hybrid_split_holds_what_layers_or_lanes_would),
-           T(choosing_among_a_thousand_tensors_takes_no_time))
+           T(a_hybrid_split_holds_what_layers_or_lanes_would))
