@@ -12,10 +12,10 @@ _octarc() {
         return
         ;;
     drill)
-        mapfile -t COMPREPLY < <(compgen -W 'lose return corrupt kill-engine' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'lose hang return corrupt kill-engine' -- "$word")
         return
         ;;
-    check | drain | online | lose | return | corrupt)
+    check | drain | online | lose | hang | return | corrupt)
         mapfile -t COMPREPLY < <(compgen -W '0 1 2 3 4 5 6 7' -- "$word")
         return
         ;;

@@ -32,8 +32,8 @@ int verb_call(struct cli *cli) {
 
 int verb_drill(struct cli *cli) {
     const bool corrupts = !strcmp(cli->words[0], "corrupt");
-    const bool of_card =
-        corrupts || !strcmp(cli->words[0], "lose") || !strcmp(cli->words[0], "return");
+    const bool of_card = corrupts || !strcmp(cli->words[0], "lose") ||
+                         !strcmp(cli->words[0], "hang") || !strcmp(cli->words[0], "return");
     cJSON_AddStringToObject(cli->fields, "fault", cli->words[0]);
     if (of_card && cli->n_words < 2)
         return cli_fail(cli, CLI_USAGE, "which card? octarc drill %s CARD", cli->words[0]);

@@ -120,6 +120,7 @@ static void put_setup(struct writer *w, const struct msg_setup *m) {
         put_u32(w, (uint32_t)m->eog[i]);
     put_u8(w, m->log_content);
     put_u32(w, m->scrub_s);
+    put_u32(w, m->card_silence_s);
     put_plan(w, &m->plan);
 }
 
@@ -141,6 +142,7 @@ static void get_setup(struct reader *r, struct msg_setup *m) {
         m->eog[i] = (int32_t)get_u32(r);
     m->log_content = get_bool(r);
     m->scrub_s = get_u32(r);
+    m->card_silence_s = get_u32(r);
     if (!r->bad)
         get_plan(r, &m->plan);
 }
@@ -474,6 +476,8 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         const struct msg_lose *lose;
         const struct msg_verify *verify;
         const struct msg_corrupt *corrupt;
+        const struct msg_hang *hang;
+        const struct msg_fenced *fenced;
     } m = {msg};
     switch (type) {
     case MSG_HELLO:
@@ -548,6 +552,14 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
         break;
     case MSG_VERIFIED:
         put_verified(w, msg);
+        break;
+    case MSG_HANG:
+        put_u32(w, m.hang->card);
+        break;
+    case MSG_FENCED:
+        put_u64(w, m.fenced->generation);
+        put_u32(w, m.fenced->cards);
+        put_u64(w, m.fenced->deadline_ns);
         break;
     }
 }
@@ -646,6 +658,14 @@ static void get_payload(struct reader *r, struct message *msg) {
         break;
     case MSG_VERIFIED:
         get_verified(r, &msg->verified);
+        break;
+    case MSG_HANG:
+        msg->hang.card = get_u32(r);
+        break;
+    case MSG_FENCED:
+        msg->fenced.generation = get_u64(r);
+        msg->fenced.cards = get_u32(r);
+        msg->fenced.deadline_ns = get_u64(r);
         break;
     default:
         r->bad = true;

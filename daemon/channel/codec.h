@@ -25,6 +25,7 @@ struct message {
         struct msg_admit admit;
         struct msg_cancel cancel;
         struct msg_lose lose;
+        struct msg_hang hang;
         struct msg_progress progress;
         struct msg_ready ready;
         struct msg_failed failed;
@@ -34,6 +35,7 @@ struct message {
         struct msg_credit credit;
         struct msg_preempted preempted;
         struct msg_lost lost;
+        struct msg_fenced fenced;
         struct msg_limits limits;
         struct msg_replan replan;
         struct msg_replanned replanned;

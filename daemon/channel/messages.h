@@ -15,6 +15,7 @@
  *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text
  *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
  *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
+ *   HANG   card (drill)                    FENCED    cards that were silent in a step
  *   REPLAN number, plan to go over to      END       sequence, reason, counts
  *   MEASURE what the machine can do        REPLANNED number, actual bytes | errno, text
  *   VERIFY number, card or all             CREDIT    free sequences, free KV pages
@@ -36,7 +37,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   5u
+#define CHANNEL_VERSION   6u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -66,6 +67,8 @@ enum message_type {
     MSG_CORRUPT,
     MSG_HARMED,
     MSG_VERIFIED,
+    MSG_HANG,
+    MSG_FENCED,
 };
 
 struct msg_hello {
@@ -85,8 +88,9 @@ struct msg_setup {
     uint32_t n_eog;
     int32_t eog[EOG_MAX]; /* tokens that end a sequence */
     bool log_content;
-    uint32_t scrub_s; /* in which every range is verified once, unasked; 0: never */
-    struct plan plan; /* decoded: owned, plan_finish() */
+    uint32_t scrub_s;        /* in which every range is verified once, unasked; 0: never */
+    uint32_t card_silence_s; /* deadline of a step before one was measured */
+    struct plan plan;        /* decoded: owned, plan_finish() */
 };
 
 /* How the next token is drawn; all of it a function of the tokens so far and of the seed. */
@@ -128,6 +132,11 @@ struct msg_cancel {
 };
 
 struct msg_lose {
+    uint32_t card;
+};
+
+/* The card stops at its next operation, for ever. */
+struct msg_hang {
     uint32_t card;
 };
 
@@ -270,6 +279,13 @@ struct msg_verified {
         uint32_t harmed, repaired;
         uint64_t bytes, ns; /* verified, and how long that took by itself */
     } cards[CARDS_MAX];
+};
+
+/* The engine's thread waits for them and will not be heard any more. */
+struct msg_fenced {
+    uint64_t generation;
+    uint32_t cards; /* bit per card */
+    uint64_t deadline_ns;
 };
 
 struct msg_limits {

@@ -48,6 +48,13 @@ struct device_limits {
     char isa[16]; /* the instruction set in use */
 };
 
+/* Cards are bits. */
+struct device_pending {
+    uint32_t needed; /* by the programs */
+    uint32_t cards;  /* whose operations of the phase under way have not all ended */
+    uint64_t done;   /* of the step; it grows as long as anything ends */
+};
+
 struct device_ops {
     const char *name;
 
@@ -109,14 +116,22 @@ struct device_ops {
      * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
     int (*load)(struct device *device, const struct program *programs, struct err *err);
 
-    /* Run one step to its end.  -ENODEV, *card: that card is lost, nothing of the step counts.  The
-     * cpu backend's cards share their threads, so none can be silent alone; a step that never ends
-     * is seen by the front (engine_silence). */
+    /* Run one step to its end.  -ENODEV, *card: that card is lost, nothing of the step counts.  It
+     * never ends where a card is silent: whoever waits counts how long, and asks pending(). */
     int (*step)(struct device *device, const struct step_params *params, uint32_t *card);
 
     /* Rehearse a loss (drill), or drop a card that is lost: its weights are punched out of the
      * memfd, KV and scratch are freed, its windows become inaccessible. */
     int (*lose)(struct device *device, uint32_t card);
+
+    /* What the step under way waits for.  From any thread, and only while the caller keeps the
+     * step's own thread from beginning another one. */
+    void (*pending)(struct device *device, struct device_pending *out);
+
+    /* Rehearse silence (drill): the card stops at its next operation of a step, for ever; whoever
+     * runs the step waits.  Nothing else that is done with its memory stops.  -ENOTSUP: isolated.
+     */
+    int (*hang)(struct device *device, uint32_t card);
 
     /* The best of several tries of each, not while a step runs; takes some tenths of a second.
      * Lost cards are left out. */

@@ -16,6 +16,7 @@
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/verify.h"
+#include "daemon/engine/watch.h"
 #include "daemon/util/log.h"
 #include "models/gguf.h"
 #include "octarc/error.h"
@@ -40,7 +41,10 @@ struct process {
     struct engine *engine;
     struct replan *replan; /* under way, or NULL */
     struct verify *verify;
-    bool lost;            /* a card of the plan in use is */
+    bool lost; /* a card of the plan in use is */
+    struct watch *watch;
+    uint32_t hung;        /* bit per card: rehearsed */
+    bool fenced;          /* FENCED was queued */
     uint64_t progress_ns; /* when PROGRESS was sent last */
     bool stop, measure;   /* asked for */
 };
@@ -91,8 +95,28 @@ static void report_progress(void *user, uint64_t done, uint64_t total) {
 
 static int step_model(void *user, struct step_params *params, uint32_t *card) {
     struct process *p = user;
-    const int rc = flush(p);
-    return rc ? rc : runner_step(p->runner, params, card);
+    int rc = flush(p);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; p->hung >> i; i++)
+        if (p->hung >> i & 1)
+            runner_hang(p->runner, i); /* it may be another than the one that was told */
+    watch_begin(p->watch, runner_options(p->runner)->backend, runner_device(p->runner),
+                params->n_rows);
+    rc = runner_step(p->runner, params, card);
+    watch_end(p->watch);
+    return rc;
+}
+
+/* From the watch's thread, and the stream is the engine's thread's: but that one is inside a step,
+ * and does not come out of it before this has returned. */
+static int say_fenced(void *user, uint32_t cards, uint64_t deadline_ns) {
+    struct process *p = user;
+    const struct msg_fenced msg = {p->setup.generation, cards, deadline_ns};
+    if (!p->fenced && stream_queue(&p->stream, MSG_FENCED, &msg))
+        return -EAGAIN;
+    p->fenced = true;
+    return stream_flush(&p->stream);
 }
 
 /* Wait until the channel can be read (or, with something to send, written). */
@@ -198,10 +222,14 @@ static int open_engine(struct process *p, struct err *err) {
                                .n_eog = p->setup.n_eog};
     const struct engine_model model = {p, step_model};
     const struct engine_output output = {p, say, now_ns};
+    const struct watch_options watch = {.first_ns = p->setup.card_silence_s * UINT64_C(1000000000),
+                                        .fenced = say_fenced,
+                                        .user = p};
     memcpy(o.eog, p->setup.eog, sizeof o.eog);
     if (engine_create(&p->engine, &o, &model, &output))
         return err_set(err, -ENOMEM, "no memory for %u sequences", plan->max_sequences);
-    return 0;
+    const int rc = watch_create(&p->watch, &watch);
+    return rc ? err_set(err, rc, "no thread to watch the cards: %s", strerror(-rc)) : 0;
 }
 
 static int open_verify(struct process *p, struct err *err) {
@@ -268,6 +296,13 @@ static int corrupt(struct process *p, const struct msg_corrupt *msg) {
     return rc;
 }
 
+/* A drill: nothing is said, it is for the watch to find out. */
+static int hang(struct process *p, uint32_t card) {
+    if (card < CARDS_MAX && !runner_hang(p->runner, card))
+        p->hung |= 1u << card;
+    return 0;
+}
+
 static int replan(struct process *p, struct msg_replan *order) {
     const struct replan_site site = {.generation = p->setup.generation,
                                      .runner = &p->runner,
@@ -287,6 +322,8 @@ static int handle(struct process *p, struct message *msg) {
         return engine_cancel(p->engine, msg->cancel.sequence);
     case MSG_LOSE:
         return lose(p, msg->lose.card);
+    case MSG_HANG:
+        return hang(p, msg->hang.card);
     case MSG_REPLAN:
         return replan(p, &msg->replan);
     case MSG_VERIFY:
@@ -442,6 +479,7 @@ int main(int argc, char **argv) {
                   strerror(-rc));
     replan_cancel(&p.replan, "the engine ends");
     verify_destroy(p.verify);
+    watch_destroy(p.watch);
     engine_destroy(p.engine);
     runner_close(p.runner);
     model_finish(&p.model);

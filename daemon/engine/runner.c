@@ -246,6 +246,10 @@ int runner_corrupt(struct runner *r, uint32_t card) {
     return rc;
 }
 
+int runner_hang(struct runner *r, uint32_t card) {
+    return r->options.backend->hang(r->device, card);
+}
+
 int runner_measure(struct runner *r, struct device_limits *limits) {
     return r->options.backend->measure(r->device, limits);
 }

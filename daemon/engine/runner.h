@@ -60,6 +60,8 @@ int runner_lose(struct runner *runner, uint32_t card);
 /* A drill: bits of the card's largest range flip, and nothing tells of it.  -ENODATA: it holds
  * none. */
 int runner_corrupt(struct runner *runner, uint32_t card);
+/* As device_ops.hang. */
+int runner_hang(struct runner *runner, uint32_t card);
 /* As device_ops.measure. */
 int runner_measure(struct runner *runner, struct device_limits *limits);
 /* As device_ops.huge. */

@@ -18,8 +18,8 @@ static int read_fields(struct call *call, struct params *params) {
 }
 
 static bool takes_card(const struct params *params) {
-    return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "return") ||
-                             !strcmp(params->fault, "corrupt"));
+    return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "hang") ||
+                             !strcmp(params->fault, "return") || !strcmp(params->fault, "corrupt"));
 }
 
 void run_drill(struct call *call) {
@@ -35,6 +35,8 @@ void run_drill(struct call *call) {
         return;
     if (params.fault && !strcmp(params.fault, "lose"))
         rc = host->drill_lose(host->user, (uint32_t)params.card, &err);
+    else if (params.fault && !strcmp(params.fault, "hang"))
+        rc = host->drill_hang(host->user, (uint32_t)params.card, &err);
     else if (params.fault && !strcmp(params.fault, "kill-engine"))
         rc = host->drill_kill_engine(host->user, &err);
     else if (params.fault && !strcmp(params.fault, "return"))
@@ -42,7 +44,8 @@ void run_drill(struct call *call) {
     else if (params.fault && !strcmp(params.fault, "corrupt"))
         rc = host->drill_corrupt(host->user, (uint32_t)params.card, params.silent, &err);
     else
-        err_set(&err, 0, "'fault' must be \"lose\", \"return\", \"corrupt\" or \"kill-engine\"");
+        err_set(&err, 0,
+                "'fault' must be \"lose\", \"hang\", \"return\", \"corrupt\" or \"kill-engine\"");
     if (rc) {
         failure_set(&failure,
                     rc == -EPERM    ? ERROR_NOT_PERMITTED

@@ -152,6 +152,7 @@ struct protocol_host {
     int (*drill_kill_engine)(void *user, struct err *err);
     int (*drill_return)(void *user, uint32_t card, struct err *err);
     int (*drill_corrupt)(void *user, uint32_t card, bool silent, struct err *err);
+    int (*drill_hang)(void *user, uint32_t card, struct err *err); /* -ENODEV: nothing serves */
     /* Take a card out, back.  0: it is on its way.  -EINVAL, -ENOSPC: it cannot, err says why, and
      * nothing was changed. */
     int (*drain)(void *user, uint32_t card, bool release, struct err *err);

@@ -399,6 +399,38 @@ void line_lost(struct engines *e, uint32_t number) {
         process_kill(e->current);
 }
 
+void line_fenced(struct engines *e, const struct msg_fenced *msg) {
+    char why[CARD_WHY_MAX];
+    snprintf(why, sizeof why, "it was silent in a step for %.2f s, its deadline",
+             (double)msg->deadline_ns * 1e-9);
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        if (!(msg->cards >> i & 1))
+            continue;
+        if (!e->lost_here[i])
+            line_apply(e, i, CARD_FENCE, why, NULL);
+        e->lost_here[i] = true;
+        snprintf(e->why, sizeof e->why, "card %u was silent", i);
+    }
+    e->ending = ENDING_DEAF;
+    if (e->current)
+        process_kill(e->current);
+}
+
+int engines_hang(struct engines *e, uint32_t number, struct err *err) {
+    const struct msg_hang hang = {number};
+    const int rc = check_number(e, number, err);
+    if (rc < 0)
+        return rc;
+    if (e->state != ENGINES_SERVING || !e->current || process_ending(e->current))
+        return err_set(err, -ENODEV, "no engine is serving now");
+    if (!e->plan.cards[number].online || e->lost_here[number])
+        return err_set(err, -EINVAL, "card %u cannot be silent: it is not used, it is %s", number,
+                       card_state_name(e->cards[number].card.state));
+    return process_send(e->current, MSG_HANG, &hang) < 0
+               ? err_set(err, -ENODEV, "the engine is gone")
+               : 0;
+}
+
 int engines_lose(struct engines *e, uint32_t number, struct err *err) {
     int rc = check_number(e, number, err);
     if (rc == 0)

@@ -53,6 +53,7 @@ struct config {
     uint32_t drill;        /* enum drill_choice */
     uint32_t drain_timeout_s, no_card_wait_s;
     uint32_t engine_silence_s; /* 0: for ever */
+    uint32_t card_silence_s;   /* in a step, before one was measured */
     uint32_t card_quiet_s;
     uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
     uint32_t max_events;

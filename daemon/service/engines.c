@@ -63,6 +63,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .pin = e->config->pin_threads,
         .isa = e->config->isa,
         .scrub_s = e->config->scrub_s,
+        .card_silence_s = e->config->card_silence_s,
         .plan = e->plan,
     };
     snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
@@ -363,6 +364,9 @@ static void on_message(void *user, const struct message *msg) {
         break;
     case MSG_LOST:
         line_lost(e, msg->lost.card);
+        break;
+    case MSG_FENCED:
+        line_fenced(e, &msg->fenced);
         break;
     case MSG_REPLANNED:
         line_replanned(e, &msg->replanned);

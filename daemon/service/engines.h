@@ -166,6 +166,8 @@ void engines_tick(struct engines *engines);
  * lost at once, and its engine at the latest when it has heard of it. */
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);
 int engines_return(struct engines *engines, uint32_t card, struct err *err);
+/* The card stops at its next operation; it is fenced when its deadline is over. */
+int engines_hang(struct engines *engines, uint32_t card, struct err *err);
 int engines_kill(struct engines *engines, struct err *err);
 
 /* Ask for the limits; events.measured follows, never from inside this.  Who asks while one is under

@@ -133,6 +133,12 @@ static int host_corrupt(void *user, uint32_t card, bool silent, struct err *err)
     return rc < 0 ? rc : engines_corrupt(&d->engines, card, silent, err);
 }
 
+static int host_hang(void *user, uint32_t card, struct err *err) {
+    struct daemon *d = user;
+    const int rc = check_drill(d, err);
+    return rc < 0 ? rc : engines_hang(&d->engines, card, err);
+}
+
 static int host_drain(void *user, uint32_t card, bool release, struct err *err) {
     return engines_drain(&((struct daemon *)user)->engines, card, release, err);
 }
@@ -296,6 +302,7 @@ void daemon_fill_host(struct daemon *d, struct protocol_host *host) {
         .drill_kill_engine = host_kill,
         .drill_return = host_return,
         .drill_corrupt = host_corrupt,
+        .drill_hang = host_hang,
         .drain = host_drain,
         .online = host_online,
         .rebalance = host_rebalance,

@@ -41,6 +41,8 @@ void line_settle(struct engines *engines);
 bool line_keep_draining(struct engines *engines, const char *why);
 /* An engine reported a card lost. */
 void line_lost(struct engines *engines, uint32_t card);
+/* An engine waits for silent cards, and will not be heard any more: it is ended. */
+void line_fenced(struct engines *engines, const struct msg_fenced *msg);
 
 /* --- order.c --- */
 

@@ -12,6 +12,7 @@ KINDS = ({"temperature": 0}, {"temperature": 0.9, "seed": 7, "top_k": 40},
          {"temperature": 0.8, "seed": 9, "n": 2}, {"temperature": 0.7, "seed": 3, "logprobs": 2})
 STREAMS = 16
 WAYS = ("running", "restart")
+SILENT = r"is gone: card \d+ was silent"  # of the log: what a fenced card's engine ends with
 
 
 def start(*options, **more):

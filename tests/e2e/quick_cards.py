@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 
-from crowd import PROMPT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed
+from crowd import PROMPT, SILENT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed
 from harness import Daemon, UnixHttp, equal, main, test, tiny, wait_until
 
 
@@ -34,6 +34,46 @@ def a_lost_card_does_not_end_a_running_engine():
             told = [e["kind"] for e in daemon.rpc("events")["events"] if e["kind"] != "card"]
             equal(told, ["start", "ready", "rebalance", "rebalanced"] + ["rebalance", "rebalanced"])
             assert "octarc_rebalances_total 2\n" in say(daemon, "metrics")
+
+
+@test
+def a_silent_card_is_fenced_within_its_deadline():
+    for way in WAYS:
+        with start("--split", "tensor", rebalance=way, deaths=SILENT) as daemon:
+            want = undisturbed(daemon)
+            is_whole(daemon, want, lambda: say(daemon, "drill", "hang", "2"), "hung", kills=True)
+            equal(states(daemon), ["online", "online", "fenced", "online"])
+            faults = daemon.rpc("cards")["cards"][2]["faults"]
+            equal((faults["lost"], faults["silent"]), (0, 1))
+            assert "fenced" in refused(daemon, "drill", {"fault": "hang", "card": 2})
+            story = daemon.rpc("events")["events"]
+            assert "1.00 s" in next(e["text"] for e in story if e.get("to") == "fenced"), story
+            is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "2"), "taken back")
+            equal(states(daemon), ["online"] * 4)
+
+
+@test
+def a_card_alone_is_not_fenced_but_its_engine_is_replaced():
+    with Daemon("--cards", "1", "--context", "256", model=tiny(),
+                config="[service]\nengine_silence = 3\n", deaths="said nothing for 3 s") as own:
+        want = own.complete(PROMPT)["choices"]
+        own.rpc("drill", {"fault": "hang", "card": 0})
+        equal(own.complete(PROMPT)["choices"], want)
+        equal((states(own), own.rpc("status")["generation"]), (["online"], 2))
+
+
+@test
+def a_machine_that_stood_still_fences_nobody():
+    with start("--split", "layer") as daemon:
+        want = undisturbed(daemon)
+        engine = daemon.engines()[0]
+
+        def stand_still():
+            os.kill(engine, signal.SIGSTOP)
+            time.sleep(2.5)
+            os.kill(engine, signal.SIGCONT)
+        equal(Crowd(daemon, stand_still).run(), want, "after a pause")
+        equal((states(daemon), daemon.engines()), (["online"] * 4, [engine]))
 
 
 @test

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from crowd import SILENT
 from harness import Daemon, RpcError, UnixHttp, default_model, equal, main, note, test, wait_until
 
 PROMPT = "Once upon a time in a small village by the sea there lived"
@@ -33,7 +34,7 @@ def join(chunks):
     return [choices[i] for i in sorted(choices)]
 
 
-def raw_stream(daemon, ask, on_chunk):
+def raw_stream(daemon, ask, on_chunk, on_comment=lambda: None):
     """The joined stream; every line of it must be data, a keep-alive or empty, in order."""
     http = UnixHttp(daemon.socket, daemon.timeout)
     http.request("POST", "/v1/completions", json.dumps(dict(ask, stream=True)))
@@ -51,6 +52,8 @@ def raw_stream(daemon, ask, on_chunk):
             on_chunk(len(chunks))
         else:
             assert line in (b"", b": keep-alive"), line
+            if line:
+                on_comment()
     http.close()
     assert ended, "no [DONE]"
     equal(len({c["id"] for c in chunks}), 1, "ids of one stream")
@@ -111,6 +114,22 @@ def a_whole_answer_and_its_stop_string_survive_every_kill():
             kill_engine(daemon)
             equal(lines.receive()["result"]["choices"], want, "killed after %.2f s" % wait)
             lines.close()
+
+
+@test
+def a_stream_is_kept_alive_while_a_silent_card_is_waited_for():
+    """No step was measured before, so the first one may take card_silence."""
+    with start() as daemon:
+        want = raw_stream(daemon, ASK, quiet)
+    with start(config="[service]\ncard_silence = 12\n", deaths=SILENT) as daemon:
+        daemon.rpc("drill", {"fault": "hang", "card": 1})
+        begin, kept = time.monotonic(), []
+        got = raw_stream(daemon, ASK, quiet, lambda: kept.append(time.monotonic() - begin))
+        equal(got, want)
+        note("keep-alives after " + ", ".join("%.1f s" % t for t in kept))
+        equal([c["state"] for c in daemon.rpc("cards")["cards"]],
+              ["online", "fenced", "online", "online"])
+        assert 2 <= len(kept) <= 4, "%d keep-alives in 12 s" % len(kept)
 
 
 def load_disturbed(disturb):

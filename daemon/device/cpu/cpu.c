@@ -216,6 +216,8 @@ const struct device_ops cpu_ops = {
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,
+    .pending = cpu_pending,
+    .hang = cpu_hang,
     .measure = cpu_measure,
     .huge = cpu_huge,
 };

@@ -55,6 +55,7 @@ struct cpu_meter {
  * inside one item.  Owned by the device; sized by load. */
 struct cpu_work {
     struct panel panels[2];
+    _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };
 
 struct device {
@@ -67,6 +68,8 @@ struct device {
     struct cpu_task *tasks; /* owned; by phase */
     size_t n_tasks;
     uint32_t needed;          /* bit per card: the tasks read or write its memory */
+    uint32_t hung;            /* bit per card: its items are never done any more */
+    _Atomic bool stepping;    /* the counts of items are of the step under way */
     struct cpu_phase *phases; /* owned */
     uint32_t n_phases;
     struct cpu_stage *stages; /* owned; [n_phases] */
@@ -92,6 +95,8 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
 
 /* step.c */
 int cpu_step(struct device *device, const struct step_params *params, uint32_t *card);
+void cpu_pending(struct device *device, struct device_pending *out);
+int cpu_hang(struct device *device, uint32_t card);
 
 /* measure.c */
 int cpu_measure(struct device *device, struct device_limits *limits);

@@ -201,13 +201,14 @@ static int make_work(struct device *device, const struct program *programs, stru
     const struct needs needs = needs_of(programs, device->n_cards);
     const uint32_t n = team_size(device->team);
     const uint64_t bytes = (2 * needs.panel + needs.opened + 4095) / 4096 * 4096;
-    struct cpu_work *work = calloc(n, sizeof *work);
+    struct cpu_work *work = aligned_alloc(_Alignof(struct cpu_work), n * sizeof *work);
     char *memory = aligned_alloc(4096, bytes * n);
     if (!work || !memory) {
         free(work);
         free(memory);
         return err_set(err, -ENOMEM, "no memory for %u threads", n);
     }
+    memset(work, 0, n * sizeof *work);
     for (uint32_t i = 0; i < n; i++) {
         char *at = memory + i * bytes;
         for (int k = 0; k < 2; k++)

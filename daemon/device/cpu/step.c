@@ -55,19 +55,36 @@ static void shape_stages(struct device *d, const struct step_params *params) {
 
 /* --- a member's part --- */
 
-/* Items [begin, end) of a phase, counted over its operations one after another. */
-static void run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
-                      uint32_t end, struct cpu_work *work) {
+static bool is_hung(const struct device *d, uint32_t card) {
+    return d->hung >> card & 1;
+}
+
+/* Only the member itself writes its counts, so an addition need not be whole. */
+static void count_done(struct cpu_work *work, uint32_t card, uint32_t n) {
+    _Atomic uint32_t *done = &work->done[card];
+    atomic_store_explicit(done, atomic_load_explicit(done, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+/* Items [begin, end) of a phase, counted over its operations one after another.  Returns how many
+ * were done: a hung card's are not, and so the phase never ends, but all else in it does. */
+static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
+                          uint32_t end, struct cpu_work *work) {
+    uint32_t finished = 0;
     for (uint32_t i = 0; i < phase->n; i++) {
         const struct cpu_task *task = &pass->device->tasks[phase->first + i];
         const uint32_t at = task->begin;
         const uint32_t next = i + 1 < phase->n ? task[1].begin : phase->items;
         if (at >= end)
             break;
-        if (next > begin)
-            cpu_op_run(pass->device, task->card, task->op, pass->params,
-                       begin > at ? begin - at : 0, (end < next ? end : next) - at, work);
+        if (next <= begin || is_hung(pass->device, task->card))
+            continue;
+        const uint32_t from = begin > at ? begin - at : 0, to = (end < next ? end : next) - at;
+        cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
+        count_done(work, task->card, to - from);
+        finished += to - from;
     }
+    return finished;
 }
 
 /* The member's items of a stage's first phase; true: it did the last of them. */
@@ -78,8 +95,7 @@ static bool share_stage(const struct pass *pass, const struct cpu_phase *phase,
     uint32_t begin, finished = 0;
     while ((begin = atomic_fetch_add_explicit(&meter->next, chunk, memory_order_relaxed)) < total) {
         const uint32_t n = total - begin < chunk ? total - begin : chunk;
-        run_items(pass, phase, begin, begin + n, work);
-        finished += n;
+        finished += run_items(pass, phase, begin, begin + n, work);
     }
     return finished && atomic_fetch_add(&meter->done, finished) + finished == total;
 }
@@ -91,13 +107,13 @@ static void run_member(void *arg, uint32_t member) {
     for (uint32_t s = 0; s < d->n_stages; s++) {
         const struct cpu_phase *phase = &d->phases[d->stages[s].first];
         struct cpu_meter *meter = &d->meters[s];
-        if (!share_stage(pass, phase, meter, work)) {
+        bool last = share_stage(pass, phase, meter, work);
+        for (uint32_t i = 1; last && i < d->stages[s].n; i++)
+            last = run_items(pass, phase + i, 0, phase[i].items, work) == phase[i].items;
+        if (last)
+            team_open(d->team, &meter->over);
+        else
             team_pass(d->team, &meter->over);
-            continue;
-        }
-        for (uint32_t i = 1; i < d->stages[s].n; i++)
-            run_items(pass, phase + i, 0, phase[i].items, work);
-        team_open(d->team, &meter->over);
     }
 }
 
@@ -144,11 +160,54 @@ int cpu_step(struct device *d, const struct step_params *params, uint32_t *card)
     if (d->isolate)
         return run_isolated(d, params);
     shape_stages(d, params);
+    for (uint32_t i = 0; i < team_size(d->team); i++)
+        for (uint32_t c = 0; c < d->n_cards; c++)
+            atomic_store_explicit(&d->work[i].done[c], 0, memory_order_relaxed);
     for (uint32_t i = 0; i < d->n_stages; i++) {
         atomic_store_explicit(&d->meters[i].next, 0, memory_order_relaxed);
         atomic_store_explicit(&d->meters[i].done, 0, memory_order_relaxed);
         atomic_store_explicit(&d->meters[i].over, 0, memory_order_relaxed);
     }
+    atomic_store_explicit(&d->stepping, true, memory_order_release);
     team_run(d->team, run_member, &pass);
+    atomic_store_explicit(&d->stepping, false, memory_order_relaxed);
+    return 0;
+}
+
+/* --- what it waits for --- */
+
+static uint32_t count_items(const struct cpu_phase *phase, const struct cpu_task *tasks,
+                            uint32_t i) {
+    return (i + 1 < phase->n ? tasks[i + 1].begin : phase->items) - tasks[i].begin;
+}
+
+/* Phases run one after another, so the first one of which a card has not done enough is under way.
+ */
+void cpu_pending(struct device *d, struct device_pending *out) {
+    uint32_t done[CARDS_MAX] = {0}, due[CARDS_MAX] = {0};
+    *out = (struct device_pending){.needed = d->needed};
+    if (!atomic_load_explicit(&d->stepping, memory_order_acquire))
+        return;
+    for (uint32_t i = 0; i < team_size(d->team); i++)
+        for (uint32_t c = 0; c < d->n_cards; c++)
+            done[c] += atomic_load_explicit(&d->work[i].done[c], memory_order_relaxed);
+    for (uint32_t c = 0; c < d->n_cards; c++)
+        out->done += done[c];
+    for (uint32_t p = 0; p < d->n_phases && !out->cards; p++) {
+        const struct cpu_phase *phase = &d->phases[p];
+        const struct cpu_task *tasks = &d->tasks[phase->first];
+        for (uint32_t i = 0; i < phase->n; i++)
+            due[tasks[i].card] += count_items(phase, tasks, i);
+        for (uint32_t c = 0; c < d->n_cards; c++)
+            out->cards |= (uint32_t)(done[c] < due[c]) << c;
+    }
+}
+
+int cpu_hang(struct device *d, uint32_t card) {
+    if (card >= d->n_cards || !d->cards[card].present)
+        return -EINVAL;
+    if (d->isolate)
+        return -ENOTSUP;
+    d->hung |= 1u << card;
     return 0;
 }

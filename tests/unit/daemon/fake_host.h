@@ -622,6 +622,7 @@ static void fake_host_init(struct fake_host *fake, uv_loop_t *loop, struct proto
                                    .drill_kill_engine = fake_drill_kill,
                                    .drill_return = fake_drill_lose,
                                    .drill_corrupt = fake_drill_corrupt,
+                                   .drill_hang = fake_drill_lose,
                                    .drain = fake_drain,
                                    .online = fake_online,
                                    .rebalance = fake_rebalance,

@@ -64,6 +64,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .n_eog = 2,
                               .eog = {2, 99},
                               .scrub_s = 86400,
+                              .card_silence_s = 30,
                               .plan = small_plan()};
     const struct msg_admit admit = {.sequence = 42,
                                     .uid = 1000,
@@ -114,7 +115,9 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                {MSG_VERIFY, &(struct msg_verify){7, -1}},
                {MSG_CORRUPT, &(struct msg_corrupt){2, true}},
                {MSG_HARMED, &harmed},
-               {MSG_VERIFIED, &verified}};
+               {MSG_VERIFIED, &verified},
+               {MSG_HANG, &(struct msg_hang){5}},
+               {MSG_FENCED, &(struct msg_fenced){1, 0x84, UINT64_MAX}}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
         CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);
         ends[*n] = out->n;

@@ -4,7 +4,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
@@ -147,6 +149,61 @@ static void a_lost_card_is_gone(void) {
     CHECK_EQ(d->ops->load(d, without, NULL), 0);
     CHECK_EQ(run(d, &card), 0); /* what does not need it goes on */
     d->ops->close(d);
+}
+
+static void *run_for_ever(void *arg) {
+    uint32_t card;
+    run(arg, &card);
+    exit(1);
+}
+
+/* The step is waited for as the watch waits: until nothing is done any more. */
+static struct device_pending wait_silent(struct device *d, uint64_t done) {
+    const struct timespec moment = {0, 1000000};
+    struct device_pending p;
+    do {
+        nanosleep(&moment, NULL);
+        d->ops->pending(d, &p);
+    } while (p.done < done);
+    return p;
+}
+
+/* Two phases; the card that hangs in the first keeps all others from the second. */
+static void a_step_waits_for_a_hung_card_and_says_for_which(void) {
+    const struct op op = one_norm();
+    struct op ops[2] = {op, op};
+    ops[1].phase = 1;
+    const struct program programs[CARDS_MAX] = {{ops, 2}, {ops, 1}, {ops, 2}};
+    struct device_pending p;
+    struct device *d = open_cards(4, false, NULL);
+    pthread_t thread;
+    uint32_t card;
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK_EQ(run(d, &card), 0);
+    d->ops->pending(d, &p);
+    CHECK_EQ(p.cards, 0);
+    CHECK_EQ(p.needed, 0x7);
+    CHECK_EQ(d->ops->hang(d, 4), -EINVAL);
+    CHECK_EQ(d->ops->hang(d, 3), 0); /* one without anything to do */
+    CHECK_EQ(run(d, &card), 0);
+    CHECK_EQ(d->ops->hang(d, 1), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, run_for_ever, d), 0);
+    CHECK_EQ(pthread_detach(thread), 0);
+    p = wait_silent(d, 2);
+    CHECK_EQ(p.cards, 0x2);
+    CHECK_EQ(p.done, 2);
+    /* Where it holds up what is done by the member who ended the phase before, too. */
+    struct device *alone = open_cards(2, false, NULL);
+    const struct program behind[CARDS_MAX] = {{ops, 1}, {ops + 1, 1}};
+    CHECK_EQ(alone->ops->load(alone, behind, NULL), 0);
+    CHECK_EQ(alone->ops->hang(alone, 1), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, run_for_ever, alone), 0);
+    CHECK_EQ(pthread_detach(thread), 0);
+    p = wait_silent(alone, 1);
+    CHECK_EQ(p.cards, 0x2);
+    CHECK_EQ(p.needed, 0x3);
+    fflush(stdout);
+    _exit(0); /* the devices cannot be closed any more */
 }
 
 static void a_card_holds_no_more_than_it_has(void) {
@@ -313,7 +370,8 @@ static void threads_are_bound_where_a_core_is_left_over(void) {
 }
 
 CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
-           T(a_lost_card_is_gone), T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
+           T(a_lost_card_is_gone), T(a_step_waits_for_a_hung_card_and_says_for_which),
+           T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
            T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
            T(a_digest_is_the_sum_of_its_parts), T(a_set_the_machine_lacks_is_refused),
            T(threads_are_bound_where_a_core_is_left_over),

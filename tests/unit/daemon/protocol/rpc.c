@@ -50,6 +50,9 @@ static void each_method_answers_on_both_framings(void) {
          "{\"fault\": \"lose\", \"card\": 1, \"generation\": 3}"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"kill-engine\"}", "kill-engine"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 1}",
+         "{\"fault\": \"hang\", \"card\": 1, \"generation\": 3}"},
+        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 7}", "no card 7"},
         {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
         {"measure", "POST", "/octarc/v1/measure", NULL,
          "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, "

@@ -100,6 +100,36 @@ static void a_card_lost_while_it_is_drained_stays_out(void) {
     close_world();
 }
 
+/* What it says behind the report is wrong, and would be seen in the answer. */
+static void a_fenced_card_is_planned_without_and_its_engine_not_heard_any_more(void) {
+    open_world(3, "ho");
+    SERVES(1);
+    is_answered();
+    SERVES(2);
+    CHECK_EQ(state_of(2), CARD_FENCED);
+    CHECK_EQ(w.engines.cards[2].card.faults[CARD_FAULT_SILENT], 1);
+    CHECK(strstr(w.engines.cards[2].card.history[0].why, "1.50 s"));
+    CHECK_EQ(w.engines.cards[2].memory.fd, -1);
+    CHECK(!w.engines.plan.cards[2].online && w.engines.plan.cards[1].online);
+    CHECK_EQ(w.engines.n_ends[1], 1); /* explained: no request is to blame */
+    is_answered();
+    close_world();
+}
+
+static void what_cannot_hang_is_refused(void) {
+    struct err err;
+    open_world(3, "ho");
+    CHECK_EQ(engines_hang(&w.engines, 3, &err), -EINVAL);
+    CHECK_EQ(engines_hang(&w.engines, 1, &err), -ENODEV); /* it starts */
+    SERVES(1);
+    CHECK_EQ(engines_hang(&w.engines, 1, &err), 0);
+    is_answered();
+    SERVES(2);
+    CHECK_EQ(engines_hang(&w.engines, 2, &err), -EINVAL);
+    CHECK(strstr(err.text, "card 2") && strstr(err.text, "fenced"));
+    close_world();
+}
+
 static void an_engine_killed_while_a_card_is_drained_changes_nothing(void) {
     struct err err;
     open_world(3, "two"); /* the second one dies, too */
@@ -342,4 +372,5 @@ CHECK_MAIN(T(a_drained_card_is_planned_without_and_nothing_is_lost),
            T(ten_losses_within_a_minute_quarantine_a_card),
            T(cards_held_back_from_the_start_are_waited_for),
            T(a_card_that_holds_nothing_goes_and_comes_without_a_word),
-           T(events_tell_the_story_in_order))
+           T(a_fenced_card_is_planned_without_and_its_engine_not_heard_any_more),
+           T(what_cannot_hang_is_refused), T(events_tell_the_story_in_order))

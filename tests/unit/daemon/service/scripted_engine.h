@@ -8,7 +8,7 @@
  *   x  dies of any request            w  is ready and says nothing more
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
  *   r  dies as soon as it is ready    f  says that it cannot serve
- *   s  starts and is never ready */
+ *   s  starts and is never ready        h  as l, but says that it waits for its highest card */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
 
@@ -35,7 +35,7 @@ struct fake {
 /* One that lost a card says the rest of its answer in one piece with that, so that the front has it
  * all before it can do anything about it. */
 static void must_send(struct fake *f, enum message_type type, const void *msg) {
-    const bool kept = f->does == 'l' && f->said >= 3 && type != MSG_END;
+    const bool kept = strchr("lh", f->does) && f->said >= 3 && type != MSG_END;
     if ((kept ? message_encode(&f->stream.out, type, msg) : stream_send(&f->stream, type, msg)) < 0)
         _exit(0);
 }
@@ -65,6 +65,12 @@ static void after_three_tokens(struct fake *f) {
             lost.card--;
         must_send(f, MSG_LOST, &lost);
     }
+    if (f->does == 'h') {
+        struct msg_fenced fenced = {f->setup.generation, 1u << (CARDS_MAX - 1), 1500000000};
+        while (!(f->setup.plan.cards[__builtin_ctz(fenced.cards)].online))
+            fenced.cards >>= 1;
+        must_send(f, MSG_FENCED, &fenced);
+    }
 }
 
 static void answer(struct fake *f, const struct msg_admit *admit) {
@@ -73,7 +79,7 @@ static void answer(struct fake *f, const struct msg_admit *admit) {
         if (admit->tokens[i] != says(i))
             _exit(99);
     for (uint32_t i = admit->n_tokens; i < admit->n_prompt + admit->max_tokens; i++) {
-        const bool wrong = f->does == 'l' && f->said >= 3;
+        const bool wrong = strchr("lh", f->does) && f->said >= 3;
         const struct msg_token token = {.generation = generation,
                                         .sequence = admit->sequence,
                                         .position = i,

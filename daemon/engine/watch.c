@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/watch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "daemon/engine/deadline.h"
+
+struct watch {
+    struct watch_options options;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of all that follows; held while fenced() is called */
+    pthread_cond_t wake;
+    bool asleep, ending;
+    struct deadline deadline;
+    const struct device_ops *ops;
+    struct device *device; /* of the step under way, or NULL */
+    uint32_t rows;
+    uint64_t began_ns, deadline_ns;
+    uint32_t ticks;  /* since it began */
+    uint32_t silent; /* of these, since anything was done last */
+    uint64_t done;
+    bool said;
+};
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void judge(struct watch *w) {
+    struct device_pending pending;
+    w->ops->pending(w->device, &pending);
+    w->silent = pending.done == w->done ? w->silent + 1 : 0;
+    w->done = pending.done;
+    if (w->said || w->silent < w->deadline_ns / WATCH_TICK_NS)
+        return;
+    if (pending.cards == 0 || pending.cards == pending.needed)
+        return;
+    w->said = w->options.fenced(w->options.user, pending.cards, w->deadline_ns) == 0;
+}
+
+static void wait_tick(struct watch *w) {
+    const uint64_t at = now_ns() + WATCH_TICK_NS;
+    const struct timespec until = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+    while (!w->ending &&
+           pthread_cond_clockwait(&w->wake, &w->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        ;
+}
+
+static void *run(void *arg) {
+    struct watch *w = arg;
+    pthread_mutex_lock(&w->lock);
+    while (!w->ending) {
+        if (!w->device) {
+            w->asleep = true;
+            pthread_cond_wait(&w->wake, &w->lock);
+            w->asleep = false;
+            continue;
+        }
+        wait_tick(w);
+        w->ticks++; /* once, however late it comes: a process that stood still has to go on first */
+        if (w->device)
+            judge(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int watch_create(struct watch **out, const struct watch_options *options) {
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    w->options = *options;
+    w->deadline.first_ns = options->first_ns;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    const int rc = pthread_create(&w->thread, NULL, run, w);
+    if (rc) {
+        pthread_cond_destroy(&w->wake);
+        pthread_mutex_destroy(&w->lock);
+        free(w);
+        return -rc;
+    }
+    *out = w;
+    return 0;
+}
+
+void watch_destroy(struct watch *w) {
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->ending = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+void watch_begin(struct watch *w, const struct device_ops *ops, struct device *device,
+                 uint32_t rows) {
+    pthread_mutex_lock(&w->lock);
+    w->ops = ops;
+    w->device = device;
+    w->rows = rows;
+    w->began_ns = now_ns();
+    w->deadline_ns = deadline_of(&w->deadline, rows);
+    w->ticks = w->silent = 0;
+    w->done = 0;
+    w->said = false;
+    if (w->asleep)
+        pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* What a step took is known by both clocks: the smaller one did not run while the machine stood. */
+void watch_end(struct watch *w) {
+    pthread_mutex_lock(&w->lock);
+    const uint64_t took = now_ns() - w->began_ns, counted = (w->ticks + 1) * WATCH_TICK_NS;
+    deadline_learn(&w->deadline, w->rows, took < counted ? took : counted);
+    w->device = NULL;
+    pthread_mutex_unlock(&w->lock);
+}

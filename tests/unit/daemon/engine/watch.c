@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A silent card is fenced when its deadline is over, counted in ticks; nobody else ever is.  The
+ * device is this test: it says what the step waits for. */
+#include "daemon/engine/watch.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "tests/check.h"
+
+#define TICKS    6 /* of the first deadline */
+#define FIRST_NS (TICKS * WATCH_TICK_NS)
+
+static _Atomic uint32_t needed, cards, asked, refusals, n_fenced, fenced_cards, asked_then;
+static _Atomic uint64_t done, fenced_deadline_ns;
+static _Atomic int late_ms; /* the next tick comes so late */
+static _Atomic bool works;  /* something is done from tick to tick */
+
+static void sleep_ms(int ms) {
+    const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+static void pending(struct device *device, struct device_pending *out) {
+    (void)device;
+    asked++;
+    if (works)
+        done++;
+    *out = (struct device_pending){needed, cards, done};
+    const int ms = atomic_exchange(&late_ms, 0);
+    if (ms)
+        sleep_ms(ms);
+}
+
+static int on_fenced(void *user, uint32_t which, uint64_t deadline_ns) {
+    (void)user;
+    fenced_cards = which;
+    fenced_deadline_ns = deadline_ns;
+    asked_then = asked;
+    n_fenced++;
+    if (refusals == 0)
+        return 0;
+    refusals--;
+    return -EAGAIN;
+}
+
+static const struct device_ops ops = {.name = "test", .pending = pending};
+static char any; /* nobody looks into the device */
+
+static struct watch *open_watch(uint32_t all, uint32_t silent) {
+    const struct watch_options o = {.first_ns = FIRST_NS, .fenced = on_fenced};
+    struct watch *w = NULL;
+    needed = all;
+    cards = silent;
+    CHECK_EQ(watch_create(&w, &o), 0);
+    return w;
+}
+
+static void begin(struct watch *w) {
+    watch_begin(w, &ops, (struct device *)&any, 1);
+}
+
+static void wait_asked(uint32_t n) {
+    while (asked < n)
+        sleep_ms(5);
+}
+
+static void wait_fenced(uint32_t n) {
+    while (n_fenced < n)
+        sleep_ms(5);
+}
+
+static void a_silent_card_is_fenced_once_when_its_deadline_is_over(void) {
+    struct watch *w = open_watch(0xf, 0x4);
+    begin(w);
+    wait_fenced(1);
+    CHECK_EQ(fenced_cards, 0x4);
+    CHECK_EQ(fenced_deadline_ns, FIRST_NS);
+    CHECK_EQ(asked_then, TICKS);
+    wait_asked(3 * TICKS);
+    CHECK_EQ(n_fenced, 1);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void when_all_are_silent_nobody_is_fenced(void) {
+    struct watch *w = open_watch(0xf, 0xf);
+    begin(w);
+    wait_asked(3 * TICKS);
+    CHECK_EQ(n_fenced, 0);
+    cards = 0; /* and so when it waits for no card at all */
+    wait_asked(6 * TICKS);
+    CHECK_EQ(n_fenced, 0);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void a_slow_card_is_not_a_silent_one(void) {
+    struct watch *w = open_watch(0x3, 0x2);
+    works = true;
+    begin(w);
+    wait_asked(3 * TICKS);
+    CHECK_EQ(n_fenced, 0);
+    works = false;
+    wait_fenced(1);
+    CHECK(asked_then >= 4 * TICKS - 1);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void a_late_tick_counts_once(void) {
+    struct watch *w = open_watch(0x3, 0x2);
+    late_ms = 2 * TICKS * 50;
+    begin(w);
+    wait_fenced(1);
+    CHECK_EQ(asked_then, TICKS);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+/* Else ten times that would be the next deadline. */
+static void a_step_during_which_the_machine_stood_is_not_taken_for_a_long_one(void) {
+    struct watch *w = open_watch(0x3, 0x2);
+    late_ms = 2000;
+    begin(w);
+    wait_asked(1);
+    watch_end(w); /* waits for the watch */
+    asked = 0;
+    begin(w);
+    wait_fenced(1);
+    CHECK_EQ(fenced_deadline_ns, UINT64_C(1000000000));
+    CHECK_EQ(asked_then, 20);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void what_could_not_be_said_is_said_at_the_next_tick(void) {
+    struct watch *w = open_watch(0x3, 0x2);
+    refusals = 2;
+    begin(w);
+    wait_fenced(3);
+    CHECK_EQ(asked_then, TICKS + 2);
+    wait_asked(TICKS + 6);
+    CHECK_EQ(n_fenced, 3);
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void between_steps_nobody_is_asked(void) {
+    struct watch *w = open_watch(0x3, 0x2);
+    for (int i = 0; i < 1000; i++) {
+        begin(w);
+        watch_end(w);
+    }
+    const uint32_t before = asked;
+    sleep_ms(300);
+    CHECK_EQ(asked, before);
+    CHECK_EQ(n_fenced, 0);
+    watch_destroy(w);
+}
+
+CHECK_MAIN(T(a_silent_card_is_fenced_once_when_its_deadline_is_over),
+           T(when_all_are_silent_nobody_is_fenced), T(a_slow_card_is_not_a_silent_one),
+           T(a_late_tick_counts_once),
+           T(a_step_during_which_the_machine_stood_is_not_taken_for_a_long_one),
+           T(what_could_not_be_said_is_said_at_the_next_tick), T(between_steps_nobody_is_asked))
