@@ -278,14 +278,15 @@ static int start(struct process *p) {
 }
 
 /* A drill: the card is gone from now on.  Idle or not, the front is told at once, as a driver's
- * event would; a step that still needs the card fails by itself. */
+ * event would; a step that still needs the card fails by itself.  The front waits for the word also
+ * where the card came without work, and so without this runner. */
 static int lose(struct process *p, uint32_t card) {
     const struct msg_lost lost = {p->setup.generation, card};
     int rc = replan_cancel(&p->replan, "a card of the plan in use was lost");
-    p->lost = true;
-    if (!rc && !runner_lose(p->runner, card))
-        rc = stream_send(&p->stream, MSG_LOST, &lost);
-    return rc;
+    if (rc || card >= p->plan->n_cards)
+        return rc;
+    p->lost |= runner_lose(p->runner, card) == 0;
+    return stream_send(&p->stream, MSG_LOST, &lost);
 }
 
 /* A drill: what the card reports by itself is verified before the next step. */
@@ -298,7 +299,7 @@ static int corrupt(struct process *p, const struct msg_corrupt *msg) {
 
 /* A drill: nothing is said, it is for the watch to find out. */
 static int hang(struct process *p, uint32_t card) {
-    if (card < CARDS_MAX && !runner_hang(p->runner, card))
+    if (card < CARDS_MAX)
         p->hung |= 1u << card;
     return 0;
 }

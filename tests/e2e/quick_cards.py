@@ -37,6 +37,26 @@ def a_lost_card_does_not_end_a_running_engine():
 
 
 @test
+def a_card_that_came_back_without_work_can_be_lost():
+    """The engine went over without it, and nobody told it when it was back."""
+    with Daemon("--cards", "8", "--context", "256", "--split", "layer", model=tiny(),
+                rebalance="running") as own:
+        idle = [c["card"] for c in own.rpc("cards")["cards"] if not sum(c["planned"].values())]
+        assert len(idle) >= 2, own.rpc("cards")
+        own.rpc("drain", {"card": idle[1], "wait": True})
+        busy = next(c for c in range(8) if c not in idle)
+        own.rpc("drill", {"fault": "lose", "card": busy})
+        for card in (busy, idle[1]):
+            own.rpc("online", {"card": card, "wait": True})
+        own.rpc("drill", {"fault": "lose", "card": idle[1]})
+        wait_until(lambda: states(own)[idle[1]] == "lost", 10, "the loss")
+        lines = own.connect()
+        lines.socket.settimeout(10)
+        equal(lines.call("online", {"card": idle[1], "wait": True})["state"], "online")
+        lines.close()
+
+
+@test
 def a_silent_card_is_fenced_within_its_deadline():
     for way in WAYS:
         with start("--split", "tensor", rebalance=way, deaths=SILENT) as daemon:
