@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault at every moment on every card, under sixteen streams, both ways of changing over: no request
+is lost and every transcript is that of a quiet day.
+
+A hang takes its deadline, a second, so of those only some are tried; FAULTS_ALL=1 tries all.  The choice
+changes from day to day; FAULTS_SEED=N makes the same one again."""
+import os
+import random
+import time
+
+from crowd import SILENT, WAYS
+from faults import FAULTS, Crowd, cells, run_cell, take_back
+from harness import Daemon, main, note, test, tiny
+
+CARDS = 8
+TOKENS = 24
+HANGS = 6  # of each way
+CONFIG = "[service]\ncard_silence = 1\ncard_faults = 64\n"
+
+
+def chosen(faults):
+    all_cells = cells(CARDS, faults)
+    if faults != ("hang",) or os.environ.get("FAULTS_ALL"):
+        return all_cells
+    seed = int(os.environ.get("FAULTS_SEED") or time.time() // 86400)
+    note("FAULTS_SEED=%d" % seed)
+    return random.Random(seed).sample(all_cells, HANGS)
+
+
+def run_all(faults, split):
+    for way in WAYS:
+        with Daemon("--cards", str(CARDS), "--context", "512", "--split", split, model=tiny(),
+                    rebalance=way, deaths=SILENT, config=CONFIG) as daemon:
+            crowd = Crowd(daemon, TOKENS, words=3)
+            want = [s.transcript() for s in crowd.run()]
+            todo, early = chosen(faults), 0
+            begin = time.monotonic()
+            for cell in todo:
+                run_cell(crowd, cell, want)
+                early += cell[1] == "prefill" and crowd.early
+                take_back(daemon)
+            seconds = time.monotonic() - begin
+            prefills = sum(cell[1] == "prefill" for cell in todo)
+            note("%s, %s: %d cells in %.1f s, %.2f s each; %d of %d came before the first token" % (
+                way, split, len(todo), seconds, seconds / len(todo), early, prefills))
+
+
+def quick():
+    return tuple(f for f in FAULTS if f != "hang")
+
+
+@test
+def no_fault_at_any_moment_changes_an_answer_where_layers_are_split():
+    run_all(quick(), "layer")
+
+
+@test
+def no_fault_at_any_moment_changes_an_answer_where_tensors_are_split():
+    run_all(quick(), "tensor")
+
+
+@test
+def no_silence_at_any_moment_changes_an_answer():
+    run_all(("hang",), "tensor")
+
+
+if __name__ == "__main__":
+    main()
