@@ -60,6 +60,7 @@ JOBS  ?= $(shell nproc)
 export OCTARC_SHARED ?= $(abspath ../shared)
 TALLY ?=
 FUZZ_SECONDS ?= 5
+FAULTS_SECONDS ?= 300
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
 quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals
 slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
@@ -125,6 +126,13 @@ bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the m
 
 bench-plan: $(B)/tests/bench/plan  ## 100,000 random boxes with every promise checked; how long a plan takes
 	$(Q)$< $(BENCH)
+
+# What is measured comes first: the matrix would be load.
+bench-faults: all tiny  ## what faults cost, and that nothing is lost: docs/faults.md anew, in ten minutes
+	$(Q)OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) tests/bench/faults \
+	  $$(models/catalog/fetch) $(B)/faults.json $(FAULTS_SECONDS)
+	$(Q)docs/faults/draw $(B)/faults.json docs/faults.md
+	$(Q)FAULTS_ALL=1 $(RUN) --title faults tests/e2e/slow_fault_matrix.py
 
 bench: all  ## measure speed with the default model; BENCH="--against DIR", or any option of octarc bench
 	$(Q)$(B)/octarc bench $(BENCH) $$(models/catalog/fetch)
@@ -220,7 +228,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench bench-plan performance bench-kernels tiny test deps run check lint lint-stage \
+.PHONY: all unit no-unit bench bench-plan bench-faults performance bench-kernels tiny test deps run check lint lint-stage \
         san-address san-thread slow fuzz fuzz-stage fuzz-run mutants man install clean help \
         programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
