@@ -50,6 +50,7 @@ cli      := $(wildcard client/*.c)
 cli_bench := $(wildcard client/bench/*.c)
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
+simulation := $(B)/tests/unit/daemon/simulation
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
 fuzzers  := $(patsubst %.c,$(B)/%,$(if $(FUZZ),tests/fuzz/$(FUZZ).c,$(wildcard tests/fuzz/*.c)))
 man      := $(patsubst %.scd,$(B)/%,$(wildcard client/*.scd))
@@ -76,7 +77,11 @@ $(B)/octarc-engine: $(call obj,daemon/engine/main.c) $(B)/core.a
 $(B)/octarc: $(call obj,$(cli) $(cli_bench)) $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(CLIENT_LIBS)
-$(tests): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/liboctarc.a $(B)/core.a
+$(filter-out $(simulation),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/liboctarc.a $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
+# What the simulation puts in the place of a file of the archive is found first.
+$(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
 
@@ -192,6 +197,9 @@ $(fuzzers): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(FRONT_LIBS)
 
+soak: $(simulation)  ## simulated schedules until stopped, or for SOAK_SECONDS; SEED=n plays one again
+	$(Q)SEED=$(SEED) SOAK_SECONDS=$(or $(SOAK_SECONDS),0) $<
+
 mutants:  ## break each promise on purpose; the tests must notice
 	$(Q)BUILD=$(BUILD) tests/mutants/run $(MUTANT)
 
@@ -228,7 +236,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench bench-plan bench-faults performance bench-kernels tiny test deps run check lint lint-stage \
-        san-address san-thread slow fuzz fuzz-stage fuzz-run mutants man install clean help \
-        programs-of-tests
+.PHONY: all unit no-unit bench bench-plan bench-faults performance bench-kernels tiny test deps run check \
+        lint lint-stage san-address san-thread slow fuzz fuzz-stage fuzz-run soak mutants man install clean \
+        help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/cards.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/engine/program.h"
+#include "octarc/error.h"
+#include "tests/sim/sim.h"
+
+#define WAIT_US 20
+#define HELD    1 /* no result of loading is positive */
+
+struct device {
+    const struct device_ops *ops;
+    uint8_t *kv[CARDS_MAX]; /* NULL: none, or lost */
+    uint64_t kv_bytes[CARDS_MAX];
+    bool lost[CARDS_MAX];
+};
+
+struct runner {
+    struct runner_options options;
+    struct device device;
+};
+
+/* --- the backend --- */
+
+static uint64_t packed_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
+    (void)type, (void)vector;
+    return (rows * cols + 63) / 64 * 64;
+}
+
+static int copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
+                struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes) {
+    PROMISE(area == AREA_KV, "only K and V are copied here");
+    if (from->lost[from_card] || to->lost[to_card])
+        return -ENODEV;
+    PROMISE(from_offset + bytes <= from->kv_bytes[from_card] &&
+                to_offset + bytes <= to->kv_bytes[to_card],
+            "a copy from card %u to card %u leaves their pages", from_card, to_card);
+    if (bytes)
+        memcpy(to->kv[to_card] + to_offset, from->kv[from_card] + from_offset, bytes);
+    return 0;
+}
+
+static int prefetch(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                    uint64_t bytes) {
+    PROMISE(area == AREA_KV && offset + bytes <= device->kv_bytes[card],
+            "a prefetch leaves the pages of card %u", card);
+    return device->lost[card] ? -ENODEV : 0;
+}
+
+static const struct device_ops simulated = {
+    .name = "cpu", .packed_bytes = packed_bytes, .copy = copy, .prefetch = prefetch};
+
+const struct device_ops *device_backend(const char *name) {
+    return strcmp(name, simulated.name) ? NULL : &simulated;
+}
+
+/* --- loading --- */
+
+static _Atomic int loading;
+
+void cards_hold_loading(void) {
+    atomic_store(&loading, HELD);
+}
+
+void cards_end_loading(int rc) {
+    atomic_store(&loading, rc);
+}
+
+static int wait_loaded(const struct runner_options *o) {
+    while (atomic_load(&loading) == HELD) {
+        if (o->cancelled && atomic_load(o->cancelled))
+            return -ECANCELED;
+        usleep(WAIT_US);
+    }
+    return atomic_load(&loading);
+}
+
+int runner_open(struct runner **out, const struct runner_options *options, struct err *err) {
+    const int rc = options->behind ? wait_loaded(options) : 0;
+    if (rc)
+        return err_set(err, rc, "the weights cannot be read");
+    struct runner *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_set(err, -ENOMEM, "no memory for a runner");
+    r->options = *options;
+    r->device.ops = &simulated;
+    for (uint32_t i = 0; i < options->plan->n_cards; i++) {
+        const uint64_t bytes = options->plan->cards[i].kv_bytes;
+        if (bytes == 0)
+            continue;
+        r->device.kv_bytes[i] = bytes;
+        r->device.kv[i] = malloc(bytes);
+        if (!r->device.kv[i]) {
+            runner_close(r);
+            return err_set(err, -ENOMEM, "no memory for card %u", i);
+        }
+        memset(r->device.kv[i], 0xA5, bytes); /* nobody was promised zeros */
+    }
+    *out = r;
+    return 0;
+}
+
+void runner_close(struct runner *r) {
+    if (!r)
+        return;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        free(r->device.kv[i]);
+    free(r);
+}
+
+/* --- what is asked about it --- */
+
+void runner_card(const struct runner *r, uint32_t card, struct runner_card *out) {
+    const struct plan_card *c = &r->options.plan->cards[card];
+    *out = (struct runner_card){.weights_bytes = c->weights_bytes,
+                                .kv_bytes = c->kv_bytes,
+                                .scratch_bytes = c->scratch_bytes};
+}
+
+const struct runner_options *runner_options(const struct runner *r) {
+    return &r->options;
+}
+
+struct device *runner_device(const struct runner *r) {
+    return (struct device *)&r->device;
+}
+
+int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
+    (void)r, (void)bytes;
+    return -ENOTSUP;
+}
+
+int runner_lose(struct runner *r, uint32_t card) {
+    if (card >= r->options.plan->n_cards || !r->options.plan->cards[card].online)
+        return -EINVAL;
+    free(r->device.kv[card]);
+    r->device.kv[card] = NULL;
+    r->device.lost[card] = true;
+    return 0;
+}
+
+bool cards_lost(const struct runner *r, uint32_t card) {
+    return r->device.lost[card];
+}
+
+/* --- a step --- */
+
+/* Where a card keeps what a layer left of the positions of a page, one u64 each; NULL: it keeps
+ * nothing of this layer and head. */
+static uint8_t *slot_of(struct runner *r, uint32_t card, uint32_t layer, uint32_t head,
+                        uint32_t page) {
+    const struct plan *plan = r->options.plan;
+    const struct plan_card *c = &plan->cards[card];
+    if (layer < c->layer_begin || layer >= c->layer_end || head < c->kv_begin || head >= c->kv_end)
+        return NULL;
+    const struct kv_place at = program_kv_place(r->options.model, plan, card, layer);
+    const uint64_t offset = page * at.page_bytes + at.offset + (head - c->kv_begin) * at.slot_bytes;
+    PROMISE(offset + at.slot_bytes <= r->device.kv_bytes[card],
+            "page %u lies beyond the pages of card %u", page, card);
+    return r->device.kv[card] + offset;
+}
+
+/* One head's view of positions [0, position], after it has left its own mark.  K and V of a head
+ * may lie on several cards; then all of them must have the same. */
+static uint64_t attend(struct runner *r, const struct step_sequence *s, uint32_t position,
+                       uint32_t layer, uint32_t head, uint64_t x) {
+    uint64_t seen = 0;
+    bool any = false;
+    for (uint32_t card = 0; card < r->options.plan->n_cards; card++) {
+        uint64_t h = 0;
+        uint8_t *slot = NULL;
+        for (uint32_t p = 0; p <= position; p++) {
+            if (p % PAGE_TOKENS == 0)
+                slot = slot_of(r, card, layer, head, s->pages[p / PAGE_TOKENS]);
+            if (!slot)
+                break;
+            uint64_t *at = (uint64_t *)(void *)slot + p % PAGE_TOKENS;
+            if (p == position)
+                *at = mix(x, layer * 131 + head);
+            h = h * UINT64_C(0x9e3779b97f4a7c15) + *at;
+            h ^= h >> 31;
+        }
+        if (!slot)
+            continue;
+        PROMISE(!any || h == seen, "cards hold different K and V of layer %u, head %u", layer,
+                head);
+        seen = h;
+        any = true;
+    }
+    PROMISE(any, "no card holds layer %u, head %u", layer, head);
+    return seen;
+}
+
+static uint64_t compute(struct runner *r, const struct step_sequence *s,
+                        const struct step_row *row) {
+    const struct model_params *p = &r->options.model->params;
+    uint64_t x = mix((uint64_t)row->token + 1, row->position);
+    PROMISE(row->position / PAGE_TOKENS < s->n_pages, "position %u has no page", row->position);
+    for (uint32_t layer = 0; layer < p->n_layers; layer++) {
+        uint64_t all = x;
+        for (uint32_t head = 0; head < p->n_kv_heads; head++)
+            all = mix(all, attend(r, s, row->position, layer, head, x));
+        x = all;
+    }
+    return x;
+}
+
+static void fill_logits(float *logits, uint64_t x) {
+    for (uint32_t v = 0; v < VOCAB; v++)
+        logits[v] = (float)(mix(x, v) % 1000) / 100.0f;
+    logits[T_EOG] = x % 64 == 0 ? 20 : -5;
+    logits[T_POISON] = -60; /* a bias asks for it */
+}
+
+int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
+    const struct plan *plan = r->options.plan;
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        if (r->device.lost[i] && plan->cards[i].weights_bytes) {
+            *card = i;
+            return -ENODEV;
+        }
+    for (uint32_t i = 0; i < params->n_rows; i++) {
+        const struct step_row *row = &params->rows[i];
+        const uint64_t x = compute(r, &params->sequences[row->sequence], row);
+        if (out < params->n_outputs && params->outputs[out] == i)
+            fill_logits(params->logits + out++ * VOCAB, x);
+    }
+    PROMISE(out == params->n_outputs, "a step wants logits of rows that it does not have");
+    return 0;
+}

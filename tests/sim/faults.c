@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happens to engines and cards, and the operator who takes cards out and puts them back. */
+#include "octarc/error.h"
+#include "tests/sim/generation.h"
+#include "tests/sim/sim.h"
+
+#define FAULTS_MOST 24
+#define PATIENCE_NS (2 * S) /* of the operator with a service that has no card; < no_card_wait */
+
+static struct actor fault, each_second;
+static uint32_t faults_left;
+static uint64_t waiting_since_ns, last_ns;
+
+/* --- engines --- */
+
+/* Nobody will know why it died. */
+static bool may_die(void) {
+    if (!sim.generation || !sim.deaths_left)
+        return false;
+    sim.deaths_left--;
+    return true;
+}
+
+static void die(void) {
+    if (may_die())
+        generation_die(sim.generation);
+}
+
+static void die_while_it_speaks(void) {
+    if (may_die())
+        sim.generation->dies_after = 1 + draw(&sim.random, 12);
+}
+
+static void hang(void) {
+    if (!may_die())
+        return;
+    trace("the engine hangs");
+    sim.generation->hangs = true;
+}
+
+static void kill_rehearsed(void) {
+    trace("drill: kill");
+    engines_kill(&sim.engines, NULL);
+}
+
+static void fail_next_load(void) {
+    if (sim.generation)
+        sim.generation->load_error = -5;
+}
+
+/* --- cards --- */
+
+static uint32_t any_card(void) {
+    return draw(&sim.random, sim.engines.n_cards);
+}
+
+static void lose_rehearsed(void) {
+    struct err err = {{0}};
+    const uint32_t card = any_card();
+    const int rc = engines_lose(&sim.engines, card, &err);
+    trace("drill: card %u is lost: %s", card, rc ? err.text : "yes");
+}
+
+static void lose_inside_a_step(void) {
+    const uint32_t card = any_card();
+    if (!sim.generation || sim.generation->state != SERVING ||
+        !sim.generation->plan->cards[card].weights_bytes)
+        return;
+    sim.generation->loses = card;
+    sim.generation->loses_row = draw(&sim.random, 200);
+}
+
+static void drain(bool release) {
+    struct err err = {{0}};
+    const uint32_t card = any_card();
+    const int rc = engines_drain(&sim.engines, card, release, &err);
+    trace("operator: drain%s card %u: %s", release ? " --release" : "", card,
+          rc ? err.text : "yes");
+}
+
+static void want(uint32_t card) {
+    struct err err = {{0}};
+    const int rc = engines_want(&sim.engines, card, &err);
+    trace("operator: online card %u: %s", card, rc ? err.text : "yes");
+}
+
+static void come_back(void) {
+    const uint32_t card = any_card();
+    trace("card %u is there again: %s", card,
+          engines_return(&sim.engines, card, NULL) ? "no" : "yes");
+}
+
+static void any_fault(void) {
+    switch (draw(&sim.random, 16)) {
+    case 0:
+        die();
+        return;
+    case 1:
+        die_while_it_speaks();
+        return;
+    case 2:
+        hang();
+        return;
+    case 3:
+        kill_rehearsed();
+        return;
+    case 4:
+        fail_next_load();
+        return;
+    case 5:
+    case 6:
+        lose_rehearsed();
+        return;
+    case 7:
+    case 8:
+        lose_inside_a_step();
+        return;
+    case 9:
+    case 10:
+        drain(false);
+        return;
+    case 11:
+        drain(true);
+        return;
+    case 12:
+        come_back();
+        return;
+    default:
+        want(any_card());
+    }
+}
+
+static void on_fault(void *user) {
+    struct random *r = &sim.random;
+    (void)user;
+    any_fault();
+    last_ns = sim.now_ns;
+    if (--faults_left == 0)
+        return;
+    const uint64_t gap_ns = one_in(r, 3)   ? draw(r, 3000) * US
+                            : one_in(r, 6) ? draw(r, 8000) * MS
+                                           : draw(r, 100) * MS;
+    fault.due_ns = sim.now_ns + gap_ns + 1;
+}
+
+/* --- the front's own second, and who looks after it --- */
+
+static void on_second(void *user) {
+    (void)user;
+    each_second.due_ns = sim.now_ns + S;
+    if (sim.stopped)
+        return;
+    scheduler_tick(sim.scheduler, sim.now_ns);
+    engines_tick(&sim.engines);
+    if (sim.engines.state != ENGINES_WAITING) {
+        waiting_since_ns = NEVER;
+    } else if (waiting_since_ns == NEVER) {
+        waiting_since_ns = sim.now_ns;
+    } else if (sim.now_ns - waiting_since_ns >= PATIENCE_NS) {
+        for (uint32_t i = 0; i < sim.engines.n_cards; i++)
+            want(i);
+        waiting_since_ns = NEVER;
+    }
+}
+
+void faults_start(void) {
+    faults_left = draw(&sim.random, FAULTS_MOST + 1);
+    last_ns = 0;
+    waiting_since_ns = NEVER;
+    fault = (struct actor){faults_left ? 1 + draw(&sim.random, sim.busy_ms) * MS : NEVER, on_fault,
+                           NULL};
+    each_second = (struct actor){S, on_second, NULL};
+    clock_add(&fault);
+    clock_add(&each_second);
+}
+
+uint64_t faults_last_ns(void) {
+    return faults_left ? NEVER : last_ns;
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/generation.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "octarc/error.h"
+#include "tests/sim/cards.h"
+
+#define UNSENT_STEP 16384u /* bytes; engine/main.c has the same rule with more */
+#define STEP_NS     (2 * MS)
+#define ROW_NS      (100 * US)
+#define FOREVER     (-1)
+
+static uint64_t now_ns(void *user) {
+    const struct generation *g = user;
+    return sim.now_ns + g->spent_ns;
+}
+
+static int say(void *user, enum message_type type, const void *msg) {
+    struct generation *g = user;
+    if (g->dying)
+        return -EPIPE;
+    if (type == MSG_CREDIT)
+        g->credit = *(const struct msg_credit *)msg;
+    if (type == MSG_PREEMPTED)
+        sim_totals.preempted++;
+    const int rc = wire_send(g->up, type, msg, now_ns(g));
+    if (g->dies_after && --g->dies_after == 0)
+        g->dying = true;
+    return rc;
+}
+
+/* --- a step --- */
+
+static bool is_poisoned(const struct step_params *params) {
+    for (uint32_t i = 0; i < params->n_rows; i++)
+        if (params->rows[i].token == T_POISON)
+            return true;
+    return false;
+}
+
+/* A card goes while it computes: some rows have left their mark by then. */
+static void lose_inside(struct generation *g, const struct step_params *params) {
+    struct step_params begun = *params;
+    uint32_t card;
+    begun.n_rows = g->loses_row % (params->n_rows + 1);
+    begun.n_outputs = 0;
+    if (begun.n_rows)
+        runner_step(g->runner, &begun, &card);
+    trace("engine %lu: card %u goes in row %u of a step", g->setup.generation, g->loses,
+          begun.n_rows);
+    runner_lose(g->runner, g->loses);
+    g->loses = CARDS_MAX;
+}
+
+static int step_model(void *user, struct step_params *params, uint32_t *card) {
+    struct generation *g = user;
+    if (is_poisoned(params)) {
+        trace("engine %lu: poisoned", g->setup.generation);
+        g->dying = true;
+        return -EPIPE;
+    }
+    if (g->loses < CARDS_MAX)
+        lose_inside(g, params);
+    g->spent_ns += STEP_NS + params->n_rows * ROW_NS;
+    return runner_step(g->runner, params, card);
+}
+
+/* --- from SETUP to READY --- */
+
+static void read_setup(struct generation *g) {
+    struct message msg;
+    while (g->state == BORN && !wire_read(g->down, &msg)) {
+        if (msg.type == MSG_HELLO) {
+            say(g, MSG_HELLO, &msg.hello);
+        } else if (msg.type == MSG_SETUP) {
+            g->setup = msg.setup;
+            g->state = LOADING;
+            g->actor.due_ns = sim.now_ns + draw_delay_ns(&sim.random, 2000000);
+            return;
+        }
+        message_finish(&msg);
+    }
+}
+
+static void open_engine(struct generation *g) {
+    const struct plan *plan = g->plan;
+    struct engine_options o = {.generation = g->setup.generation,
+                               .n_vocab = VOCAB,
+                               .context = plan->context,
+                               .max_rows = plan->max_rows,
+                               .max_outputs = plan->max_outputs,
+                               .max_sequences = plan->max_sequences,
+                               .n_pages = plan->n_pages,
+                               .n_eog = g->setup.n_eog};
+    const struct engine_model model = {g, step_model};
+    const struct engine_output output = {g, say, now_ns};
+    if (o.n_pages > sim.engine_pages)
+        o.n_pages = sim.engine_pages;
+    g->n_pages = o.n_pages;
+    memcpy(o.eog, g->setup.eog, sizeof o.eog);
+    PROMISE(!engine_create(&g->engine, &o, &model, &output), "no memory");
+}
+
+static void load(struct generation *g) {
+    struct runner_options o = {.backend = device_backend("cpu"), .model = &sim.loaded.model};
+    struct msg_ready ready;
+    struct err err;
+    g->plan = malloc(sizeof *g->plan);
+    PROMISE(g->plan, "no memory");
+    *g->plan = g->setup.plan;
+    g->setup.plan = (struct plan){.ranges = NULL};
+    o.plan = g->plan;
+    PROMISE(!runner_open(&g->runner, &o, &err), "%s", err.text);
+    open_engine(g);
+    g->state = SERVING;
+    replan_fill_ready(g->runner, g->setup.generation, &ready);
+    say(g, MSG_READY, &ready);
+    engine_send_credit(g->engine);
+    g->actor.due_ns = sim.now_ns + 1;
+}
+
+/* --- serving --- */
+
+static int lose(struct generation *g, uint32_t card) {
+    const struct msg_lost lost = {g->setup.generation, card};
+    int rc = replan_cancel(&g->replan, "a card of the plan in use was lost");
+    if (!rc && !runner_lose(g->runner, card))
+        rc = say(g, MSG_LOST, &lost);
+    return rc;
+}
+
+static int begin_replan(struct generation *g, struct msg_replan *order) {
+    const struct replan_site site = {.generation = g->setup.generation,
+                                     .runner = &g->runner,
+                                     .plan = &g->plan,
+                                     .engine = g->engine,
+                                     .output = {g, say, now_ns}};
+    const int no_fd = -1; /* weights are each engine's own */
+    cards_hold_loading();
+    g->loaded_ns = sim.now_ns + draw_delay_ns(&sim.random, 1500000);
+    return replan_begin(&g->replan, &site, order, &no_fd, 0);
+}
+
+/* The thread that loads is let go at its time, and waited for. */
+static int advance_replan(struct generation *g) {
+    if (g->replan && now_ns(g) >= g->loaded_ns) {
+        cards_end_loading(g->load_error);
+        while (replan_patience_ms(g->replan) > 0)
+            sched_yield();
+        g->load_error = 0;
+    }
+    return replan_advance(&g->replan);
+}
+
+static int handle(struct generation *g, struct message *msg) {
+    switch (msg->type) {
+    case MSG_ADMIT:
+        return engine_admit(g->engine, &msg->admit);
+    case MSG_CANCEL:
+        return engine_cancel(g->engine, msg->cancel.sequence);
+    case MSG_LOSE:
+        return lose(g, msg->lose.card);
+    case MSG_REPLAN:
+        return begin_replan(g, &msg->replan);
+    case MSG_STOP:
+        g->stop = true;
+        return 0;
+    default:
+        return -EPROTO;
+    }
+}
+
+static int drain_channel(struct generation *g) {
+    struct message msg;
+    while (!g->stop && !wire_read(g->down, &msg)) {
+        const int rc = handle(g, &msg);
+        message_finish(&msg);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+/* When the next turn is due, of one that has nothing to compute. */
+static uint64_t idle_until(struct generation *g) {
+    const int patience_ms = replan_patience_ms(g->replan);
+    return patience_ms < 0 ? NEVER : now_ns(g) + (uint64_t)patience_ms * MS + 1;
+}
+
+static void serve(struct generation *g) {
+    int rc = drain_channel(g);
+    if (rc || g->stop) {
+        g->dying = true;
+        return;
+    }
+    if (g->up->flight.n > UNSENT_STEP) {
+        g->actor.due_ns = sim.now_ns + MS;
+        return;
+    }
+    rc = engine_step(g->engine);
+    const bool busy = rc > 0, replans = g->replan;
+    if (rc == -ENODEV)
+        rc = 0;
+    if (rc >= 0)
+        rc = advance_replan(g);
+    const bool idle = !busy && !(replans && !g->replan);
+    if (!rc)
+        rc = engine_send_credit(g->engine);
+    if (rc)
+        g->dying = true;
+    g->actor.due_ns = idle ? idle_until(g) : now_ns(g) + 1;
+}
+
+static void turn(void *user) {
+    struct generation *g = user;
+    if (g->dead || g->hangs)
+        return;
+    g->spent_ns = 0;
+    if (g->state == BORN)
+        read_setup(g);
+    else if (g->state == LOADING)
+        load(g);
+    else
+        serve(g);
+    g->spent_ns = 0;
+    if (g->dying)
+        generation_die(g);
+}
+
+/* --- coming and going --- */
+
+struct generation *generation_start(struct wire *down, struct wire *up, void (*died)(void *user),
+                                    void *user) {
+    struct generation *g = calloc(1, sizeof *g);
+    PROMISE(g, "no memory");
+    g->actor = (struct actor){sim.now_ns + draw_delay_ns(&sim.random, 50000), turn, g};
+    g->down = down;
+    g->up = up;
+    g->died = died;
+    g->user = user;
+    g->loses = CARDS_MAX;
+    clock_add(&g->actor);
+    sim_totals.generations++;
+    return g;
+}
+
+void generation_wake(struct generation *g) {
+    if (!g->dead && g->state != LOADING)
+        clock_at(&g->actor, sim.now_ns + 1);
+}
+
+void generation_die(struct generation *g) {
+    if (g->dead)
+        return;
+    trace("engine %lu is dead", g->setup.generation);
+    g->dead = g->dying = true;
+    clock_remove(&g->actor);
+    if (!g->stop)
+        wire_cut(g->up);
+    replan_cancel(&g->replan, "the engine ends");
+    engine_destroy(g->engine);
+    runner_close(g->runner);
+    plan_finish(&g->setup.plan);
+    if (g->plan)
+        plan_finish(g->plan);
+    free(g->plan);
+    g->engine = NULL;
+    g->runner = NULL;
+    g->plan = NULL;
+    g->died(g->user);
+}
+
+void generation_destroy(struct generation *g) {
+    if (!g)
+        return;
+    generation_die(g);
+    free(g);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Engine processes as the line of generations sees them: process.h, without a process. */
+#include "daemon/service/process.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/sim/generation.h"
+
+struct process {
+    uint64_t number;
+    struct process_events events;
+    void *user;
+    struct wire down, up;
+    struct generation *generation;
+    struct actor end; /* the signal that kills it; then the report that it has ended */
+    bool kill_wanted, broken, over;
+};
+
+static void hear(void *user) {
+    struct process *p = user;
+    struct message msg;
+    while (!p->over && !wire_read(&p->up, &msg)) {
+        if (msg.type == MSG_TOKEN)
+            trace("heard of %lu: token %u of sequence %lu", p->number, msg.token.position,
+                  msg.token.sequence);
+        else if (msg.type != MSG_CREDIT && msg.type != MSG_PROMPT)
+            trace("heard of %lu: message %d", p->number, msg.type);
+        p->events.message(p->user, &msg);
+        message_finish(&msg);
+    }
+}
+
+static void arrived_down(void *user) {
+    struct process *p = user;
+    generation_wake(p->generation);
+}
+
+static void on_died(void *user) {
+    struct process *p = user;
+    if (sim.generation == p->generation)
+        sim.generation = NULL;
+    p->end.due_ns = sim.now_ns + draw_delay_ns(&sim.random, 20000);
+}
+
+static void finish(struct process *p) {
+    clock_remove(&p->end);
+    generation_destroy(p->generation);
+    wire_finish(&p->down);
+    wire_finish(&p->up);
+    free(p);
+}
+
+static void on_end(void *user) {
+    struct process *p = user;
+    if (!p->generation->dead) {
+        generation_die(p->generation); /* its report follows */
+        return;
+    }
+    wire_deliver(&p->up); /* its last words count */
+    hear(p);
+    p->over = p->broken = true;
+    p->events.gone(p->user, "it has ended");
+    finish(p);
+}
+
+int process_start(struct process **process, uv_loop_t *loop, struct spawner *spawner,
+                  const struct msg_setup *setup, const int *fds, uint32_t n_fds,
+                  const struct process_events *events, void *user, struct err *err) {
+    struct process *p = calloc(1, sizeof *p);
+    const struct msg_hello hello = {CHANNEL_VERSION, 1};
+    (void)loop, (void)spawner, (void)fds, (void)n_fds, (void)err;
+    PROMISE(p, "no memory");
+    p->number = setup->generation;
+    p->events = *events;
+    p->user = user;
+    p->end = (struct actor){NEVER, on_end, p};
+    clock_add(&p->end);
+    wire_init(&p->down, arrived_down, p);
+    wire_init(&p->up, hear, p);
+    p->generation = generation_start(&p->down, &p->up, on_died, p);
+    sim.generation = p->generation;
+    *process = p;
+    int rc = wire_send(&p->down, MSG_HELLO, &hello, sim.now_ns);
+    if (!rc)
+        rc = wire_send(&p->down, MSG_SETUP, setup, sim.now_ns);
+    PROMISE(!rc, "SETUP cannot be encoded");
+    return 0;
+}
+
+static void kill_soon(struct process *p) {
+    p->kill_wanted = true;
+    clock_at(&p->end, sim.now_ns + draw_delay_ns(&sim.random, 20000));
+}
+
+int process_send_fds(struct process *p, enum message_type type, const void *msg, const int *fds,
+                     uint32_t n_fds) {
+    (void)fds, (void)n_fds;
+    if (p->broken || p->over)
+        return -EPIPE;
+    if (type == MSG_ADMIT && sim.admit_starves && one_in(&sim.random, 5))
+        return -ENOMEM;
+    /* Of one that has just died, the socket may take another message, or not. */
+    if (p->generation->dead && one_in(&sim.random, 2)) {
+        kill_soon(p);
+        return -EPIPE;
+    }
+    if (type == MSG_ADMIT)
+        trace("told %lu: sequence %lu, %u tokens", p->number,
+              ((const struct msg_admit *)msg)->sequence, ((const struct msg_admit *)msg)->n_tokens);
+    else
+        trace("told %lu: message %d", p->number, type);
+    return wire_send(&p->down, type, msg, sim.now_ns);
+}
+
+int process_send(struct process *p, enum message_type type, const void *msg) {
+    return process_send_fds(p, type, msg, NULL, 0);
+}
+
+void process_kill(struct process *p) {
+    if (!p->over)
+        kill_soon(p);
+}
+
+bool process_ending(const struct process *p) {
+    return p->kill_wanted || p->broken || p->over;
+}
+
+void process_leave(struct process *p, const char *why) {
+    (void)p, (void)why;
+    broken("a process is left behind");
+}
+
+void process_report(struct process *p, const struct spawner_report *report) {
+    (void)p, (void)report;
+}
+
+pid_t process_pid(const struct process *p) {
+    (void)p;
+    return 1;
+}

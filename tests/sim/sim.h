@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sim.h - the front and its engines in one thread, on a virtual clock, under a seeded schedule.
+ *
+ * Real: the scheduler, the line of generations with its cards, plans and orders (service/engines.c,
+ * changeover.c, order.c, card.c, events.c, memory.c; placement), the codec of every message, the
+ * engine's loop over steps with sampler, pages and shared prefixes (engine/engine.c), and the way
+ * from one plan to another inside a running engine (engine/replan.c, rebalance.c, handover.c).
+ *
+ * Simulated, by functions of the same name that the linker takes before the archive's:
+ *   clock.c       uv_hrtime, uv_timer_*           time
+ *   process.c     process_*                       processes, and the bytes between them (wire.c)
+ *   generation.c  the loop of engine/main.c       octarc-engine
+ *   cards.c       runner_*, device_backend        cards with K and V in memory of their own, and a
+ *                                                 model whose logits are a hash of the whole prefix
+ *                                                 as it is read back from there
+ *   vocabulary.c  tokenizer_*                     pieces that cut code points and stop strings
+ * So not covered here: engine/main.c, runner.c, weights.c, verify.c and the kernels,
+ * channel/stream.c, service/process.c, spawner.c and check.c, socket/, protocol/: tests/e2e covers
+ * those.  Pages are so small that a rebalance has one slice: tests/unit/daemon/engine/rebalance.c
+ * has many.
+ *
+ * Everything is a function of the seed: there is one thread but for the ones that rebalance.c and
+ * replan.c start, which are waited for. */
+#ifndef OCTARC_TESTS_SIM_SIM_H
+#define OCTARC_TESTS_SIM_SIM_H
+
+#include "daemon/service/engines.h"
+#include "daemon/service/events.h"
+#include "tests/sim/random.h"
+
+#define NEVER UINT64_MAX
+#define US    UINT64_C(1000)
+#define MS    UINT64_C(1000000)
+#define S     UINT64_C(1000000000)
+
+/* Whoever does something at a time. */
+struct actor {
+    uint64_t due_ns; /* NEVER: waits for someone to change that */
+    void (*act)(void *user);
+    void *user;
+};
+
+struct generation;
+struct client;
+
+struct sim {
+    uint64_t seed, now_ns;
+    struct random random;
+    struct config config;
+    struct topology topology;
+    struct loaded loaded;
+    struct events log;
+    struct scheduler *scheduler;
+    struct engines engines;
+    struct actor timer; /* of the line of generations */
+    void (*on_timer)(uv_timer_t *timer);
+    uint64_t timer_repeat_ns;
+    struct generation *generation; /* the latest that was started; NULL when it is dead */
+    uint32_t engine_pages;         /* that an engine uses of its plan's; fewer make them scarce */
+    uint32_t busy_ms;              /* in which requests come, and faults begin */
+    uint32_t deaths_left;          /* that nothing explains */
+    bool admit_starves;            /* now and then there is no memory for an ADMIT */
+    struct client *clients;
+    uint32_t n_clients;
+    bool stopped;
+};
+extern struct sim sim;
+
+/* --- clock.c --- */
+void clock_add(struct actor *actor);
+void clock_remove(struct actor *actor);
+void clock_clear(void);
+/* Let the next actor act; false: nobody ever will. */
+bool clock_turn(void);
+void clock_at(struct actor *actor, uint64_t ns); /* then, or sooner where it is due sooner */
+
+/* --- trace.c --- */
+void trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void trace_clear(void);
+uint64_t trace_digest(void); /* of all since it was cleared */
+/* The schedule breaks a promise: print what happened last, and end. */
+_Noreturn void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#define PROMISE(cond, ...)                                                                         \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            broken(__VA_ARGS__);                                                                   \
+    } while (0)
+
+/* --- vocabulary.c --- */
+#define VOCAB    24u
+#define T_POISON 22 /* an engine that computes it dies */
+#define T_EOG    23
+extern const struct tokenizer *const sim_tokenizer;
+
+/* --- faults.c --- */
+void faults_start(void);
+uint64_t faults_last_ns(void); /* NEVER: there are some left */
+
+/* --- world.c --- */
+#define CONTEXT 192u
+/* One whole schedule; returns only when every promise was kept. */
+void sim_run(uint64_t seed);
+struct sim_totals {
+    uint64_t requests, tokens, generations, rebalances, replays, preempted, cancelled, failed;
+};
+extern struct sim_totals sim_totals; /* of all runs of this process */
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One schedule, from a service that starts to one that has stopped, and what must be true then. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/service/box.h"
+#include "octarc/error.h"
+#include "tests/sim/client.h"
+#include "tests/sim/generation.h"
+#include "tests/toy_model.h"
+
+#define CLIENTS_MOST 16
+#define PAGES_LEAST  (CONTEXT / PAGE_TOKENS)
+#define REST_NS      (600 * S) /* after the last fault and the last request: all must be over */
+#define TURNS_MOST   4000000u  /* and nothing may go round for ever at one time */
+
+struct sim sim;
+struct sim_totals sim_totals;
+
+/* --- what it is told --- */
+
+static void on_changed(void *user) {
+    (void)user;
+}
+
+static void on_failed(void *user, int error, const char *text) {
+    (void)user;
+    broken("the model cannot be served: %d, %s", error, text);
+}
+
+static void on_stopped(void *user) {
+    (void)user;
+    sim.stopped = true;
+}
+
+static void on_measured(void *user, const struct msg_limits *limits, const char *why) {
+    (void)user, (void)limits, (void)why;
+}
+
+/* --- making one --- */
+
+static void make_model(void) {
+    static char path[] = "toy.gguf";
+    struct random *r = &sim.random;
+    const uint32_t n_kv = 1 + draw(r, 4);
+    sim.loaded = (struct loaded){.path = path,
+                                 .fd = -1,
+                                 .head_fd = -1,
+                                 .sums_fd = -1,
+                                 .tokenizer = (struct tokenizer *)sim_tokenizer,
+                                 .model.params = {.n_layers = 2 + draw(r, 4),
+                                                  .n_embd = 64,
+                                                  .n_heads = n_kv * (1 + draw(r, 3)),
+                                                  .n_kv_heads = n_kv,
+                                                  .head_dim = 16,
+                                                  .n_ff = 64,
+                                                  .n_vocab = VOCAB,
+                                                  .n_ctx_train = CONTEXT,
+                                                  .norm_eps = 1e-5f,
+                                                  .tied = one_in(r, 2),
+                                                  .rope = {.dims = 16}}};
+    toy_model(&sim.loaded.model, TENSOR_F32);
+}
+
+static void make_config(void) {
+    struct random *r = &sim.random;
+    config_default(&sim.config);
+    sim.config.context = CONTEXT;
+    sim.config.max_sequences = 1 + draw(r, 6);
+    sim.config.split = one_in(r, 2) ? SPLIT_LAYER : SPLIT_TENSOR;
+    sim.config.weights = one_in(r, 4) ? WEIGHTS_SHARED : WEIGHTS_PRIVATE;
+    sim.config.rebalance = one_in(r, 3) ? REBALANCE_RESTART : REBALANCE_RUNNING;
+    sim.config.engine_silence_s = 5;
+    sim.config.no_card_wait_s = 10;
+    sim.config.card_quiet_s = 1 + draw(r, 10);
+    sim.config.card_faults = 3 + draw(r, 8);
+}
+
+/* Any card can hold the model; most of them two plans at once, and pages for everyone. */
+static void make_cards(void) {
+    const uint32_t n = 1 + draw(&sim.random, CARDS_MAX);
+    struct plan_input in;
+    struct plan plan;
+    struct err err;
+    uint64_t bytes[CARDS_MAX] = {UINT64_C(1) << 40};
+    topology_plain(&sim.topology, 1, bytes, 0);
+    box_plan_input(&sim.config, &sim.topology, &sim.loaded.model, &in);
+    PROMISE(!plan_build(&plan, &in, &err), "%s", err.text);
+    const struct plan_card *c = &plan.cards[0];
+    const uint64_t all = c->weights_bytes + c->scratch_bytes + c->kv_bytes;
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] = all * (one_in(&sim.random, 6) ? 1 : 3);
+    topology_plain(&sim.topology, n, bytes, 0);
+    sim.engine_pages = plan.n_pages;
+    if (one_in(&sim.random, 2))
+        sim.engine_pages = PAGES_LEAST + draw(&sim.random, plan.n_pages - PAGES_LEAST + 1);
+    plan_finish(&plan);
+}
+
+static void make_clients(void) {
+    const bool poisoned = one_in(&sim.random, 4);
+    sim.busy_ms = 1u << draw(&sim.random, 13);
+    sim.n_clients = 1 + draw(&sim.random, CLIENTS_MOST);
+    sim.deaths_left = poisoned ? 0 : 2;
+    sim.clients = calloc(sim.n_clients, sizeof *sim.clients);
+    PROMISE(sim.clients, "no memory");
+    for (uint32_t i = 0; i < sim.n_clients; i++) {
+        client_make(&sim.clients[i], poisoned && i == 0);
+        reference_run(&sim.clients[i]);
+        client_start(&sim.clients[i], draw(&sim.random, sim.busy_ms) * MS + 1);
+    }
+}
+
+static void make_front(void) {
+    struct scheduler_options o = {1024, 1024, sim.config.max_sequences, CONTEXT, 3};
+    struct engines *e = &sim.engines;
+    struct err err;
+    PROMISE(!scheduler_create(&sim.scheduler, &o, &engines_ops, e), "no memory");
+    PROMISE(!events_init(&sim.log, 64), "no memory");
+    *e = (struct engines){.scheduler = sim.scheduler,
+                          .config = &sim.config,
+                          .topology = &sim.topology,
+                          .log = &sim.log,
+                          .events = {.changed = on_changed,
+                                     .failed = on_failed,
+                                     .stopped = on_stopped,
+                                     .measured = on_measured}};
+    sim.timer.due_ns = NEVER;
+    clock_add(&sim.timer);
+    engines_init(e);
+    PROMISE(!engines_load(e, &sim.loaded, &err), "%s", err.text);
+}
+
+/* --- its end --- */
+
+static bool all_done(void) {
+    for (uint32_t i = 0; i < sim.n_clients; i++)
+        if (!client_done(&sim.clients[i]))
+            return false;
+    return true;
+}
+
+static void check_counts(void) {
+    struct scheduler_counts n;
+    scheduler_counts(sim.scheduler, &n);
+    PROMISE(n.queued + n.running == 0, "%u requests are still there", n.queued + n.running);
+    PROMISE(n.accepted == sim.n_clients && n.finished + n.cancelled + n.failed == n.accepted,
+            "%lu accepted, %lu finished, %lu cancelled, %lu failed", n.accepted, n.finished,
+            n.cancelled, n.failed);
+    sim_totals.requests += n.accepted;
+    sim_totals.tokens += n.completion_tokens;
+    sim_totals.cancelled += n.cancelled;
+    sim_totals.failed += n.failed;
+    sim_totals.replays += n.replays;
+    sim_totals.rebalances += sim.engines.order.n_done;
+}
+
+/* An engine with nothing to do keeps no page for anyone. */
+static void check_pages(void) {
+    const struct generation *g = sim.generation;
+    if (!g || g->state != SERVING || g->hangs)
+        return;
+    struct engine_page *pages = calloc(g->n_pages, sizeof *pages);
+    PROMISE(pages, "no memory");
+    const uint32_t n = engine_pages(g->engine, pages);
+    for (uint32_t i = 0; i < n; i++)
+        PROMISE(pages[i].full, "page %u is kept half full", pages[i].page);
+    PROMISE(g->credit.free_pages == g->n_pages && g->credit.running == 0 && g->credit.waiting == 0,
+            "an engine without requests has %u of %u pages", g->credit.free_pages, g->n_pages);
+    free(pages);
+}
+
+static void run_until_done(void) {
+    uint64_t end_ns = NEVER;
+    for (uint32_t turns = 0;; turns++) {
+        PROMISE(turns < TURNS_MOST, "it goes round and round");
+        PROMISE(clock_turn(), "everyone waits for ever");
+        const uint64_t last_ns = faults_last_ns();
+        if (end_ns == NEVER && last_ns != NEVER)
+            end_ns = sim.now_ns + REST_NS;
+        if (last_ns != NEVER && all_done())
+            return;
+        PROMISE(sim.now_ns < end_ns, "a request waits for ever");
+    }
+}
+
+static void run_for(uint64_t ns) {
+    const uint64_t end_ns = sim.now_ns + ns;
+    while (sim.now_ns < end_ns)
+        clock_turn();
+}
+
+static void stop(void) {
+    engines_stop(&sim.engines);
+    const uint64_t end_ns = sim.now_ns + 60 * S;
+    while (!sim.stopped) {
+        clock_turn();
+        PROMISE(sim.now_ns < end_ns, "the service does not stop");
+    }
+}
+
+static void finish(void) {
+    scheduler_destroy(sim.scheduler);
+    engines_finish(&sim.engines);
+    events_finish(&sim.log);
+    for (uint32_t i = 0; i < sim.n_clients; i++)
+        client_finish(&sim.clients[i]);
+    free(sim.clients);
+    model_finish(&sim.loaded.model);
+    clock_clear();
+}
+
+void sim_run(uint64_t seed) {
+    sim = (struct sim){.seed = seed, .random = {mix(seed, 7)}};
+    trace_clear();
+    make_model();
+    make_config();
+    make_cards();
+    make_clients();
+    sim.admit_starves = one_in(&sim.random, 8);
+    make_front();
+    faults_start();
+    run_until_done();
+    run_for(20 * S); /* what was begun comes to its end: a hanging engine too */
+    for (uint32_t i = 0; i < sim.n_clients; i++)
+        client_check(&sim.clients[i]);
+    check_counts();
+    check_pages();
+    stop();
+    finish();
+}
