@@ -2,7 +2,6 @@
 /* What is chosen where the box states how fast it is: nothing is predicted to be faster. */
 #include "daemon/placement/choose.h"
 
-
 #include "daemon/placement/share.h"
 #include "tests/boxes.h"
 
