@@ -325,20 +325,16 @@ static void get_verified(struct reader *r, struct msg_verified *m) {
     }
 }
 
-static void put_payload(struct writer *w, enum message_type type, const void *msg) {
+/* What the front says; HELLO is both sides'.  False: it is none of these. */
+static bool put_order(struct writer *w, enum message_type type, const void *msg) {
     const union {
         const void *any;
         const struct msg_hello *hello;
-        const struct msg_progress *progress;
-        const struct msg_failed *failed;
-        const struct msg_lost *lost;
-        const struct msg_preempted *preempted;
         const struct msg_cancel *cancel;
         const struct msg_lose *lose;
         const struct msg_verify *verify;
         const struct msg_corrupt *corrupt;
         const struct msg_hang *hang;
-        const struct msg_fenced *fenced;
     } m = {msg};
     switch (type) {
     case MSG_HELLO:
@@ -360,6 +356,37 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
     case MSG_STOP:
     case MSG_MEASURE:
         break;
+    case MSG_REPLAN:
+        put_replan(w, msg);
+        break;
+    case MSG_VERIFY:
+        put_u64(w, m.verify->number);
+        put_u32(w, (uint32_t)m.verify->card);
+        break;
+    case MSG_CORRUPT:
+        put_u32(w, m.corrupt->card);
+        put_u8(w, m.corrupt->silent);
+        break;
+    case MSG_HANG:
+        put_u32(w, m.hang->card);
+        break;
+    default:
+        return false;
+    }
+    return true;
+}
+
+/* What the engine says. */
+static void put_news(struct writer *w, enum message_type type, const void *msg) {
+    const union {
+        const void *any;
+        const struct msg_progress *progress;
+        const struct msg_failed *failed;
+        const struct msg_preempted *preempted;
+        const struct msg_lost *lost;
+        const struct msg_fenced *fenced;
+    } m = {msg};
+    switch (type) {
     case MSG_PROGRESS:
         put_u64(w, m.progress->done_bytes);
         put_u64(w, m.progress->total_bytes);
@@ -394,19 +421,8 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
     case MSG_LIMITS:
         put_limits(w, msg);
         break;
-    case MSG_REPLAN:
-        put_replan(w, msg);
-        break;
     case MSG_REPLANNED:
         put_replanned(w, msg);
-        break;
-    case MSG_VERIFY:
-        put_u64(w, m.verify->number);
-        put_u32(w, (uint32_t)m.verify->card);
-        break;
-    case MSG_CORRUPT:
-        put_u32(w, m.corrupt->card);
-        put_u8(w, m.corrupt->silent);
         break;
     case MSG_HARMED:
         put_harmed(w, msg);
@@ -414,13 +430,12 @@ static void put_payload(struct writer *w, enum message_type type, const void *ms
     case MSG_VERIFIED:
         put_verified(w, msg);
         break;
-    case MSG_HANG:
-        put_u32(w, m.hang->card);
-        break;
     case MSG_FENCED:
         put_u64(w, m.fenced->generation);
         put_u32(w, m.fenced->cards);
         put_u64(w, m.fenced->deadline_ns);
+        break;
+    default:
         break;
     }
 }
@@ -430,7 +445,8 @@ int message_encode(struct buffer *out, enum message_type type, const void *msg) 
     struct writer w = {.out = out};
     put_u32(&w, 0); /* the length, known below */
     put_u32(&w, (uint32_t)type);
-    put_payload(&w, type, msg);
+    if (!put_order(&w, type, msg))
+        put_news(&w, type, msg);
     const size_t n = out->n - start - (w.rc ? 0 : FRAME_HEADER_BYTES);
     if (!w.rc && n > CHANNEL_FRAME_MAX)
         w.rc = -EMSGSIZE;
@@ -443,7 +459,7 @@ int message_encode(struct buffer *out, enum message_type type, const void *msg) 
     return 0;
 }
 
-static void get_payload(struct reader *r, struct message *msg) {
+static bool get_order(struct reader *r, struct message *msg) {
     switch (msg->type) {
     case MSG_HELLO:
         msg->hello.version = get_u32(r);
@@ -464,6 +480,30 @@ static void get_payload(struct reader *r, struct message *msg) {
     case MSG_STOP:
     case MSG_MEASURE:
         break;
+    case MSG_REPLAN:
+        get_replan(r, &msg->replan);
+        break;
+    case MSG_VERIFY:
+        msg->verify.number = get_u64(r);
+        msg->verify.card = (int32_t)get_u32(r);
+        r->bad |= msg->verify.card < -1 || msg->verify.card >= (int32_t)CARDS_MAX;
+        break;
+    case MSG_CORRUPT:
+        msg->corrupt.card = get_u32(r);
+        msg->corrupt.silent = get_bool(r);
+        r->bad |= msg->corrupt.card >= CARDS_MAX;
+        break;
+    case MSG_HANG:
+        msg->hang.card = get_u32(r);
+        break;
+    default:
+        return false;
+    }
+    return true;
+}
+
+static void get_news(struct reader *r, struct message *msg) {
+    switch (msg->type) {
     case MSG_PROGRESS:
         msg->progress.done_bytes = get_u64(r);
         msg->progress.total_bytes = get_u64(r);
@@ -498,30 +538,14 @@ static void get_payload(struct reader *r, struct message *msg) {
     case MSG_LIMITS:
         get_limits(r, &msg->limits);
         break;
-    case MSG_REPLAN:
-        get_replan(r, &msg->replan);
-        break;
     case MSG_REPLANNED:
         get_replanned(r, &msg->replanned);
-        break;
-    case MSG_VERIFY:
-        msg->verify.number = get_u64(r);
-        msg->verify.card = (int32_t)get_u32(r);
-        r->bad |= msg->verify.card < -1 || msg->verify.card >= (int32_t)CARDS_MAX;
-        break;
-    case MSG_CORRUPT:
-        msg->corrupt.card = get_u32(r);
-        msg->corrupt.silent = get_bool(r);
-        r->bad |= msg->corrupt.card >= CARDS_MAX;
         break;
     case MSG_HARMED:
         get_harmed(r, &msg->harmed);
         break;
     case MSG_VERIFIED:
         get_verified(r, &msg->verified);
-        break;
-    case MSG_HANG:
-        msg->hang.card = get_u32(r);
         break;
     case MSG_FENCED:
         msg->fenced.generation = get_u64(r);
@@ -538,7 +562,8 @@ int message_decode(struct message *out, uint16_t type, const void *payload, size
     struct reader r = {.at = payload, .end = (const uint8_t *)payload + n};
     memset(&msg, 0, sizeof msg);
     msg.type = (enum message_type)type;
-    get_payload(&r, &msg);
+    if (!get_order(&r, &msg))
+        get_news(&r, &msg);
     if (r.bad || r.at != r.end) {
         message_finish(&msg);
         return -EPROTO;

@@ -95,6 +95,10 @@ size_t call_unsent(struct call *call);
 /* The call goes on after its handler returned; settle() looks whether there is something to say. */
 void call_settles(struct call *call, bool (*settle)(struct call *call));
 
+/* The method's fields, params_finish() them.  -1: they are not as they must be, and the call
+ * failed. */
+int call_read_fields(struct call *call, struct params *params);
+
 /* Check the role and run the method. */
 void call_run(struct call *call);
 

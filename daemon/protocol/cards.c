@@ -54,16 +54,12 @@ static void write_card(struct writer *w, const struct card_view *view) {
 void run_cards(struct call *call) {
     const struct protocol_host *host = call_host(call);
     struct params params;
-    struct failure failure;
     struct status_view status = {0};
     struct card_view views[CARDS_MAX];
     struct buffer out = {0};
     struct writer w = {.out = &out};
-    if (params_read(&params, call->method->kind, &call->doc, call->arguments, NULL, &failure)) {
-        params_finish(&params);
-        call_fail(call, &failure);
+    if (call_read_fields(call, &params))
         return;
-    }
     memset(views, 0, sizeof views);
     host->status(host->user, &status);
     const uint32_t n = host->cards(host->user, views);

@@ -59,11 +59,11 @@ void run_check(struct call *call) {
     struct params params;
     struct failure failure;
     struct err err = {{0}};
-    const int bad =
-        params_read(&params, call->method->kind, &call->doc, call->arguments, NULL, &failure);
+    if (call_read_fields(call, &params))
+        return;
     const int64_t card = params.card;
     params_finish(&params);
-    if (bad || !call_model(call, NULL, &failure)) {
+    if (!call_model(call, NULL, &failure)) {
         call_fail(call, &failure);
         return;
     }

@@ -8,15 +8,6 @@
 #include "daemon/protocol/call.h"
 #include "octarc/error.h"
 
-static int read_fields(struct call *call, struct params *params) {
-    struct failure failure;
-    if (!params_read(params, call->method->kind, &call->doc, call->arguments, NULL, &failure))
-        return 0;
-    params_finish(params);
-    call_fail(call, &failure);
-    return -1;
-}
-
 static bool takes_card(const struct params *params) {
     return params->fault && (!strcmp(params->fault, "lose") || !strcmp(params->fault, "hang") ||
                              !strcmp(params->fault, "return") || !strcmp(params->fault, "corrupt"));
@@ -31,7 +22,7 @@ void run_drill(struct call *call) {
     struct buffer out = {0};
     struct writer w = {.out = &out};
     int rc = -EINVAL;
-    if (read_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     if (params.fault && !strcmp(params.fault, "lose"))
         rc = host->drill_lose(host->user, (uint32_t)params.card, &err);
@@ -73,7 +64,7 @@ void run_reload(struct call *call) {
     struct failure failure;
     struct err err = {{0}};
     struct buffer out = {0};
-    if (read_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     if (host->reload(host->user, &err)) {
         failure_set(&failure, ERROR_FAILED, NULL, "%s", err.text);
@@ -129,7 +120,7 @@ void run_cancel(struct call *call) {
     struct buffer out = {0};
     struct writer w = {.out = &out};
     uint64_t id = 0;
-    if (read_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     const bool by_number = parse_request_id(&params, &id);
     struct call *found = find_call(call, &params);
@@ -196,7 +187,7 @@ void run_measure(struct call *call) {
     struct params params;
     struct failure failure;
     struct err err = {{0}};
-    if (read_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     params_finish(&params);
     call->waits_for_limits = true;

@@ -121,12 +121,10 @@ void run_events(struct call *call) {
     struct params params;
     struct failure failure;
     uint64_t since;
-    const int rc =
-        params_read(&params, call->method->kind, &call->doc, call->arguments, NULL, &failure);
+    if (call_read_fields(call, &params))
+        return;
     params_finish(&params);
-    if (rc) {
-        call_fail(call, &failure);
-    } else if (read_since(call, &params, &since)) {
+    if (read_since(call, &params, &since)) {
         failure_set(&failure, ERROR_BAD_FIELD, "since", "the number of an event is digits");
         call_fail(call, &failure);
     } else if (!params.stream && !(call->http && !call->arguments)) {

@@ -89,14 +89,10 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
 
 void run_metrics(struct call *call) {
     struct params params;
-    struct failure failure;
     struct buffer text = {0}, out = {0};
     struct writer w = {.out = &out};
-    if (params_read(&params, call->method->kind, &call->doc, call->arguments, NULL, &failure)) {
-        params_finish(&params);
-        call_fail(call, &failure);
+    if (call_read_fields(call, &params))
         return;
-    }
     const int rc = write_all(&text, call_host(call));
     if (rc == 0 && call->http) {
         call->http->text(call->user, &text);

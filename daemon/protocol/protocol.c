@@ -136,6 +136,15 @@ void call_end(struct call *call) {
     call_destroy(call);
 }
 
+int call_read_fields(struct call *call, struct params *params) {
+    struct failure failure;
+    if (!params_read(params, call->method->kind, &call->doc, call->arguments, NULL, &failure))
+        return 0;
+    params_finish(params);
+    call_fail(call, &failure);
+    return -1;
+}
+
 void call_run(struct call *call) {
     struct failure failure;
     if (call->method->role == ROLE_ADMIN && call->peer.role != ROLE_ADMIN) {

@@ -6,15 +6,6 @@
 #include "daemon/protocol/call.h"
 #include "octarc/error.h"
 
-static int read_fields(struct call *call, struct params *params) {
-    struct failure failure;
-    if (!params_read(params, call->method->kind, &call->doc, call->arguments, NULL, &failure))
-        return 0;
-    params_finish(params);
-    call_fail(call, &failure);
-    return -1;
-}
-
 /* --- drain, online --- */
 
 static void answer_card(struct call *call, const struct card_view *view) {
@@ -90,7 +81,7 @@ static void follow_card(struct call *call, const struct params *params, bool use
 
 static int read_card(struct call *call, struct params *params) {
     struct failure failure;
-    if (read_fields(call, params))
+    if (call_read_fields(call, params))
         return -1;
     if (params->card >= 0)
         return 0;
@@ -158,7 +149,7 @@ void run_rebalance(struct call *call) {
     struct rebalance_view view = {0};
     struct buffer out = {0};
     struct writer w = {.out = &out};
-    if (read_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     const int rc = host->rebalance(host->user, params.dry_run, &view, &err);
     if (rc < 0) {

@@ -7,17 +7,6 @@
 #include "daemon/protocol/call.h"
 #include "models/tokenizer/tokenizer.h"
 
-/* These methods have no fields (models has one).  Fails the call and returns -1 when it cannot go
- * on. */
-static int no_fields(struct call *call, struct params *params) {
-    struct failure failure;
-    if (!params_read(params, call->method->kind, &call->doc, call->arguments, NULL, &failure))
-        return 0;
-    params_finish(params);
-    call_fail(call, &failure);
-    return -1;
-}
-
 static const char *state_name(enum service_state state) {
     static const char *const names[] = {"no_model",   "loading",   "ready",
                                         "recovering", "no_device", "draining"};
@@ -49,7 +38,7 @@ void run_status(struct call *call) {
     struct scheduler_counts counts = {0};
     struct buffer out = {0};
     struct writer w = {.out = &out};
-    if (no_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     host->status(host->user, &view);
     struct scheduler *scheduler = host->scheduler(host->user);
@@ -92,7 +81,7 @@ void run_health(struct call *call) {
     struct buffer out = {0};
     struct status_view view = {0};
     const struct protocol_host *host = call_host(call);
-    if (no_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     host->status(host->user, &view);
     /* While a model loads, requests wait in the queue, but nobody who asks before sending one
@@ -140,7 +129,7 @@ void run_models(struct call *call) {
     struct failure failure;
     struct buffer out = {0};
     struct writer w = {.out = &out};
-    if (no_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     const char *id = call->path_id ? call->path_id : params.id;
     if (id) {
@@ -195,7 +184,7 @@ void run_ps(struct call *call) {
     struct params params;
     struct buffer out = {0};
     struct ps ps = {.w = {.out = &out}, .peer = &call->peer};
-    if (no_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     write_open(&ps.w, '{');
     write_key(&ps.w, "requests");
@@ -213,7 +202,7 @@ void run_version(struct call *call) {
     struct status_view view = {0};
     struct buffer out = {0};
     struct writer w = {.out = &out};
-    if (no_fields(call, &params))
+    if (call_read_fields(call, &params))
         return;
     host->status(host->user, &view);
     write_open(&w, '{');
