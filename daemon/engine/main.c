@@ -285,7 +285,7 @@ static int lose(struct process *p, uint32_t card) {
     int rc = replan_cancel(&p->replan, "a card of the plan in use was lost");
     if (rc || card >= p->plan->n_cards)
         return rc;
-    p->lost |= runner_lose(p->runner, card) == 0;
+    p->lost |= runner_lose(p->runner, card) == 0 && plan_uses(p->plan, card);
     return stream_send(&p->stream, MSG_LOST, &lost);
 }
 

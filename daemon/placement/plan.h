@@ -94,6 +94,12 @@ void plan_finish(struct plan *plan);
  */
 uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
 
+/* The card holds something of the plan, and so steps need it. */
+static inline bool plan_uses(const struct plan *plan, uint32_t card) {
+    const struct plan_card *c = &plan->cards[card];
+    return c->weights_bytes + c->kv_bytes + c->scratch_bytes > 0;
+}
+
 const char *plan_split_name(enum split split);
 /* The same part of the same tensor at the same place of a card's memory. */
 bool plan_same_range(const struct plan_range *a, const struct plan_range *b);

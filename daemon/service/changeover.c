@@ -119,11 +119,6 @@ bool line_held_back(const struct engines *e, struct plan *plan) {
     return held && plan_for(e, all, plan, NULL) == 0;
 }
 
-bool line_uses(const struct plan *plan, uint32_t card) {
-    const struct plan_card *c = &plan->cards[card];
-    return c->weights_bytes + c->kv_bytes + c->scratch_bytes > 0;
-}
-
 /* Beside its ranges, which are compared for all cards at once. */
 static bool same_card(const struct plan_card *a, const struct plan_card *b) {
     const bool same_bytes = a->weights_bytes == b->weights_bytes && a->kv_bytes == b->kv_bytes &&
@@ -369,7 +364,7 @@ static bool go_over_without(struct engines *e, uint32_t number) {
         return false;
     snprintf(why, sizeof why, "card %u was lost", number);
     if (e->config->rebalance == REBALANCE_RUNNING && same_work(line_coming_plan(e), &plan) &&
-        !line_uses(&e->plan, number)) {
+        !plan_uses(&e->plan, number)) {
         e->lost_here[number] = false;
         e->ending = ENDING_UNSEEN;
         take_same_work(e, &plan);

@@ -30,8 +30,6 @@ int line_plan(const struct engines *engines, uint32_t without, struct plan *plan
 /* No plan fits at the start; but it would if no card were held back.  True: line_plan() of all
  * cards is in *plan. */
 bool line_held_back(const struct engines *engines, struct plan *plan);
-/* The card has something to do in the plan. */
-bool line_uses(const struct plan *plan, uint32_t card);
 /* A transition: applied, logged, and an event.  -EINVAL. */
 int line_apply(struct engines *engines, uint32_t card, enum card_event event, const char *why,
                struct err *err);

@@ -86,7 +86,7 @@ void line_forget_order(struct engines *e) {
 static bool is_broken(const struct engines *e) {
     bool broken = false;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        broken |= is_lost(e, i) && line_uses(&e->plan, i);
+        broken |= is_lost(e, i) && plan_uses(&e->plan, i);
     return broken;
 }
 

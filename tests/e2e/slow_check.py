@@ -146,5 +146,18 @@ def what_the_file_does_not_hold_any_more_ends_with_its_name():
             equal(harmed(daemon), [], "nothing was repaired")
 
 
+@test
+def a_check_ends_after_a_card_without_work_was_lost():
+    with start("--cards", "8", rebalance="running") as daemon:
+        cards = daemon.rpc("cards")["cards"]
+        idle = [c["card"] for c in cards if not sum(c["actual"].values())]
+        daemon.rpc("drill", {"fault": "lose", "card": idle[0]})
+        wait_until(lambda: states(daemon)[idle[0]] == "lost", 10, "the loss")
+        daemon.timeout = 20
+        assert not daemon.rpc("check")["harmed"]
+        daemon.rpc("drill", {"fault": "corrupt", "card": 0, "silent": True})
+        assert daemon.rpc("check")["harmed"], "harm was not found"
+
+
 if __name__ == "__main__":
     main()
