@@ -38,6 +38,9 @@ struct protocol {
     char nonce[17];          /* of this process, in ids */
 };
 
+/* What a call waits for that is answered to all who wait for it at once. */
+enum awaited { AWAITS_NOTHING, AWAITS_LIMITS, AWAITS_CHECK };
+
 struct call {
     struct protocol *protocol;
     const struct method *method;
@@ -48,7 +51,7 @@ struct call {
     char id[48];                   /* "cmpl-…": shown, and taken by cancel */
     bool streaming;
     bool done_line; /* the event stream ends with [DONE] */
-    bool waits_for_limits, waits_for_check;
+    enum awaited awaited;
 
     const struct sink *sink;
     const struct http_out *http; /* HTTP */
@@ -94,6 +97,10 @@ void call_chunk(struct call *call, const struct buffer *json);
 size_t call_unsent(struct call *call);
 /* The call goes on after its handler returned; settle() looks whether there is something to say. */
 void call_settles(struct call *call, bool (*settle)(struct call *call));
+
+/* One that awaits it, and from now on no more; NULL: none.  An answer may end other calls of its
+ * connection, so whoever answers all asks again after each. */
+struct call *call_awaiting(struct protocol *protocol, enum awaited what);
 
 /* The method's fields, params_finish() them.  -1: they are not as they must be, and the call
  * failed. */

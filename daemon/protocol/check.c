@@ -38,20 +38,10 @@ static void answer_check(struct call *call, const struct check_view *view, const
     call_answer(call, &out, w.rc);
 }
 
-/* One answer for all who wait.  An answer may end other calls of its connection, so each search
- * begins at the front. */
 static void on_checked(void *arg, const struct check_view *view, const char *why) {
-    struct protocol *protocol = arg;
-    struct call *call = protocol->calls;
-    while (call) {
-        if (call->waits_for_check) {
-            call->waits_for_check = false;
-            answer_check(call, view, why);
-            call = protocol->calls;
-        } else {
-            call = call->next;
-        }
-    }
+    struct call *call;
+    while ((call = call_awaiting(arg, AWAITS_CHECK)))
+        answer_check(call, view, why);
 }
 
 void run_check(struct call *call) {
@@ -67,11 +57,11 @@ void run_check(struct call *call) {
         call_fail(call, &failure);
         return;
     }
-    call->waits_for_check = true;
+    call->awaited = AWAITS_CHECK;
     const int rc = host->check(host->user, card, on_checked, call->protocol, &err);
     if (rc == 0)
         return;
-    call->waits_for_check = false;
+    call->awaited = AWAITS_NOTHING;
     failure_set(&failure,
                 rc == -EINVAL   ? ERROR_BAD_FIELD
                 : rc == -ENODEV ? ERROR_LOADING

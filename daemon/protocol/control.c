@@ -167,19 +167,10 @@ static void answer_limits(struct call *call, const struct limits_view *limits, c
     call_answer(call, &out, w.rc);
 }
 
-/* One answer for all who wait.  An answer may end other calls of its connection, so each search
- * begins at the front. */
 static void on_limits(void *arg, const struct limits_view *limits, const char *why) {
-    struct protocol *protocol = arg;
-    struct call *call = protocol->calls;
-    while (call) {
-        if (call->waits_for_limits) {
-            answer_limits(call, limits, why);
-            call = protocol->calls;
-        } else {
-            call = call->next;
-        }
-    }
+    struct call *call;
+    while ((call = call_awaiting(arg, AWAITS_LIMITS)))
+        answer_limits(call, limits, why);
 }
 
 void run_measure(struct call *call) {
@@ -190,7 +181,7 @@ void run_measure(struct call *call) {
     if (call_read_fields(call, &params))
         return;
     params_finish(&params);
-    call->waits_for_limits = true;
+    call->awaited = AWAITS_LIMITS;
     if (!call_model(call, NULL, &failure)) {
         call_fail(call, &failure);
     } else if (host->measure(host->user, on_limits, call->protocol, &err)) {

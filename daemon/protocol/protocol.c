@@ -53,6 +53,15 @@ bool protocol_settle(struct protocol *protocol) {
     return said;
 }
 
+struct call *call_awaiting(struct protocol *protocol, enum awaited what) {
+    struct call *call = protocol->calls;
+    while (call && call->awaited != what)
+        call = call->next;
+    if (call)
+        call->awaited = AWAITS_NOTHING;
+    return call;
+}
+
 void call_settles(struct call *call, bool (*settle)(struct call *call)) {
     call->settle = settle;
     call->protocol->n_settling++;
