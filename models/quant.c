@@ -4,10 +4,7 @@
  * This is the definition the kernels are tested against, so it is plain: one function a type, one
  * block a call, two roundings at most a value (scale product, then value).  Blocks are packed
  * little-endian records without alignment; they are read by byte or memcpy.
- *
- * Some types have their expansion here before a kernel runs them (readable: false): the next ones
- * to come.  They are tested against reference values, so that such a kernel has what to be tested
- * against on its first day. */
+ */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -25,8 +22,8 @@ static const struct tensor_type_info types[TYPES] = {
     [TENSOR_Q5_1] = {"Q5_1", 32, 24, true},
     [TENSOR_Q8_0] = {"Q8_0", 32, 34, true},
     [9] = {"Q8_1", 32, 36, false},
-    [TENSOR_Q2_K] = {"Q2_K", 256, 84, false},
-    [TENSOR_Q3_K] = {"Q3_K", 256, 110, false},
+    [TENSOR_Q2_K] = {"Q2_K", 256, 84, true},
+    [TENSOR_Q3_K] = {"Q3_K", 256, 110, true},
     [TENSOR_Q4_K] = {"Q4_K", 256, 144, true},
     [TENSOR_Q5_K] = {"Q5_K", 256, 176, true},
     [TENSOR_Q6_K] = {"Q6_K", 256, 210, true},
@@ -35,10 +32,10 @@ static const struct tensor_type_info types[TYPES] = {
     [17] = {"IQ2_XS", 256, 74, false},
     [18] = {"IQ3_XXS", 256, 98, false},
     [19] = {"IQ1_S", 256, 50, false},
-    [TENSOR_IQ4_NL] = {"IQ4_NL", 32, 18, false},
+    [TENSOR_IQ4_NL] = {"IQ4_NL", 32, 18, true},
     [21] = {"IQ3_S", 256, 110, false},
     [22] = {"IQ2_S", 256, 82, false},
-    [TENSOR_IQ4_XS] = {"IQ4_XS", 256, 136, false},
+    [TENSOR_IQ4_XS] = {"IQ4_XS", 256, 136, true},
     [24] = {"I8", 1, 1, false},
     [25] = {"I16", 1, 2, false},
     [26] = {"I32", 1, 4, false},
@@ -48,7 +45,7 @@ static const struct tensor_type_info types[TYPES] = {
     [TENSOR_BF16] = {"BF16", 1, 2, true},
     [34] = {"TQ1_0", 256, 54, false},
     [35] = {"TQ2_0", 256, 66, false},
-    [TENSOR_MXFP4] = {"MXFP4", 32, 17, false},
+    [TENSOR_MXFP4] = {"MXFP4", 32, 17, true},
 };
 
 const struct tensor_type_info *tensor_type_info(uint32_t type) {
@@ -224,8 +221,8 @@ static void expand_q6_k(const uint8_t *b, float *y) {
 }
 
 /* The sixteen levels of the non-linear four-bit types, from the format's definition. */
-static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113};
+const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
 
 static void expand_iq4_nl(const uint8_t *b, float *y) {
     const float d = load_f16(b);
@@ -249,12 +246,14 @@ static void expand_iq4_xs(const uint8_t *b, float *y) {
     }
 }
 
+/* A sign, two bits of exponent, one of fraction: 0, 0.5, 1, 1.5, 2, 3, 4, 6. */
+const int8_t mxfp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 static void expand_mxfp4(const uint8_t *b, float *y) {
-    static const float levels[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
-    const int exponent = (int)b[0] - 127;
+    const int exponent = (int)b[0] - 128;
     for (int i = 0; i < 32; i++) {
         const int q = b[1 + i % 16] >> (i / 16 * 4) & 15;
-        y[i] = ldexpf(q & 8 ? -levels[q & 7] : levels[q & 7], exponent);
+        y[i] = ldexpf(mxfp4_levels[q], exponent);
     }
 }
 

@@ -163,6 +163,9 @@ const struct tensor_type_info *tensor_type_info(uint32_t type);
  * (all readable ones have it); the values are untouched. */
 int tensor_dequantise(uint32_t type, const void *blocks, size_t n_blocks, float *values);
 
+/* What the sixteen codes of IQ4_NL and IQ4_XS stand for, and twice what those of MXFP4 do. */
+extern const int8_t iq4_levels[16], mxfp4_levels[16];
+
 /* The lanes of the summed dimension, fixed by the model alone (docs/numerics.md rule 2).
  * Fills begin[0 .. LANES]: lane l is [begin[l], begin[l + 1]) in values; it may be empty. */
 void model_ffn_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);

@@ -15,7 +15,7 @@ from harness import (SHARED, Daemon, Skip, default_model, equal, in_parallel, ma
 DENSE = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
          "llama-mha-tied-spm"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
-PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}
+PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl", "mxfp4"}
 # Root mean square of our distance from the exact result, over the peer's.
 BAR, BAR_K, BAR_POOLED = 1.35, 0.9, 1.15
 TOLERANCE = 2e-3

@@ -25,24 +25,24 @@ static void put_low(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
                 (uint8_t)((q[8 * j + b] & 15) | (q[8 * j + 4 + b] & 15) << 4);
 }
 
-/* The fifth bits. */
-static void put_high1(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
+/* One bit of each value. */
+static void put_one_bit(uint8_t *to, uint32_t t, const uint8_t q[ATOM], int bit) {
     for (int b = 0; b < 4; b++) {
         uint8_t bits = 0;
         for (int g = 0; g < 8; g++)
-            bits |= (uint8_t)((q[4 * g + b] >> 4 & 1) << g);
-        atom[PACK_HIGH_AT + t * 4 + b] = bits;
+            bits |= (uint8_t)((q[4 * g + b] >> bit & 1) << g);
+        to[t * 4 + b] = bits;
     }
 }
 
-/* The fifth and sixth bits. */
-static void put_high2(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
+/* Two bits of each value, from `bit` on. */
+static void put_two_bits(uint8_t *to, uint32_t t, const uint8_t q[ATOM], int bit) {
     for (int half = 0; half < 2; half++)
         for (int b = 0; b < 4; b++) {
             uint8_t bits = 0;
             for (int g = 0; g < 4; g++)
-                bits |= (uint8_t)((q[16 * half + 4 * g + b] >> 4 & 3) << 2 * g);
-            atom[PACK_HIGH_AT + 64 * half + t * 4 + b] = bits;
+                bits |= (uint8_t)((q[16 * half + 4 * g + b] >> bit & 3) << 2 * g);
+            to[64 * half + t * 4 + b] = bits;
         }
 }
 
@@ -65,7 +65,7 @@ static void put_narrow(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *
         q[i] |= (uint8_t)((high[i / 8] >> i % 8 & 1) << 4);
     put_low(atom, t, q);
     if (five)
-        put_high1(atom, t, q);
+        put_one_bit(atom + pack_high_at(type), t, q, 4);
     memcpy(scales + 2 * t, block, 2);
     if (min)
         memcpy(scales + 32 + 2 * t, block + 2, 2);
@@ -91,11 +91,71 @@ static void put_k(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *block
     }
     put_low(atom, t, q);
     if (type == TENSOR_Q5_K)
-        put_high1(atom, t, q);
+        put_one_bit(atom + pack_high_at(type), t, q, 4);
     memcpy(scales + 2 * t, block, 2);
     memcpy(scales + 32 + 2 * t, block + 2, 2);
     scales[64 + t] = scale;
     scales[80 + t] = (uint8_t)-min;
+}
+
+/* The codes of an atom of Q2_K and Q3_K: 32 bytes hold those of four atoms, two bits of each. */
+static void get_pairs(const uint8_t *quants, uint32_t col, uint8_t q[ATOM]) {
+    for (int i = 0; i < ATOM; i++)
+        q[i] = quants[col / 128 * 32 + (uint32_t)i] >> col % 128 / 32 * 2 & 3;
+}
+
+static void put_q2k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t col) {
+    uint8_t q[ATOM], *scales = atom + pack_scale_at(TENSOR_Q2_K);
+    get_pairs(block + 16, col, q);
+    put_two_bits(atom, t, q, 0);
+    memcpy(scales + 2 * t, block + 80, 2);
+    memcpy(scales + 32 + 2 * t, block + 82, 2);
+    scales[32 + 2 * t + 1] ^= 0x80; /* the minimum is subtracted */
+    for (uint32_t half = 0; half < 2; half++) {
+        const uint8_t both = block[col / 16 + half];
+        scales[64 + 16 * half + t] = both & 15;
+        scales[96 + 16 * half + t] = both >> 4;
+    }
+}
+
+/* Run j's scale of Q3_K, out of 12 bytes: four bits and two more. */
+static uint8_t scale_k3(const uint8_t *s, uint32_t run) {
+    const int low = run < 8 ? s[run] & 15 : s[run - 8] >> 4;
+    return (uint8_t)((low | (s[8 + run % 4] >> run / 4 * 2 & 3) << 4) - 32);
+}
+
+static void put_q3k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t col) {
+    uint8_t q[ATOM], *scales = atom + pack_scale_at(TENSOR_Q3_K);
+    get_pairs(block + 32, col, q);
+    for (int i = 0; i < ATOM; i++)
+        q[i] |= (uint8_t)((block[i] >> col / 32 & 1) << 2);
+    put_two_bits(atom, t, q, 0);
+    put_one_bit(atom + pack_high_at(TENSOR_Q3_K), t, q, 2);
+    memcpy(scales + 2 * t, block + 108, 2);
+    scales[32 + t] = scale_k3(block + 96, col / 16);
+    scales[32 + TILE + t] = scale_k3(block + 96, col / 16 + 1);
+}
+
+/* IQ4_XS: f16 d, two high bits of every run's scale, four low ones, nibbles. */
+static void put_iq4xs(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t col) {
+    const uint32_t run = col / ATOM;
+    uint8_t q[ATOM], *scales = atom + pack_scale_at(TENSOR_IQ4_XS);
+    get_nibbles(block + 8 + 16 * run, q);
+    put_low(atom, t, q);
+    const int low = block[4 + run / 2] >> run % 2 * 4 & 15;
+    const int high = block[2 + run / 4] >> run % 4 * 2 & 3;
+    memcpy(scales + 2 * t, block, 2);
+    scales[32 + t] = (uint8_t)((low | high << 4) - 32);
+}
+
+/* MXFP4: a power of two, nibbles.  Codes stand for twice their value, so the scale is 2^(e - 128),
+ * which bf16 holds exactly for every e. */
+static void put_mxfp4(uint8_t *atom, uint32_t t, const uint8_t *block) {
+    uint8_t q[ATOM];
+    const uint16_t d = block[0] > 1 ? (uint16_t)((block[0] - 1) << 7) : (uint16_t)(32 << block[0]);
+    get_nibbles(block + 1, q);
+    put_low(atom, t, q);
+    memcpy(atom + pack_scale_at(TENSOR_MXFP4) + 2 * t, &d, 2);
 }
 
 static void put_q6k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t col) {
@@ -109,7 +169,7 @@ static void put_q6k(uint8_t *atom, uint32_t t, const uint8_t *block, uint32_t co
         q[i] = (uint8_t)((quarter < 2 ? low & 15 : low >> 4) | high << 4);
     }
     put_low(atom, t, q);
-    put_high2(atom, t, q);
+    put_two_bits(atom + pack_high_at(TENSOR_Q6_K), t, q, 4);
     memcpy(scales + 2 * t, block + 208, 2);
     scales[32 + t] = factors[col / 16];
     scales[32 + TILE + t] = factors[col / 16 + 1];
@@ -149,6 +209,24 @@ static void put_atom(uint8_t *atom, uint32_t type, uint32_t t, const uint8_t *ro
     case TENSOR_Q5_0:
     case TENSOR_Q5_1:
         put_narrow(atom, type, t, row + col / 32 * tensor_type_info(type)->block_bytes);
+        break;
+    case TENSOR_IQ4_NL:
+        block = row + col / 32 * 18;
+        get_nibbles(block + 2, q);
+        put_low(atom, t, q);
+        memcpy(atom + pack_scale_at(type) + 2 * t, block, 2);
+        break;
+    case TENSOR_MXFP4:
+        put_mxfp4(atom, t, row + col / 32 * 17);
+        break;
+    case TENSOR_IQ4_XS:
+        put_iq4xs(atom, t, row + col / 256 * 136, (uint32_t)(col % 256));
+        break;
+    case TENSOR_Q2_K:
+        put_q2k(atom, t, row + col / 256 * 84, (uint32_t)(col % 256));
+        break;
+    case TENSOR_Q3_K:
+        put_q3k(atom, t, row + col / 256 * 110, (uint32_t)(col % 256));
         break;
     case TENSOR_Q4_K:
     case TENSOR_Q5_K:

@@ -5,12 +5,14 @@
  * reads one linear stream.  Inside an atom, for a quantised type:
  *   low bits     [4][16 rows][4 columns] bytes: low nibble columns 8j .. 8j+3, high 8j+4 .. 8j+7
  *                (Q8_0: [8][16 rows][4 columns], value + 128)
- *   high bits    Q5: one [16 rows][4 columns], bit g for columns 4g ..; Q6_K: two of them, two bits
- *                a column, the first for columns 0 .. 15
- *   scales       f16 d[16]; with a minimum f16 m[16]; Q4_K, Q5_K: i8 scale[16], i8 -minimum[16],
- *                which multiply d and m; Q6_K: i8 factor[2][16], of each half of the atom
- * F32, F16 and BF16 are [32 columns][16 rows], as in the file.
- * A vector (a norm) is plain f32. */
+ *                Q2_K, Q3_K: two [16 rows][4 columns], two bits a column, the first for columns
+ *                0 .. 15
+ *   high bits    Q3_K, Q5: one [16 rows][4 columns], bit g for columns 4g ..; Q6_K: two of them, as
+ *                the low ones of Q2_K
+ *   scales       f16 d[16] (MXFP4: bf16); with a minimum f16 m[16]; Q4_K, Q5_K: i8 scale[16],
+ *                i8 -minimum[16], which multiply d and m; IQ4_XS: i8 scale[16]; Q2_K, Q3_K, Q6_K:
+ * i8 factor[2][16], of each half of the atom; Q2_K: i8 minimum[2][16], which multiply m F32, F16
+ * and BF16 are [32 columns][16 rows], as in the file. A vector (a norm) is plain f32. */
 #ifndef OCTARC_DEVICE_CPU_PACK_H
 #define OCTARC_DEVICE_CPU_PACK_H
 
@@ -22,20 +24,26 @@
 #define TILE 16 /* rows of a packed tile */
 
 /* Where the parts of an atom begin, and its bytes; inline, because the kernels want constants. */
-#define PACK_HIGH_AT 256
+static inline uint32_t pack_high_at(uint32_t type) {
+    return type == TENSOR_Q3_K ? 128 : 256;
+}
 
 static inline uint32_t pack_scale_at(uint32_t type) {
     switch (type) {
+    case TENSOR_Q2_K:
+        return 128;
     case TENSOR_Q8_0:
         return 512;
     case TENSOR_Q5_0:
     case TENSOR_Q5_1:
     case TENSOR_Q5_K:
-        return PACK_HIGH_AT + 64;
+        return 256 + 64;
+    case TENSOR_Q3_K:
+        return 128 + 64;
     case TENSOR_Q6_K:
-        return PACK_HIGH_AT + 128;
+        return 256 + 128;
     default:
-        return PACK_HIGH_AT;
+        return 256;
     }
 }
 
@@ -50,14 +58,21 @@ static inline uint32_t pack_atom_bytes(uint32_t type) {
     case TENSOR_Q4_0:
     case TENSOR_Q5_0:
     case TENSOR_Q8_0:
+    case TENSOR_IQ4_NL:
+    case TENSOR_MXFP4:
         return pack_scale_at(type) + 32;
+    case TENSOR_IQ4_XS:
+        return pack_scale_at(type) + 48;
     case TENSOR_Q4_1:
     case TENSOR_Q5_1:
+    case TENSOR_Q3_K:
     case TENSOR_Q6_K:
         return pack_scale_at(type) + 64;
     case TENSOR_Q4_K:
     case TENSOR_Q5_K:
         return pack_scale_at(type) + 96;
+    case TENSOR_Q2_K:
+        return pack_scale_at(type) + 128;
     default:
         return 0;
     }

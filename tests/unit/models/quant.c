@@ -81,9 +81,10 @@ static void sizes_are_known_for_every_type_of_the_format(void) {
     CHECK(!tensor_type_info(4));            /* removed from the format */
     CHECK(!tensor_type_info(40));
     CHECK(!tensor_type_info(UINT32_MAX));
-    static const uint32_t run[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
-                                   TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
-                                   TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const uint32_t run[] = {TENSOR_F32,  TENSOR_F16,    TENSOR_BF16,   TENSOR_Q8_0,
+                                   TENSOR_Q4_0, TENSOR_Q4_1,   TENSOR_Q5_0,   TENSOR_Q5_1,
+                                   TENSOR_Q2_K, TENSOR_Q3_K,   TENSOR_Q4_K,   TENSOR_Q5_K,
+                                   TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS, TENSOR_MXFP4};
     for (size_t i = 0; i < sizeof run / sizeof *run; i++)
         CHECK(tensor_type_info(run[i])->readable);
 }

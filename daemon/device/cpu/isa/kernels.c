@@ -171,8 +171,12 @@ static void unpack_row_kernel(const struct matmul *m, uint32_t row, float *out) 
         const uint32_t left = m->cols - k * ATOM, width = left < ATOM ? left : ATOM;
         float column[TILE];
         struct atom a = {.d = {0}};
+        const int8_t *factors = (const int8_t *)atom_factors(m->type, p);
+        float least[TILE] = {0};
         if (kind != SUM_FLOAT)
             open_atoms(m->type, p, 1, &a);
+        if (kind == SUM_LEAST)
+            vf_store(least, atom_min(m->type, p));
         for (uint32_t c = 0; c < width; c++) {
             float *to = &out[k * ATOM + c];
             if (kind == SUM_FLOAT) {
@@ -181,8 +185,14 @@ static void unpack_row_kernel(const struct matmul *m, uint32_t row, float *out) 
                 continue;
             }
             const float q = (float)(a.w[c / 4][t][c % 4] - offset_of(m->type));
-            const float factor = kind == SUM_SPLIT ? (float)a.factor[c / 16][t] : 1.0f;
-            *to = kind == SUM_MIN ? fma1(q, a.d[t], a.m[t]) : a.d[t] * factor * q;
+            const int half = (int)c / 16 * TILE + (int)t;
+            const float factor = in_halves(kind) ? (float)factors[half] : 1.0f;
+            if (kind == SUM_MIN)
+                *to = fma1(q, a.d[t], a.m[t]);
+            else if (kind == SUM_LEAST)
+                *to = fma1(q, a.d[t] * factor, least[t] * (float)factors[2 * TILE + half]);
+            else
+                *to = a.d[t] * factor * q;
         }
     }
 }

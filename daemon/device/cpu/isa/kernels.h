@@ -37,7 +37,7 @@ struct panel {
 #define PANEL_STEP     12           /* rows of a full group */
 #define PANEL_ROWS_MAX 96
 #define OPENED_BYTES   640  /* of an atom */
-#define WIDE_BYTES     1088 /* of an atom of Q8_0, at most */
+#define WIDE_BYTES     1088 /* of an atom whose values have eight bits, at most */
 
 /* Bytes of an atom of one row: f32 values; or int8 values, a scale and two words. */
 static inline uint32_t panel_atom_bytes(uint32_t type) {
@@ -51,15 +51,20 @@ static inline uint32_t panel_rows(uint32_t type, uint32_t cols) {
     return n < PANEL_STEP ? PANEL_STEP : n > PANEL_ROWS_MAX ? PANEL_ROWS_MAX : n;
 }
 
-/* What every panel of such inputs fits into: for Q8_0 its values may be words. */
+static inline bool eight_bits(uint32_t type) {
+    return type == TENSOR_Q8_0 || type == TENSOR_IQ4_NL || type == TENSOR_IQ4_XS;
+}
+
+/* What every panel of such inputs fits into: its values may be words where the weights have eight
+ * bits. */
 static inline uint64_t panel_bytes(uint32_t type, uint32_t cols) {
     return (uint64_t)panel_rows(type, cols) * ((cols + ATOM - 1) / ATOM) *
-           (panel_atom_bytes(type) + (type == TENSOR_Q8_0 ? ATOM : 0));
+           (panel_atom_bytes(type) + (eight_bits(type) ? ATOM : 0));
 }
 
 /* What every opened tile of such a matrix fits into. */
 static inline uint64_t opened_bytes(uint32_t type, uint32_t cols) {
-    return (uint64_t)((cols + ATOM - 1) / ATOM) * (type == TENSOR_Q8_0 ? WIDE_BYTES : OPENED_BYTES);
+    return (uint64_t)((cols + ATOM - 1) / ATOM) * (eight_bits(type) ? WIDE_BYTES : OPENED_BYTES);
 }
 
 #define ATTENTION_DIM_MAX 544 /* values of a head, and room for a last partial vector */

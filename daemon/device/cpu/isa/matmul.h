@@ -90,6 +90,11 @@ INLINE uint32_t panel_row_bytes(enum sum_kind kind, bool words) {
     return value_bytes(kind, words) + (kind == SUM_FLOAT ? 0 : 12);
 }
 
+/* The halves of an atom have sums of their own. */
+INLINE bool in_halves(enum sum_kind kind) {
+    return kind == SUM_SPLIT || kind == SUM_LEAST;
+}
+
 /* Rows that pass over a tile of words are words themselves. */
 INLINE bool is_words(enum sum_kind kind, uint32_t n) {
     return WIDE_WORDS && kind == SUM_WIDE && n > FUSED_MAX;
@@ -123,12 +128,12 @@ INLINE void gather_atom(enum sum_kind kind, bool words, int32_t offset, const st
         const float weighted = act->scale[at] * (float)sum;
         memcpy(&a, &weighted, 4);
     }
-    if (kind == SUM_SPLIT) {
+    if (in_halves(kind)) {
         int32_t low = 0;
         for (int i = 0; i < 16; i++)
             low += q[i];
-        a = -offset * low;
-        b = -offset * (sum - low);
+        a = kind == SUM_LEAST ? low : -offset * low;
+        b = kind == SUM_LEAST ? sum - low : -offset * (sum - low);
         memcpy(to + 4 * (2 * w + r), &b, 4);
     }
     memcpy(to + 4 * (w + r), &a, 4);
@@ -167,6 +172,9 @@ static void gather_kernel(const struct matmul *m, uint32_t row, uint32_t n, stru
         break;
     case SUM_SPLIT:
         gather_rows(SUM_SPLIT, false, offset, m, row, panel);
+        break;
+    case SUM_LEAST:
+        gather_rows(SUM_LEAST, false, 0, m, row, panel);
         break;
     case SUM_FLOAT:
         gather_rows(SUM_FLOAT, false, 0, m, row, panel);
@@ -208,6 +216,8 @@ INLINE vb weights_of(uint32_t type, const uint8_t *p, int g) {
 INLINE int largest_code(uint32_t type, enum sum_kind kind) {
     if (type == OPENED4 || type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q4_K)
         return 15;
+    if (type == TENSOR_Q2_K || type == TENSOR_Q3_K)
+        return 16; /* a half atom at a time, at most */
     return kind == SUM_SPLIT ? 63 : 31;
 }
 
@@ -226,7 +236,7 @@ INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const
     }
     UNROLL for (int g = 0; g < ATOM / 4; g++) {
         const vb w = weights_of(type, p, g);
-        const bool split = kind == SUM_SPLIT && g >= 4;
+        const bool split = in_halves(kind) && g >= 4;
         /* A sum begins when its first part is there: until then it would hold a register. */
         const bool first = kind == SUM_WIDE ? g == 0 : split ? g - 4 < steps : g < steps;
         UNROLL for (uint32_t r = 0; r < width; r++) {
@@ -237,14 +247,15 @@ INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const
             if (kind != SUM_WIDE && g % steps != steps - 1)
                 continue;
             const vi base = !first ? *to
-                            : kind == SUM_MIN || kind == SUM_WIDE
-                                ? vi_set(0)
-                                : vi_set(int_at((split ? b : a) + 4 * r));
+                            : kind == SUM_OFFSET || kind == SUM_SPLIT
+                                ? vi_set(int_at((split ? b : a) + 4 * r))
+                                : vi_set(0);
             *to = kind == SUM_WIDE ? vi_dot_wide(base, w, four) : vi_widen16(base, sums[r]);
         }
     }
-    UNROLL for (uint32_t r = 0; r < width && kind == SUM_SPLIT; r++) s[r] =
-        vi_add(vi_mul(factor[0], s[r]), vi_mul(factor[1], high[r]));
+    if (in_halves(kind))
+        UNROLL for (uint32_t r = 0; r < width; r++) s[r] =
+            vi_add(vi_mul(factor[0], s[r]), vi_mul(factor[1], high[r]));
 }
 #else
 /* The exact sums of an atom, offset included, of rows [from, from + n).  The rows take turns, so
@@ -255,14 +266,14 @@ INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const u
     const uint8_t *a = x + width * (ATOM + 4) + 4 * from, *b = a + width * 4;
     vi high[CHAINS];
     UNROLL for (uint32_t r = 0; r < n; r++) {
-        s[r] = vi_set(kind == SUM_MIN ? 0 : int_at(a + 4 * r));
+        s[r] = vi_set(kind == SUM_MIN || kind == SUM_LEAST ? 0 : int_at(a + 4 * r));
         high[r] = vi_set(kind == SUM_SPLIT ? int_at(b + 4 * r) : 0);
     }
-    /* The upper columns have a chain of their own where it is wanted: for Q6_K, or when one row
-     * alone would wait. */
+    /* The upper columns have a chain of their own where it is wanted: where halves have factors, or
+     * when one row alone would wait. */
     UNROLL for (int g = 0; g < 4; g++) UNROLL for (uint32_t r = 0; r < n; r++) {
         const int8_t *low_q = q + r * ATOM + 4 * g, *high_q = low_q + 16;
-        vi *up = kind == SUM_SPLIT || n <= CHAINS / 2 ? &high[r] : &s[r];
+        vi *up = in_halves(kind) || n <= CHAINS / 2 ? &high[r] : &s[r];
         if (kind == SUM_WIDE) {
             s[r] = vi_dot_wide(s[r], w[g], low_q);
             *up = vi_dot_wide(*up, w[g + 4], high_q);
@@ -271,7 +282,7 @@ INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const u
             *up = vi_dot(*up, w[g + 4], high_q);
         }
     }
-    UNROLL for (uint32_t r = 0; r < n; r++) if (kind == SUM_SPLIT) s[r] =
+    UNROLL for (uint32_t r = 0; r < n; r++) if (in_halves(kind)) s[r] =
         vi_add(vi_mul(factor[0], s[r]), vi_mul(factor[1], high[r]));
     else if (n <= CHAINS / 2) s[r] = vi_add(s[r], high[r]);
 }
@@ -282,16 +293,17 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
                      const uint8_t *x, vf *acc) {
     const struct atom *a = (const struct atom *)(const void *)p;
     const uint8_t *scales = x + width * value_bytes(kind, is_wide(type)), *sx = scales + 4 * width;
-    const uint8_t *factors =
-        is_opened(type) ? (const uint8_t *)a->factor : p + pack_scale_at(type) + 32;
+    const uint8_t *factors = is_opened(type) ? (const uint8_t *)a->factor : atom_factors(type, p);
     const vf d = is_opened(type) ? vf_load(a->d) : atom_scale(type, p);
     vf m = d;
-    vi factor[2] = {vi_set(0), vi_set(0)};
-    if (kind == SUM_MIN)
+    vi factor[2] = {vi_set(0), vi_set(0)}, least[2] = {vi_set(0), vi_set(0)};
+    if (kind == SUM_MIN || kind == SUM_LEAST)
         m = is_opened(type) ? vf_load(a->m) : atom_min(type, p);
-    if (kind == SUM_SPLIT) {
-        factor[0] = vi_bytes(factors);
-        factor[1] = vi_bytes(factors + TILE);
+    UNROLL for (int half = 0; half < 2; half++) {
+        if (in_halves(kind))
+            factor[half] = vi_bytes(factors + half * TILE);
+        if (kind == SUM_LEAST)
+            least[half] = vi_bytes(factors + (2 + half) * TILE);
     }
 #if !defined(__AVX2__) || defined(__AVX512VNNI__)
     vb w[ATOM / 4];
@@ -311,6 +323,12 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
             acc[r] = vf_fma(s, vf_set(float_at(scales + 4 * r)), acc[r]);
             if (kind == SUM_MIN)
                 acc[r] = vf_fma(m, vf_set(float_at(sx + 4 * r)), acc[r]);
+            if (kind == SUM_LEAST) {
+                const vi low = vi_mul(least[0], vi_set(int_at(sx + 4 * r)));
+                const vi high = vi_mul(least[1], vi_set(int_at(sx + 4 * (width + r))));
+                acc[r] = vf_fma(vf_mul(vf_of_ints(vi_add(low, high)), m),
+                                vf_set(float_at(scales + 4 * r)), acc[r]);
+            }
         }
     }
 }
@@ -361,9 +379,14 @@ EACH_GROUP(WALK, walk_q4_1, TENSOR_Q4_1, SUM_MIN)
 EACH_GROUP(WALK, walk_q5_0, TENSOR_Q5_0, SUM_OFFSET)
 EACH_GROUP(WALK, walk_q5_1, TENSOR_Q5_1, SUM_MIN)
 EACH_GROUP(WALK, walk_q8_0, TENSOR_Q8_0, SUM_WIDE)
+EACH_GROUP(WALK, walk_q2_k, TENSOR_Q2_K, SUM_LEAST)
+EACH_GROUP(WALK, walk_q3_k, TENSOR_Q3_K, SUM_SPLIT)
 EACH_GROUP(WALK, walk_q4_k, TENSOR_Q4_K, SUM_MIN)
 EACH_GROUP(WALK, walk_q5_k, TENSOR_Q5_K, SUM_MIN)
 EACH_GROUP(WALK, walk_q6_k, TENSOR_Q6_K, SUM_SPLIT)
+EACH_GROUP(WALK, walk_iq4_nl, TENSOR_IQ4_NL, SUM_WIDE)
+EACH_GROUP(WALK, walk_iq4_xs, TENSOR_IQ4_XS, SUM_WIDE)
+EACH_GROUP(WALK, walk_mxfp4, TENSOR_MXFP4, SUM_OFFSET)
 EACH_GROUP(WALK, walk_f32, TENSOR_F32, SUM_FLOAT)
 EACH_GROUP(WALK, walk_f16, TENSOR_F16, SUM_FLOAT)
 EACH_GROUP(WALK, walk_bf16, TENSOR_BF16, SUM_FLOAT)
@@ -374,16 +397,18 @@ EACH_GROUP(WALK, walk_split, OPENED, SUM_SPLIT)
 EACH_GROUP(WALK, walk_offset4, OPENED4, SUM_OFFSET)
 EACH_GROUP(WALK, walk_min4, OPENED4, SUM_MIN)
 
-#define TYPES_MAX (TENSOR_BF16 + 1)
+#define TYPES_MAX (TENSOR_MXFP4 + 1)
 
 /* By the group's rows: 1, 2, 4, 8, 12. */
 static walk_fn *const fused[TYPES_MAX][5] = {
-    [TENSOR_F32] = BY_GROUP(walk_f32),   [TENSOR_F16] = BY_GROUP(walk_f16),
-    [TENSOR_BF16] = BY_GROUP(walk_bf16), [TENSOR_Q4_0] = BY_GROUP(walk_q4_0),
-    [TENSOR_Q4_1] = BY_GROUP(walk_q4_1), [TENSOR_Q5_0] = BY_GROUP(walk_q5_0),
-    [TENSOR_Q5_1] = BY_GROUP(walk_q5_1), [TENSOR_Q8_0] = BY_GROUP(walk_q8_0),
-    [TENSOR_Q4_K] = BY_GROUP(walk_q4_k), [TENSOR_Q5_K] = BY_GROUP(walk_q5_k),
-    [TENSOR_Q6_K] = BY_GROUP(walk_q6_k),
+    [TENSOR_F32] = BY_GROUP(walk_f32),       [TENSOR_F16] = BY_GROUP(walk_f16),
+    [TENSOR_BF16] = BY_GROUP(walk_bf16),     [TENSOR_Q4_0] = BY_GROUP(walk_q4_0),
+    [TENSOR_Q4_1] = BY_GROUP(walk_q4_1),     [TENSOR_Q5_0] = BY_GROUP(walk_q5_0),
+    [TENSOR_Q5_1] = BY_GROUP(walk_q5_1),     [TENSOR_Q8_0] = BY_GROUP(walk_q8_0),
+    [TENSOR_Q4_K] = BY_GROUP(walk_q4_k),     [TENSOR_Q5_K] = BY_GROUP(walk_q5_k),
+    [TENSOR_Q6_K] = BY_GROUP(walk_q6_k),     [TENSOR_Q2_K] = BY_GROUP(walk_q2_k),
+    [TENSOR_Q3_K] = BY_GROUP(walk_q3_k),     [TENSOR_IQ4_NL] = BY_GROUP(walk_iq4_nl),
+    [TENSOR_IQ4_XS] = BY_GROUP(walk_iq4_xs), [TENSOR_MXFP4] = BY_GROUP(walk_mxfp4),
 };
 static walk_fn *const opened[SUM_FLOAT][5] = {
     [SUM_OFFSET] = BY_GROUP(walk_offset),
@@ -408,11 +433,12 @@ static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
     const uint32_t atoms = atoms_of(m->cols), bytes = pack_atom_bytes(m->type);
     const enum sum_kind kind = sum_kind_of(m->type);
     const uint8_t *w = m->tiles + (uint64_t)tile * atoms * bytes;
-    if (kind == SUM_FLOAT || panel->n <= FUSED_MAX)
+    /* An opened atom has no room for the minimums of Q2_K; its two bits are opened quickly. */
+    if (kind == SUM_FLOAT || kind == SUM_LEAST || panel->n <= FUSED_MAX)
         return (struct tile_source){fused[m->type], w, bytes, panel_row_bytes(kind, false)};
 #if WIDE_WORDS
     if (kind == SUM_WIDE) {
-        open_wide(w, atoms, panel->opened);
+        open_wide(m->type, w, atoms, panel->opened);
         return (struct tile_source){opened[kind], panel->opened, WIDE_BYTES,
                                     panel_row_bytes(kind, true)};
     }

@@ -128,6 +128,17 @@ INLINE vb vb_bits(vb a, int left, int mask) {
     a = left >= 0 ? _mm512_slli_epi16(a, (unsigned)left) : _mm512_srli_epi16(a, (unsigned)-left);
     return _mm512_and_si512(a, _mm512_set1_epi8((char)mask));
 }
+/* table[code] of every byte, a code below 16. */
+INLINE vb vb_lookup(const int8_t table[16], vb codes) {
+    const __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), codes);
+}
+INLINE vb vb_add(vb a, vb b) {
+    return _mm512_add_epi8(a, b);
+}
+INLINE vb vb_set(int value) {
+    return _mm512_set1_epi8((char)value);
+}
 INLINE vb vb_or(vb a, vb b) {
     return _mm512_or_si512(a, b);
 }
@@ -257,6 +268,17 @@ INLINE vb vb_bits(vb x, int left, int mask) {
     else
         x = (vb){_mm256_srli_epi16(x.a, -left), _mm256_srli_epi16(x.b, -left)};
     return (vb){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+INLINE vb vb_lookup(const int8_t table[16], vb codes) {
+    const __m256i t =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (vb){_mm256_shuffle_epi8(t, codes.a), _mm256_shuffle_epi8(t, codes.b)};
+}
+INLINE vb vb_add(vb x, vb y) {
+    return (vb){_mm256_add_epi8(x.a, y.a), _mm256_add_epi8(x.b, y.b)};
+}
+INLINE vb vb_set(int value) {
+    return (vb){_mm256_set1_epi8((char)value), _mm256_set1_epi8((char)value)};
 }
 INLINE vb vb_or(vb x, vb y) {
     return (vb){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
@@ -448,6 +470,21 @@ INLINE vb vb_bits(vb a, int left, int mask) {
     for (int i = 0; i < 64; i++)
         a.v[i] = (uint8_t)((left >= 0 ? a.v[i] << left : a.v[i] >> -left) & mask);
     return a;
+}
+INLINE vb vb_lookup(const int8_t table[16], vb codes) {
+    for (int i = 0; i < 64; i++)
+        codes.v[i] = (uint8_t)table[codes.v[i]];
+    return codes;
+}
+INLINE vb vb_add(vb a, vb b) {
+    for (int i = 0; i < 64; i++)
+        a.v[i] = (uint8_t)(a.v[i] + b.v[i]);
+    return a;
+}
+INLINE vb vb_set(int value) {
+    vb r;
+    memset(&r, value, sizeof r);
+    return r;
 }
 INLINE vb vb_or(vb a, vb b) {
     for (int i = 0; i < 64; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wide.h - Q8_0 for many rows, on a set without an instruction for four products of bytes.
+/* wide.h - weights of eight bits for many rows, on a set without an instruction for four products
+ * of bytes.
  *
  * Two such products fill 16 bits, so every pair of them would have to be widened, and their signs
  * moved from the weight to the input.  A tile that many rows pass over holds words instead: one
@@ -7,9 +8,7 @@
 #ifndef OCTARC_DEVICE_CPU_ISA_WIDE_H
 #define OCTARC_DEVICE_CPU_ISA_WIDE_H
 
-#include "daemon/device/cpu/isa/kernels.h"
-#include "daemon/device/cpu/isa/vec.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/cpu/isa/atoms.h"
 
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
 #define WIDE_WORDS 1
@@ -35,18 +34,27 @@ INLINE vi vi_dot_words(vi w, const uint8_t *x) {
     return (vi){_mm256_madd_epi16(w.a, v), _mm256_madd_epi16(w.b, v)};
 }
 
-/* Open n atoms that follow each other. */
-static void open_wide(const uint8_t *p, uint32_t n, struct wide_atom *a) {
+INLINE void open_wide_atoms(uint32_t type, const uint8_t *p, uint32_t n, struct wide_atom *a) {
     const __m256i offset = _mm256_set1_epi8(-128);
-    for (uint32_t k = 0; k < n; k++, p += pack_atom_bytes(TENSOR_Q8_0), a++) {
+    for (uint32_t k = 0; k < n; k++, p += pack_atom_bytes(type), a++) {
         UNROLL for (int g = 0; g < ATOM / 4; g++) {
-            const vb w = vb_load(p + 64 * g);
+            const vb w = atom_group(type, p, g);
             const vi value = {_mm256_xor_si256(w.a, offset), _mm256_xor_si256(w.b, offset)};
             vb_store(a->w[g][0], (vi){even_bytes(value.a), even_bytes(value.b)});
             vb_store(a->w[g][1], (vi){odd_bytes(value.a), odd_bytes(value.b)});
         }
-        vf_store(a->d, vf_halves(p + pack_scale_at(TENSOR_Q8_0)));
+        vf_store(a->d, atom_scale(type, p));
     }
+}
+
+/* Open n atoms that follow each other. */
+static void open_wide(uint32_t type, const uint8_t *p, uint32_t n, struct wide_atom *a) {
+    if (type == TENSOR_Q8_0)
+        open_wide_atoms(TENSOR_Q8_0, p, n, a);
+    else if (type == TENSOR_IQ4_NL)
+        open_wide_atoms(TENSOR_IQ4_NL, p, n, a);
+    else
+        open_wide_atoms(TENSOR_IQ4_XS, p, n, a);
 }
 
 /* An atom of one row of a panel. */

@@ -13,9 +13,10 @@
 #define SETS_MAX 3
 #define OUT(r)   ((r)*48u)
 
-static const uint32_t types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
-                                 TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
-                                 TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const uint32_t types[] = {TENSOR_F32,  TENSOR_F16,    TENSOR_BF16,   TENSOR_Q8_0,
+                                 TENSOR_Q4_0, TENSOR_Q4_1,   TENSOR_Q5_0,   TENSOR_Q5_1,
+                                 TENSOR_Q2_K, TENSOR_Q3_K,   TENSOR_Q4_K,   TENSOR_Q5_K,
+                                 TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS, TENSOR_MXFP4};
 #define N_TYPES (sizeof types / sizeof *types)
 
 static uint64_t noise_state = 88172645463325252u;
@@ -70,8 +71,16 @@ static void tame(uint32_t type, uint8_t *b) {
     case TENSOR_F16:
         b[1] = (uint8_t)(0x30 | (b[1] & 0x8f & ~0x40));
         break;
+    case TENSOR_Q3_K:
     case TENSOR_Q6_K:
         memcpy(b + bytes - 2, &scale, 2);
+        break;
+    case TENSOR_Q2_K:
+        memcpy(b + 80, &scale, 2);
+        memcpy(b + 82, &scale, 2);
+        break;
+    case TENSOR_MXFP4:
+        b[0] = (uint8_t)(110 + noise() % 20);
         break;
     case TENSOR_Q4_1:
     case TENSOR_Q5_1:
@@ -265,10 +274,35 @@ static void rows_come_back_as_they_were(void) {
     }
 }
 
+/* From the smallest power of two, which is no normal float, to beyond the largest float. */
+static void every_scale_of_mxfp4_is_exact(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    uint8_t blocks[256 * 17], *tiles = aligned_alloc(64, pack_bytes(TENSOR_MXFP4, false, 256, 32));
+    float want[32], got[32];
+    for (int e = 0; e < 256; e++) {
+        blocks[e * 17] = (uint8_t)e;
+        for (int i = 1; i < 17; i++)
+            blocks[e * 17 + i] = (uint8_t)noise();
+    }
+    pack_rows(tiles, TENSOR_MXFP4, false, 0, 256, 32, 0, blocks, 17);
+    const struct matmul m = {.tiles = tiles, .type = TENSOR_MXFP4, .rows = 256, .cols = 32};
+    for (uint32_t e = 0; e < 256; e++) {
+        CHECK_EQ(tensor_dequantise(TENSOR_MXFP4, blocks + e * 17, 1, want), 0);
+        for (int set = 0; set < n_sets; set++) {
+            sets[set]->unpack_row(&m, e, got);
+            for (int c = 0; c < 32; c++)
+                CHECK(got[c] == want[c]);
+        }
+    }
+    free(tiles);
+}
+
 /* A lane-cut range of a 256-wide type may begin inside a block. */
 static void a_range_that_begins_inside_a_block_packs_the_same_values(void) {
-    static const uint32_t wide[] = {TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
-    for (size_t i = 0; i < 3; i++) {
+    static const uint32_t wide[] = {TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K,
+                                    TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_XS};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) {
         struct sample s;
         float whole[512], cut[512];
         sample_init(&s, wide[i]);
@@ -464,5 +498,6 @@ static void a_full_panel_stays_inside_its_memory(void) {
 CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(one_row_of_a_matrix_is_still_a_matrix),
            T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
            T(the_largest_sums_are_exact), T(rows_come_back_as_they_were),
+           T(every_scale_of_mxfp4_is_exact),
            T(a_range_that_begins_inside_a_block_packs_the_same_values),
            T(lanes_cut_anywhere_give_the_same_bits))
