@@ -51,7 +51,7 @@ struct scheduler {
     uint64_t n;
     uint32_t ms;
     struct scheduler_counts counts;
-    atomic_uint abandoned, submitted; /* read by the test's thread */
+    atomic_uint abandoned, submitted, ended; /* read by the test's thread */
     struct request_spec last;
 };
 
@@ -96,7 +96,7 @@ static void fake_token(struct request *r, uint32_t c, unsigned char byte) {
     memset(many, 'a', sizeof many);
     const bool flood = !strncmp(r->script, "flood", 5), block = !strncmp(r->script, "block", 5);
     if (block)
-        usleep(300000);
+        usleep(1000000);
     r->events.text(r->user, c, flood || block ? many : r->held[c],
                    block   ? sizeof many
                    : flood ? 4096
@@ -166,6 +166,7 @@ static void fake_step(uv_timer_t *timer) {
         if (r->n_over == r->spec.n) {
             r->events.end(r->user);
             s->counts.finished++;
+            s->ended++;
             fake_remove(r);
         }
     }

@@ -78,6 +78,7 @@ static void a_request_that_ends_too_early_is_closed_at_once(void) {
         "POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
         "GET /version HTTP/1.1\r\nHo", "G", "GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /ver"};
     fake_server_init(&f);
+    f.limits.header_timeout_ms = f.limits.body_timeout_ms = f.limits.idle_timeout_ms = 3600000;
     fake_server_start(&f);
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
         const int fd = fake_connect(&f);
