@@ -281,9 +281,13 @@ static void twice_the_text_takes_about_twice_the_time(void) {
     for (int kind = 0; kind < 3; kind++) {
         for (size_t i = 0; i < 4 * n; i++)
             text[i] = kind == 0 ? 'A' : kind == 1 ? " the quick brown fox"[i % 20] : ' ';
-        const double one = seconds(t, text, n), four = seconds(t, text, 4 * n);
-        printf("# kind %d: %.3f s, %.3f s for four times as much\n", kind, one, four);
-        CHECK(four < 12 * one + 0.05);
+        bool even = false; /* what else the machine does may lengthen a single try */
+        for (int i = 0; i < 5 && !even; i++) {
+            const double one = seconds(t, text, n), four = seconds(t, text, 4 * n);
+            printf("# kind %d: %.3f s, %.3f s for four times as much\n", kind, one, four);
+            even = four < 12 * one + 0.05;
+        }
+        CHECK(even);
     }
     free(text);
     tokenizer_destroy(t);
