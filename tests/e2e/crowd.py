@@ -79,6 +79,12 @@ def say(daemon, *words):
     return out
 
 
+def hang(daemon, card):
+    """A card hangs, and there is a step in which it is silent, though the crowd may be through."""
+    say(daemon, "drill", "hang", card)
+    daemon.complete(PROMPT, 0, echo=True, cache_prompt=False)
+
+
 def kill_engine(daemon):
     for pid in daemon.engines():
         os.kill(pid, signal.SIGKILL)

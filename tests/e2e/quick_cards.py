@@ -3,11 +3,13 @@
 """Cards come and go: drain, online, rebalance, events, and what is refused."""
 import json
 import os
+import re
 import signal
 import tempfile
 import time
 
-from crowd import PROMPT, SILENT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed
+from crowd import (PROMPT, SILENT, WAYS, Crowd, hang, is_whole, refused, say, start, states,
+                   undisturbed)
 from harness import Daemon, UnixHttp, equal, main, test, tiny, wait_until
 
 
@@ -50,10 +52,7 @@ def a_card_that_came_back_without_work_can_be_lost():
             own.rpc("online", {"card": card, "wait": True})
         own.rpc("drill", {"fault": "lose", "card": idle[1]})
         wait_until(lambda: states(own)[idle[1]] == "lost", 10, "the loss")
-        lines = own.connect()
-        lines.socket.settimeout(10)
-        equal(lines.call("online", {"card": idle[1], "wait": True})["state"], "online")
-        lines.close()
+        equal(own.rpc("online", {"card": idle[1], "wait": True})["state"], "online")
 
 
 @test
@@ -61,13 +60,15 @@ def a_silent_card_is_fenced_within_its_deadline():
     for way in WAYS:
         with start("--split", "tensor", rebalance=way, deaths=SILENT) as daemon:
             want = undisturbed(daemon)
-            is_whole(daemon, want, lambda: say(daemon, "drill", "hang", "2"), "hung", kills=True)
+            is_whole(daemon, want, lambda: hang(daemon, "2"), "hung", kills=True)
             equal(states(daemon), ["online", "online", "fenced", "online"])
             faults = daemon.rpc("cards")["cards"][2]["faults"]
             equal((faults["lost"], faults["silent"]), (0, 1))
             assert "fenced" in refused(daemon, "drill", {"fault": "hang", "card": 2})
             story = daemon.rpc("events")["events"]
-            assert "1.00 s" in next(e["text"] for e in story if e.get("to") == "fenced"), story
+            deadline = re.search(r"silent in a step for (\d+\.\d\d) s, its deadline",
+                                 next(e["text"] for e in story if e.get("to") == "fenced"))
+            assert 1 <= float(deadline.group(1)) < 30, story  # ten such steps, or a second
             is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "2"), "taken back")
             equal(states(daemon), ["online"] * 4)
 
@@ -142,24 +143,21 @@ def rebalance_shows_what_would_move_and_moves_it():
         with open(daemon.config, "w") as f:
             f.write("[engine]\nrebalance = restart\n[service]\ncard_quiet = 0\n")
         daemon.rpc("reload")
-        lines, plan = daemon.connect(), {"changes": False}
-        while not plan["changes"]:  # once nothing runs it is taken in before anybody asks
-            if states(daemon)[2] == "online":
-                wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
-            daemon.rpc("drill", {"fault": "lose", "card": 2})
-            wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
-            generation = daemon.rpc("status")["generation"]
+        daemon.rpc("drill", {"fault": "lose", "card": 2})
+        lines = daemon.connect()
+        with daemon.held():  # what runs does not end, and so keeps the card waiting
             lines.send("complete", {"prompt": PROMPT, "max_tokens": 400, "ignore_eos": True})
+            wait_until(lambda: daemon.rpc("ps")["requests"], 10, "the request")
             daemon.rpc("drill", {"fault": "return", "card": 2})
             plan = daemon.rpc("rebalance", {"dry_run": True})
             shown = say(daemon, "rebalance", "--dry-run")
-            same = daemon.rpc("status")["generation"] == generation
             done = say(daemon, "rebalance", "-v")
-            equal(lines.receive()["result"]["choices"][0]["finish_reason"], "length")
+        equal(lines.receive()["result"]["choices"][0]["finish_reason"], "length")
+        lines.close()
         assert {m["to"] for m in plan["moves"]} >= {2} and plan["moved_bytes"] > 0, plan
         equal(sum(m["bytes"] for m in plan["moves"]), plan["moved_bytes"] + plan["file_bytes"])
-        assert not same or "between cards" in shown, shown
-        assert not same or "Changing over" in done or "nothing to do" in done, done
+        assert "between cards" in shown, shown
+        assert "Changing over" in done, done
         wait_until(lambda: states(daemon)[2] == "online", 30, "card 2")
 
 
@@ -216,10 +214,10 @@ def what_was_decided_of_cards_survives_a_restart():
         with start(config=kept_in(folder)) as daemon:
             say(daemon, "drain", "--wait", "1")
             say(daemon, "drill", "lose", "2")
-            for i in range(10):
-                say(daemon, "drill", "lose", "3")
+            for i in range(10):  # within a minute
+                daemon.rpc("drill", {"fault": "lose", "card": 3})
                 if i < 9:
-                    say(daemon, "drill", "return", "3")
+                    daemon.rpc("drill", {"fault": "return", "card": 3})
             equal(states(daemon), ["online", "drained", "lost", "quarantined"])
         with start(config=kept_in(folder)) as daemon:
             equal(states(daemon), ["online", "offline", "online", "quarantined"])
