@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import BUILD, Daemon, Skip, equal, main, test, tiny, wait_until
+from harness import BUILD, STRETCH, Daemon, Skip, equal, main, test, tiny, wait_until
 
 PROMPT = "The cat sat on the mat and"
 
@@ -236,13 +236,14 @@ def the_environment_names_the_socket():
 @test
 def an_interrupt_cancels_the_request_and_exits_with_130():
     before = daemon().rpc("status")["requests"]["cancelled"]
-    process = subprocess.Popen([os.path.join(BUILD, "octarc"), "-S", daemon().socket, "complete",
-                                "-n", "200", "-t", "1", "--n", "8", PROMPT], text=True,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-    wait_until(lambda: daemon().rpc("ps")["requests"], 10, "the request")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    with daemon().held():  # it does not end by itself
+        process = subprocess.Popen([os.path.join(BUILD, "octarc"), "-S", daemon().socket,
+                                    "complete", "-n", "200", "-t", "1", "--n", "8", PROMPT],
+                                   text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        wait_until(lambda: daemon().rpc("ps")["requests"], 10, "the request")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30 * STRETCH)
     equal((process.returncode, err), (130, ""), "status and stderr")
     wait_until(lambda: not daemon().rpc("ps")["requests"], 10, "its end")
     assert daemon().rpc("status")["requests"]["cancelled"] > before, "it was not cancelled"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import BUILD, equal, main, test
+from harness import BUILD, STRETCH, equal, main, test
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPORT = "==1==ERROR: AddressSanitizer: heap-use-after-free on address 0x0"
@@ -43,7 +43,7 @@ def outcome(script, disturb="pass", octarcd="", engine=""):
         environment = dict(os.environ, OCTARC_BUILD=folder, PYTHONPATH=HERE, FOLDER=folder,
                            OCTARC_ENGINE=os.path.join(folder, "octarc-engine"))
         done = subprocess.run([sys.executable, "-c", script.replace("DISTURB", disturb)],
-                              env=environment, stdout=subprocess.PIPE, text=True, timeout=300)
+                              env=environment, stdout=subprocess.PIPE, text=True, timeout=300 * STRETCH)
         lines = [line for line in done.stdout.splitlines() if not line.startswith("#")]
         equal(done.returncode, 1 if "not ok" in done.stdout else 0, "status of\n" + done.stdout)
         equal(lines[-1], "1..%d" % (len(lines) - 1), "the plan")
@@ -93,7 +93,7 @@ def a_program_without_a_test_does_not_pass():
                 f.write("#!/bin/sh\nprintf '%s\n'\n" % said.replace("\n", "\\n"))
             os.chmod(program, 0o755)
             done = subprocess.run([os.path.join(HERE, "..", "run"), program],
-                                  stdout=subprocess.PIPE, text=True, timeout=60)
+                                  stdout=subprocess.PIPE, text=True, timeout=60 * STRETCH)
             equal(done.returncode, status, "status for %r, which said %s" % (said, done.stdout))
 
 

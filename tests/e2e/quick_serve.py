@@ -27,7 +27,6 @@ def the_first_byte_decides_between_lines_and_http():
     equal(daemon().http("GET", "/health"), (200, {"status": "ok"}))
     lines = daemon().connect()
     lines.socket.sendall(b"\x00\x01")
-    lines.socket.settimeout(20)
     data = lines.socket.recv(4096)
     assert not data or b"error" in data, data
     lines.close()
