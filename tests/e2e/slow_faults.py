@@ -81,18 +81,22 @@ def three_kills_and_two_losses_in_one_answer_change_nothing():
 
         def strike(count):
             fault = faults.get(count)
+            if fault is None:
+                return
+            # Pieces may wait here that were said before the fault ahead.
+            wait_until(lambda: daemon.rpc("status")["generation"] == 1 + len(done), 30, "the next")
+            daemon.wait_ready()
             if fault == "kill":
                 equal(kill_engine(daemon), 1, "engines")
-            elif fault is not None:
+            else:
                 daemon.rpc("drill", {"fault": "lose", "card": fault})
-            if fault is not None:
-                done.append(fault)
+            done.append(fault)
         equal(raw_stream(daemon, ASK, strike), want)
         equal(len(done), len(faults), "faults")
-        wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+        wait_until(lambda: daemon.rpc("status")["generation"] == 6, 30, "the last generation")
+        daemon.wait_ready()
         status = daemon.rpc("status")
         note(status["last_event"])
-        equal(status["generation"], 6, "generations")
         equal(status["cards_online"], 2, "cards left")
         equal((status["requests"]["failed"], status["requests"]["recovered"]), (0, 1))
         assert "generation 6" in status["last_event"], status
@@ -129,7 +133,9 @@ def a_stream_is_kept_alive_while_a_silent_card_is_waited_for():
         note("keep-alives after " + ", ".join("%.1f s" % t for t in kept))
         equal([c["state"] for c in daemon.rpc("cards")["cards"]],
               ["online", "fenced", "online", "online"])
-        assert 2 <= len(kept) <= 4, "%d keep-alives in 12 s" % len(kept)
+        assert len(kept) >= 2, "%d keep-alives in 12 s" % len(kept)
+        # Every 5 s; one that comes late, on a busy machine, may be nearer to the next.
+        assert len(kept) <= kept[-1] / 5 + 1, kept
 
 
 def load_disturbed(disturb):
@@ -268,6 +274,7 @@ def a_stop_refuses_what_is_new_and_ends_what_runs():
         def strike(count):
             if count == 10:
                 daemon.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: not daemon.is_listening(), 20, "the stop")
             if count == 20:
                 try:
                     lines.call("complete", dict(ASK, max_tokens=1))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Engines die and cards are lost while requests run: every answer equals the undisturbed one."""
+import mmap
 import os
 import signal
 import tempfile
@@ -73,7 +74,7 @@ def an_engine_killed_in_mid_answer_changes_no_answer():
                     kill_engine(daemon)
             got = streamed(daemon, fields, strike)
             assert kills, "nothing was killed"
-            assert recoveries(daemon) > before, "no new generation"
+            wait_until(lambda: recoveries(daemon) > before, 30, "a new generation")
             equal([g[1] for g in got], [w[1] for w in want], name)
             equal(got, want, name)
 
@@ -229,21 +230,30 @@ def huge_of_process(pid):
                    if line.startswith(("AnonHugePages:", "ShmemPmdMapped:")))
 
 
+def huge_pages_are_had(size=64 << 20):
+    """Whether this process gets at least half of what it asks for: what is allowed, and what is left."""
+    before = huge_of_process(os.getpid())
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as area:
+        area.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, size, 4096):
+            area[at] = 1
+        return huge_of_process(os.getpid()) - before >= size // 2
+
+
 @test
 def private_weights_lie_on_huge_pages_where_the_kernel_has_them():
-    enabled = "/sys/kernel/mm/transparent_hugepage/enabled"
-    if not os.path.exists(enabled):
+    if not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"):
         raise Skip("this kernel has no transparent huge pages")
-    with open(enabled) as f:
-        allowed = "[never]" not in f.read()
+    if not huge_pages_are_had():
+        raise Skip("this kernel gives no huge pages, or has none left")
     with Daemon("--cards", "2", "--weights", "private", model=default_model()) as daemon:
         status, cards = daemon.rpc("status"), daemon.rpc("cards")["cards"]
         huge, whole_bytes = status["huge_bytes"], status["weights_bytes"]
         equal(sum(c["huge_bytes"] for c in cards), huge, "huge pages of all cards")
-        assert huge <= whole_bytes and (huge > 0) == allowed, status
+        assert 0 < huge <= whole_bytes or not huge_pages_are_had(), status
         assert huge <= huge_of_process(daemon.engines()[0]), "more than the kernel says"
         now = daemon.rpc("measure")["huge_bytes"]
-        assert now <= whole_bytes and (now > 0) == allowed, now
+        assert 0 < now <= whole_bytes or not huge_pages_are_had(), now
         assert " on huge pages" in daemon.client("status")[1]
         assert "HUGE" in daemon.client("-v", "cards")[1].splitlines()[0]
         daemon.rpc("drill", {"fault": "lose", "card": 1})
@@ -267,6 +277,9 @@ def private_weights_are_read_again_and_no_answer_changes():
                 if count == 5:
                     kill_engine(daemon)
                 if count == 60:
+                    # A loss during the load would be one generation with the kill.
+                    wait_until(lambda: recoveries(daemon) == 2 * card + 2, 30, "the next generation")
+                    daemon.wait_ready()
                     daemon.rpc("drill", {"fault": "lose", "card": card})
             equal(streamed(daemon, fields, strike), want[name], "%s, card %d" % (name, card))
         wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
