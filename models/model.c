@@ -15,7 +15,7 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-static const struct arch *const archs[] = {&arch_llama};
+static const struct arch *const archs[] = {&arch_llama, &arch_qwen2, &arch_qwen3};
 #define ARCHS (sizeof archs / sizeof *archs)
 
 struct build {
@@ -77,6 +77,8 @@ static uint64_t dim_value(const struct model_params *p, enum arch_dim dim) {
         return (uint64_t)p->n_heads * p->head_dim;
     case DIM_KV_HEADS:
         return (uint64_t)p->n_kv_heads * p->head_dim;
+    case DIM_HEAD:
+        return p->head_dim;
     case DIM_FF:
         return p->n_ff;
     case DIM_ROPE_PAIRS:

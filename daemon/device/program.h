@@ -48,6 +48,13 @@ struct activation {
     uint64_t f32;   /* [max_rows][cols] f32 */
 };
 
+/* A vector of a layer, f32, in AREA_WEIGHTS, from the value on that belongs to the card's first
+ * head. */
+struct vector {
+    uint64_t offset; /* of the whole; 0: there is none */
+    uint32_t begin;
+};
+
 /* f32 rows in AREA_SCRATCH: [max_rows][stride]. */
 struct rows {
     uint64_t offset;
@@ -89,7 +96,8 @@ enum op_kind {
     OP_NORM,  /* act = rms_norm(hidden) * weight of the part's rows; with `outputs`, of all output
                * rows instead */
     OP_QKV,   /* qkv = {q, k, v} . act; the parts side by side in a row */
-    OP_ROPE_STORE, /* rotate q in place; rotate k and store k and v of the owned KV heads */
+    OP_ROPE_STORE, /* add the biases, norm the heads of q and k, rotate q in place; rotate k and
+                    * store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
     OP_COMBINE,  /* hidden += the tree over all slots, of the part's rows; then act as OP_NORM when
@@ -141,6 +149,9 @@ struct op {
             uint32_t rope_table; /* of step_params.rope */
             struct kv_place kv;
             uint32_t kv_slot; /* of the first owned KV head */
+            struct vector q_bias, k_bias, v_bias;
+            struct vector q_norm, k_norm; /* of one head */
+            float eps;
         } rope;
         struct {
             struct rows q; /* n_heads * head_dim values a row */

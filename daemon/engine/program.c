@@ -233,7 +233,8 @@ static struct kv_place kv_place_of(const struct compiler *c, uint32_t card, int3
 }
 
 static void emit_qkv(struct compiler *c, uint32_t card, const struct model_op *op) {
-    const uint32_t q = op->tensor[1], k = op->tensor[2], v = op->tensor[3];
+    const uint32_t q = op->tensor[ATTENTION_Q], k = op->tensor[ATTENTION_K];
+    const uint32_t v = op->tensor[ATTENTION_V];
     struct op *e = emit(c, card, OP_QKV, op->layer);
     e->qkv.act = with_forms(c->scratch[card].norm, form_of(c, q) | form_of(c, k) | form_of(c, v));
     e->qkv.q = matrix_of(c, card, q);
@@ -242,18 +243,33 @@ static void emit_qkv(struct compiler *c, uint32_t card, const struct model_op *o
     e->qkv.out = c->scratch[card].qkv;
 }
 
-static void emit_rope(struct compiler *c, uint32_t card, int32_t layer) {
+/* One that a layer may lack, from the card's own heads on. */
+static struct vector part_of_vector(struct compiler *c, uint32_t card, uint32_t tensor,
+                                    uint32_t head) {
+    if (tensor == NO_TENSOR)
+        return (struct vector){0};
+    return (struct vector){vector_of(c, card, tensor), head * c->model->params.head_dim};
+}
+
+static void emit_rope(struct compiler *c, uint32_t card, const struct model_op *op) {
     const struct model_params *p = &c->model->params;
     const struct plan_card *pc = &c->plan->cards[card];
-    struct op *e = emit(c, card, OP_ROPE_STORE, layer);
+    const uint32_t *t = op->tensor;
+    struct op *e = emit(c, card, OP_ROPE_STORE, op->layer);
     e->rope.qkv = c->scratch[card].qkv;
     e->rope.n_heads = pc->head_end - pc->head_begin;
     e->rope.n_kv = pc->own_end - pc->own_begin;
     e->rope.head_dim = p->head_dim;
     e->rope.rope_dims = p->rope.dims;
     e->rope.neox = p->rope.neox;
-    e->rope.kv = kv_place_of(c, card, layer);
+    e->rope.kv = kv_place_of(c, card, op->layer);
     e->rope.kv_slot = pc->own_begin - pc->kv_begin;
+    e->rope.q_bias = part_of_vector(c, card, t[ATTENTION_Q_BIAS], pc->head_begin);
+    e->rope.k_bias = part_of_vector(c, card, t[ATTENTION_K_BIAS], pc->own_begin);
+    e->rope.v_bias = part_of_vector(c, card, t[ATTENTION_V_BIAS], pc->own_begin);
+    e->rope.q_norm = part_of_vector(c, card, t[ATTENTION_Q_NORM], 0);
+    e->rope.k_norm = part_of_vector(c, card, t[ATTENTION_K_NORM], 0);
+    e->rope.eps = p->norm_eps;
 }
 
 /* K and V rows are computed once, by the owner, and copied to the cards that read them. */
@@ -398,7 +414,8 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
 
 static void compile_attention(struct compiler *c, const struct model_op *op,
                               const struct model_op *next) {
-    const uint32_t group = group_of(c, op->layer), q = op->tensor[1], out = op->tensor[4];
+    const uint32_t group = group_of(c, op->layer), q = op->tensor[ATTENTION_Q],
+                   out = op->tensor[ATTENTION_OUT];
     move_hidden(c, group, op->layer);
     norm_group(c, group, op->layer, op->tensor[0], forms_read(c, op));
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
@@ -407,7 +424,7 @@ static void compile_attention(struct compiler *c, const struct model_op *op,
     next_phase(c);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1 && has(c, i, q))
-            emit_rope(c, i, op->layer);
+            emit_rope(c, i, op);
     next_phase(c);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1)

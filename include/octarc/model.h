@@ -50,11 +50,17 @@ enum tensor_role {
     ROLE_ATTN_K,      /* [n_kv_heads * head_dim, n_embd] */
     ROLE_ATTN_V,      /* [n_kv_heads * head_dim, n_embd] */
     ROLE_ATTN_OUT,    /* [n_embd, n_heads * head_dim] */
+    ROLE_ATTN_Q_BIAS, /* [1, n_heads * head_dim] */
+    ROLE_ATTN_K_BIAS, /* [1, n_kv_heads * head_dim] */
+    ROLE_ATTN_V_BIAS, /* [1, n_kv_heads * head_dim] */
+    ROLE_ATTN_Q_NORM, /* [1, head_dim]: of every query head */
+    ROLE_ATTN_K_NORM, /* [1, head_dim] */
     ROLE_FFN_NORM,    /* [1, n_embd] */
     ROLE_FFN_GATE,    /* [n_ff, n_embd] */
     ROLE_FFN_UP,      /* [n_ff, n_embd] */
     ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
     ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
+    ROLE_NONE,        /* no tensor: of a slot that an architecture does not use */
     ROLE_COUNT
 };
 
@@ -117,15 +123,32 @@ struct model_params {
  * Which slots an operation uses is written beside it. */
 enum model_op_kind {
     MODEL_EMBED,     /* h = token_embd[token]                         {token_embd} */
-    MODEL_ATTENTION, /* h += out(attention(rope(q, k), v))            {norm, q, k, v, out} */
+    MODEL_ATTENTION, /* h += out(attention(rope(q, k), v))            enum attention_slot */
     MODEL_FFN,       /* h += down(silu(gate(x)) * up(x))              {norm, gate, up, down} */
     MODEL_HEAD,      /* logits = output(norm(h)), rows wanted only    {norm, output} */
 };
 
+/* Slots of MODEL_ATTENTION.  From the biases on each may be absent: q is q + bias, each head of it
+ * normed (RMS) when there is a norm, then rotated. */
+enum attention_slot {
+    ATTENTION_NORM,
+    ATTENTION_Q,
+    ATTENTION_K,
+    ATTENTION_V,
+    ATTENTION_OUT,
+    ATTENTION_Q_BIAS,
+    ATTENTION_K_BIAS,
+    ATTENTION_V_BIAS,
+    ATTENTION_Q_NORM,
+    ATTENTION_K_NORM,
+};
+
+#define MODEL_OP_SLOTS 12
+
 struct model_op {
     enum model_op_kind kind;
     int32_t layer; /* -1: before or after the layers */
-    uint32_t tensor[8];
+    uint32_t tensor[MODEL_OP_SLOTS];
 };
 
 struct model {

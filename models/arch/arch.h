@@ -19,7 +19,6 @@ struct gguf;
 
 #define ARCH_DIM_MAX     (1u << 20) /* of every dimension; more is an error */
 #define ARCH_CONTEXT_MAX (1u << 28) /* trained positions */
-#define ARCH_OP_SLOTS    8          /* tensors of an operation */
 
 /* A side of a tensor, in the words of struct model_params. */
 enum arch_dim {
@@ -28,6 +27,7 @@ enum arch_dim {
     DIM_EMBD,
     DIM_HEADS,    /* n_heads * head_dim */
     DIM_KV_HEADS, /* n_kv_heads * head_dim */
+    DIM_HEAD,     /* head_dim */
     DIM_FF,
     DIM_ROPE_PAIRS, /* rope.dims / 2 */
 };
@@ -45,7 +45,7 @@ struct arch_tensor {
 struct arch_op {
     enum model_op_kind kind;
     uint32_t n;
-    enum tensor_role role[ARCH_OP_SLOTS];
+    enum tensor_role role[MODEL_OP_SLOTS];
 };
 
 struct arch {
@@ -59,7 +59,7 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_llama;
+extern const struct arch arch_llama, arch_qwen2, arch_qwen3;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *

@@ -59,6 +59,12 @@ def a_quantised_model_on_any_cards():
 
 
 @test
+def biased_and_normed_heads_on_any_cards():
+    for name in ("tiny-qwen2", "tiny-qwen3"):
+        check(tiny(name), 24, COMBINATIONS[:1] + COMBINATIONS[4:6] + COMBINATIONS[8:])
+
+
+@test
 def the_default_model_on_any_cards():
     check(default_model(), 16, COMBINATIONS)
 

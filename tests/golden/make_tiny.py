@@ -152,7 +152,17 @@ MODELS = [
                "blk.1.attn_q": "BF16", "blk.1.attn_k": "F16", "blk.1.attn_v": "Q4_1",
                "blk.1.attn_output": "Q8_0", "blk.1.ffn_gate": "F16", "blk.1.ffn_up": "Q6_K",
                "blk.1.ffn_down": "Q4_0"}},
+    {"file": "tiny-qwen2.gguf", "arch": "qwen2", "seed": 29, "layers": 2, "embd": 96, "heads": 6,
+     "kv": 2, "head_dim": 16, "ff": 224, "base": 1000000.0, "tied": True, "prompts": PROMPTS,
+     "types": {"token_embd": "Q4_1", "blk.0.attn_q": "Q8_0", "blk.1.ffn_down": "Q8_0"}},
+    {"file": "tiny-qwen3.gguf", "arch": "qwen3", "seed": 31, "layers": 2, "embd": 64, "heads": 4,
+     "kv": 2, "head_dim": 32, "ff": 192, "base": 1000000.0, "tied": False, "prompts": PROMPTS,
+     "types": {"blk.0.attn_k": "Q8_0", "blk.1.ffn_gate": "Q4_0"}},
 ]
+
+
+def arch_of(m):
+    return m.get("arch", "llama")
 
 
 def tensors_of(m):
@@ -165,9 +175,13 @@ def tensors_of(m):
         data = random_tensor(rng, kind, rows, cols, gain / math.sqrt(cols))
         return name + ".weight", kind, rows, cols, data
 
-    def norm(name):
-        data = encode_values("F32", [0.5 + rng.random() for _ in range(embd)])
-        return name + ".weight", "F32", 0, embd, data
+    def norm(name, n=embd):
+        data = encode_values("F32", [0.5 + rng.random() for _ in range(n)])
+        return name + ".weight", "F32", 0, n, data
+
+    def bias(name, n):
+        data = encode_values("F32", [2 * rng.random() - 1 for _ in range(n)])
+        return name + ".bias", "F32", 0, n, data
 
     yield matrix("token_embd", len(TOKENS), embd, 3.0)
     for i in range(m["layers"]):
@@ -176,6 +190,13 @@ def tensors_of(m):
         yield matrix(layer + "attn_q", q, embd, 1.5)
         yield matrix(layer + "attn_k", kv, embd, 1.5)
         yield matrix(layer + "attn_v", kv, embd, 1.0)
+        if arch_of(m) == "qwen2":
+            yield bias(layer + "attn_q", q)
+            yield bias(layer + "attn_k", kv)
+            yield bias(layer + "attn_v", kv)
+        if arch_of(m) == "qwen3":
+            yield norm(layer + "attn_q_norm", m["head_dim"])
+            yield norm(layer + "attn_k_norm", m["head_dim"])
         yield matrix(layer + "attn_output", embd, q, 1.5)
         yield norm(layer + "ffn_norm")
         yield matrix(layer + "ffn_gate", ff, embd, 1.0)
@@ -203,20 +224,20 @@ def keys_of(m):
     def u32(name, value):
         return key(name, U32, struct.pack("<I", value))
 
-    yield key("general.architecture", STRING, string("llama"))
+    yield key("general.architecture", STRING, string(arch_of(m)))
     yield key("general.name", STRING, string(m["file"][:-5]))
-    yield u32("llama.block_count", m["layers"])
-    yield u32("llama.context_length", 512)
-    yield u32("llama.embedding_length", m["embd"])
-    yield u32("llama.feed_forward_length", m["ff"])
-    yield u32("llama.attention.head_count", m["heads"])
-    yield u32("llama.attention.head_count_kv", m["kv"])
-    yield u32("llama.attention.key_length", m["head_dim"])
-    yield u32("llama.attention.value_length", m["head_dim"])
-    yield key("llama.attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))
-    yield key("llama.rope.freq_base", F32, struct.pack("<f", m["base"]))
-    yield u32("llama.rope.dimension_count", m["head_dim"])
-    yield u32("llama.vocab_size", len(TOKENS))
+    yield u32(arch_of(m) + ".block_count", m["layers"])
+    yield u32(arch_of(m) + ".context_length", 512)
+    yield u32(arch_of(m) + ".embedding_length", m["embd"])
+    yield u32(arch_of(m) + ".feed_forward_length", m["ff"])
+    yield u32(arch_of(m) + ".attention.head_count", m["heads"])
+    yield u32(arch_of(m) + ".attention.head_count_kv", m["kv"])
+    yield u32(arch_of(m) + ".attention.key_length", m["head_dim"])
+    yield u32(arch_of(m) + ".attention.value_length", m["head_dim"])
+    yield key(arch_of(m) + ".attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))
+    yield key(arch_of(m) + ".rope.freq_base", F32, struct.pack("<f", m["base"]))
+    yield u32(arch_of(m) + ".rope.dimension_count", m["head_dim"])
+    yield u32(arch_of(m) + ".vocab_size", len(TOKENS))
     yield key("tokenizer.ggml.model", STRING, string("gpt2"))
     yield key("tokenizer.ggml.pre", STRING, string("smollm"))
     yield array("tokenizer.ggml.tokens", STRING, [string(t) for t in TOKENS])
@@ -365,7 +386,8 @@ def rms_norm(x, weight, eps):
 class Model:
     def __init__(self, path):
         f = File(path)
-        arch = "llama."
+        arch = f.keys["general.architecture"] + "."
+        self.halves = arch != "llama."  # a rotation turns the halves of a head, not neighbours
         self.get = lambda name, default=None: f.keys.get(arch + name, default)
         self.n_layers = self.get("block_count")
         self.heads = self.get("attention.head_count")
@@ -373,7 +395,8 @@ class Model:
         self.head_dim = self.get("attention.key_length",
                                  self.get("embedding_length") // self.heads)
         self.eps = self.get("attention.layer_norm_rms_epsilon")
-        self.weights = {name[:-len(".weight")]: f.rows(name) for name in f.tensors}
+        self.weights = {name[:-len(".weight")] if name.endswith(".weight") else name: f.rows(name)
+                        for name in f.tensors}
         if "output" not in self.weights:
             self.weights["output"] = self.weights["token_embd"]
         self.set_rotation()
@@ -405,9 +428,20 @@ class Model:
         for i, frequency in enumerate(self.frequencies):
             c = math.cos(position * frequency) * self.magnitude
             s = math.sin(position * frequency) * self.magnitude
-            for at in range(2 * i, len(x), self.head_dim):
-                a, b = x[at], x[at + 1]
-                x[at], x[at + 1] = a * c - b * s, a * s + b * c
+            first, apart = (i, len(self.frequencies)) if self.halves else (2 * i, 1)
+            for at in range(first, len(x), self.head_dim):
+                a, b = x[at], x[at + apart]
+                x[at], x[at + apart] = a * c - b * s, a * s + b * c
+
+    def project(self, name, x):
+        """Q, K or V of all heads, before the rotation."""
+        y = product(self.weights[name], x)
+        if name + ".bias" in self.weights:
+            y = [a + b for a, b in zip(y, self.weights[name + ".bias"][0])]
+        if name + "_norm" in self.weights:
+            weight, d = self.weights[name + "_norm"][0], self.head_dim
+            y = [v for at in range(0, len(y), d) for v in rms_norm(y[at:at + d], weight, self.eps)]
+        return y
 
     def attend(self, q, keys, values):
         out, d = [], self.head_dim
@@ -429,11 +463,11 @@ class Model:
         for i, (keys, values) in enumerate(cache):
             name = "blk.%d." % i
             x = rms_norm(h, w[name + "attn_norm"][0], self.eps)
-            q, k = product(w[name + "attn_q"], x), product(w[name + "attn_k"], x)
+            q, k = self.project(name + "attn_q", x), self.project(name + "attn_k", x)
             self.rotate(q, len(keys))
             self.rotate(k, len(keys))
             keys.append(k)
-            values.append(product(w[name + "attn_v"], x))
+            values.append(self.project(name + "attn_v", x))
             mixed = self.attend(q, keys, values)
             h = [a + b for a, b in zip(h, product(w[name + "attn_output"], mixed))]
             x = rms_norm(h, w[name + "ffn_norm"][0], self.eps)

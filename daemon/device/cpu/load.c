@@ -31,6 +31,11 @@ static void check_matrix(struct checker *c, const struct matrix *w) {
     inside(c, c->card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, false, w->rows, w->cols));
 }
 
+static void check_vector(struct checker *c, uint32_t card, struct vector v, uint64_t n) {
+    if (v.offset)
+        inside(c, card, AREA_WEIGHTS, v.offset, (v.begin + n) * sizeof(float));
+}
+
 static void check_rows(struct checker *c, struct rows rows, uint64_t n_rows, uint32_t width) {
     if (width > rows.stride)
         c->bad = true;
@@ -123,6 +128,11 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     case OP_ROPE_STORE:
         check_rows(&c, op->rope.qkv, n, (op->rope.n_heads + 2 * op->rope.n_kv) * op->rope.head_dim);
         check_kv(&c, card, &op->rope.kv, op->rope.kv_slot + op->rope.n_kv);
+        check_vector(&c, card, op->rope.q_bias, op->rope.n_heads * op->rope.head_dim);
+        check_vector(&c, card, op->rope.k_bias, op->rope.n_kv * op->rope.head_dim);
+        check_vector(&c, card, op->rope.v_bias, op->rope.n_kv * op->rope.head_dim);
+        check_vector(&c, card, op->rope.q_norm, op->rope.head_dim);
+        check_vector(&c, card, op->rope.k_norm, op->rope.head_dim);
         c.bad |= op->rope.rope_dims > op->rope.head_dim || op->rope.rope_table >= ROPE_TABLES_MAX;
         break;
     case OP_ATTENTION:

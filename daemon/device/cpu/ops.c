@@ -164,6 +164,18 @@ static void run_qkv(struct device *d, uint32_t card, const struct op *op,
     }
 }
 
+/* `n` heads of a row, side by side, before the rotation. */
+static void prepare_heads(const struct device *d, uint32_t card, float *x, uint32_t n, uint32_t dim,
+                          struct vector bias, struct vector norm, float eps) {
+    const float *add = (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, bias.offset);
+    const float *weight = (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, norm.offset);
+    if (bias.offset)
+        for (uint32_t i = 0; i < n * dim; i++)
+            x[i] += add[bias.begin + i];
+    for (uint32_t h = 0; norm.offset && h < n; h++, x += dim)
+        d->kernels->scale(x, weight, d->kernels->rms_inverse(x, dim, eps), dim, x);
+}
+
 static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
                            const struct step_params *p, uint32_t row) {
     const struct step_row *r = &p->rows[row];
@@ -171,9 +183,13 @@ static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
     const uint32_t at = r->position % PAGE_TOKENS, dim = op->rope.head_dim;
     const float *cos_sin = p->rope[op->rope.rope_table] + (uint64_t)row * op->rope.rope_dims;
     float *x = rows_at(d, card, op->rope.qkv, row);
+    float *k = x + op->rope.n_heads * dim, *v = k + op->rope.n_kv * dim;
+    prepare_heads(d, card, x, op->rope.n_heads, dim, op->rope.q_bias, op->rope.q_norm,
+                  op->rope.eps);
+    prepare_heads(d, card, k, op->rope.n_kv, dim, op->rope.k_bias, op->rope.k_norm, op->rope.eps);
+    prepare_heads(d, card, v, op->rope.n_kv, dim, op->rope.v_bias, (struct vector){0}, 0);
     for (uint32_t h = 0; h < op->rope.n_heads + op->rope.n_kv; h++)
         d->kernels->rotate(x + h * dim, cos_sin, op->rope.rope_dims, op->rope.neox);
-    const float *k = x + op->rope.n_heads * dim, *v = k + op->rope.n_kv * dim;
     for (uint32_t h = 0; h < op->rope.n_kv; h++) {
         char *kv = cpu_kv_at(d, card, &op->rope.kv, op->rope.kv_slot + h, page);
         d->kernels->store_k(kv, op->rope.kv.type, dim, at, k + h * dim);

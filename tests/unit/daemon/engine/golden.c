@@ -111,14 +111,24 @@ static void float_weights_match_the_reference(void) {
     CHECK(d.worst < 2e-3);
 }
 
-static void quantised_weights_stay_near_the_reference(void) {
+static void stays_near(const char *file) {
     struct distance d = {0};
-    compare_file("tiny-mixed.gguf", 0.5, &d);
+    compare_file(file, 0.5, &d);
     const double relative = sqrt(d.squares / d.size);
-    printf("# logits: root mean square error %.3g of their size, largest error %.3g\n", relative,
+    printf("# %s: root mean square error %.3g of their size, largest error %.3g\n", file, relative,
            d.worst);
     /* Activations of 8 bits an atom are off by about 0.4 % each, in some ten products in a row. */
     CHECK(relative < 0.03);
 }
 
-CHECK_MAIN(T(float_weights_match_the_reference), T(quantised_weights_stay_near_the_reference))
+static void quantised_weights_stay_near_the_reference(void) {
+    stays_near("tiny-mixed.gguf");
+}
+
+static void other_architectures_stay_near_the_reference(void) {
+    stays_near("tiny-qwen2.gguf");
+    stays_near("tiny-qwen3.gguf");
+}
+
+CHECK_MAIN(T(float_weights_match_the_reference), T(quantised_weights_stay_near_the_reference),
+           T(other_architectures_stay_near_the_reference))

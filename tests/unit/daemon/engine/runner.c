@@ -14,7 +14,8 @@
 
 #define N_TOKENS 45u /* crosses a KV page */
 
-static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
+static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf", "tiny-qwen2.gguf",
+                                          "tiny-qwen3.gguf"};
 
 static int32_t token_at(const struct loaded *l, uint32_t sequence, uint32_t position) {
     return (int32_t)((position * 37 + sequence * 101 + 11) % l->model.params.n_vocab);
