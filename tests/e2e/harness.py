@@ -143,6 +143,17 @@ def default_model():
     return done.stdout.strip()
 
 
+def cached_model(name):
+    """A larger real model of the catalog, where somebody has fetched it before."""
+    fetch = os.path.join(ROOT, "models", "catalog", "fetch")
+    done = subprocess.run([fetch, "--cached", name], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+    if done.returncode == 3:
+        raise Skip("models/catalog/fetch %s was not run" % name)
+    equal(done.returncode, 0, "status of fetch: " + done.stderr)
+    return done.stdout.strip()
+
+
 def unless_unreachable(what, said):
     """pip failed: skip where the registry cannot be reached; anything else is a failure."""
     last = (said.strip().splitlines() or ["no reason given"])[-1]

@@ -9,13 +9,14 @@ import json
 import math
 import os
 
-from harness import (SHARED, Daemon, Skip, default_model, equal, in_parallel, main, note, shared,
-                     test)
+from harness import (SHARED, Daemon, Skip, cached_model, default_model, equal, in_parallel, main,
+                     note, shared, test)
 
 DENSE = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
          "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
-PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl", "mxfp4"}
+PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl",
+            "mxfp4"}
 # Root mean square of our distance from the exact result, over the peer's.
 BAR, BAR_K, BAR_POOLED = 1.35, 0.9, 1.15
 TOLERANCE = 2e-3
@@ -181,12 +182,10 @@ def every_type_is_as_near_to_the_exact_result_as_the_peer():
     assert ratio <= BAR_POOLED, ratio
 
 
-@test
-def the_default_model_is_as_near_as_the_peer():
-    golden = read(shared("goldens", "real", "smollm2-135m-q4_1.json"))
+def is_as_near_as_the_peer(model, golden):
     ours, peers, all_ours = [], [], []
     agreed = steps = 0
-    with serve(default_model(), cards="3", context="2048") as own:
+    with serve(model, cards="3", context="2048") as own:
         for case in golden["cases"]:
             exact, peer = dict(case["exact_first_top10"]), dict(case["first_top10"])
             # The whole vocabulary: whatever is far off is among the figures.
@@ -210,9 +209,19 @@ def the_default_model_is_as_near_as_the_peer():
 
 
 @test
-def the_tokenizer_agrees_on_every_text():
-    golden = read(shared("goldens", "tokenizer", "smollm2.json"))
-    with serve(default_model(), cards="1", context="64") as own:
+def the_default_model_is_as_near_as_the_peer():
+    is_as_near_as_the_peer(default_model(),
+                           read(shared("goldens", "real", "smollm2-135m-q4_1.json")))
+
+
+@test
+def a_larger_model_is_as_near_as_the_peer():
+    is_as_near_as_the_peer(cached_model("qwen2.5-coder-0.5b-instruct"),
+                           read(shared("goldens", "real", "qwen2.5-coder-0.5b-q4_k_m.json")))
+
+
+def tokenizer_agrees(model, golden):
+    with serve(model, cards="1", context="64") as own:
         for entry in golden["encode"]:
             text = entry["text"]
             if "\0" in text:
@@ -225,11 +234,20 @@ def the_tokenizer_agrees_on_every_text():
 
 
 @test
-def the_perplexity_is_within_half_a_percent_of_the_peers():
-    record = read(shared("goldens", "perplexity.json"))["results"]["smollm2-135m-q4_1"]
+def the_tokenizer_agrees_on_every_text():
+    tokenizer_agrees(default_model(), read(shared("goldens", "tokenizer", "smollm2.json")))
+
+
+@test
+def a_larger_models_tokenizer_agrees_on_every_text():
+    tokenizer_agrees(cached_model("qwen2.5-coder-0.5b-instruct"),
+                     read(shared("goldens", "tokenizer", "qwen2.json")))
+
+
+def perplexity_is_the_peers(model, record):
     with open(shared("goldens", "us-docs.txt"), encoding="utf-8") as f:
         text = f.read()
-    with serve(default_model(), cards="8", context="1024") as own:
+    with serve(model, cards="8", context="1024") as own:
         tokens = own.rpc("tokenize", {"content": text, "parse_special": False})["tokens"]
         chunks = [tokens[i:i + 512] for i in range(0, len(tokens) - 511, 512)]
         equal(len(chunks), record["chunks"], "chunks")
@@ -241,9 +259,22 @@ def the_perplexity_is_within_half_a_percent_of_the_peers():
             equal(len(rows), 512, "entries")
             total -= sum(rows[257:])
             scored += 255
-    got, peer = math.exp(total / scored), record["running_ppl"][min(PERPLEXITY_CHUNKS, 25) - 1]
+    got, peer = math.exp(total / scored), record["running_ppl"][min(PERPLEXITY_CHUNKS, record["chunks"]) - 1]
     note("perplexity %.4f, the peer %.4f" % (got, peer))
     assert got <= 1.005 * peer, (got, peer)
+
+
+@test
+def the_perplexity_is_within_half_a_percent_of_the_peers():
+    perplexity_is_the_peers(
+        default_model(), read(shared("goldens", "perplexity.json"))["results"]["smollm2-135m-q4_1"])
+
+
+@test
+def a_larger_models_perplexity_is_within_half_a_percent_of_the_peers():
+    perplexity_is_the_peers(
+        cached_model("qwen2.5-coder-0.5b-instruct"),
+        read(shared("goldens", "perplexity.json"))["results"]["qwen2.5-coder-0.5b-q4_k_m"])
 
 
 if __name__ == "__main__":
