@@ -64,8 +64,7 @@ def an_engine_killed_in_the_middle_of_a_drain_loses_nothing():
             def both():
                 equal(daemon.rpc("drain", {"card": 0})["state"], "draining")
                 kill_engine(daemon)
-                if states(daemon)[0] == "draining":
-                    daemon.rpc("drain", {"card": 0, "wait": True})
+                wait_until(lambda: states(daemon)[0] == "drained", 30, "the drain")
             is_whole(daemon, want, both, "killed", kills=True)
             equal(states(daemon), ["drained", "online", "online", "online"])
 
@@ -105,11 +104,11 @@ def quarantine(way):
         want = undisturbed(daemon)
 
         def flap():
-            for i in range(10):
-                say(daemon, "drill", "lose", "2")
+            for i in range(10):  # within a minute
+                daemon.rpc("drill", {"fault": "lose", "card": 2})
                 if i < 9:
                     equal(states(daemon)[2], "lost", "after %d losses" % (i + 1))
-                    say(daemon, "drill", "return", "2")
+                    daemon.rpc("drill", {"fault": "return", "card": 2})
         is_whole(daemon, want, flap, "a flapping card")
         equal(states(daemon)[2], "quarantined")
         words = refused(daemon, "drill", {"fault": "return", "card": 2})
@@ -148,7 +147,7 @@ def a_card_that_returns_by_itself_waits_until_it_disturbs_nobody():
         def lose_and_return():
             daemon.rpc("drill", {"fault": "lose", "card": 1})
             daemon.rpc("drill", {"fault": "return", "card": 1})
-            equal(states(daemon)[1], "probing")
+            assert states(daemon)[1] in ("probing", "online"), states(daemon)  # the crowd may be through
         is_whole(daemon, want, lose_and_return, "lost and back")
         wait_until(lambda: states(daemon)[1] == "online", 10, "its return")
         equal(Crowd(daemon).run(), want)

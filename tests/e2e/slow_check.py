@@ -153,7 +153,6 @@ def a_check_ends_after_a_card_without_work_was_lost():
         idle = [c["card"] for c in cards if not sum(c["actual"].values())]
         daemon.rpc("drill", {"fault": "lose", "card": idle[0]})
         wait_until(lambda: states(daemon)[idle[0]] == "lost", 10, "the loss")
-        daemon.timeout = 20
         assert not daemon.rpc("check")["harmed"]
         daemon.rpc("drill", {"fault": "corrupt", "card": 0, "silent": True})
         assert daemon.rpc("check")["harmed"], "harm was not found"

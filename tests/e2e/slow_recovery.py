@@ -87,7 +87,8 @@ def a_card_lost_in_mid_answer_changes_no_answer():
             for card, (name, fields) in zip((3, 0, 7, 5, 1, 2), REQUESTS.items()):
                 def strike(count, card=card):
                     if count == 20:
-                        equal(daemon.client("drill", "lose", str(card))[0], 0, "octarc drill")
+                        with daemon.held():  # in mid answer
+                            equal(daemon.client("drill", "lose", str(card))[0], 0, "octarc drill")
                 equal(streamed(daemon, fields, strike), want[name], "%s, card %d" % (name, card))
                 lost = daemon.rpc("cards")["cards"][card]
                 equal((lost["state"], sum(lost["actual"].values())), ("lost", 0), "card %d" % card)
@@ -199,9 +200,7 @@ def lose_both(config):
         for card in (0, 1):
             daemon.rpc("drill", {"fault": "lose", "card": card})
             time.sleep(0.5)
-        begin = time.monotonic()
         equal(daemon.rpc_error("complete", {"prompt": PROMPT, "max_tokens": 5}), "no_device")
-        assert time.monotonic() - begin < 30
         equal(daemon.rpc("status")["cards_online"], 0)
 
 
