@@ -357,9 +357,11 @@ static void a_follower_that_stops_reading_is_not_cut_and_misses_nothing(void) {
     /* What waits is 64 KiB here, and what the socket holds. */
     CHECK(__atomic_load_n(&f.fake.events_taken, __ATOMIC_RELAXED) < 5000);
     char *reply = get(fd, "\"number\": 20000,", 10000), *at = reply;
+    const char *end = reply + strlen(reply);
     for (int number = 1; number <= 20000; number++) {
         snprintf(want, sizeof want, "\"number\": %d,", number);
-        at = strstr(at, want);
+        /* It is near; a sanitizer looks at the whole of a string that has no length. */
+        at = memmem(at, end - at < 2000 ? (size_t)(end - at) : 2000, want, strlen(want));
         CHECK(at);
     }
     free(reply);
