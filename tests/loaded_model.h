@@ -35,6 +35,7 @@ struct setup {
     uint32_t context;                   /* 0: 128 */
     uint64_t capacity_bytes[CARDS_MAX]; /* 0: 256 MiB */
     const struct topology *topology;    /* NULL: nothing is known of it */
+    const struct device_ops *backend;   /* NULL: cpu */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -53,7 +54,7 @@ static inline void must(int rc, const struct err *err) {
 }
 
 static inline int try_runner(struct loaded *l, const struct setup *s, struct err *err) {
-    struct runner_options o = {.backend = device_backend("cpu"),
+    struct runner_options o = {.backend = s->backend ? s->backend : device_backend("cpu"),
                                .model = &l->model,
                                .plan = &l->plan,
                                .model_fd = l->fd,

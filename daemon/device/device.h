@@ -19,6 +19,17 @@ struct device; /* of the backend; its first member is `const struct device_ops *
 
 enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
 
+#define READER_HOST (1u << CARDS_MAX) /* beside the cards, which are bits too */
+
+/* Who uses a stretch of a card's memory in a step. */
+struct device_advice {
+    uint32_t home; /* the card that holds it */
+    enum area area;
+    uint64_t offset, bytes;
+    uint32_t readers; /* bit per card, the home as well where it uses it, and READER_HOST */
+    bool read_mostly; /* steps only read it: it is written when it is loaded */
+};
+
 struct device_options {
     uint32_t n_cards;
     bool present[CARDS_MAX];            /* a card that is not is never opened */
@@ -28,8 +39,8 @@ struct device_options {
                * a refusal is not an error */
     enum instruction_set isa; /* cpu: -ENOTSUP when the machine lacks it */
     uint32_t max_rows;        /* rows a step may have */
-    /* cpu: run each phase card by card with every other card's memory inaccessible; slow, for
-     * tests: only an exchange can then carry a byte from one card to another. */
+    /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
+     * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
 };
 
@@ -75,6 +86,13 @@ struct device_ops {
                    struct err *err);
     void (*release)(struct device *device, uint32_t card, enum area area);
 
+    /* Say in the space of every reader, its home's too, where a stretch lies and how it is used:
+     * before it is filled, for what is filled first may have to be moved else.  It adds to what was
+     * said before; release() forgets it.  Without it a card may find its own memory and what
+     * exchanges bring it, but elsewhere, and late: by faults.  An isolated cpu card finds
+     * nothing.  -EINVAL: no such stretch or reader; -ENODEV; -ENOMEM. */
+    int (*advise)(struct device *device, const struct device_advice *advice);
+
     /* Repack `rows` rows and `cols` columns, given as the file holds them (row after row, whole
      * blocks, row_bytes apart), into AREA_WEIGHTS at `offset`.  Row 0 of the call is row
      * `row_begin` of the range; row_begin is a multiple of 16 and so is rows unless the range ends.
@@ -111,6 +129,11 @@ struct device_ops {
      * where it cannot be done.  Not while a step of this device runs.  -EINVAL, -ENODEV. */
     int (*prefetch)(struct device *device, uint32_t card, enum area area, uint64_t offset,
                     uint64_t bytes);
+
+    /* How many bytes of a stretch lie at their home now, without touching them.  -ENOTSUP: it
+     * cannot be told; -EINVAL, -ENODEV. */
+    int (*residency)(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                     uint64_t bytes, uint64_t *resident);
 
     /* Take the programs of all cards (programs[card]; absent cards: n_ops 0); borrowed until the
      * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */

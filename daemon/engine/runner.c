@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/engine/advice.h"
 #include "daemon/engine/program.h"
 #include "daemon/engine/weights.h"
 #include "models/rope.h"
@@ -19,6 +20,7 @@ struct runner {
     struct device *device;
     struct program programs[CARDS_MAX];
     struct weights_origin origin[CARDS_MAX];
+    struct advised_card advised[CARDS_MAX];
     float *freqs;      /* [rope_dims / 2], NULL: the model has none */
     float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
     bool *rope_known;  /* [context] */
@@ -116,6 +118,22 @@ static int prepare_rope(struct runner *r, struct err *err) {
     return rc ? rc : check_rope(r, err);
 }
 
+/* Fill the cards, between the advice that it needs and the prefetch that ends it. */
+static int load_cards(struct runner *r, struct err *err) {
+    const struct device_ops *ops = r->options.backend;
+    struct hints hints = {0};
+    int rc = hints_build(&hints, r->options.model, r->options.plan);
+    if (rc)
+        return err_set(err, rc, "no memory for the plan's hints");
+    rc = advice_give(ops, r->device, &hints, r->advised, err);
+    if (!rc)
+        rc = weights_load(r->device, &r->options, r->origin, err);
+    if (!rc)
+        rc = advice_bring_home(ops, r->device, &hints, r->options.cancelled, r->advised, err);
+    hints_finish(&hints);
+    return rc;
+}
+
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err) {
     struct runner *r = calloc(1, sizeof *r);
     struct device_options device = options->device;
@@ -139,7 +157,7 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = reserve_areas(r, err);
     if (rc)
         goto fail;
-    rc = weights_load(r->device, &r->options, r->origin, err);
+    rc = load_cards(r, err);
     if (rc)
         goto fail;
     rc = programs_compile(r->programs, options->model, options->plan, err);
@@ -179,6 +197,9 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .kv_bytes = p.used_bytes[AREA_KV],
                                 .scratch_bytes = p.used_bytes[AREA_SCRATCH],
                                 .copied_bytes = r->origin[card].copied_bytes,
+                                .advised_bytes = r->advised[card].advised_bytes,
+                                .prefetched_bytes = r->advised[card].prefetched_bytes,
+                                .resident_bytes = r->advised[card].resident_bytes,
                                 .reused = r->origin[card].reused};
 }
 

@@ -39,7 +39,9 @@ struct runner_options {
 struct runner_card {
     uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
     uint64_t copied_bytes;                           /* of its weights: from the runner before */
-    bool reused; /* its weight memory was found whole and was not read from the file */
+    uint64_t advised_bytes, prefetched_bytes;        /* as advice.h counts them … */
+    int64_t resident_bytes; /* … and of those, at home after the load; -1: cannot be told */
+    bool reused;            /* its weight memory was found whole and was not read from the file */
 };
 
 /* Weight memory that a previous engine filled for the same file and plan is verified by its

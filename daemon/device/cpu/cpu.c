@@ -55,9 +55,11 @@ static void cpu_close(struct device *device) {
     if (!device)
         return;
     team_destroy(device->team);
-    for (uint32_t c = 0; c < device->n_cards; c++)
+    for (uint32_t c = 0; c < device->n_cards; c++) {
         for (int a = 0; a < AREA_COUNT; a++)
             cpu_release(device, c, (enum area)a);
+        free(device->cards[c].advice);
+    }
     free(device->tasks);
     free(device->phases);
     free(device->stages);
@@ -109,22 +111,8 @@ static int cpu_properties(struct device *d, uint32_t card, struct device_propert
     return 0;
 }
 
-/* A stretch of one of a card's areas, or an error. */
-static int area_at(struct device *d, uint32_t card, enum area area, uint64_t offset, uint64_t bytes,
-                   char **at) {
-    if (card >= d->n_cards || !d->cards[card].present)
-        return -EINVAL;
-    const struct cpu_area *a = &d->cards[card].areas[area];
-    if (d->cards[card].lost)
-        return -ENODEV;
-    if (!a->base || offset > a->bytes || bytes > a->bytes - offset)
-        return -EINVAL;
-    *at = a->base + offset;
-    return 0;
-}
-
 static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes, char **at) {
-    return area_at(d, card, AREA_WEIGHTS, offset, bytes, at);
+    return cpu_stretch(d, card, AREA_WEIGHTS, offset, bytes, at);
 }
 
 static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type, bool vector,
@@ -179,9 +167,9 @@ static int cpu_poke(struct device *d, uint32_t card, uint64_t offset, const void
 static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
                     struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes) {
     char *src, *dst;
-    int rc = area_at(from, from_card, area, from_offset, bytes, &src);
+    int rc = cpu_stretch(from, from_card, area, from_offset, bytes, &src);
     if (!rc)
-        rc = area_at(to, to_card, area, to_offset, bytes, &dst);
+        rc = cpu_stretch(to, to_card, area, to_offset, bytes, &dst);
     if (!rc)
         memcpy(dst, src, bytes);
     return rc;
@@ -191,7 +179,7 @@ static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uin
 static int cpu_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
                         uint64_t bytes) {
     char *at;
-    const int rc = area_at(d, card, area, offset, bytes, &at);
+    const int rc = cpu_stretch(d, card, area, offset, bytes, &at);
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)at / page * page;
     if (rc == 0 && bytes)
         madvise((void *)first, (uintptr_t)at + bytes - first, MADV_POPULATE_WRITE);
@@ -206,6 +194,7 @@ const struct device_ops cpu_ops = {
     .properties = cpu_properties,
     .reserve = cpu_reserve,
     .release = cpu_release,
+    .advise = cpu_advise,
     .pack = cpu_pack,
     .digest = cpu_digest,
     .digest_part = cpu_digest_part,
@@ -213,6 +202,7 @@ const struct device_ops cpu_ops = {
     .poke = cpu_poke,
     .copy = cpu_copy,
     .prefetch = cpu_prefetch,
+    .residency = cpu_residency,
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,

@@ -21,10 +21,20 @@ struct cpu_area {
     int fd;          /* own duplicate of the memfd; -1: private */
 };
 
+/* Whole pages [begin, end) of an area, and who may use them. */
+struct cpu_advice {
+    enum area area;
+    uint64_t begin, end;
+    uint32_t readers;
+    bool read_mostly;
+};
+
 struct cpu_card {
     bool present, lost;
     uint64_t capacity_bytes; /* 0: not limited */
     struct cpu_area areas[AREA_COUNT];
+    struct cpu_advice *advice; /* owned; of its memory, in the order in which it was given */
+    size_t n_advice;
 };
 
 /* The operations of all cards in one phase. */
@@ -87,8 +97,20 @@ int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t b
                 struct err *err);
 void cpu_release(struct device *device, uint32_t card, enum area area);
 int cpu_lose(struct device *device, uint32_t card);
+/* A stretch of one of a card's areas.  -EINVAL: there is no such; -ENODEV. */
+int cpu_stretch(const struct device *device, uint32_t card, enum area area, uint64_t offset,
+                uint64_t bytes, char **at);
 /* Make all areas of a card accessible or not (isolate). */
 int cpu_protect(struct device *device, uint32_t card, bool accessible);
+
+/* advice.c */
+int cpu_advise(struct device *device, const struct device_advice *advice);
+void cpu_forget_advice(struct cpu_card *card, enum area area);
+/* Of a card whose areas are inaccessible: make accessible what `reader`, a card or CARD_HOST, was
+ * advised to use; to be written too where it is its own and not read-mostly (isolate). */
+int cpu_admit(struct device *device, uint32_t card, uint32_t reader);
+int cpu_residency(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                  uint64_t bytes, uint64_t *resident);
 
 /* load.c: checks the programs and sorts their operations into phases. */
 int cpu_load(struct device *device, const struct program *programs, struct err *err);

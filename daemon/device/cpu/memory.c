@@ -101,6 +101,20 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
     if (a->fd >= 0)
         close(a->fd);
     *a = (struct cpu_area){.fd = -1};
+    cpu_forget_advice(&device->cards[number], area);
+}
+
+int cpu_stretch(const struct device *device, uint32_t number, enum area area, uint64_t offset,
+                uint64_t bytes, char **at) {
+    if (number >= device->n_cards || !device->cards[number].present)
+        return -EINVAL;
+    const struct cpu_area *a = &device->cards[number].areas[area];
+    if (device->cards[number].lost)
+        return -ENODEV;
+    if (!a->base || offset > a->bytes || bytes > a->bytes - offset)
+        return -EINVAL;
+    *at = a->base + offset;
+    return 0;
 }
 
 int cpu_lose(struct device *device, uint32_t number) {

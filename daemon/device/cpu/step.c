@@ -117,15 +117,23 @@ static void run_member(void *arg, uint32_t member) {
     }
 }
 
-static int protect_all_but(struct device *d, const struct cpu_task *task) {
+static int protect_all(struct device *d, bool accessible) {
     int rc = 0;
     for (uint32_t c = 0; c < d->n_cards && !rc; c++)
         if (d->cards[c].present)
-            rc = cpu_protect(d, c,
-                             !task ||
-                                 (task->op->kind == OP_EXCHANGE
-                                      ? c == task->op->exchange.src || c == task->op->exchange.dst
-                                      : c == task->card));
+            rc = cpu_protect(d, c, accessible);
+    return rc;
+}
+
+/* What an operation was advised to use: of its card's own memory, and of the sender's. */
+static int admit_task(struct device *d, const struct cpu_task *task) {
+    const bool crosses = task->op->kind == OP_EXCHANGE;
+    const uint32_t reader = crosses ? task->op->exchange.dst : task->card;
+    int rc = protect_all(d, false);
+    if (!rc && crosses)
+        rc = cpu_admit(d, task->op->exchange.src, reader);
+    if (!rc && reader != CARD_HOST)
+        rc = cpu_admit(d, reader, reader);
     return rc;
 }
 
@@ -138,12 +146,12 @@ static int run_isolated(struct device *d, const struct step_params *params) {
         for (uint32_t i = 0; i < d->phases[p].n && !rc; i++) {
             const uint32_t at = p % 2 ? d->phases[p].n - 1 - i : i;
             const struct cpu_task *task = &d->tasks[d->phases[p].first + at];
-            rc = protect_all_but(d, task);
+            rc = admit_task(d, task);
             if (!rc)
                 cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params),
                            &d->work[0]);
         }
-    const int open = protect_all_but(d, NULL);
+    const int open = protect_all(d, true);
     return rc ? rc : open;
 }
 

@@ -32,6 +32,23 @@ static struct device *open_cards(uint32_t n, bool isolate, const int *fds) {
     return d;
 }
 
+/* The whole of an area is for these readers. */
+static int advise(struct device *d, uint32_t home, enum area area, uint32_t readers) {
+    const struct device_advice advice = {.home = home,
+                                         .area = area,
+                                         .bytes = AREA_BYTES,
+                                         .readers = readers,
+                                         .read_mostly = area == AREA_WEIGHTS};
+    return d->ops->advise(d, &advice);
+}
+
+/* Each card is to use its own memory. */
+static void advise_own(struct device *d) {
+    for (uint32_t c = 0; c < d->n_cards; c++)
+        for (int a = 0; a < AREA_COUNT; a++)
+            CHECK_EQ(advise(d, c, (enum area)a, 1u << c), 0);
+}
+
 /* One norm on card 0: hidden rows at 0, act at 4096. */
 static struct op one_norm(void) {
     return (struct op){
@@ -78,6 +95,7 @@ static void a_read_of_another_card_crashes_in_isolation(void) {
     struct op op = one_norm();
     const struct program programs[CARDS_MAX] = {{&op, 1}};
     uint32_t card;
+    advise_own(d);
     CHECK_EQ(d->ops->load(d, programs, NULL), 0);
     CHECK_EQ(run(d, &card), 0);
     CHECK(!crashes(run_once, d));
@@ -90,25 +108,131 @@ static void a_read_of_another_card_crashes_in_isolation(void) {
     d->ops->close(d);
 }
 
-static void an_exchange_may_cross(void) {
+/* Row 0 of card 1's scratch to 64 behind the begin of card 0's. */
+static struct op one_exchange(void) {
+    return (struct op){.kind = OP_EXCHANGE,
+                       .exchange = {.kind = EXCHANGE_ROWS,
+                                    .src = 1,
+                                    .dst = 0,
+                                    .from = {0, 1},
+                                    .to = {0, 1},
+                                    .dst_offset = 64,
+                                    .row_bytes = 64,
+                                    .src_stride_bytes = 64,
+                                    .dst_stride_bytes = 64}};
+}
+
+static void an_exchange_crosses_where_the_reader_was_advised(void) {
     struct device *d = open_cards(2, true, NULL);
-    struct op op = {.kind = OP_EXCHANGE,
-                    .exchange = {.kind = EXCHANGE_ROWS,
-                                 .src = 1,
-                                 .dst = 0,
-                                 .from = {0, 1},
-                                 .to = {0, 1},
-                                 .dst_offset = 64,
-                                 .row_bytes = 64,
-                                 .src_stride_bytes = 64,
-                                 .dst_stride_bytes = 64}};
-    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    const struct op op = one_exchange();
+    const struct program programs[CARDS_MAX] = {{(struct op *)&op, 1}};
     uint32_t card;
     memset(d->cards[1].areas[AREA_SCRATCH].base, 7, 64);
+    advise_own(d);
     CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK(crashes(run_once, d));
+    CHECK_EQ(advise(d, 1, AREA_SCRATCH, 0x1), 0);
     CHECK_EQ(run(d, &card), 0);
     CHECK_EQ(d->cards[0].areas[AREA_SCRATCH].base[64], 7);
     d->ops->close(d);
+}
+
+static void advice_reaches_as_far_as_it_says(void) {
+    struct device *d = open_cards(2, true, NULL);
+    struct op op = one_exchange();
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    const struct device_advice second_page = {
+        .home = 1, .area = AREA_SCRATCH, .offset = 4096, .bytes = 4096, .readers = 0x1};
+    uint32_t card;
+    advise_own(d);
+    CHECK_EQ(d->ops->advise(d, &second_page), 0);
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK(crashes(run_once, d));
+    op.exchange.src_offset = 8192 - 64;
+    CHECK_EQ(run(d, &card), 0);
+    op.exchange.src_offset = 8192;
+    CHECK(crashes(run_once, d));
+    op.exchange.src_offset = 8192 - 64;
+    d->ops->release(d, 1, AREA_SCRATCH); /* and with the area goes what was said of it */
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_SCRATCH, AREA_BYTES, -1, NULL), 0);
+    CHECK(crashes(run_once, d));
+    d->ops->close(d);
+}
+
+/* A receiver that writes to where it only reads, or to what is read-mostly. */
+static void what_is_advised_to_be_read_cannot_be_written(void) {
+    struct device *d = open_cards(2, true, NULL);
+    struct op op = one_exchange();
+    const struct program programs[CARDS_MAX] = {{&op, 1}};
+    const char *own = d->cards[0].areas[AREA_SCRATCH].base;
+    uint32_t card;
+    advise_own(d);
+    CHECK_EQ(advise(d, 1, AREA_SCRATCH, 0x1), 0);
+    CHECK_EQ(d->ops->load(d, programs, NULL), 0);
+    CHECK_EQ(run(d, &card), 0);
+    op.exchange.dst_offset = (uint64_t)(d->cards[1].areas[AREA_SCRATCH].base - own) + 128;
+    CHECK(crashes(run_once, d));
+    op.exchange.dst_offset = (uint64_t)(d->cards[0].areas[AREA_WEIGHTS].base - own);
+    CHECK(crashes(run_once, d));
+    d->ops->close(d);
+}
+
+static void advice_that_names_what_is_not_there_is_refused(void) {
+    struct device *d = open_cards(2, false, NULL);
+    struct device_advice advice = {.home = 0, .area = AREA_KV, .bytes = 64, .readers = 0x3};
+    CHECK_EQ(d->ops->advise(d, &advice), 0);
+    advice.readers = READER_HOST | 0x1;
+    CHECK_EQ(d->ops->advise(d, &advice), 0);
+    advice.readers = 0;
+    CHECK_EQ(d->ops->advise(d, &advice), -EINVAL);
+    advice.readers = 0x5; /* there is no card 2 */
+    CHECK_EQ(d->ops->advise(d, &advice), -EINVAL);
+    advice.readers = READER_HOST << 1;
+    CHECK_EQ(d->ops->advise(d, &advice), -EINVAL);
+    advice.readers = 0x1;
+    advice.offset = AREA_BYTES - 32;
+    CHECK_EQ(d->ops->advise(d, &advice), -EINVAL);
+    advice.offset = 0;
+    advice.home = 2;
+    CHECK_EQ(d->ops->advise(d, &advice), -EINVAL);
+    CHECK_EQ(d->ops->lose(d, 1), 0);
+    advice.home = 1;
+    CHECK_EQ(d->ops->advise(d, &advice), -ENODEV);
+    d->ops->close(d);
+}
+
+/* --- where memory is --- */
+
+static uint64_t resident(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                         uint64_t bytes) {
+    uint64_t n = UINT64_MAX;
+    CHECK_EQ(d->ops->residency(d, card, area, offset, bytes, &n), 0);
+    return n;
+}
+
+static void residency_is_what_the_kernel_has(void) {
+    const int fd = memfd_create("weights", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, AREA_BYTES) == 0);
+    struct device *d = open_cards(1, false, &fd);
+    uint64_t n;
+    for (int a = 0; a < AREA_COUNT; a++) {
+        const enum area area = (enum area)a;
+        char *base = d->cards[0].areas[a].base;
+        madvise(base, AREA_BYTES, MADV_NOHUGEPAGE); /* a page at a time */
+        CHECK_EQ(resident(d, 0, area, 0, AREA_BYTES), 0);
+        base[4096] = 1;
+        CHECK_EQ(resident(d, 0, area, 0, AREA_BYTES), 4096);
+        CHECK_EQ(resident(d, 0, area, 4096 + 100, 8192), 4096 - 100);
+        CHECK_EQ(resident(d, 0, area, 64, 4096), 64);
+        CHECK_EQ(resident(d, 0, area, 5000, 64), 64);
+        CHECK_EQ(d->ops->prefetch(d, 0, area, 16384, 8192), 0);
+        CHECK_EQ(resident(d, 0, area, 0, AREA_BYTES), 4096 + 8192);
+        CHECK_EQ(d->ops->residency(d, 0, area, 64, AREA_BYTES, &n), -EINVAL);
+    }
+    CHECK_EQ(d->ops->lose(d, 0), 0);
+    CHECK_EQ(d->ops->residency(d, 0, AREA_KV, 0, 64, &n), -ENODEV);
+    d->ops->close(d);
+    close(fd);
 }
 
 static void read_lost_weights(struct device *d) {
@@ -369,7 +493,10 @@ static void threads_are_bound_where_a_core_is_left_over(void) {
     CHECK_EQ(bound_by_load(n - 1, true), n - 2);
 }
 
-CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation), T(an_exchange_may_cross),
+CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation),
+           T(an_exchange_crosses_where_the_reader_was_advised), T(advice_reaches_as_far_as_it_says),
+           T(what_is_advised_to_be_read_cannot_be_written),
+           T(advice_that_names_what_is_not_there_is_refused), T(residency_is_what_the_kernel_has),
            T(a_lost_card_is_gone), T(a_step_waits_for_a_hung_card_and_says_for_which),
            T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
            T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
