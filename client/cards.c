@@ -44,9 +44,21 @@ static double count_faults(const cJSON *card) {
     return n;
 }
 
+/* How much of what was prefetched lies on its card. */
+static const char *home_text(const cJSON *card, char *out, size_t size) {
+    const double prefetched = number(card, "prefetched_bytes");
+    if (prefetched <= 0)
+        return "-";
+    if (!cJSON_IsNumber(member(card, "resident_bytes")))
+        return "unverified";
+    /* Only all of it is 100 %. */
+    snprintf(out, size, "%d %%", (int)(100 * number(card, "resident_bytes") / prefetched));
+    return out;
+}
+
 static void add_card(struct table *table, const cJSON *card) {
     const cJSON *actual = member(card, "actual");
-    char id[16], since[32], faults[16], layers[32], lanes[32], sizes[6][16];
+    char id[16], since[32], faults[16], layers[32], lanes[32], sizes[6][16], home[16];
     snprintf(id, sizeof id, "%.0f", number(card, "card"));
     snprintf(faults, sizeof faults, "%.0f", count_faults(card));
     const char *cells[] = {
@@ -61,6 +73,7 @@ static void add_card(struct table *table, const cJSON *card) {
         size_text(number(actual, "kv_bytes"), sizes[2], sizeof sizes[2]),
         size_text(number(actual, "scratch_bytes"), sizes[3], sizeof sizes[3]),
         size_text(number(card, "free_bytes"), sizes[4], sizeof sizes[4]),
+        home_text(card, home, sizeof home),
         string(card, "name"),
         cJSON_IsNumber(member(card, "huge_bytes"))
             ? size_text(number(card, "huge_bytes"), sizes[5], sizeof sizes[5])
@@ -206,12 +219,12 @@ static void print_links(const cJSON *answer) {
 }
 
 void cli_print_cards(const struct cli *cli, const cJSON *answer) {
-    static const char *const head[] = {"CARD",  "STATE",  "SINCE",   "FAULTS", "LAYERS",
-                                       "LANES", "MEMORY", "WEIGHTS", "KV",     "SCRATCH",
-                                       "FREE",  "NAME",   "HUGE",    "REASON"};
+    static const char *const head[] = {"CARD",  "STATE",   "SINCE",   "FAULTS", "LAYERS",
+                                       "LANES", "MEMORY",  "WEIGHTS", "KV",     "SCRATCH",
+                                       "FREE",  "AT HOME", "NAME",    "HUGE",   "REASON"};
     struct table table;
     const cJSON *card;
-    table_init(&table, cli->verbose ? "rlrrllrrrrrlrl" : "rlrrllrrrrrl");
+    table_init(&table, cli->verbose ? "rlrrllrrrrrrlrl" : "rlrrllrrrrrrl");
     table_row(&table, head);
     cJSON_ArrayForEach(card, member(answer, "cards")) {
         add_card(&table, card);

@@ -13,10 +13,18 @@
 #define INTERVAL_MIN_S 0.1
 #define INTERVAL_MAX_S 3600
 #define COUNT_MAX      1000000
+#define CARDS          8
+#define LINKS_SHOWN    5
 
 /* What the service had counted at a look. */
 struct counts {
     double at_s, in, out;
+    double carried[CARDS][CARDS];
+};
+
+struct busy_link {
+    int from, to;
+    double bytes, bytes_per_s; /* in all; since the look before */
 };
 
 static double now_s(void) {
@@ -41,7 +49,8 @@ static int read_number(const struct cli *cli, const char *option, const char *te
 /* Rates are those since the look before; the first has none. */
 static void print_speed(const cJSON *status, struct counts *last) {
     const cJSON *requests = member(status, "requests"), *tokens = member(status, "tokens");
-    const struct counts now = {now_s(), number(tokens, "prompt"), number(tokens, "completion")};
+    const struct counts now = {
+        .at_s = now_s(), .in = number(tokens, "prompt"), .out = number(tokens, "completion")};
     const double seconds = now.at_s - last->at_s;
     printf("octarcd %s: %s, %.0f of %.0f cards online, %s split, generation %.0f, %.0f "
            "rebalances\n",
@@ -56,7 +65,56 @@ static void print_speed(const cJSON *status, struct counts *last) {
                (now.out - last->out) / seconds);
     else
         printf("%.0f in, %.0f out\n\n", now.in, now.out);
-    *last = now;
+    last->in = now.in;
+    last->out = now.out;
+}
+
+static int busier(const void *a, const void *b) {
+    const struct busy_link *x = a, *y = b;
+    if (x->bytes_per_s != y->bytes_per_s)
+        return x->bytes_per_s < y->bytes_per_s ? 1 : -1;
+    return x->bytes != y->bytes ? (x->bytes < y->bytes ? 1 : -1) : x->from - y->from;
+}
+
+/* Of links that have carried anything, busiest first.  Returns how many. */
+static size_t find_busy(const cJSON *answer, struct counts *last,
+                        struct busy_link busy[CARDS * CARDS]) {
+    const cJSON *link;
+    const double now = now_s(), seconds = last->at_s > 0 ? now - last->at_s : 0;
+    size_t n = 0;
+    cJSON_ArrayForEach(link, member(answer, "links")) {
+        const int from = (int)number(link, "from"), to = (int)number(link, "to");
+        const double bytes = number(link, "carried_bytes");
+        if (from < 0 || from >= CARDS || to < 0 || to >= CARDS || n == CARDS * CARDS || bytes <= 0)
+            continue;
+        const double more = bytes - last->carried[from][to];
+        busy[n++] = (struct busy_link){from, to, bytes, seconds > 0 ? more / seconds : 0};
+        last->carried[from][to] = bytes;
+    }
+    last->at_s = now;
+    qsort(busy, n, sizeof *busy, busier);
+    return n;
+}
+
+static void print_links(const struct cli *cli, const cJSON *answer, struct counts *last) {
+    static const char *const head[] = {"FROM", "TO", "CARRIED", "A SECOND"};
+    struct busy_link busy[CARDS * CARDS];
+    struct table table;
+    const size_t n = find_busy(answer, last, busy);
+    if (n == 0)
+        return;
+    putchar('\n');
+    table_init(&table, "rrrr");
+    table_row(&table, head);
+    for (size_t i = 0; i < n && i < LINKS_SHOWN; i++) {
+        char from[16], to[16], all[16], rate[16];
+        snprintf(from, sizeof from, "%d", busy[i].from);
+        snprintf(to, sizeof to, "%d", busy[i].to);
+        const char *cells[] = {from, to, size_text(busy[i].bytes, all, sizeof all),
+                               size_text(busy[i].bytes_per_s, rate, sizeof rate)};
+        table_row(&table, cells);
+    }
+    table_print(&table, cli->no_legend);
 }
 
 /* One screen, or with --json one line. */
@@ -81,6 +139,7 @@ static int look(struct cli *cli, struct counts *last) {
             fputs("\033[H\033[J", stdout);
         print_speed(answers[0], last);
         cli_print_cards(cli, answers[1]);
+        print_links(cli, answers[1], last);
         putchar('\n');
         cli_print_requests(cli, answers[2]);
         status = cli_flush(cli) == 0 ? CLI_OK : CLI_FAILED;

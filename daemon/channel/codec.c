@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/channel/bytes.h"
+#include "daemon/channel/codec_counts.h"
 #include "daemon/channel/codec_plan.h"
 
 static void put_sampling(struct writer *w, const struct sampling *s) {
@@ -170,50 +171,6 @@ static void get_end(struct reader *r, struct msg_end *m) {
     m->predict_ns = get_u64(r);
     get_string(r, m->text, sizeof m->text);
     r->bad |= m->reason > END_ERROR;
-}
-
-static void put_ready(struct writer *w, const struct msg_ready *m) {
-    put_u64(w, m->generation);
-    put_u32(w, m->n_cards);
-    for (uint32_t i = 0; i < m->n_cards; i++) {
-        put_u64(w, m->cards[i].weights_bytes);
-        put_u64(w, m->cards[i].kv_bytes);
-        put_u64(w, m->cards[i].scratch_bytes);
-        put_u64(w, (uint64_t)m->cards[i].huge_bytes);
-        put_u64(w, m->cards[i].copied_bytes);
-        put_u8(w, m->cards[i].reused);
-    }
-}
-
-static void get_ready(struct reader *r, struct msg_ready *m) {
-    m->generation = get_u64(r);
-    m->n_cards = get_count(r, 41);
-    r->bad |= m->n_cards > CARDS_MAX;
-    for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
-        m->cards[i].weights_bytes = get_u64(r);
-        m->cards[i].kv_bytes = get_u64(r);
-        m->cards[i].scratch_bytes = get_u64(r);
-        m->cards[i].huge_bytes = (int64_t)get_u64(r);
-        m->cards[i].copied_bytes = get_u64(r);
-        m->cards[i].reused = get_bool(r);
-    }
-}
-
-static void put_credit(struct writer *w, const struct msg_credit *m) {
-    const uint32_t u32s[] = {m->free_sequences, m->free_pages, m->n_pages, m->running, m->waiting};
-    for (size_t i = 0; i < 5; i++)
-        put_u32(w, u32s[i]);
-    put_u64(w, m->steps);
-    put_u64(w, m->rows);
-}
-
-static void get_credit(struct reader *r, struct msg_credit *m) {
-    uint32_t *const u32s[] = {&m->free_sequences, &m->free_pages, &m->n_pages, &m->running,
-                              &m->waiting};
-    for (size_t i = 0; i < 5; i++)
-        *u32s[i] = get_u32(r);
-    m->steps = get_u64(r);
-    m->rows = get_u64(r);
 }
 
 static void put_limits(struct writer *w, const struct msg_limits *m) {

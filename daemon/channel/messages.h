@@ -37,7 +37,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   6u
+#define CHANNEL_VERSION   7u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -151,6 +151,8 @@ struct msg_ready {
         uint64_t weights_bytes, kv_bytes, scratch_bytes;
         int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
+        uint64_t advised_bytes, prefetched_bytes;
+        int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
         bool reused;
     } cards[CARDS_MAX];
 };
@@ -227,6 +229,7 @@ struct msg_credit {
     uint32_t free_pages, n_pages;
     uint32_t running, waiting; /* sequences inside the engine */
     uint64_t steps, rows;      /* since the start */
+    struct link_bytes carried; /* since the start; zeros do not travel */
 };
 
 struct msg_preempted {

@@ -23,6 +23,17 @@
 #define TREE_NODES  16  /* the lane tree as a heap: root 1, lanes 8 .. 15; entry 0 unused */
 #define NO_SLOT     (-1)
 
+/* Bytes carried from card to card, and so over each ordered peer link: [sender][receiver]. */
+struct link_bytes {
+    uint64_t n[CARDS_MAX][CARDS_MAX];
+};
+
+static inline void link_bytes_add(struct link_bytes *sum, const struct link_bytes *more) {
+    for (uint32_t from = 0; from < CARDS_MAX; from++)
+        for (uint32_t to = 0; to < CARDS_MAX; to++)
+            sum->n[from][to] += more->n[from][to];
+}
+
 /* Memory of a card.  Weights outlive the engine process where the backend can do it. */
 enum area { AREA_WEIGHTS, AREA_KV, AREA_SCRATCH, AREA_COUNT };
 

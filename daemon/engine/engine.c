@@ -160,6 +160,8 @@ int engine_send_credit(struct engine *e) {
             c.running++;
         else
             c.waiting++;
+    if (e->model.carried)
+        e->model.carried(e->model.user, &c.carried);
     const uint64_t now = e->output.now_ns(e->output.user);
     const bool works = c.steps != e->sent.steps && now - e->sent_ns >= CREDIT_NS;
     if (e->credit_sent && !works && c.free_sequences == e->sent.free_sequences &&
@@ -198,6 +200,7 @@ uint32_t engine_pages(const struct engine *e, struct engine_page *out) {
 
 void engine_continue(struct engine *e) {
     e->lost = false;
+    e->credit_sent = false; /* other cards may have carried something to get here */
 }
 
 int engine_start_over(struct engine *e) {
@@ -214,6 +217,7 @@ int engine_start_over(struct engine *e) {
     pages_destroy(e->pages);
     e->pages = empty;
     e->lost = false;
+    e->credit_sent = false;
     return rc;
 }
 

@@ -20,6 +20,8 @@ struct engine_model {
     void *user;
     /* As runner_step. */
     int (*step)(void *user, struct step_params *params, uint32_t *card);
+    /* As runner_carried; may be NULL. */
+    void (*carried)(void *user, struct link_bytes *bytes);
 };
 
 /* Where messages to the front go: 0, or negative when the front is gone. */

@@ -103,6 +103,7 @@ int handover_page(const struct handover *h, uint32_t page) {
                                  m->to_card, offset_of(&m->to, m->to_slot, page), m->to.slot_bytes);
         if (rc)
             return rc;
+        runner_note_carried(h->to, m->from_card, m->to_card, m->to.slot_bytes);
     }
     return 0;
 }

@@ -39,6 +39,9 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
                                               .scratch_bytes = card.scratch_bytes,
                                               .huge_bytes = told ? (int64_t)huge[i] : -1,
                                               .copied_bytes = card.copied_bytes,
+                                              .advised_bytes = card.advised_bytes,
+                                              .prefetched_bytes = card.prefetched_bytes,
+                                              .resident_bytes = card.resident_bytes,
                                               .reused = card.reused};
     }
 }
@@ -179,6 +182,7 @@ static int go_over(struct replan *r, const struct rebalance_result *result) {
                                 .gap_ns = result->gap_ns,
                                 .gap_kv_bytes = result->gap_kv_bytes};
     int rc = 0;
+    runner_inherit(result->runner, *site->runner);
     leave_behind(*site->runner, *site->plan);
     *site->runner = result->runner;
     *site->plan = r->plan;

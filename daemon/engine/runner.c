@@ -9,6 +9,7 @@
 
 #include "daemon/engine/advice.h"
 #include "daemon/engine/program.h"
+#include "daemon/engine/traffic.h"
 #include "daemon/engine/weights.h"
 #include "models/rope.h"
 #include "octarc/error.h"
@@ -21,6 +22,8 @@ struct runner {
     struct program programs[CARDS_MAX];
     struct weights_origin origin[CARDS_MAX];
     struct advised_card advised[CARDS_MAX];
+    struct traffic traffic; /* of a step */
+    struct link_bytes carried;
     float *freqs;      /* [rope_dims / 2], NULL: the model has none */
     float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
     bool *rope_known;  /* [context] */
@@ -118,6 +121,12 @@ static int prepare_rope(struct runner *r, struct err *err) {
     return rc ? rc : check_rope(r, err);
 }
 
+static void note_copies(struct runner *r) {
+    for (uint32_t to = 0; to < CARDS_MAX; to++)
+        for (uint32_t from = 0; from < CARDS_MAX; from++)
+            runner_note_carried(r, from, to, r->origin[to].from_bytes[from]);
+}
+
 /* Fill the cards, between the advice that it needs and the prefetch that ends it. */
 static int load_cards(struct runner *r, struct err *err) {
     const struct device_ops *ops = r->options.backend;
@@ -128,6 +137,8 @@ static int load_cards(struct runner *r, struct err *err) {
     rc = advice_give(ops, r->device, &hints, r->advised, err);
     if (!rc)
         rc = weights_load(r->device, &r->options, r->origin, err);
+    if (!rc)
+        note_copies(r);
     if (!rc)
         rc = advice_bring_home(ops, r->device, &hints, r->options.cancelled, r->advised, err);
     hints_finish(&hints);
@@ -163,6 +174,11 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = programs_compile(r->programs, options->model, options->plan, err);
     if (rc)
         goto fail;
+    rc = traffic_build(&r->traffic, r->programs);
+    if (rc) {
+        err_set(err, rc, "no memory to count what the cards exchange");
+        goto fail;
+    }
     rc = options->backend->load(r->device, r->programs, err);
     if (rc)
         goto fail;
@@ -183,6 +199,7 @@ void runner_close(struct runner *r) {
     if (r->device)
         r->options.backend->close(r->device);
     programs_finish(r->programs);
+    traffic_finish(&r->traffic);
     free(r->freqs);
     free(r->rope_cache);
     free(r->rope_known);
@@ -230,6 +247,18 @@ static int fill_rope(struct runner *r, const struct step_params *params) {
     return 0;
 }
 
+void runner_carried(const struct runner *r, struct link_bytes *bytes) {
+    *bytes = r->carried;
+}
+
+void runner_inherit(struct runner *r, const struct runner *before) {
+    link_bytes_add(&r->carried, &before->carried);
+}
+
+void runner_note_carried(struct runner *r, uint32_t from, uint32_t to, uint64_t bytes) {
+    r->carried.n[from][to] += from == to ? 0 : bytes;
+}
+
 int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
     const struct plan *plan = r->options.plan;
     if (params->n_rows == 0 || params->n_rows > plan->max_rows ||
@@ -240,7 +269,10 @@ int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
         return rc;
     params->rope[0] = r->rope;
     params->n_vocab = r->options.model->params.n_vocab;
-    return r->options.backend->step(r->device, params, card);
+    const int ran = r->options.backend->step(r->device, params, card);
+    if (ran == 0)
+        traffic_add(&r->traffic, params, &r->carried);
+    return ran;
 }
 
 int runner_lose(struct runner *r, uint32_t card) {

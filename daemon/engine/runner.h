@@ -53,6 +53,13 @@ void runner_close(struct runner *runner); /* NULL is fine */
 
 void runner_card(const struct runner *runner, uint32_t card, struct runner_card *out);
 
+/* Bytes carried from card to card so far, by steps and to fill the cards; with those of the runner
+ * that it took the place of, where runner_inherit() said so. */
+void runner_carried(const struct runner *runner, struct link_bytes *bytes);
+void runner_inherit(struct runner *runner, const struct runner *before);
+/* Something else was carried to a card of it.  Nothing where it is the same card. */
+void runner_note_carried(struct runner *runner, uint32_t from, uint32_t to, uint64_t bytes);
+
 /* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
 int runner_step(struct runner *runner, struct step_params *params, uint32_t *card);
 /* What it is made of, for the runner that follows it. */

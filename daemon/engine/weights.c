@@ -406,8 +406,11 @@ static int copy_ranges(struct loader *l, struct weights_origin origin[CARDS_MAX]
     l->copying = true;
     rc = run(l);
     for (size_t i = 0; i < plan->n_ranges; i++)
-        if (l->sources[i].copied)
-            origin[plan->ranges[i].card].copied_bytes += plan->ranges[i].bytes;
+        if (l->sources[i].copied) {
+            struct weights_origin *of = &origin[plan->ranges[i].card];
+            of->copied_bytes += plan->ranges[i].bytes;
+            of->from_bytes[l->sources[i].card] += plan->ranges[i].bytes;
+        }
     free(l->slices);
     l->slices = NULL;
     l->n_slices = 0;

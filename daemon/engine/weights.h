@@ -17,8 +17,9 @@
 
 /* Where a card's weights came from; what is neither was read from the file. */
 struct weights_origin {
-    bool reused;           /* its memory was found whole */
-    uint64_t copied_bytes; /* from the cards of the runner before */
+    bool reused;                    /* its memory was found whole */
+    uint64_t copied_bytes;          /* from the cards of the runner before … */
+    uint64_t from_bytes[CARDS_MAX]; /* … and from which */
 };
 
 /* Fill AREA_WEIGHTS of every online card.

@@ -61,25 +61,28 @@ void write_box(struct writer *w, const struct topology *t) {
     write_close(w, '}');
 }
 
-static void write_link(struct writer *w, uint32_t from, uint32_t to, const struct peer_link *link) {
+static void write_link(struct writer *w, uint32_t from, uint32_t to, const struct peer_link *link,
+                       const struct link_bytes *carried) {
     write_open(w, '{');
     write_key_int(w, "from", from);
     write_key_int(w, "to", to);
     write_key_string(w, "mode", link_mode_name(link->mode));
     write_known(w, "bytes_per_s", link->bytes_per_s);
     write_known(w, "latency_ns", link->latency_ns);
+    if (carried)
+        write_key_int(w, "carried_bytes", (int64_t)carried->n[from][to]);
     write_key_bool(w, "stated", link->stated);
     write_key_string(w, "reason", link->reason);
     write_close(w, '}');
 }
 
-void write_links(struct writer *w, const struct topology *t) {
+void write_links(struct writer *w, const struct topology *t, const struct link_bytes *carried) {
     write_key(w, "links");
     write_open(w, '[');
     for (uint32_t from = 0; from < t->n_cards; from++)
         for (uint32_t to = 0; to < t->n_cards; to++)
             if (from != to)
-                write_link(w, from, to, &t->links[from][to]);
+                write_link(w, from, to, &t->links[from][to], carried);
     write_close(w, ']');
 }
 

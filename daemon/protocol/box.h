@@ -3,13 +3,15 @@
 #ifndef OCTARC_PROTOCOL_BOX_H
 #define OCTARC_PROTOCOL_BOX_H
 
+#include "daemon/device/program.h"
 #include "daemon/placement/topology.h"
 #include "daemon/protocol/writer.h"
 
 /* "topology": where the figures come from, the host and the switches. */
 void write_box(struct writer *w, const struct topology *topology);
-/* "links": every ordered pair. */
-void write_links(struct writer *w, const struct topology *topology);
+/* "links": every ordered pair, with what it has carried unless that is NULL. */
+void write_links(struct writer *w, const struct topology *topology,
+                 const struct link_bytes *carried);
 /* A card's members but for its number: what it is and where. */
 void write_described(struct writer *w, const struct topology_card *card);
 

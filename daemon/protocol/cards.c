@@ -46,6 +46,9 @@ static void write_card(struct writer *w, const struct card_view *view) {
                   (int64_t)(view->capacity_bytes > used ? view->capacity_bytes - used : 0));
     write_key_known(w, "huge_bytes", view->huge_bytes);
     write_key_bool(w, "reused", view->reused);
+    write_key_int(w, "advised_bytes", (int64_t)view->advised_bytes);
+    write_key_int(w, "prefetched_bytes", (int64_t)view->prefetched_bytes);
+    write_key_known(w, "resident_bytes", view->resident_bytes);
     write_key_string(w, "reason", plan->reason);
     write_history(w, view);
     write_close(w, '}');
@@ -55,6 +58,7 @@ void run_cards(struct call *call) {
     const struct protocol_host *host = call_host(call);
     struct params params;
     struct status_view status = {0};
+    struct metrics_view metrics = {0};
     struct card_view views[CARDS_MAX];
     struct buffer out = {0};
     struct writer w = {.out = &out};
@@ -62,6 +66,7 @@ void run_cards(struct call *call) {
         return;
     memset(views, 0, sizeof views);
     host->status(host->user, &status);
+    host->metrics(host->user, &metrics);
     const uint32_t n = host->cards(host->user, views);
     const struct topology *topology = host->topology(host->user);
     write_open(&w, '{');
@@ -73,7 +78,7 @@ void run_cards(struct call *call) {
     for (uint32_t i = 0; i < n; i++)
         write_card(&w, &views[i]);
     write_close(&w, ']');
-    write_links(&w, topology);
+    write_links(&w, topology, &metrics.carried);
     write_close(&w, '}');
     call_answer(call, &out, w.rc);
 }

@@ -72,6 +72,8 @@ struct card_view {
     uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
     int64_t huge_bytes; /* of weights_bytes, on huge pages when they were loaded; -1: not known */
     bool reused;
+    uint64_t advised_bytes, prefetched_bytes;
+    int64_t resident_bytes; /* of those prefetched, at home after the load; -1: cannot be told */
 };
 
 /* What would move, or moves, between the plan in use and the one for the cards there are now. */
@@ -87,14 +89,17 @@ struct metrics_view {
     uint64_t generations_failed, generations_replaced; /* that ended: by themselves, on purpose */
     uint64_t rebalances;                               /* inside a running engine */
     uint64_t verified_bytes, scrubs, ranges_harmed, ranges_repaired; /* of weights in use */
+    struct link_bytes carried; /* from card to card, by all generations */
 };
 
 /* Something that happened to a card or a generation. */
 struct event {
-    uint64_t number;  /* from 1 on */
-    uint64_t ms;      /* since 1970 */
-    const char *kind; /* card, start, ready, end, plan, rebalance, rebalanced, harmed; static */
-    int32_t card;     /* -1: none */
+    uint64_t number; /* from 1 on */
+    uint64_t ms;     /* since 1970 */
+    const char
+        *kind;    /* card, start, ready, end, plan, rebalance, rebalanced, harmed, residency; static
+                   */
+    int32_t card; /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */
     double seconds;        /* it took, or lived; negative: says nothing of it */

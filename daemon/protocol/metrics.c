@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counters, in the text format that Prometheus reads. */
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "daemon/protocol/call.h"
@@ -21,6 +22,48 @@ static int write_counters(struct buffer *out, const struct counter *counters, si
         if (rc == 0)
             rc = buffer_printf(out, "octarc_%s %" PRIu64 "\n", counters[i].name, counters[i].value);
     }
+    return rc;
+}
+
+/* A figure of every card; what cannot be told is left out. */
+static int write_gauge(struct buffer *out, const struct card_view *views, uint32_t n,
+                       const char *name, const char *help, size_t offset) {
+    int rc = write_head(out, name, "gauge", help);
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        int64_t bytes;
+        memcpy(&bytes, (const char *)&views[i] + offset, sizeof bytes);
+        if (bytes >= 0)
+            rc = buffer_printf(out, "octarc_%s{card=\"%u\"} %" PRId64 "\n", name, views[i].card,
+                               bytes);
+    }
+    return rc;
+}
+
+static int write_hints(struct buffer *out, const struct card_view *views, uint32_t n) {
+    int rc = write_gauge(out, views, n, "card_advised_bytes",
+                         "Of a card's memory, that its users were told of.",
+                         offsetof(struct card_view, advised_bytes));
+    if (rc == 0)
+        rc = write_gauge(out, views, n, "card_prefetched_bytes",
+                         "Of these, brought home after the load.",
+                         offsetof(struct card_view, prefetched_bytes));
+    if (rc == 0)
+        rc = write_gauge(out, views, n, "card_resident_bytes",
+                         "Of these, found at home then; without a value where it cannot be told.",
+                         offsetof(struct card_view, resident_bytes));
+    return rc;
+}
+
+/* Links that have carried nothing are there too: a counter begins at 0. */
+static int write_links(struct buffer *out, const struct link_bytes *carried, uint32_t n_cards) {
+    int rc = write_head(out, "link_bytes_total", "counter",
+                        "Bytes that were carried from card to card.");
+    for (uint32_t from = 0; from < n_cards; from++)
+        for (uint32_t to = 0; to < n_cards && rc == 0; to++)
+            if (from != to)
+                rc = buffer_printf(out,
+                                   "octarc_link_bytes_total{from=\"%u\",to=\"%u\"} %" PRIu64 "\n",
+                                   from, to, carried->n[from][to]);
     return rc;
 }
 
@@ -83,8 +126,13 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
         {"replayed_tokens_total", "counter", "Tokens that were given to an engine again.",
          c.replayed_tokens},
     };
-    const int rc = write_counters(out, counters, sizeof counters / sizeof *counters);
-    return rc ? rc : write_cards(out, views, host->cards(host->user, views));
+    const uint32_t n = host->cards(host->user, views);
+    int rc = write_counters(out, counters, sizeof counters / sizeof *counters);
+    if (rc == 0)
+        rc = write_cards(out, views, n);
+    if (rc == 0)
+        rc = write_hints(out, views, n);
+    return rc ? rc : write_links(out, &m.carried, n);
 }
 
 void run_metrics(struct call *call) {

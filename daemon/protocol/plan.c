@@ -109,7 +109,7 @@ void write_plan(struct writer *w, const struct plan_view *view) {
     for (uint32_t i = 0; i < plan->n_cards; i++)
         write_card(w, view, i);
     write_close(w, ']');
-    write_links(w, view->topology);
+    write_links(w, view->topology, NULL);
     write_ranges(w, plan, view->model);
     write_close(w, '}');
 }

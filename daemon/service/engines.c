@@ -294,6 +294,7 @@ static void tell_ready(struct engines *e, uint64_t now) {
     line_event(e, &told, "generation %llu serves after %.2f s on %u card%s",
                (unsigned long long)e->number, told.seconds, engines_online(e),
                engines_online(e) == 1 ? "" : "s");
+    line_tell_residency(e);
 }
 
 static void on_ready(struct engines *e, const struct msg_ready *ready) {
@@ -357,6 +358,7 @@ static void on_message(void *user, const struct message *msg) {
         scheduler_on_end(e->scheduler, &msg->end, now);
         break;
     case MSG_CREDIT:
+        e->carried = msg->credit.carried;
         scheduler_on_credit(e->scheduler, &msg->credit);
         break;
     case MSG_PREEMPTED:
@@ -425,6 +427,8 @@ static void on_gone(void *user, const char *why) {
     snprintf(text, sizeof text, "%s", e->why[0] ? e->why : why);
     e->current = NULL;
     e->gone_ns = now;
+    link_bytes_add(&e->carried_before, &e->carried);
+    e->carried = (struct link_bytes){{{0}}};
     line_forget_order(e);
     end_measuring(e, NULL, "the engine ended before it had measured");
     line_end_check(e, NULL, "the engine ended before all was verified");

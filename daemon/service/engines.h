@@ -119,6 +119,8 @@ struct engines {
         uint64_t bytes, scrubs, harmed, repaired; /* so far */
     } check;
     uint32_t n_cards;
+    /* From card to card: by generations that are gone, by the current one. */
+    struct link_bytes carried_before, carried;
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 

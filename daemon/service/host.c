@@ -92,6 +92,9 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i].scratch_bytes = e->ready.cards[i].scratch_bytes;
         views[i].huge_bytes = e->ready.cards[i].huge_bytes;
         views[i].reused = e->ready.cards[i].reused;
+        views[i].advised_bytes = e->ready.cards[i].advised_bytes;
+        views[i].prefetched_bytes = e->ready.cards[i].prefetched_bytes;
+        views[i].resident_bytes = e->ready.cards[i].resident_bytes;
     }
     return d->topology.n_cards;
 }
@@ -173,7 +176,9 @@ static void host_metrics(void *user, struct metrics_view *view) {
                                   .verified_bytes = d->engines.check.bytes,
                                   .scrubs = d->engines.check.scrubs,
                                   .ranges_harmed = d->engines.check.harmed,
-                                  .ranges_repaired = d->engines.check.repaired};
+                                  .ranges_repaired = d->engines.check.repaired,
+                                  .carried = d->engines.carried_before};
+    link_bytes_add(&view->carried, &d->engines.carried);
 }
 
 static int host_kill(void *user, struct err *err) {

@@ -2,7 +2,8 @@
 /* line.h - inside the line of generations: what its files share.
  *
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
- * order.c has a running one go over to other cards; check.c has it verify its weights. */
+ * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
+ * tells what of them does not lie where it should. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -53,6 +54,12 @@ const struct plan *line_coming_plan(const struct engines *engines);
 /* The engine computes nothing until it has gone over: a message that says otherwise is none. */
 bool line_unheard(const struct engines *engines, const struct message *msg);
 void line_forget_order(struct engines *engines);
+
+/* --- residency.c --- */
+
+/* What was prefetched and does not lie on its card, as the engine said it last: logged, and an
+ * event for each such card. */
+void line_tell_residency(struct engines *engines);
 
 /* --- check.c --- */
 

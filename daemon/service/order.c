@@ -187,6 +187,7 @@ static void go_on(struct engines *e, const struct msg_replanned *msg) {
     e->order.under_way = e->order.after_loss = false;
     e->order.n_done++;
     e->ready = msg->ready;
+    line_tell_residency(e);
     memset(e->lost_here, 0, sizeof e->lost_here);
     e->ending = ENDING_UNSEEN;
     e->why[0] = 0;

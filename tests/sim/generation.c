@@ -96,7 +96,7 @@ static void open_engine(struct generation *g) {
                                .max_sequences = plan->max_sequences,
                                .n_pages = plan->n_pages,
                                .n_eog = g->setup.n_eog};
-    const struct engine_model model = {g, step_model};
+    const struct engine_model model = {.user = g, .step = step_model};
     const struct engine_output output = {g, say, now_ns};
     if (o.n_pages > sim.engine_pages)
         o.n_pages = sim.engine_pages;

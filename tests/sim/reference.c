@@ -51,7 +51,7 @@ static void open_engine(struct alone *a) {
                                      .n_pages = p->n_pages,
                                      .eog = {T_EOG},
                                      .n_eog = 1};
-    const struct engine_model model = {a, step};
+    const struct engine_model model = {.user = a, .step = step};
     const struct engine_output output = {a, say, now_ns};
     PROMISE(!engine_create(&a->engine, &o, &model, &output), "no memory");
 }

@@ -333,7 +333,10 @@ static uint32_t fake_cards(void *user, struct card_view views[CARDS_MAX]) {
                                       .capacity_bytes = 1000,
                                       .plan = i ? NULL : &plan,
                                       .weights_bytes = 100,
-                                      .huge_bytes = i ? -1 : 30};
+                                      .huge_bytes = i ? -1 : 30,
+                                      .advised_bytes = 90,
+                                      .prefetched_bytes = 80,
+                                      .resident_bytes = i ? -1 : 70};
     return 2;
 }
 static const struct model_view *fake_model(void *user) {
@@ -414,7 +417,7 @@ static const struct event *fake_event(void *user, uint64_t number) {
 }
 static void fake_metrics(void *user, struct metrics_view *view) {
     (void)user;
-    *view = (struct metrics_view){3, 4, 5, 600, 7, 2, 1};
+    *view = (struct metrics_view){3, 4, 5, 600, 7, 2, 1, {{{0, 8192}}}};
 }
 static int fake_measure(void *user,
                         void (*done)(void *arg, const struct limits_view *limits, const char *why),

@@ -83,10 +83,12 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
     const struct msg_token token = {1, 42, 17, 5, -0.25f, 4, top};
     const struct msg_prompt prompt = {1, 42, 3, 2, logprobs, 2, top};
     const struct msg_end end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
-    const struct msg_ready ready = {1, 2, {{1, 2, 3, -1, 9, true}, {4, 5, 6, 2 << 20, 0, false}}};
+    const struct msg_ready ready = {
+        1, 2, {{1, 2, 3, -1, 9, 10, 11, -1, true}, {4, 5, 6, 2 << 20, 0, 7, 8, 6, false}}};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
-    const struct msg_credit credit = {1, 2, 3, 4, 5, 6, 7};
+    const struct msg_credit credit = {1, 2, 3, 4,
+                                      5, 6, 7, {{{0, 8}, {UINT64_MAX, 0}, [7] = {[6] = 9}}}};
     const struct msg_harmed harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
     const struct msg_verified verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
     const struct msg_failed failed = {-28, "no space"};

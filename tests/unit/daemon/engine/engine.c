@@ -25,6 +25,7 @@ struct world {
     uint64_t clock, ns_per_row;
     struct msg_credit credit;
     uint32_t n_credits;
+    uint64_t carried; /* over a link */
     uint32_t n_prompt_msgs;
     float prompt_logprob[CONTEXT];
 };
@@ -96,6 +97,11 @@ static uint64_t clock_now(void *user) {
     return w.clock;
 }
 
+static void toy_carried(void *user, struct link_bytes *bytes) {
+    (void)user;
+    *bytes = (struct link_bytes){{[1] = {[2] = w.carried}}};
+}
+
 static void open_world(uint32_t n_pages, uint32_t max_rows) {
     memset(&w, 0, sizeof w);
     w.ns_per_row = 100000;
@@ -108,7 +114,7 @@ static void open_world(uint32_t n_pages, uint32_t max_rows) {
                                         .n_pages = n_pages,
                                         .eog = {EOG},
                                         .n_eog = 1};
-    const struct engine_model model = {NULL, toy_step};
+    const struct engine_model model = {.step = toy_step, .carried = toy_carried};
     const struct engine_output output = {NULL, collect, clock_now};
     CHECK_EQ(engine_create(&w.engine, &w.options, &model, &output), 0);
 }
@@ -390,6 +396,24 @@ static void the_oldest_always_goes_on(void) {
     engine_destroy(w.engine);
 }
 
+/* The change itself carried something, and no step may follow it. */
+static void what_was_carried_is_said_after_a_change_too(void) {
+    open_world(64, 16);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.credit.carried.n[1][2], 0);
+    w.carried = 77;
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 1); /* it waits for the next one */
+    engine_continue(w.engine);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.credit.carried.n[1][2], 77);
+    w.carried = 99;
+    CHECK_EQ(engine_start_over(w.engine), 0);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.credit.carried.n[1][2], 99);
+    engine_destroy(w.engine);
+}
+
 /* A long prompt gives no token for long; that it goes on is said all the same. */
 static void an_engine_that_works_is_never_silent(void) {
     open_world(64, 16);
@@ -429,4 +453,5 @@ CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_ch
            T(a_scored_prompt_leaves_the_others_their_outputs),
            T(two_scored_prompts_share_the_outputs_of_a_step),
            T(choices_of_one_prompt_compute_it_once), T(the_oldest_always_goes_on),
-           T(an_engine_that_works_is_never_silent), T(what_cannot_run_is_refused_by_name))
+           T(what_was_carried_is_said_after_a_change_too), T(an_engine_that_works_is_never_silent),
+           T(what_cannot_run_is_refused_by_name))

@@ -114,7 +114,16 @@ static void start(struct fake *f) {
     }
     struct msg_ready ready = {.generation = f->setup.generation, .n_cards = f->setup.plan.n_cards};
     ready.cards[0].scratch_bytes = stream_take_fds(&f->stream, fds);
+    if (f->does == 'm') {
+        ready.cards[0].prefetched_bytes = ready.cards[1].prefetched_bytes = 4096;
+        ready.cards[0].resident_bytes = 4096;
+        ready.cards[1].resident_bytes = 1024;
+    }
     must_send(f, MSG_READY, &ready);
+    if (f->does == 'c') {
+        const struct msg_credit credit = {.carried = {{[1] = {100}}}};
+        must_send(f, MSG_CREDIT, &credit);
+    }
     if (f->does == 'r')
         _exit(5);
 }
