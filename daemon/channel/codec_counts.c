@@ -9,6 +9,7 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].weights_bytes);
         put_u64(w, m->cards[i].kv_bytes);
         put_u64(w, m->cards[i].scratch_bytes);
+        put_u64(w, m->cards[i].landing_bytes);
         put_u64(w, (uint64_t)m->cards[i].huge_bytes);
         put_u64(w, m->cards[i].copied_bytes);
         put_u64(w, m->cards[i].advised_bytes);
@@ -20,12 +21,13 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
 
 void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 65);
+    m->n_cards = get_count(r, 73);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
         m->cards[i].kv_bytes = get_u64(r);
         m->cards[i].scratch_bytes = get_u64(r);
+        m->cards[i].landing_bytes = get_u64(r);
         m->cards[i].huge_bytes = (int64_t)get_u64(r);
         m->cards[i].copied_bytes = get_u64(r);
         m->cards[i].advised_bytes = get_u64(r);

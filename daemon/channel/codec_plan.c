@@ -4,9 +4,10 @@
 static void put_card(struct writer *w, const struct plan_card *c) {
     const uint32_t u32s[] = {c->layer_begin, c->layer_end, c->lane_begin, c->lane_end,
                              c->head_begin,  c->head_end,  c->kv_begin,   c->kv_end,
-                             c->own_begin,   c->own_end};
+                             c->own_begin,   c->own_end,   c->n_spilled};
     const uint64_t u64s[] = {c->capacity_bytes, c->vocab_begin,   c->vocab_end, c->embd_begin,
-                             c->embd_end,       c->weights_bytes, c->kv_bytes,  c->scratch_bytes};
+                             c->embd_end,       c->weights_bytes, c->kv_bytes,  c->scratch_bytes,
+                             c->spilled_bytes,  c->landing_bytes};
     put_u8(w, c->online);
     for (size_t i = 0; i < sizeof u32s / sizeof *u32s; i++)
         put_u32(w, u32s[i]);
@@ -18,10 +19,11 @@ static void put_card(struct writer *w, const struct plan_card *c) {
 static void get_card(struct reader *r, struct plan_card *c) {
     uint32_t *const u32s[] = {&c->layer_begin, &c->layer_end, &c->lane_begin, &c->lane_end,
                               &c->head_begin,  &c->head_end,  &c->kv_begin,   &c->kv_end,
-                              &c->own_begin,   &c->own_end};
-    uint64_t *const u64s[] = {&c->capacity_bytes, &c->vocab_begin,  &c->vocab_end,
-                              &c->embd_begin,     &c->embd_end,     &c->weights_bytes,
-                              &c->kv_bytes,       &c->scratch_bytes};
+                              &c->own_begin,   &c->own_end,   &c->n_spilled};
+    uint64_t *const u64s[] = {&c->capacity_bytes, &c->vocab_begin,   &c->vocab_end,
+                              &c->embd_begin,     &c->embd_end,      &c->weights_bytes,
+                              &c->kv_bytes,       &c->scratch_bytes, &c->spilled_bytes,
+                              &c->landing_bytes};
     c->online = get_bool(r);
     for (size_t i = 0; i < sizeof u32s / sizeof *u32s; i++)
         *u32s[i] = get_u32(r);
@@ -31,7 +33,8 @@ static void get_card(struct reader *r, struct plan_card *c) {
     r->bad |= c->layer_begin > c->layer_end || c->layer_end > LAYERS_MAX || c->lane_end > LANES ||
               c->lane_begin > c->lane_end || c->head_begin > c->head_end ||
               c->kv_begin > c->kv_end || c->own_begin > c->own_end ||
-              c->vocab_begin > c->vocab_end || c->embd_begin > c->embd_end;
+              c->vocab_begin > c->vocab_end || c->embd_begin > c->embd_end ||
+              c->n_spilled > c->layer_end - c->layer_begin || c->spilled_bytes > c->weights_bytes;
 }
 
 #define RANGE_BYTES (4 + 4 + 6 * 8 + 1)

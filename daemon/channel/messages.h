@@ -148,7 +148,7 @@ struct msg_ready {
     uint64_t generation;
     uint32_t n_cards;
     struct ready_card {
-        uint64_t weights_bytes, kv_bytes, scratch_bytes;
+        uint64_t weights_bytes, kv_bytes, scratch_bytes, landing_bytes;
         int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
         uint64_t advised_bytes, prefetched_bytes;

@@ -28,13 +28,17 @@ struct device_advice {
     uint64_t offset, bytes;
     uint32_t readers; /* bit per card, the home as well where it uses it, and READER_HOST */
     bool read_mostly; /* steps only read it: it is written when it is loaded */
+    bool in_host;     /* it stays in host memory, from where OP_FETCH takes it and nothing else */
 };
 
 struct device_options {
     uint32_t n_cards;
     bool present[CARDS_MAX];            /* a card that is not is never opened */
     uint64_t capacity_bytes[CARDS_MAX]; /* cpu: of the simulated card; 0 = the host's */
-    uint32_t n_threads;                 /* cpu: of the team; 0 = one a usable core */
+    /* The last of a card's weights that lie in host memory: they do not count against its capacity,
+     * and in a step only OP_FETCH reads them. */
+    uint64_t host_bytes[CARDS_MAX];
+    uint32_t n_threads; /* cpu: of the team; 0 = one a usable core */
     bool pin; /* cpu: pin the team at the first load, where there are more cores than threads;
                * a refusal is not an error */
     enum instruction_set isa; /* cpu: -ENOTSUP when the machine lacks it */
@@ -47,7 +51,9 @@ struct device_options {
 struct device_properties {
     char name[64];
     uint64_t capacity_bytes;
-    uint64_t used_bytes[AREA_COUNT]; /* reserved now */
+    uint64_t used_bytes[AREA_COUNT]; /* reserved now; weights: those in host memory too */
+    uint64_t fetched_bytes;          /* by OP_FETCH, since the device was opened */
+    uint64_t faults; /* blocks that an operation did not find in the landing and brought itself */
 };
 
 /* What the machine can do at most, with the device's own threads. */

@@ -34,8 +34,12 @@ static inline void link_bytes_add(struct link_bytes *sum, const struct link_byte
             sum->n[from][to] += more->n[from][to];
 }
 
-/* Memory of a card.  Weights outlive the engine process where the backend can do it. */
-enum area { AREA_WEIGHTS, AREA_KV, AREA_SCRATCH, AREA_COUNT };
+/* Memory of a card.  Weights outlive the engine process where the backend can do it; their end may
+ * lie in host memory (device_options.host_bytes), from where a step fetches it to the landing. */
+enum area { AREA_WEIGHTS, AREA_KV, AREA_SCRATCH, AREA_LANDING, AREA_COUNT };
+
+#define LANDING_BLOCK                                                                              \
+    4096u /* what is fetched begins and ends on a multiple of it, here and there */
 
 enum kv_type { KV_F16, KV_F32, KV_Q8_0 };
 
@@ -44,6 +48,8 @@ struct matrix {
     uint64_t offset;
     uint32_t type; /* enum tensor_type of the file */
     uint32_t rows, cols;
+    bool fetched;     /* it is read from AREA_LANDING, where OP_FETCH has brought it before … */
+    uint64_t landing; /* … at this offset, a multiple of LANDING_BLOCK away from the other */
 };
 
 /* Activations of up to max_rows rows and `cols` columns, in AREA_SCRATCH, in the forms that the
@@ -116,6 +122,7 @@ enum op_kind {
     OP_GATE_UP,  /* act = silu(gate . act) * (up . act) */
     OP_LOGITS,   /* logits = W . act over the output rows */
     OP_EXCHANGE, /* copy rows from another card (pulled by the receiver), or to the host */
+    OP_FETCH,    /* bring weights that lie in host memory to the landing; by the end of its phase */
 };
 
 enum exchange_kind {
@@ -222,6 +229,12 @@ struct op {
                 };
             };
         } exchange;
+        struct {
+            uint64_t from, to; /* AREA_WEIGHTS, AREA_LANDING */
+            uint64_t bytes;
+            bool ahead; /* for the next step.  Run at once where what is there is not right: before
+                         * the first step, and where weights were written since */
+        } fetch;
     };
 };
 

@@ -7,7 +7,7 @@
 
 #include "octarc/error.h"
 
-static const char *const area_names[AREA_COUNT] = {"weights", "KV", "scratch"};
+static const char *const area_names[AREA_COUNT] = {"weights", "KV", "scratch", "the landing"};
 
 static int refuse(const struct device_advice *h, int rc, const char *what, struct err *err) {
     return err_set(err, rc, "card %u: %s of %" PRIu64 " bytes at %" PRIu64 " of %s: %s", h->home,

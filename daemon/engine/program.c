@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/engine/spills.h"
 #include "daemon/placement/scratch.h"
 #include "octarc/error.h"
 
@@ -16,6 +17,7 @@ struct compiler {
     size_t capacity[CARDS_MAX];
     struct scratch scratch[CARDS_MAX];
     const struct plan_range **ranges; /* [card][tensor], NULL: nothing held */
+    struct spills spills[CARDS_MAX];
     uint32_t phase;
     bool phase_used;
     uint32_t holders; /* bit per card: each has its part of the hidden rows up to date */
@@ -69,7 +71,9 @@ static struct matrix matrix_of(const struct compiler *c, uint32_t card, uint32_t
     return (struct matrix){.offset = r->offset,
                            .type = c->model->tensors[tensor].type,
                            .rows = (uint32_t)(r->row_end - r->row_begin),
-                           .cols = (uint32_t)(r->col_end - r->col_begin)};
+                           .cols = (uint32_t)(r->col_end - r->col_begin),
+                           .fetched = plan_spilled(c->plan, r),
+                           .landing = spills_landing(&c->spills[card], r->offset)};
 }
 
 /* The offset of a small tensor that the card must have whole. */
@@ -515,8 +519,10 @@ int programs_compile(struct program programs[CARDS_MAX], const struct model *mod
     for (size_t i = 0; i < plan->n_ranges; i++)
         c.ranges[plan->ranges[i].card * model->n_tensors + plan->ranges[i].tensor] =
             &plan->ranges[i];
-    for (uint32_t i = 0; i < plan->n_cards; i++)
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
         scratch_layout(&c.scratch[i], model, plan, i);
+        spills_list(&c.spills[i], model, plan, i);
+    }
     model_attention_lanes(&model->params, c.attention_lanes);
     model_ffn_lanes(&model->params, c.ffn_lanes);
 
@@ -539,6 +545,8 @@ int programs_compile(struct program programs[CARDS_MAX], const struct model *mod
         }
     }
     free(c.ranges);
+    if (!c.rc && spills_fetch(c.spills, made, plan->n_cards))
+        c.rc = err_set(err, -ENOMEM, "no memory for the programs' fetches");
     if (c.rc) {
         programs_finish(made);
         return c.rc;

@@ -37,6 +37,7 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
         ready->cards[i] = (struct ready_card){.weights_bytes = card.weights_bytes,
                                               .kv_bytes = card.kv_bytes,
                                               .scratch_bytes = card.scratch_bytes,
+                                              .landing_bytes = card.landing_bytes,
                                               .huge_bytes = told ? (int64_t)huge[i] : -1,
                                               .copied_bytes = card.copied_bytes,
                                               .advised_bytes = card.advised_bytes,

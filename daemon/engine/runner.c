@@ -45,6 +45,8 @@ static int reserve_areas(struct runner *r, struct err *err) {
             rc = ops->reserve(r->device, i, AREA_KV, c->kv_bytes, -1, err);
         if (!rc && c->scratch_bytes)
             rc = ops->reserve(r->device, i, AREA_SCRATCH, c->scratch_bytes, -1, err);
+        if (!rc && c->landing_bytes)
+            rc = ops->reserve(r->device, i, AREA_LANDING, c->landing_bytes, -1, err);
         if (rc)
             return rc;
     }
@@ -158,6 +160,7 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     for (uint32_t i = 0; i < device.n_cards; i++) {
         device.present[i] = options->plan->cards[i].online;
         device.capacity_bytes[i] = options->plan->cards[i].capacity_bytes;
+        device.host_bytes[i] = options->plan->cards[i].spilled_bytes;
     }
     rc = prepare_rope(r, err); /* before gigabytes are read */
     if (rc)
@@ -213,6 +216,9 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
     *out = (struct runner_card){.weights_bytes = p.used_bytes[AREA_WEIGHTS],
                                 .kv_bytes = p.used_bytes[AREA_KV],
                                 .scratch_bytes = p.used_bytes[AREA_SCRATCH],
+                                .landing_bytes = p.used_bytes[AREA_LANDING],
+                                .fetched_bytes = p.fetched_bytes,
+                                .faults = p.faults,
                                 .copied_bytes = r->origin[card].copied_bytes,
                                 .advised_bytes = r->advised[card].advised_bytes,
                                 .prefetched_bytes = r->advised[card].prefetched_bytes,

@@ -37,9 +37,10 @@ struct runner_options {
 };
 
 struct runner_card {
-    uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
-    uint64_t copied_bytes;                           /* of its weights: from the runner before */
-    uint64_t advised_bytes, prefetched_bytes;        /* as advice.h counts them … */
+    uint64_t weights_bytes, kv_bytes, scratch_bytes, landing_bytes; /* actual */
+    uint64_t fetched_bytes, faults; /* as in device_properties, since the runner was opened */
+    uint64_t copied_bytes;          /* of its weights: from the runner before */
+    uint64_t advised_bytes, prefetched_bytes; /* as advice.h counts them … */
     int64_t resident_bytes; /* … and of those, at home after the load; -1: cannot be told */
     bool reused;            /* its weight memory was found whole and was not read from the file */
 };

@@ -100,7 +100,7 @@ static void add_scratch(struct hints *h, const struct model *model, const struct
 int hints_build(struct hints *hints, const struct model *model, const struct plan *plan) {
     struct readers readers[CARDS_MAX] = {{0}};
     struct hints made = {0};
-    made.all = calloc(plan->n_ranges + (1 + SCRATCH_PARTS) * CARDS_MAX, sizeof *made.all);
+    made.all = calloc(plan->n_ranges + (2 + SCRATCH_PARTS) * CARDS_MAX, sizeof *made.all);
     if (!made.all)
         return -ENOMEM;
     find_readers(model, plan, readers);
@@ -111,13 +111,18 @@ int hints_build(struct hints *hints, const struct model *model, const struct pla
                                                .offset = plan->ranges[i].offset,
                                                .bytes = plan->ranges[i].bytes,
                                                .readers = 1u << c,
-                                               .read_mostly = true});
+                                               .read_mostly = true,
+                                               .in_host = plan_spilled(plan, &plan->ranges[i])});
         add(&made, &(struct device_advice){.home = c,
                                            .area = AREA_KV,
                                            .bytes = plan->cards[c].kv_bytes,
                                            .readers = kv_readers(plan, c)});
         if (plan->cards[c].scratch_bytes)
             add_scratch(&made, model, plan, c, &readers[c]);
+        add(&made, &(struct device_advice){.home = c,
+                                           .area = AREA_LANDING,
+                                           .bytes = plan->cards[c].landing_bytes,
+                                           .readers = 1u << c});
     }
     *hints = made;
     return 0;

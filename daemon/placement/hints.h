@@ -14,16 +14,16 @@ struct hints {
     size_t n;
 };
 
-/* Weights: each range, for the card whose it is.  K and V: one stretch a card, also for the cards
- * that pull heads from it.  Scratch: what exchanges read apart from what only the card itself uses.
- * hints_finish().  -ENOMEM. */
+/* Weights: each range, for the card whose it is, or for its fetches.  K and V: one stretch a card,
+ * also for the cards that pull heads from it.  Scratch: what exchanges read apart from what only
+ * the card itself uses. hints_finish().  -ENOMEM. */
 int hints_build(struct hints *hints, const struct model *model, const struct plan *plan);
 void hints_finish(struct hints *hints);
 
 /* Whether it is brought home as soon as it is loaded.  Pages of K and V are when they are first
  * needed: most of a large context's are not for a long time. */
 static inline bool hint_is_prefetched(const struct device_advice *hint) {
-    return hint->area != AREA_KV;
+    return hint->area != AREA_KV && !hint->in_host;
 }
 
 #endif

@@ -52,7 +52,7 @@ static size_t at(const struct pipeline *p, uint32_t cards, uint32_t from, uint32
 
 static struct share share_of(const struct pipeline *p, const struct group *g, uint32_t card,
                              uint32_t begin, uint32_t end) {
-    struct share s = {begin, end, g->lane_begin[card], g->lane_end[card], 0, 0, 0, 0};
+    struct share s = {begin, end, g->lane_begin[card], g->lane_end[card], 0, 0, 0, 0, 0};
     if (p->head == card)
         s.vocab_end = LANES;
     if (p->head == LAST && end == p->n_layers) {

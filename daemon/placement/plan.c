@@ -90,7 +90,7 @@ static int reserve_kv(struct plan *plan, const struct plan_input *in, struct err
     uint64_t pages = least * plan->max_sequences;
     for (uint32_t i = 0; i < plan->n_cards; i++) {
         const struct plan_card *c = &plan->cards[i];
-        const uint64_t fixed = c->weights_bytes + c->scratch_bytes;
+        const uint64_t fixed = plan_card_bytes(c);
         const uint64_t page = share_page_bytes(plan, &in->model->params, i);
         if (fixed > c->capacity_bytes || (page && (c->capacity_bytes - fixed) / page < least))
             return err_set(err, -ENOSPC, "card %u: %" PRIu64 " bytes and KV do not fit %" PRIu64, i,

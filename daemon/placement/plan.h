@@ -63,6 +63,11 @@ struct plan_card {
     uint64_t weights_bytes;          /* header and ranges; 0: no range */
     uint64_t kv_bytes;
     uint64_t scratch_bytes;
+    /* Spilled: the matrices of some of its layers stay in host memory, evenly between the others,
+     * and are fetched, each before it is its turn, to one half of the landing after the other. */
+    uint32_t n_spilled;           /* layers; 0: none */
+    uint64_t spilled_bytes;       /* of weights_bytes, the last of them: in host memory */
+    uint64_t landing_bytes;       /* on the card: two of the largest of these layers */
     char reason[PLAN_REASON_MAX]; /* why the card holds this, in words */
 };
 
@@ -98,6 +103,31 @@ uint64_t plan_kv_slot_bytes(enum kv_type type, uint32_t head_dim);
 static inline bool plan_uses(const struct plan *plan, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
     return c->weights_bytes + c->kv_bytes + c->scratch_bytes > 0;
+}
+
+/* Bytes on the card itself, of all purposes. */
+static inline uint64_t plan_card_bytes(const struct plan_card *c) {
+    return c->weights_bytes - c->spilled_bytes + c->kv_bytes + c->scratch_bytes + c->landing_bytes;
+}
+
+/* Of all cards: what stays in host memory. */
+static inline uint64_t plan_host_bytes(const struct plan *plan) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        bytes += plan->cards[i].spilled_bytes;
+    return bytes;
+}
+
+/* The matrices of a layer that is computed on the card lie in host memory. */
+static inline bool plan_spills(const struct plan_card *c, uint32_t layer) {
+    const uint32_t n = c->layer_end - c->layer_begin, i = layer - c->layer_begin;
+    return layer >= c->layer_begin && i < n && (i + 1) * c->n_spilled / n != i * c->n_spilled / n;
+}
+
+/* A range of the plan lies in host memory. */
+static inline bool plan_spilled(const struct plan *plan, const struct plan_range *range) {
+    const struct plan_card *c = &plan->cards[range->card];
+    return range->offset >= c->weights_bytes - c->spilled_bytes;
 }
 
 const char *plan_split_name(enum split split);

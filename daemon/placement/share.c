@@ -19,6 +19,7 @@ void share_apply(struct plan_card *c, const struct model_params *p, const struct
     c->layer_end = s->layer_end;
     c->lane_begin = s->lane_begin;
     c->lane_end = s->lane_end;
+    c->n_spilled = s->n_spilled;
     c->vocab_begin = vocab_edge(p, s->vocab_begin);
     c->vocab_end = vocab_edge(p, s->vocab_end);
     /* A tied model looks tokens up where the output matrix lives: one home, and a row of the
@@ -140,6 +141,48 @@ uint64_t share_scratch_bytes(const struct plan *plan, const struct model *model,
     return scratch.bytes;
 }
 
+static bool is_spilled(const struct plan_card *c, const struct model_tensor *t) {
+    return c->n_spilled && t->layer >= 0 && !model_tensor_is_vector(t) &&
+           plan_spills(c, (uint32_t)t->layer);
+}
+
+/* The matrices of a layer that is spilled, from `at` on; returns where they end. */
+static uint64_t add_spilled(struct plan *plan, const struct plan_input *in, uint32_t card,
+                            uint32_t layer, uint64_t at) {
+    for (uint32_t t = 0; t < in->model->n_tensors; t++) {
+        const struct model_tensor *tensor = &in->model->tensors[t];
+        struct plan_range r;
+        if (tensor->layer != (int32_t)layer || model_tensor_is_vector(tensor) ||
+            !share_range(plan, in->model, card, t, &r))
+            continue;
+        r.offset = at;
+        r.bytes = share_packed_bytes(in, &r);
+        at += r.bytes;
+        plan->ranges[plan->n_ranges++] = r;
+    }
+    return at;
+}
+
+/* Behind everything that lies on the card, in the order in which it is computed. */
+static uint64_t add_all_spilled(struct plan *plan, const struct plan_input *in, uint32_t card,
+                                uint64_t at) {
+    struct plan_card *c = &plan->cards[card];
+    c->spilled_bytes = c->landing_bytes = 0;
+    if (!c->n_spilled)
+        return at;
+    const uint64_t begin = at = share_blocks(at);
+    for (uint32_t l = c->layer_begin; l < c->layer_end; l++) {
+        if (!plan_spills(c, l))
+            continue;
+        const uint64_t end = share_blocks(add_spilled(plan, in, card, l, at));
+        if (2 * (end - at) > c->landing_bytes)
+            c->landing_bytes = 2 * (end - at);
+        at = end;
+    }
+    c->spilled_bytes = at - begin;
+    return at;
+}
+
 int share_ranges(struct plan *plan, const struct plan_input *in) {
     const size_t most = in->model->n_tensors * plan->n_cards;
     plan->n_ranges = 0;
@@ -151,13 +194,15 @@ int share_ranges(struct plan *plan, const struct plan_input *in) {
         uint64_t at = PLAN_WEIGHTS_HEADER;
         for (uint32_t t = 0; t < in->model->n_tensors; t++) {
             struct plan_range r;
-            if (!share_range(plan, in->model, c, t, &r))
+            if (is_spilled(&plan->cards[c], &in->model->tensors[t]) ||
+                !share_range(plan, in->model, c, t, &r))
                 continue;
             r.offset = at;
             r.bytes = share_packed_bytes(in, &r);
             at += r.bytes;
             plan->ranges[plan->n_ranges++] = r;
         }
+        at = add_all_spilled(plan, in, c, at);
         plan->cards[c].weights_bytes = plan->n_ranges > first ? at : 0;
         plan->cards[c].scratch_bytes = share_scratch_bytes(plan, in->model, c);
     }

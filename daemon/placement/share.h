@@ -14,7 +14,13 @@ struct share {
     uint32_t lane_begin, lane_end;   /* of those layers */
     uint32_t vocab_begin, vocab_end; /* eighths of the output matrix (tied: and embedding) */
     uint32_t embd_begin, embd_end;   /* eighths of the embedding; tied: not looked at */
+    uint32_t n_spilled;              /* layers whose matrices stay in host memory */
 };
+
+/* What is spilled of a layer takes whole blocks, so that it can be fetched. */
+static inline uint64_t share_blocks(uint64_t bytes) {
+    return (bytes + LANDING_BLOCK - 1) / LANDING_BLOCK * LANDING_BLOCK;
+}
 
 /* Heads, KV heads and vocabulary rows of a card, from its share. */
 void share_apply(struct plan_card *card, const struct model_params *p, const struct share *share);

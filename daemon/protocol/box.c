@@ -20,13 +20,14 @@ void write_range(struct writer *w, const char *key, uint64_t begin, uint64_t end
     write_close(w, ']');
 }
 
-void write_account(struct writer *w, const char *key, uint64_t weights, uint64_t kv,
-                   uint64_t scratch) {
+void write_account(struct writer *w, const char *key, const struct account *a) {
     write_key(w, key);
     write_open(w, '{');
-    write_key_int(w, "weights_bytes", (int64_t)weights);
-    write_key_int(w, "kv_bytes", (int64_t)kv);
-    write_key_int(w, "scratch_bytes", (int64_t)scratch);
+    write_key_int(w, "weights_bytes", (int64_t)a->weights);
+    write_key_int(w, "kv_bytes", (int64_t)a->kv);
+    write_key_int(w, "scratch_bytes", (int64_t)a->scratch);
+    write_key_int(w, "landing_bytes", (int64_t)a->landing);
+    write_key_int(w, "spilled_bytes", (int64_t)a->spilled);
     write_close(w, '}');
 }
 

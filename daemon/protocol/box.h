@@ -3,7 +3,7 @@
 #ifndef OCTARC_PROTOCOL_BOX_H
 #define OCTARC_PROTOCOL_BOX_H
 
-#include "daemon/device/program.h"
+#include "daemon/placement/plan.h"
 #include "daemon/placement/topology.h"
 #include "daemon/protocol/writer.h"
 
@@ -17,8 +17,15 @@ void write_described(struct writer *w, const struct topology_card *card);
 
 /* "key": [begin, end] */
 void write_range(struct writer *w, const char *key, uint64_t begin, uint64_t end);
-/* "key": bytes by purpose */
-void write_account(struct writer *w, const char *key, uint64_t weights, uint64_t kv,
-                   uint64_t scratch);
+/* Bytes by purpose; all on the card but what is spilled, which is in host memory. */
+struct account {
+    uint64_t weights, kv, scratch, landing, spilled;
+};
+static inline struct account account_of(const struct plan_card *c) {
+    return (struct account){c->weights_bytes - c->spilled_bytes, c->kv_bytes, c->scratch_bytes,
+                            c->landing_bytes, c->spilled_bytes};
+}
+/* "key": {…} */
+void write_account(struct writer *w, const char *key, const struct account *account);
 
 #endif

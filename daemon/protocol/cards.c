@@ -28,7 +28,11 @@ static void write_history(struct writer *w, const struct card_view *view) {
 static void write_card(struct writer *w, const struct card_view *view) {
     static const struct plan_card none = {0};
     const struct plan_card *plan = view->plan ? view->plan : &none;
-    const uint64_t used = view->weights_bytes + view->kv_bytes + view->scratch_bytes;
+    const uint64_t spilled = view->weights_bytes ? plan->spilled_bytes : 0;
+    const struct account planned = account_of(plan);
+    const struct account actual = {view->weights_bytes - spilled, view->kv_bytes,
+                                   view->scratch_bytes, view->landing_bytes, spilled};
+    const uint64_t used = actual.weights + actual.kv + actual.scratch + actual.landing;
     write_open(w, '{');
     write_key_int(w, "card", view->card);
     write_described(w, view->described);
@@ -40,8 +44,8 @@ static void write_card(struct writer *w, const struct card_view *view) {
     write_range(w, "lanes", plan->lane_begin, plan->lane_end);
     write_range(w, "heads", plan->head_begin, plan->head_end);
     write_range(w, "kv_heads", plan->kv_begin, plan->kv_end);
-    write_account(w, "planned", plan->weights_bytes, plan->kv_bytes, plan->scratch_bytes);
-    write_account(w, "actual", view->weights_bytes, view->kv_bytes, view->scratch_bytes);
+    write_account(w, "planned", &planned);
+    write_account(w, "actual", &actual);
     write_key_int(w, "free_bytes",
                   (int64_t)(view->capacity_bytes > used ? view->capacity_bytes - used : 0));
     write_key_known(w, "huge_bytes", view->huge_bytes);

@@ -68,8 +68,8 @@ struct card_view {
     bool (*change)(const void *history, uint32_t i, struct change_view *change);
     const void *history;
     uint64_t capacity_bytes;
-    const struct plan_card *plan;                    /* NULL: no model */
-    uint64_t weights_bytes, kv_bytes, scratch_bytes; /* actual */
+    const struct plan_card *plan;                                   /* NULL: no model */
+    uint64_t weights_bytes, kv_bytes, scratch_bytes, landing_bytes; /* actual */
     int64_t huge_bytes; /* of weights_bytes, on huge pages when they were loaded; -1: not known */
     bool reused;
     uint64_t advised_bytes, prefetched_bytes;

@@ -20,7 +20,7 @@ static void write_model(struct writer *w, const struct model *model) {
 
 static void write_card(struct writer *w, const struct plan_view *view, uint32_t i) {
     const struct plan_card *c = &view->plan->cards[i];
-    const uint64_t used = c->weights_bytes + c->kv_bytes + c->scratch_bytes;
+    const struct account planned = account_of(c);
     write_open(w, '{');
     write_key_int(w, "card", i);
     write_described(w, &view->topology->cards[i]);
@@ -32,20 +32,23 @@ static void write_card(struct writer *w, const struct plan_view *view, uint32_t 
     write_range(w, "kv_heads", c->kv_begin, c->kv_end);
     write_range(w, "vocabulary", c->vocab_begin, c->vocab_end);
     write_range(w, "embedding", c->embd_begin, c->embd_end);
-    write_account(w, "planned", c->weights_bytes, c->kv_bytes, c->scratch_bytes);
-    write_key_int(w, "free_bytes", (int64_t)(c->capacity_bytes - used));
+    write_account(w, "planned", &planned);
+    write_key_int(w, "free_bytes", (int64_t)(c->capacity_bytes - plan_card_bytes(c)));
     write_key_string(w, "reason", c->reason);
     write_close(w, '}');
 }
 
 static void write_totals(struct writer *w, const struct plan *plan) {
-    uint64_t weights = 0, kv = 0, scratch = 0;
+    struct account sum = {0};
     for (uint32_t i = 0; i < plan->n_cards; i++) {
-        weights += plan->cards[i].weights_bytes;
-        kv += plan->cards[i].kv_bytes;
-        scratch += plan->cards[i].scratch_bytes;
+        const struct account a = account_of(&plan->cards[i]);
+        sum.weights += a.weights;
+        sum.kv += a.kv;
+        sum.scratch += a.scratch;
+        sum.landing += a.landing;
+        sum.spilled += a.spilled;
     }
-    write_account(w, "totals", weights, kv, scratch);
+    write_account(w, "totals", &sum);
 }
 
 static void write_ranges(struct writer *w, const struct plan *plan, const struct model *model) {
@@ -61,6 +64,7 @@ static void write_ranges(struct writer *w, const struct plan *plan, const struct
         write_key_int(w, "offset", (int64_t)r->offset);
         write_key_int(w, "bytes", (int64_t)r->bytes);
         write_key_bool(w, "copy", r->copy);
+        write_key_bool(w, "spilled", plan_spilled(plan, r));
         write_close(w, '}');
     }
     write_close(w, ']');

@@ -122,7 +122,7 @@ bool line_held_back(const struct engines *e, struct plan *plan) {
 /* Beside its ranges, which are compared for all cards at once. */
 static bool same_card(const struct plan_card *a, const struct plan_card *b) {
     const bool same_bytes = a->weights_bytes == b->weights_bytes && a->kv_bytes == b->kv_bytes &&
-                            a->scratch_bytes == b->scratch_bytes;
+                            a->scratch_bytes == b->scratch_bytes && a->n_spilled == b->n_spilled;
     if (a->weights_bytes + a->kv_bytes + a->scratch_bytes == 0)
         return same_bytes; /* it holds nothing, wherever that would begin */
     return same_bytes && a->layer_begin == b->layer_begin && a->layer_end == b->layer_end &&

@@ -90,6 +90,7 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i].weights_bytes = e->ready.cards[i].weights_bytes;
         views[i].kv_bytes = e->ready.cards[i].kv_bytes;
         views[i].scratch_bytes = e->ready.cards[i].scratch_bytes;
+        views[i].landing_bytes = e->ready.cards[i].landing_bytes;
         views[i].huge_bytes = e->ready.cards[i].huge_bytes;
         views[i].reused = e->ready.cards[i].reused;
         views[i].advised_bytes = e->ready.cards[i].advised_bytes;

@@ -29,12 +29,11 @@ static bool is_lost(const struct engines *e, uint32_t card) {
 static bool fits_beside(const struct engines *e, const struct plan *plan) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         const struct plan_card *now = &e->plan.cards[i], *then = &plan->cards[i];
-        uint64_t bytes = now->weights_bytes + now->kv_bytes + now->scratch_bytes +
-                         then->weights_bytes + then->kv_bytes + then->scratch_bytes;
+        uint64_t bytes = plan_card_bytes(now) + plan_card_bytes(then);
         if (is_lost(e, i))
             continue;
         if (memory_is_made_for(&e->cards[i].memory, plan, i))
-            bytes -= then->weights_bytes;
+            bytes -= then->weights_bytes - then->spilled_bytes;
         if (bytes > e->cards[i].capacity_bytes)
             return false;
     }

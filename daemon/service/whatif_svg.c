@@ -24,6 +24,7 @@
 
 static const char colour_weights[] = "#3b6fb6", colour_embd[] = "#2f9e77",
                   colour_head[] = "#8a5bb5", colour_kv[] = "#e0a030", colour_scratch[] = "#b0524a",
+                  colour_landing[] = "#7f8fa6", colour_spilled[] = "#9db8dc",
                   colour_free[] = "#e9ecef", colour_direct[] = "#cfe8d5",
                   colour_staged[] = "#f4d3b0", colour_absent[] = "#d9d9d9";
 
@@ -116,7 +117,8 @@ static void draw_legend(struct svg *s) {
         const char *colour, *name;
     } purposes[] = {{colour_weights, "layers"},     {colour_embd, "embedding"},
                     {colour_head, "output matrix"}, {colour_kv, "KV"},
-                    {colour_scratch, "scratch"},    {colour_free, "free"},
+                    {colour_scratch, "scratch"},    {colour_landing, "landing"},
+                    {colour_spilled, "in host"},    {colour_free, "free"},
                     {colour_direct, "direct link"}, {colour_staged, "staged link"}};
     double x = 16;
     for (size_t i = 0; i < sizeof purposes / sizeof *purposes; i++) {
@@ -151,10 +153,11 @@ static void draw_rows(struct svg *s) {
                   colour_embd,
                   p->tied ? "the embedding, which is the output matrix too" : "the embedding");
         for (uint32_t l = card->layer_begin; l < card->layer_end; l++) {
-            snprintf(what, sizeof what, "layer %u, lanes %u to %u", l, card->lane_begin,
-                     card->lane_end - 1);
+            const bool spilled = plan_spills(card, l);
+            snprintf(what, sizeof what, "layer %u, lanes %u to %u%s", l, card->lane_begin,
+                     card->lane_end - 1, spilled ? ", in host memory" : "");
             draw_part(s, c, first + l * row, row > 4 ? row - 1 : row * 0.8, card->lane_begin,
-                      card->lane_end, LANES, colour_weights, what);
+                      card->lane_end, LANES, spilled ? colour_spilled : colour_weights, what);
         }
         draw_part(s, c, last + 3, END_ROW - 3, card->vocab_begin, card->vocab_end, p->n_vocab,
                   colour_head, "the output matrix");
@@ -187,16 +190,16 @@ static void draw_account(struct svg *s) {
         const struct plan_card *card = &s->view->plan->cards[c];
         if (!card->online)
             continue;
-        const uint64_t used = card->weights_bytes + card->kv_bytes + card->scratch_bytes;
         const struct {
             const char *name, *fill;
             uint64_t bytes;
-        } parts[] = {{"weights", colour_weights, card->weights_bytes},
+        } parts[] = {{"weights", colour_weights, card->weights_bytes - card->spilled_bytes},
                      {"KV", colour_kv, card->kv_bytes},
                      {"scratch", colour_scratch, card->scratch_bytes},
-                     {"free", colour_free, card->capacity_bytes - used}};
+                     {"landing", colour_landing, card->landing_bytes},
+                     {"free", colour_free, card->capacity_bytes - plan_card_bytes(card)}};
         double y = s->y;
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 5; i++) {
             const double high = card->capacity_bytes ? BAR_HIGH * (double)parts[i].bytes /
                                                            (double)card->capacity_bytes
                                                      : 0;
@@ -207,8 +210,11 @@ static void draw_account(struct svg *s) {
             text_at(s, column(c) + 32, s->y + 14 + 18 * i, "start", 11, "%s %s", parts[i].name,
                     whatif_size(size, parts[i].bytes));
         }
-        text_at(s, column(c) + 32, s->y + 14 + 18 * 4, "start", 11, "of %s",
+        text_at(s, column(c) + 32, s->y + 14 + 18 * 5, "start", 11, "of %s",
                 whatif_size(size, card->capacity_bytes));
+        if (card->spilled_bytes)
+            text_at(s, column(c) + 32, s->y + 14 + 18 * 6, "start", 11, "in host: %s",
+                    whatif_size(size, card->spilled_bytes));
     }
     s->y += BAR_HIGH + 28;
 }

@@ -51,34 +51,45 @@ static int name_width(const struct topology *topology) {
     return (int)width;
 }
 
-static uint64_t used_by(const struct plan_card *c) {
-    return c->weights_bytes + c->kv_bytes + c->scratch_bytes;
+/* The columns from MEMORY on; two more where anything is spilled. */
+static void say_sizes(struct text *t, const struct plan_card *c, bool spills) {
+    char s[7][16];
+    say(t, " %10s %10s %10s %10s", whatif_size(s[0], c->capacity_bytes),
+        whatif_size(s[1], c->weights_bytes - c->spilled_bytes), whatif_size(s[2], c->kv_bytes),
+        whatif_size(s[3], c->scratch_bytes));
+    if (spills)
+        say(t, " %10s", whatif_size(s[4], c->landing_bytes));
+    say(t, " %10s", whatif_size(s[5], c->capacity_bytes - plan_card_bytes(c)));
+    if (spills)
+        say(t, " %10s", whatif_size(s[6], c->spilled_bytes));
 }
 
 static void say_cards(struct text *t, const struct plan_view *view) {
     const int width = name_width(view->topology);
+    const bool spills = plan_host_bytes(view->plan) > 0;
     struct plan_card sum = {0};
-    char layers[24], lanes[24], s[5][16];
+    char layers[24], lanes[24];
     say(t,
-        "CARD  %-*s  LAYERS   LANES     MEMORY    WEIGHTS         KV    SCRATCH       FREE  WHY\n",
-        width, "NAME");
+        "CARD  %-*s  LAYERS   LANES     MEMORY    WEIGHTS         KV    SCRATCH%s       FREE%s  "
+        "WHY\n",
+        width, "NAME", spills ? "    LANDING" : "", spills ? "    IN HOST" : "");
     for (uint32_t i = 0; i < view->plan->n_cards; i++) {
         const struct plan_card *c = &view->plan->cards[i];
-        say(t, "%4u  %-*s  %-7s  %-5s %10s %10s %10s %10s %10s  %s\n", i, width,
-            view->topology->cards[i].name, range_text(layers, c->layer_begin, c->layer_end),
-            range_text(lanes, c->lane_begin, c->lane_end), whatif_size(s[0], c->capacity_bytes),
-            whatif_size(s[1], c->weights_bytes), whatif_size(s[2], c->kv_bytes),
-            whatif_size(s[3], c->scratch_bytes), whatif_size(s[4], c->capacity_bytes - used_by(c)),
-            c->reason);
+        say(t, "%4u  %-*s  %-7s  %-5s", i, width, view->topology->cards[i].name,
+            range_text(layers, c->layer_begin, c->layer_end),
+            range_text(lanes, c->lane_begin, c->lane_end));
+        say_sizes(t, c, spills);
+        say(t, "  %s\n", c->reason);
         sum.capacity_bytes += c->capacity_bytes;
         sum.weights_bytes += c->weights_bytes;
         sum.kv_bytes += c->kv_bytes;
         sum.scratch_bytes += c->scratch_bytes;
+        sum.landing_bytes += c->landing_bytes;
+        sum.spilled_bytes += c->spilled_bytes;
     }
-    say(t, " all  %-*s  %-7s  %-5s %10s %10s %10s %10s %10s\n", width, "", "", "",
-        whatif_size(s[0], sum.capacity_bytes), whatif_size(s[1], sum.weights_bytes),
-        whatif_size(s[2], sum.kv_bytes), whatif_size(s[3], sum.scratch_bytes),
-        whatif_size(s[4], sum.capacity_bytes - used_by(&sum)));
+    say(t, " all  %-*s  %-7s  %-5s", width, "", "", "");
+    say_sizes(t, &sum, spills);
+    say(t, "\n");
 }
 
 static void say_rate(struct text *t, const char *what, double rate, const char *lacks) {
@@ -136,9 +147,9 @@ static void say_evacuation(struct text *t, const struct plan_view *view) {
     if (!view->topology->host.memory_bytes)
         return;
     for (uint32_t i = 0; i < view->plan->n_cards; i++)
-        if (used_by(&view->plan->cards[i]) > used_by(&view->plan->cards[fullest]))
+        if (plan_card_bytes(&view->plan->cards[i]) > plan_card_bytes(&view->plan->cards[fullest]))
             fullest = i;
-    const uint64_t most = used_by(&view->plan->cards[fullest]);
+    const uint64_t most = plan_card_bytes(&view->plan->cards[fullest]);
     say(t, "host memory: room for %s of a card that leaves; card %u holds %s, %s\n",
         whatif_size(a, room), fullest, whatif_size(b, most),
         most <= room ? "which fits" : "which does NOT fit");

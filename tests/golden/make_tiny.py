@@ -160,6 +160,15 @@ MODELS = [
      "types": {"blk.0.attn_k": "Q8_0", "blk.1.ffn_gate": "Q4_0"}},
 ]
 
+# With enough layers that some can stay in host memory, of sizes that differ.  What it computes on
+# one large card is the reference for all else.
+DEEP = {"file": "tiny-deep.gguf", "seed": 29, "layers": 11, "embd": 128, "heads": 4, "kv": 2,
+        "head_dim": 32, "ff": 256, "base": 10000.0, "tied": False,
+        "types": {"blk.%d.%s" % (layer, part): ("Q8_0", "Q4_0", "Q4_1")[layer % 3]
+                  for layer in range(11)
+                  for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up",
+                               "ffn_down")}}
+
 
 def arch_of(m):
     return m.get("arch", "llama")
@@ -566,6 +575,7 @@ def write_models(folder):
         path = os.path.join(folder, m["file"])
         if write_model(m, path) != want[m["file"]]:
             sys.exit("%s: not the file that tiny.json was computed from" % path)
+    write_model(DEEP, os.path.join(folder, DEEP["file"]))
 
 
 def verify(path, reference):

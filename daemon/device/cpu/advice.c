@@ -29,8 +29,8 @@ static bool readers_exist(const struct device *d, uint32_t readers) {
 static bool extend_last(struct cpu_card *card, const struct cpu_advice *more) {
     struct cpu_advice *last = card->n_advice ? &card->advice[card->n_advice - 1] : NULL;
     if (!last || last->area != more->area || last->readers != more->readers ||
-        last->read_mostly != more->read_mostly || more->begin < last->begin ||
-        more->begin > last->end)
+        last->read_mostly != more->read_mostly || last->in_host != more->in_host ||
+        more->begin < last->begin || more->begin > last->end)
         return false;
     last->end = more->end > last->end ? more->end : last->end;
     return true;
@@ -51,6 +51,7 @@ int cpu_advise(struct device *d, const struct device_advice *advice) {
         .end = (advice->offset + advice->bytes + page - 1) / page * page,
         .readers = advice->readers,
         .read_mostly = advice->read_mostly,
+        .in_host = advice->in_host,
     };
     if (extend_last(card, &said))
         return 0;
@@ -70,7 +71,7 @@ void cpu_forget_advice(struct cpu_card *card, enum area area) {
     card->n_advice = n;
 }
 
-int cpu_admit(struct device *d, uint32_t number, uint32_t reader) {
+int cpu_admit(struct device *d, uint32_t number, uint32_t reader, bool fetches) {
     const struct cpu_card *card = &d->cards[number];
     const uint32_t bit = reader == CARD_HOST ? READER_HOST : 1u << reader;
     if (card->lost)
@@ -78,8 +79,9 @@ int cpu_admit(struct device *d, uint32_t number, uint32_t reader) {
     for (size_t i = 0; i < card->n_advice; i++) {
         const struct cpu_advice *a = &card->advice[i];
         const int writes = reader == number && !a->read_mostly ? PROT_WRITE : 0;
-        if (a->readers & bit && mprotect(card->areas[a->area].base + a->begin, a->end - a->begin,
-                                         PROT_READ | writes) < 0)
+        if (a->readers & bit && (fetches || !a->in_host) &&
+            mprotect(card->areas[a->area].base + a->begin, a->end - a->begin, PROT_READ | writes) <
+                0)
             return -errno;
     }
     return 0;

@@ -2,6 +2,7 @@
 #include "daemon/device/cpu/cpu.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static void cpu_close(struct device *device) {
     free(device->meters);
     free(device->work);
     free(device->work_memory);
+    pthread_mutex_destroy(&device->faulting);
     free(device);
 }
 
@@ -84,9 +86,11 @@ static int cpu_open(struct device **out, const struct device_options *options, s
     d->max_rows = options->max_rows;
     d->isolate = options->isolate;
     d->kernels = kernels;
+    pthread_mutex_init(&d->faulting, NULL);
     for (uint32_t c = 0; c < d->n_cards; c++) {
         d->cards[c].present = options->present[c];
         d->cards[c].capacity_bytes = options->capacity_bytes[c];
+        d->cards[c].host_bytes = options->host_bytes[c];
         for (int a = 0; a < AREA_COUNT; a++)
             d->cards[c].areas[a].fd = -1;
     }
@@ -108,6 +112,8 @@ static int cpu_properties(struct device *d, uint32_t card, struct device_propert
     snprintf(out->name, sizeof out->name, "cpu %s", d->kernels->name);
     for (int a = 0; a < AREA_COUNT; a++)
         out->used_bytes[a] = d->cards[card].areas[a].bytes;
+    out->fetched_bytes = atomic_load(&d->cards[card].fetched_bytes);
+    out->faults = atomic_load(&d->cards[card].faults);
     return 0;
 }
 
@@ -125,6 +131,7 @@ static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
         return rc;
     if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
         return -EINVAL;
+    cpu_landing_stale(d, card);
     return pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks,
                      row_bytes);
 }
@@ -159,9 +166,11 @@ static int cpu_poke(struct device *d, uint32_t card, uint64_t offset, const void
                     uint64_t bytes) {
     char *at;
     const int rc = weights_at(d, card, offset, bytes, &at);
-    if (!rc)
-        memcpy(at, in, bytes);
-    return rc;
+    if (rc)
+        return rc;
+    memcpy(at, in, bytes);
+    cpu_landing_stale(d, card);
+    return 0;
 }
 
 static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
@@ -170,9 +179,12 @@ static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uin
     int rc = cpu_stretch(from, from_card, area, from_offset, bytes, &src);
     if (!rc)
         rc = cpu_stretch(to, to_card, area, to_offset, bytes, &dst);
-    if (!rc)
-        memcpy(dst, src, bytes);
-    return rc;
+    if (rc)
+        return rc;
+    memcpy(dst, src, bytes);
+    if (area == AREA_WEIGHTS)
+        cpu_landing_stale(to, to_card);
+    return 0;
 }
 
 /* The kernel gives a page, cleared, when it is touched first. */

@@ -6,6 +6,7 @@
 #ifndef OCTARC_DEVICE_CPU_CPU_H
 #define OCTARC_DEVICE_CPU_CPU_H
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "daemon/device/cpu/isa/kernels.h"
@@ -26,15 +27,19 @@ struct cpu_advice {
     enum area area;
     uint64_t begin, end;
     uint32_t readers;
-    bool read_mostly;
+    bool read_mostly, in_host;
 };
 
 struct cpu_card {
     bool present, lost;
     uint64_t capacity_bytes; /* 0: not limited */
+    uint64_t host_bytes;     /* of AREA_WEIGHTS, at its end */
     struct cpu_area areas[AREA_COUNT];
     struct cpu_advice *advice; /* owned; of its memory, in the order in which it was given */
     size_t n_advice;
+    _Atomic uint64_t *holds; /* owned; [blocks of AREA_LANDING]: where in AREA_WEIGHTS lies what a
+                              * block holds; 0, where the header is: nothing */
+    _Atomic uint64_t fetched_bytes, faults;
 };
 
 /* The operations of all cards in one phase. */
@@ -80,6 +85,8 @@ struct device {
     uint32_t needed;          /* bit per card: the tasks read or write its memory */
     uint32_t hung;            /* bit per card: its items are never done any more */
     _Atomic bool stepping;    /* the counts of items are of the step under way */
+    _Atomic uint32_t stale;   /* bit per card: what its landing holds may not be right any more */
+    pthread_mutex_t faulting; /* one brings a missing block at a time */
     struct cpu_phase *phases; /* owned */
     uint32_t n_phases;
     struct cpu_stage *stages; /* owned; [n_phases] */
@@ -102,13 +109,16 @@ int cpu_stretch(const struct device *device, uint32_t card, enum area area, uint
                 uint64_t bytes, char **at);
 /* Make all areas of a card accessible or not (isolate). */
 int cpu_protect(struct device *device, uint32_t card, bool accessible);
+/* The same of that part of its weights which lies in host memory. */
+int cpu_protect_host(struct device *device, uint32_t card, bool accessible);
 
 /* advice.c */
 int cpu_advise(struct device *device, const struct device_advice *advice);
 void cpu_forget_advice(struct cpu_card *card, enum area area);
 /* Of a card whose areas are inaccessible: make accessible what `reader`, a card or CARD_HOST, was
- * advised to use; to be written too where it is its own and not read-mostly (isolate). */
-int cpu_admit(struct device *device, uint32_t card, uint32_t reader);
+ * advised to use; to be written too where it is its own and not read-mostly; what stays in host
+ * memory only where it fetches (isolate). */
+int cpu_admit(struct device *device, uint32_t card, uint32_t reader, bool fetches);
 int cpu_residency(struct device *device, uint32_t card, enum area area, uint64_t offset,
                   uint64_t bytes, uint64_t *resident);
 
@@ -139,6 +149,18 @@ void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
 uint32_t cpu_exchange_items(const struct op *op, const struct step_params *params);
 void cpu_exchange_run(struct device *device, const struct op *op, const struct step_params *params,
                       uint32_t item);
+
+/* landing.c: items of OP_FETCH, as above. */
+uint32_t cpu_fetch_items(const struct op *op);
+void cpu_fetch_run(struct device *device, uint32_t card, const struct op *op, uint32_t item);
+/* Before tiles [begin, end) of a matrix are read: what of them is not in the landing is brought,
+ * and counted as a fault. */
+void cpu_landing_need(struct device *device, uint32_t card, const struct matrix *w, uint32_t begin,
+                      uint32_t end);
+/* Before a step: fetch anew what is fetched ahead, for cards whose weights were written. */
+void cpu_landing_ready(struct device *device);
+/* Something was written to the card's weights, or its programs are new. */
+void cpu_landing_stale(struct device *device, uint32_t card);
 
 /* Heads whose attention ends on whole atoms: the unit of work of OP_ATTENTION; 0: too many. */
 uint32_t cpu_unit_heads(uint32_t head_dim);

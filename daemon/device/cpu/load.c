@@ -23,12 +23,34 @@ static void inside(struct checker *c, uint32_t card, enum area area, uint64_t of
         c->bad = true;
 }
 
+/* Of its weights. */
+static uint64_t on_card(const struct checker *c) {
+    const struct cpu_card *card = &c->device->cards[c->card];
+    return card->areas[AREA_WEIGHTS].bytes - card->host_bytes;
+}
+
 static void check_matrix(struct checker *c, const struct matrix *w) {
     if (w->rows == 0)
         return;
+    const uint64_t bytes = pack_bytes(w->type, false, w->rows, w->cols);
     if (pack_atom_bytes(w->type) == 0 || w->offset % 64)
         c->bad = true;
-    inside(c, c->card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, false, w->rows, w->cols));
+    inside(c, c->card, AREA_WEIGHTS, w->offset, bytes);
+    if (w->fetched) {
+        inside(c, c->card, AREA_LANDING, w->landing, bytes);
+        if (w->landing > w->offset || (w->offset - w->landing) % LANDING_BLOCK)
+            c->bad = true;
+    } else if (w->offset + bytes > on_card(c)) {
+        c->bad = true;
+    }
+}
+
+static void check_fetch(struct checker *c, const struct op *op) {
+    inside(c, c->card, AREA_WEIGHTS, op->fetch.from, op->fetch.bytes);
+    inside(c, c->card, AREA_LANDING, op->fetch.to, op->fetch.bytes);
+    if (op->fetch.from < on_card(c) || op->fetch.from % LANDING_BLOCK ||
+        op->fetch.to % LANDING_BLOCK || op->fetch.bytes % LANDING_BLOCK)
+        c->bad = true;
 }
 
 static void check_vector(struct checker *c, uint32_t card, struct vector v, uint64_t n) {
@@ -170,6 +192,9 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     case OP_EXCHANGE:
         check_exchange(&c, op);
         break;
+    case OP_FETCH:
+        check_fetch(&c, op);
+        break;
     }
     return !c.bad;
 }
@@ -305,6 +330,8 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     device->stages = stages;
     device->meters = meters;
     device->shape.n_rows = 0; /* nothing is counted yet */
+    for (uint32_t card = 0; card < device->n_cards; card++)
+        cpu_landing_stale(device, card);
     pin_once(device);
     return 0;
 }

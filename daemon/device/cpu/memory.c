@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,13 +14,19 @@
 
 #define HUGE_BYTES (UINT64_C(2) << 20)
 
-static const char *const area_names[AREA_COUNT] = {"weights", "KV", "scratch"};
+static const char *const area_names[AREA_COUNT] = {"weights", "KV", "scratch", "the landing"};
 
 static uint64_t used_bytes(const struct cpu_card *card) {
     uint64_t used = 0;
     for (int a = 0; a < AREA_COUNT; a++)
         used += card->areas[a].bytes;
-    return used;
+    return card->areas[AREA_WEIGHTS].base ? used - card->host_bytes : used;
+}
+
+/* What a card remembers of its landing. */
+static int make_blocks(struct cpu_card *card, uint64_t bytes) {
+    card->holds = calloc((bytes + LANDING_BLOCK - 1) / LANDING_BLOCK, sizeof *card->holds);
+    return card->holds ? 0 : -ENOMEM;
 }
 
 /* Addresses aligned to a huge page, so that the kernel can use one; inaccessible. */
@@ -73,10 +80,16 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
         return err_set(err, -EINVAL, "card %u cannot reserve %s twice", number, area_names[area]);
     if (card->lost)
         return err_set(err, -ENODEV, "card %u is lost", number);
-    if (card->capacity_bytes && used_bytes(card) + bytes > card->capacity_bytes)
-        return err_set(err, -ENOSPC,
-                       "card %u: %" PRIu64 " bytes for %s, %" PRIu64 " of %" PRIu64 " are used",
-                       number, bytes, area_names[area], used_bytes(card), card->capacity_bytes);
+    const uint64_t outside = area == AREA_WEIGHTS ? card->host_bytes : 0;
+    if (outside > bytes)
+        return err_set(err, -EINVAL, "card %u: %" PRIu64 " of %" PRIu64 " bytes in host memory",
+                       number, outside, bytes);
+    if (card->capacity_bytes && used_bytes(card) + bytes - outside > card->capacity_bytes)
+        return err_set(
+            err, -ENOSPC, "card %u: %" PRIu64 " bytes for %s, %" PRIu64 " of %" PRIu64 " are used",
+            number, bytes - outside, area_names[area], used_bytes(card), card->capacity_bytes);
+    if (area == AREA_LANDING && make_blocks(card, bytes))
+        return err_set(err, -ENOMEM, "no memory for card %u", number);
 
     const uint64_t mapped = (bytes + page - 1) / page * page;
     /* Without a descriptor of its own a lost card could not be emptied. */
@@ -86,6 +99,10 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
         const int rc = -errno;
         if (own >= 0)
             close(own);
+        if (area == AREA_LANDING) {
+            free(card->holds);
+            card->holds = NULL;
+        }
         return err_set(err, rc, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
                        area_names[area], strerror(-rc));
     }
@@ -101,6 +118,10 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
     if (a->fd >= 0)
         close(a->fd);
     *a = (struct cpu_area){.fd = -1};
+    if (area == AREA_LANDING) {
+        free(device->cards[number].holds);
+        device->cards[number].holds = NULL;
+    }
     cpu_forget_advice(&device->cards[number], area);
 }
 
@@ -147,5 +168,18 @@ int cpu_protect(struct device *device, uint32_t number, bool accessible) {
             mprotect(a->base, a->mapped, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) < 0)
             return -errno;
     }
+    return 0;
+}
+
+int cpu_protect_host(struct device *device, uint32_t number, bool accessible) {
+    const struct cpu_card *card = &device->cards[number];
+    const struct cpu_area *a = &card->areas[AREA_WEIGHTS];
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (card->lost || !a->base || !card->host_bytes)
+        return 0;
+    const uint64_t begin = (a->bytes - card->host_bytes + page - 1) / page * page;
+    if (begin < a->mapped && mprotect(a->base + begin, a->mapped - begin,
+                                      accessible ? PROT_READ | PROT_WRITE : PROT_NONE) < 0)
+        return -errno;
     return 0;
 }

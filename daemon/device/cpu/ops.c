@@ -29,7 +29,8 @@ static struct act_view act_at(const struct device *d, uint32_t card, const struc
 static struct matmul matmul_at(const struct device *d, uint32_t card, const struct matrix *w,
                                const struct activation *act) {
     return (struct matmul){
-        .tiles = (const uint8_t *)cpu_at(d, card, AREA_WEIGHTS, w->offset),
+        .tiles = (const uint8_t *)(w->fetched ? cpu_at(d, card, AREA_LANDING, w->landing)
+                                              : cpu_at(d, card, AREA_WEIGHTS, w->offset)),
         .type = w->type,
         .rows = w->rows,
         .cols = w->cols,
@@ -98,6 +99,8 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
         return p->n_outputs ? tiles_of(op->logits.w.rows) : 0;
     case OP_EXCHANGE:
         return cpu_exchange_items(op, p);
+    case OP_FETCH:
+        return cpu_fetch_items(op);
     }
     return 0;
 }
@@ -155,10 +158,13 @@ static void run_qkv(struct device *d, uint32_t card, const struct op *op,
     for (int i = 0; i < 3; i++) {
         const uint32_t tiles = tiles_of(parts[i]->rows), last = first + tiles;
         const struct matmul m = matmul_at(d, card, parts[i], &op->qkv.act);
-        if (begin < last && end > first)
-            run_tiles(d, &m, p->n_rows, begin > first ? begin - first : 0,
-                      end < last ? end - first : tiles, rows_at(d, card, op->qkv.out, 0) + at,
+        if (begin < last && end > first) {
+            const uint32_t from = begin > first ? begin - first : 0;
+            const uint32_t to = end < last ? end - first : tiles;
+            cpu_landing_need(d, card, parts[i], from, to);
+            run_tiles(d, &m, p->n_rows, from, to, rows_at(d, card, op->qkv.out, 0) + at,
                       op->qkv.out.stride, work);
+        }
         first = last;
         at += parts[i]->rows;
     }
@@ -265,6 +271,7 @@ static void run_lanes(struct device *d, uint32_t card, const struct op *op,
     const struct matmul m = matmul_at(d, card, &op->lanes.w, &op->lanes.act);
     const uint32_t step = panel_rows(m.type, m.cols);
     struct panel *panel = &work->panels[0];
+    cpu_landing_need(d, card, &op->lanes.w, begin, end);
     for (uint32_t row = 0; row < p->n_rows; row += step) {
         d->kernels->gather(&m, row, p->n_rows - row < step ? p->n_rows - row : step, panel);
         for (uint32_t tile = begin; tile < end; tile++)
@@ -320,6 +327,8 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
     const uint32_t for_up = panel_rows(up.type, up.cols);
     const uint32_t step = for_gate < for_up ? for_gate : for_up;
     float x[PANEL_ROWS_MAX][ATOM];
+    cpu_landing_need(d, card, &op->gate_up.gate, 2 * begin, 2 * end);
+    cpu_landing_need(d, card, &op->gate_up.up, 2 * begin, 2 * end);
     for (uint32_t row = 0; row < p->n_rows; row += step) {
         const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;
         d->kernels->gather(&gate, row, n, &work->panels[0]);
@@ -365,6 +374,9 @@ static void run_item(struct device *d, uint32_t card, const struct op *op,
         break;
     case OP_EXCHANGE:
         cpu_exchange_run(d, op, p, item);
+        break;
+    case OP_FETCH:
+        cpu_fetch_run(d, card, op, item);
         break;
     default:
         break;

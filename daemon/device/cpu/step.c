@@ -131,9 +131,9 @@ static int admit_task(struct device *d, const struct cpu_task *task) {
     const uint32_t reader = crosses ? task->op->exchange.dst : task->card;
     int rc = protect_all(d, false);
     if (!rc && crosses)
-        rc = cpu_admit(d, task->op->exchange.src, reader);
+        rc = cpu_admit(d, task->op->exchange.src, reader, false);
     if (!rc && reader != CARD_HOST)
-        rc = cpu_admit(d, reader, reader);
+        rc = cpu_admit(d, reader, reader, task->op->kind == OP_FETCH);
     return rc;
 }
 
@@ -165,6 +165,7 @@ int cpu_step(struct device *d, const struct step_params *params, uint32_t *card)
             *card = c;
             return -ENODEV;
         }
+    cpu_landing_ready(d);
     if (d->isolate)
         return run_isolated(d, params);
     shape_stages(d, params);

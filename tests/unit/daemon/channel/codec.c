@@ -42,7 +42,10 @@ static struct plan small_plan(void) {
                                         .own_begin = 1,
                                         .own_end = 2,
                                         .vocab_end = 100 + i,
-                                        .weights_bytes = 1234567890123 + i};
+                                        .weights_bytes = 1234567890123 + i,
+                                        .n_spilled = 3 + i % 2,
+                                        .spilled_bytes = 1234567890 + i,
+                                        .landing_bytes = 54321 + i};
         snprintf(p.cards[i].reason, sizeof p.cards[i].reason, "card %u", i);
     }
     return p;
@@ -84,7 +87,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
     const struct msg_prompt prompt = {1, 42, 3, 2, logprobs, 2, top};
     const struct msg_end end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
     const struct msg_ready ready = {
-        1, 2, {{1, 2, 3, -1, 9, 10, 11, -1, true}, {4, 5, 6, 2 << 20, 0, 7, 8, 6, false}}};
+        1, 2, {{1, 2, 3, 7, -1, 9, 10, 11, -1, true}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false}}};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct msg_credit credit = {1, 2, 3, 4,

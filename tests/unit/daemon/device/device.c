@@ -25,7 +25,7 @@ static struct device *open_cards(uint32_t n, bool isolate, const int *fds) {
     }
     CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
     for (uint32_t c = 0; c < n; c++)
-        for (int a = 0; a < AREA_COUNT; a++)
+        for (int a = 0; a <= AREA_SCRATCH; a++)
             CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES,
                                      fds && a == AREA_WEIGHTS ? fds[c] : -1, NULL),
                      0);

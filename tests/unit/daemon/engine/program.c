@@ -2,6 +2,7 @@
 /* Programs as data: what every card must compute and receive, whatever the split. */
 #include "daemon/engine/program.h"
 
+#include "daemon/placement/share.h"
 #include "tests/check.h"
 #include "tests/toy_model.h"
 
@@ -138,6 +139,98 @@ static void each_layer_is_computed_once_in_a_layer_split(void) {
     drop();
 }
 
+/* --- layers that stay in host memory --- */
+
+static void compile_spilled(uint32_t n_cards, uint32_t n_spilled) {
+    struct plan_input in = {.model = &model, .backend = &counting};
+    compile(toy_smollm2(), n_cards, SPLIT_LAYER);
+    for (uint32_t c = 0; c < n_cards; c++) {
+        const uint32_t n = plan.cards[c].layer_end - plan.cards[c].layer_begin;
+        plan.cards[c].n_spilled = n_spilled < n ? n_spilled : n;
+    }
+    free(plan.ranges);
+    CHECK_EQ(share_ranges(&plan, &in), 0);
+    programs_finish(programs);
+    CHECK_EQ(programs_compile(programs, &model, &plan, NULL), 0);
+}
+
+static const struct matrix *fetched_matrix(const struct op *op) {
+    const struct matrix *of = op->kind == OP_QKV       ? &op->qkv.q
+                              : op->kind == OP_LANES   ? &op->lanes.w
+                              : op->kind == OP_GATE_UP ? &op->gate_up.gate
+                                                       : NULL;
+    return of && of->fetched ? of : NULL;
+}
+
+/* A fetch does not touch the half of the landing that an operation of its phase reads. */
+static void check_halves(uint32_t card) {
+    const uint64_t half = plan.cards[card].landing_bytes / 2;
+    for (size_t i = 0; i < programs[card].n_ops; i++)
+        for (size_t k = 0; k < programs[card].n_ops; k++) {
+            const struct op *fetch = &programs[card].ops[i], *op = &programs[card].ops[k];
+            if (fetch->kind == OP_FETCH && op->phase == fetch->phase && fetched_matrix(op))
+                CHECK(fetch->fetch.to / half != fetched_matrix(op)->landing / half);
+        }
+}
+
+/* A step over two rounds of the program: what a block of the landing holds when it is read. */
+static void check_reads(uint32_t card) {
+    const struct plan_card *c = &plan.cards[card];
+    uint64_t *holds = calloc(c->landing_bytes / LANDING_BLOCK + 1, sizeof *holds);
+    for (size_t i = 0; i < 2 * programs[card].n_ops; i++) {
+        const struct op *op = &programs[card].ops[i % programs[card].n_ops];
+        const struct matrix *w = fetched_matrix(op);
+        if (op->kind == OP_FETCH)
+            for (uint64_t at = 0; at < op->fetch.bytes; at += LANDING_BLOCK)
+                holds[(op->fetch.to + at) / LANDING_BLOCK] = op->fetch.from + at;
+        for (uint64_t at = w ? w->landing / LANDING_BLOCK * LANDING_BLOCK : 0;
+             w && i >= programs[card].n_ops && at < w->landing + (uint64_t)w->rows * w->cols;
+             at += LANDING_BLOCK)
+            CHECK_EQ(holds[at / LANDING_BLOCK], at + (w->offset - w->landing));
+    }
+    free(holds);
+}
+
+static void what_is_spilled_is_fetched_once_a_step_and_in_time(void) {
+    for (uint32_t n_cards = 1; n_cards <= 3; n_cards++)
+        for (uint32_t n = 0; n <= 30; n += n < 5 ? 1 : 5) {
+            compile_spilled(n_cards, n);
+            for (uint32_t c = 0; c < n_cards; c++) {
+                uint64_t bytes = 0;
+                for (size_t i = 0; i < programs[c].n_ops; i++) {
+                    const struct op *op = &programs[c].ops[i];
+                    CHECK(i == 0 || op->phase >= op[-1].phase);
+                    bytes += op->kind == OP_FETCH ? op->fetch.bytes : 0;
+                }
+                CHECK_EQ(bytes, plan.cards[c].spilled_bytes);
+                CHECK_EQ(bytes > 0, n > 0);
+                if (bytes) {
+                    check_halves(c);
+                    check_reads(c);
+                }
+            }
+            drop();
+        }
+}
+
+/* Where every layer is fetched each one's fetch goes on over the whole of the layer before. */
+static void a_fetch_goes_beside_the_layer_before(void) {
+    compile_spilled(1, 30);
+    for (size_t i = 0; i < programs[0].n_ops; i++) {
+        const struct op *op = &programs[0].ops[i];
+        uint64_t beside = 0;
+        if (!fetched_matrix(op) || op->layer == 29)
+            continue;
+        for (size_t k = 0; k < programs[0].n_ops; k++)
+            if (programs[0].ops[k].kind == OP_FETCH && programs[0].ops[k].phase == op->phase)
+                beside += programs[0].ops[k].fetch.bytes;
+        CHECK(beside > 0);
+    }
+    drop();
+}
+
 CHECK_MAIN(T(every_kv_head_that_is_read_is_computed_or_copied),
            T(every_lane_sum_reaches_every_card), T(phases_do_not_grow_with_cards_of_a_tensor_split),
-           T(each_layer_is_computed_once_in_a_layer_split))
+           T(each_layer_is_computed_once_in_a_layer_split),
+           T(what_is_spilled_is_fetched_once_a_step_and_in_time),
+           T(a_fetch_goes_beside_the_layer_before))

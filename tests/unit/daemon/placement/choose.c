@@ -57,7 +57,7 @@ static void look_layers(struct brute *t, uint32_t used, uint32_t begin) {
     }
     for (uint32_t i = 0; i < b.in.n_cards; i++)
         for (uint32_t end = begin + 1; end <= b.model.params.n_layers && !(used >> i & 1); end++) {
-            t->shares[i] = (struct share){begin, end, 0, LANES, 0, 0, 0, begin == 0 ? LANES : 0};
+            t->shares[i] = (struct share){begin, end, 0, LANES, 0, 0, 0, begin == 0 ? LANES : 0, 0};
             look_layers(t, used | 1u << i, end);
             t->shares[i] = (struct share){0};
         }
@@ -79,7 +79,8 @@ static void look_lanes(struct brute *t, uint32_t *counts, uint32_t i, uint32_t l
                 t->shares[c] = (struct share){0,    b.model.params.n_layers,
                                               lane, lane + count,
                                               lane, lane + count,
-                                              lane, lane + count};
+                                              lane, lane + count,
+                                              0};
                 lane += count;
             }
     for (uint32_t x = 0; x < b.in.n_cards; x++)
