@@ -81,6 +81,7 @@ static const struct option_info events_options[] = {
 static const struct option_info plan_options[] = {
     {"cards", "N", "simulated cards", 0, OPTION_PASS, 0},
     {"card-memory", "SIZES", "of each card, as in 24G or 24G,16G", 0, OPTION_PASS, 0},
+    {"host-spill", "SIZE", "of the host's memory, for weights", 0, OPTION_PASS, 0},
     {"topology", "FILE", "the box: octarc-topology(5)", 0, OPTION_PASS, 0},
     {"without", "CARD", "as if it were not there; may be repeated", 0, OPTION_PASS, 0},
     {"context", "N", "tokens of one sequence", 0, OPTION_PASS, 0},

@@ -68,13 +68,20 @@ static inline void check_capacity(const struct plan *plan) {
     for (uint32_t c = 0; c < plan->n_cards; c++) {
         const struct plan_card *card = &plan->cards[c];
         uint64_t end = PLAN_WEIGHTS_HEADER;
-        CHECK(card->weights_bytes + card->kv_bytes + card->scratch_bytes <= card->capacity_bytes);
+        CHECK(plan_card_bytes(card) <= card->capacity_bytes);
         for (size_t i = 0; i < plan->n_ranges; i++)
             if (plan->ranges[i].card == c) {
-                CHECK_EQ(plan->ranges[i].offset, end);
-                end += plan->ranges[i].bytes;
+                if (plan_spilled(plan, &plan->ranges[i])) /* each layer begins a block */
+                    CHECK(plan->ranges[i].offset - end < LANDING_BLOCK);
+                else
+                    CHECK_EQ(plan->ranges[i].offset, end);
+                end = plan->ranges[i].offset + plan->ranges[i].bytes;
             }
+        if (card->spilled_bytes)
+            end = (end + LANDING_BLOCK - 1) / LANDING_BLOCK * LANDING_BLOCK;
         CHECK_EQ(end > PLAN_WEIGHTS_HEADER ? end : 0, card->weights_bytes);
+        CHECK_EQ(card->spilled_bytes > 0, card->n_spilled > 0);
+        CHECK_EQ(card->landing_bytes > 0, card->n_spilled > 0);
         if (card->weights_bytes == 0)
             CHECK_EQ(card->kv_bytes + card->scratch_bytes, 0);
     }

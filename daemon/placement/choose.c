@@ -10,6 +10,7 @@
 #include "daemon/placement/pipeline.h"
 #include "daemon/placement/predict.h"
 #include "daemon/placement/refuse.h"
+#include "daemon/placement/spill.h"
 #include "octarc/error.h"
 
 /* What a split comes to. */
@@ -186,6 +187,23 @@ static int consider_all(const struct plan *plan, struct chooser *c) {
     return rc < 0 || c->of[SPLIT_LAYER].found ? rc : consider(plan, c, SPLIT_TENSOR);
 }
 
+/* --- what fits nowhere --- */
+
+/* Whole layers, with some of them in host memory. */
+static bool spill(struct plan *plan, struct chooser *c) {
+    const struct plan_input *in = c->box.input;
+    struct share shares[CARDS_MAX];
+    if (in->split == SPLIT_TENSOR || !spill_find(&c->box, in->host_spill, shares))
+        return false;
+    apply(plan, &c->box, shares);
+    plan->split = SPLIT_LAYER;
+    snprintf(plan->reason, sizeof plan->reason,
+             "layer split: the cards have no room for all of it, so %.1f MiB of weights stay in "
+             "host memory, from where each step fetches them",
+             (double)spill_bytes(&c->box, shares) / (1 << 20));
+    return true;
+}
+
 static int choose_with(struct chooser *c, struct plan *plan, const char **balance,
                        struct err *err) {
     const struct plan_input *in = c->box.input;
@@ -198,6 +216,10 @@ static int choose_with(struct chooser *c, struct plan *plan, const char **balanc
     if (rc < 0)
         return err_set(err, -ENOMEM, "no memory to choose between plans");
     best = fastest(c);
+    if (!best && spill(plan, c)) {
+        *balance = "then the least has to be fetched in a step";
+        return 0;
+    }
     if (!best)
         return refuse(&c->box, plan, err);
     apply(plan, &c->box, best->shares);

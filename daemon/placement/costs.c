@@ -47,6 +47,14 @@ static void sum_layers(struct plan *trial, const struct plan_input *in, const st
         sums[l + 1] += sums[l];
 }
 
+static void sum_matrices(struct plan *trial, const struct plan_input *in, uint64_t *matrices) {
+    const struct share all = {.layer_end = in->model->params.n_layers, .lane_end = LANES};
+    share_apply(&trial->cards[0], &in->model->params, &all);
+    for (uint32_t t = 0; t < in->model->n_tensors; t++)
+        if (in->model->tensors[t].layer >= 0 && !model_tensor_is_vector(&in->model->tensors[t]))
+            matrices[in->model->tensors[t].layer] += bytes_of(trial, in, t);
+}
+
 void costs_weights(struct costs *costs, const struct plan_input *in) {
     const uint32_t n_layers = in->model->params.n_layers;
     struct plan trial = trial_plan(&(struct plan){0});
@@ -62,6 +70,8 @@ void costs_weights(struct costs *costs, const struct plan_input *in) {
             costs->embd[b][e] = sum_beside(&trial, in, &embd);
         }
     memcpy(costs->layers, costs->lanes[0][LANES], sizeof costs->layers);
+    memset(costs->matrices, 0, sizeof costs->matrices);
+    sum_matrices(&trial, in, costs->matrices);
 }
 
 static struct scratch scratch_of(struct plan *trial, const struct plan_input *in,

@@ -13,6 +13,7 @@ struct costs {
     /* Weights. */
     uint64_t lanes[LANES + 1][LANES + 1][LAYERS_MAX + 1]; /* lanes of layers 0 .. l - 1 */
     uint64_t layers[LAYERS_MAX + 1];                      /* whole layers 0 .. l - 1 */
+    uint64_t matrices[LAYERS_MAX];       /* of a whole layer, what may be spilled */
     uint64_t head[LANES + 1][LANES + 1]; /* eighths of the output matrix, and its norm */
     uint64_t embd[LANES + 1][LANES + 1]; /* eighths of the embedding; tied: 0 */
     /* For a context. */

@@ -142,6 +142,10 @@ static void give_reason(struct plan_card *c, const struct plan *plan, const stru
         snprintf(c->reason, sizeof c->reason, "%s of %s%s%s: %s",
                  range_text(range, "lane", c->lane_begin, c->lane_end),
                  range_text(run, "layer", c->layer_begin, c->layer_end), and, with, balance);
+    else if (c->n_spilled)
+        snprintf(c->reason, sizeof c->reason, "%s (%u of them from host memory)%s%s: %s",
+                 range_text(range, "layer", c->layer_begin, c->layer_end), c->n_spilled, and, with,
+                 balance);
     else
         snprintf(c->reason, sizeof c->reason, "%s%s%s: %s",
                  range_text(range, "layer", c->layer_begin, c->layer_end), and, with, balance);

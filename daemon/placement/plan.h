@@ -37,6 +37,7 @@ struct plan_input {
     uint32_t max_sequences; /* at once */
     uint32_t max_rows;      /* of a step; never more than the context */
     enum kv_type kv_type;
+    uint64_t host_spill; /* bytes of weights that may stay in host memory, all cards together */
 };
 
 /* Rows [row_begin, row_end) x columns [col_begin, col_end) of a tensor, on one card. */

@@ -17,7 +17,8 @@ struct step {
     const struct topology *box;
     const struct plan_range **ranges; /* [card][tensor]; NULL: nothing held */
     uint32_t n_rows, tokens;
-    uint32_t holders; /* bit per card: its residual stream is up to date */
+    double own_seconds[CARDS_MAX]; /* of the layers of a card alone */
+    uint32_t holders;              /* bit per card: its residual stream is up to date */
     double seconds, exchange_seconds;
     char *lacks; /* what is not stated, the first that was missed; empty: all is */
 };
@@ -245,11 +246,40 @@ static void pass_operation(struct step *s, const struct model_op *op) {
     }
 }
 
+/* What is spilled comes while the card's own layers are computed, and what finds room in the
+ * landing before that; it may take longer. */
+static void fetch_spilled(struct step *s, double begin) {
+    double slowest = 0;
+    for (uint32_t c = 0; c < s->plan->n_cards; c++) {
+        const struct plan_card *card = &s->plan->cards[c];
+        if (!card->spilled_bytes)
+            continue;
+        const uint64_t rate = topology_fetch_rate(s->box, c);
+        if (!rate)
+            missing(s, "the way from host memory to card %u", c);
+        const double all = rate ? (double)card->spilled_bytes / (double)rate : 0;
+        const double ahead = rate ? (double)card->landing_bytes / (double)rate : 0;
+        s->seconds += longer(0, all - ahead - s->own_seconds[c]);
+        slowest = longer(slowest, all);
+    }
+    s->seconds = longer(s->seconds, begin + slowest);
+}
+
 static void run_step(struct step *s, uint32_t n_rows, uint32_t tokens) {
+    const double begin = s->seconds;
     s->n_rows = n_rows;
     s->tokens = tokens;
-    for (size_t i = 0; i < s->model->n_ops; i++)
-        pass_operation(s, &s->model->ops[i]);
+    for (uint32_t c = 0; c < CARDS_MAX; c++)
+        s->own_seconds[c] = 0;
+    for (size_t i = 0; i < s->model->n_ops; i++) {
+        const struct model_op *op = &s->model->ops[i];
+        const uint32_t group = op->layer >= 0 ? group_of(s, (uint32_t)op->layer) : 0;
+        const double before = s->seconds;
+        pass_operation(s, op);
+        if (group)
+            s->own_seconds[__builtin_ctz(group)] += s->seconds - before;
+    }
+    fetch_spilled(s, begin);
 }
 
 int predict(struct prediction *prediction, const struct plan *plan, const struct model *model,

@@ -8,6 +8,9 @@
  * each card the sum of what it takes in, each part over the bandwidth of its link.  So whole layers
  * cost one after the other, lanes at once, plus two exchanges a layer.
  *
+ * Weights that are spilled come over the card's way to the host while the card computes its layers,
+ * the first two of them before that; where they take longer, that counts.
+ *
  * Not counted: norms and other vectors, the way of the logits to the host, links that share a part
  * of their way, and what a card takes to start working.  So it is an upper bound, for comparing
  * plans.

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/placement/spill.h"
 #include "octarc/error.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -99,6 +100,14 @@ __attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, c
     va_end(args);
 }
 
+/* How much host memory would do; split = tensor spills nothing. */
+static void add_spill(const struct box *box, char *text, size_t size) {
+    const uint64_t bytes = box->input->split == SPLIT_TENSOR ? UINT64_MAX : spill_least(box);
+    if (bytes != UINT64_MAX)
+        add(text, size, "%s with host_spill = %" PRIu64 "M instead of %" PRIu64 "M",
+            text[0] ? " or" : "", mib_up(bytes), box->input->host_spill / MIB);
+}
+
 int refuse(struct box *box, struct plan *plan, struct err *err) {
     const enum split asked = box->input->split;
     const enum split other = asked == SPLIT_LAYER    ? SPLIT_TENSOR
@@ -106,7 +115,7 @@ int refuse(struct box *box, struct plan *plan, struct err *err) {
                                                      : SPLIT_AUTO;
     const uint32_t wanted = plan->context, context = largest_context(box, plan);
     const uint64_t size = another_card(box);
-    char advice[200] = "";
+    char advice[280] = "";
     if (other != SPLIT_AUTO && box_fits(box, other))
         add(advice, sizeof advice, " with split = %s", plan_split_name(other));
     if (context)
@@ -115,6 +124,7 @@ int refuse(struct box *box, struct plan *plan, struct err *err) {
     if (size)
         add(advice, sizeof advice, "%s with another card of %" PRIu64 " MiB",
             advice[0] ? " or" : "", mib_up(size));
+    add_spill(box, advice, sizeof advice);
 
     const struct shortage s = measure(box, plan);
     char last[120];

@@ -41,6 +41,11 @@ static uint64_t way_up(const struct topology *t, const struct topology_card *car
                : slower(own, pcie_bytes_per_s(t->switches[card->in_switch].pcie));
 }
 
+uint64_t topology_fetch_rate(const struct topology *t, uint32_t card) {
+    const uint64_t way = way_up(t, &t->cards[card]), host = t->host.bytes_per_s;
+    return host ? slower(way, host) : way;
+}
+
 static uint64_t between_nodes(const struct topology *t, enum topology_level level) {
     return level == LEVEL_ALL && t->host.numa_bytes_per_s ? t->host.numa_bytes_per_s : UINT64_MAX;
 }

@@ -64,6 +64,7 @@ struct topology_host {
     uint64_t bytes_per_s;
     uint64_t evacuation_bytes; /* what a card holds must fit here; left out: half of the memory */
     uint64_t numa_bytes_per_s; /* between two NUMA nodes */
+    uint64_t spill_bytes;      /* that weights of the cards' plans may take of its memory */
     enum topology_level peer_access;
 };
 
@@ -104,6 +105,9 @@ void topology_derive(struct topology *topology);
 /* The same of one link, in a mode that is not chosen but given. */
 void topology_derive_link(struct topology *topology, uint32_t from, uint32_t to,
                           enum link_mode mode, const char *reason);
+
+/* From host memory to a card; 0: unknown. */
+uint64_t topology_fetch_rate(const struct topology *topology, uint32_t card);
 
 /* Bytes per second of the wire in one direction, after its line coding; 0: unknown. */
 uint64_t pcie_bytes_per_s(struct pcie pcie);

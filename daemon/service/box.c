@@ -60,27 +60,45 @@ static int compare(const struct config *config, const struct topology *t, struct
     return 0;
 }
 
-static void make_plain(const struct config *config, struct topology *topology) {
+static void make_plain(const struct config *config, struct topology *topology, uint64_t available) {
     const struct config_sizes *sizes = &config->card_memory;
-    const uint64_t share = sizes->n ? 0 : memory_available() / 2 / config->cards;
+    const uint64_t share = available / 2 / config->cards;
     uint64_t bytes[CARDS_MAX];
     for (uint32_t i = 0; i < config->cards; i++)
         bytes[i] = sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : share;
     topology_plain(topology, config->cards, bytes, 0);
 }
 
+/* A quarter of a described host's memory: half is what a card that leaves may fill.  Simulated
+ * cards take theirs of the host's own: half of what is left then, so that there is never more used
+ * than there is. */
+static uint64_t choose_spill(const struct config *config, const struct topology *t,
+                             uint64_t available) {
+    uint64_t cards = 0;
+    if (config->host_spill != SHARE_FREE)
+        return config->host_spill;
+    if (t->origin[0])
+        return t->host.memory_bytes / 4;
+    for (uint32_t i = 0; i < t->n_cards; i++)
+        cards += t->cards[i].memory_bytes;
+    return cards < available ? (available - cards) / 2 : 0;
+}
+
 int box_read(const struct config *config, struct topology *topology, struct err *err) {
+    const uint64_t available = memory_available();
     struct topology made;
-    if (!config->topology[0]) {
-        make_plain(config, topology);
-        return 0;
-    }
-    int rc = read_file(config->topology, &made, err);
-    if (rc == 0)
+    int rc = 0;
+    if (!config->topology[0])
+        make_plain(config, &made, available);
+    else
+        rc = read_file(config->topology, &made, err);
+    if (rc == 0 && config->topology[0])
         rc = compare(config, &made, err);
-    if (rc == 0)
-        *topology = made;
-    return rc;
+    if (rc < 0)
+        return rc;
+    made.host.spill_bytes = choose_spill(config, &made, available);
+    *topology = made;
+    return 0;
 }
 
 void box_plan_input(const struct config *config, const struct topology *topology,
@@ -95,6 +113,7 @@ void box_plan_input(const struct config *config, const struct topology *topology
         .max_sequences = config->max_sequences,
         .max_rows = STEP_ROWS_MAX,
         .kv_type = (enum kv_type)config->kv_type,
+        .host_spill = topology->host.spill_bytes,
     };
     for (uint32_t i = 0; i < topology->n_cards; i++) {
         input->online[i] = true;

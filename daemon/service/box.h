@@ -11,7 +11,8 @@
 
 /* The box of the file that the key topology names; without one, a plain box of as many cards as the
  * key cards says, with the memory of card_memory or, without that, equal shares of half of what is
- * free now.  On failure *topology is untouched, and err names the file:
+ * free now.  Also how much of the host's memory plans may use, now and later: host_spill, else a
+ * share that leaves the host enough.  On failure *topology is untouched, and err names the file:
  *   -ERANGE  cards or card_memory are given too and say something else
  *   what reading failed with, or topology_read() */
 int box_read(const struct config *config, struct topology *topology, struct err *err);

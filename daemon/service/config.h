@@ -21,6 +21,7 @@ struct err;
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
 enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
 enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE };
+#define SHARE_FREE   UINT64_MAX
 #define SCRUB_MOST_S 2592000 /* thirty days */
 
 enum rebalance_choice { REBALANCE_RUNNING, REBALANCE_RESTART };
@@ -36,6 +37,7 @@ struct config {
         uint32_t n;
         uint64_t bytes[CARDS_MAX];
     } card_memory;        /* n = 0: a share of the free memory; 1: the same for all cards */
+    uint64_t host_spill;  /* bytes; SHARE_FREE: a share of the free memory */
     uint32_t split;       /* enum split */
     uint32_t storage;     /* enum storage_choice */
     uint32_t weights;     /* enum weights_choice */

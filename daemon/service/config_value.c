@@ -63,6 +63,17 @@ static int parse_sizes(const struct value_rule *rule, const char *text, struct c
     return 0;
 }
 
+static int parse_share(const struct value_rule *rule, const char *text, uint64_t *field,
+                       struct err *err) {
+    uint64_t v = SHARE_FREE;
+    const char *end = *text ? parse_number(text, true, &v) : text;
+    if (!end || *end || (*text && (v < rule->least || v > rule->most)))
+        return err_set(err, -EINVAL, "'%.64s' is not a size from %llu to %llu", text,
+                       (unsigned long long)rule->least, (unsigned long long)rule->most);
+    *field = v;
+    return 0;
+}
+
 static bool is_later(const struct value_rule *rule, const char *text) {
     for (uint32_t i = 0; rule->later && rule->later[i]; i++)
         if (!strcmp(rule->later[i], text))
@@ -101,6 +112,8 @@ int value_parse(const struct value_rule *rule, const char *value, void *config, 
         return 0;
     case VALUE_SIZES:
         return parse_sizes(rule, value, field, err);
+    case VALUE_SHARE:
+        return parse_share(rule, value, field, err);
     case VALUE_NAME:
         return parse_name(rule, value, field, err);
     default:

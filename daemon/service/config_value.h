@@ -14,6 +14,7 @@ enum value_kind {
     VALUE_COUNT, /* uint32_t */
     VALUE_SIZE,  /* uint32_t: bytes, with K, M, G, T as powers of 1024 */
     VALUE_SIZES, /* struct config_sizes: up to CARDS_MAX of them, between commas; may be empty */
+    VALUE_SHARE, /* uint64_t: bytes, as before; empty: SHARE_FREE */
     VALUE_NAME,  /* uint32_t: first + index into names */
 };
 

@@ -18,6 +18,8 @@ const char options_help[] =
     "  --backend auto|cpu     what computes\n"
     "  --cards N              simulated cards, 1 to 8 (1)\n"
     "  --card-memory SIZES    of each card, as in 2G or 2G,1G (a share of the free memory)\n"
+    "  --host-spill SIZE      of the host's memory, for weights that the cards have no room for\n"
+    "                         (a share of what is free)\n"
     "  --split auto|layer|tensor|hybrid\n"
     "                         how the model lies on the cards\n"
     "  --storage auto         how cards hold the weights\n"

@@ -27,17 +27,21 @@ static bool is_lost(const struct engines *e, uint32_t card) {
 
 /* Until it has gone over, a card holds what it held and what it is to hold. */
 static bool fits_beside(const struct engines *e, const struct plan *plan) {
+    uint64_t host = 0;
     for (uint32_t i = 0; i < e->n_cards; i++) {
         const struct plan_card *now = &e->plan.cards[i], *then = &plan->cards[i];
         uint64_t bytes = plan_card_bytes(now) + plan_card_bytes(then);
         if (is_lost(e, i))
             continue;
-        if (memory_is_made_for(&e->cards[i].memory, plan, i))
+        host += now->spilled_bytes + then->spilled_bytes;
+        if (memory_is_made_for(&e->cards[i].memory, plan, i)) {
             bytes -= then->weights_bytes - then->spilled_bytes;
+            host -= then->spilled_bytes;
+        }
         if (bytes > e->cards[i].capacity_bytes)
             return false;
     }
-    return true;
+    return host <= e->topology->host.spill_bytes;
 }
 
 static bool may_go_over(const struct engines *e, const struct plan *plan) {

@@ -129,7 +129,7 @@ def what_the_machine_lacks_for_a_moment_is_worth_another_try():
 def too_little_memory_for_the_model_is_refused_with_figures():
     with tempfile.TemporaryDirectory() as folder:
         status, err = octarcd("--listen", os.path.join(folder, "s"), "--config", os.devnull,
-                              "--model", tiny(), "--cards", "2", "--card-memory", "1M",
+                              "--model", tiny(), "--cards", "2", "--card-memory", "1M", "--host-spill", "0",
                               "--context", "512")
         assert status in (1, 78), (status, err)
         assert "card" in err and any(c.isdigit() for c in err), err

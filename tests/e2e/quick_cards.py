@@ -99,7 +99,8 @@ def a_machine_that_stood_still_fences_nobody():
 
 @test
 def a_drain_that_cannot_be_is_refused_and_changes_nothing():
-    with Daemon("--cards", "2", "--card-memory", "64M,1M", "--context", "256", model=tiny()) as own:
+    with Daemon("--cards", "2", "--card-memory", "64M,1M", "--context", "256", "--host-spill", "0",
+                model=tiny()) as own:
         before = own.rpc("cards")
         words = refused(own, "drain", {"card": 0})
         assert "card 0 cannot be drained" in words and "does not fit" in words, words
@@ -256,7 +257,8 @@ def a_damaged_file_of_cards_is_moved_aside_and_the_service_goes_on():
 @test
 def without_the_cards_that_are_held_back_the_service_waits_for_an_operator():
     with tempfile.TemporaryDirectory(prefix="octarc-state-") as folder:
-        options = ("--cards", "2", "--card-memory", "64M,1M", "--context", "256")
+        options = ("--cards", "2", "--card-memory", "64M,1M", "--context", "256", "--host-spill",
+                   "0")
         config = kept_in(folder, "no_card_wait = 1\ncard_faults = 1\n")
         with Daemon(*options, model=tiny(), config=config) as daemon:
             want = daemon.complete(PROMPT)["choices"]

@@ -170,7 +170,7 @@ def without_a_card_the_others_hold_it_all():
 
 @test
 def what_does_not_fit_is_refused_with_what_would():
-    words = ("--cards", "1", "--card-memory", "1400K", "--context")
+    words = ("--cards", "1", "--card-memory", "1400K", "--host-spill", "0", "--context")
     status, out, err = run("plan", tiny(), *NONE, *words, "256")
     equal((status, out), (1, ""))
     assert "does not fit" in err and "it would fit with" in err and err.count("\n") == 1, err
