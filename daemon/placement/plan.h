@@ -76,7 +76,7 @@ struct plan {
     enum split split; /* never SPLIT_AUTO */
     uint32_t n_cards;
     struct plan_card cards[CARDS_MAX];
-    struct plan_range *ranges; /* owned; by card, then offset */
+    struct plan_range *ranges; /* owned; by card, then tensor */
     size_t n_ranges;
     uint32_t context, max_sequences, max_rows;
     uint32_t max_outputs; /* rows of a step whose logits may be wanted */
