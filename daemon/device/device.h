@@ -13,6 +13,7 @@
 #include "daemon/device/program.h"
 
 #define NUMERICS_VERSION 1u /* of the order of every sum: docs/numerics.md */
+#define LAYOUT_VERSION   1u /* of weights as a backend packs them: they may outlive the program */
 
 struct err;
 struct device; /* of the backend; its first member is `const struct device_ops *ops` */

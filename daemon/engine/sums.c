@@ -8,11 +8,12 @@
 
 #include "daemon/device/device.h"
 
-#define SUMS_MAGIC UINT64_C(0x736d75735f746f63)
+#define SUMS_MAGIC UINT64_C(0x326d75735f746f63)
 
 /* At the beginning of the checksums' memory; written last. */
 struct sums_header {
     uint64_t magic, n, digest;
+    struct file_identity file;
 };
 
 int sums_pread(int fd, char *bytes, uint64_t n, uint64_t offset) {
@@ -47,7 +48,8 @@ bool sums_match(struct sums *sums, uint32_t tensor, const char *bytes, uint64_t 
     return true;
 }
 
-int sums_read(struct sums *sums, const struct model *model, int fd) {
+int sums_read(struct sums *sums, const struct model *model, const struct file_identity *file,
+              int fd) {
     struct sums_header h;
     *sums = (struct sums){.first = calloc(model->n_tensors + 1, sizeof *sums->first)};
     if (!sums->first)
@@ -60,7 +62,8 @@ int sums_read(struct sums *sums, const struct model *model, int fd) {
     sums->of = calloc(sums->n + 1, sizeof *sums->of);
     if (!sums->of)
         return -ENOMEM;
-    if (fd < 0 || pread(fd, &h, sizeof h, 0) != sizeof h || h.magic != SUMS_MAGIC || h.n != sums->n)
+    if (fd < 0 || pread(fd, &h, sizeof h, 0) != sizeof h || h.magic != SUMS_MAGIC ||
+        h.n != sums->n || !identity_equal(&h.file, file))
         return 0;
     sums->known = sums_pread(fd, (char *)sums->of, bytes, sizeof h) == 0 &&
                   device_digest((const void *)sums->of, bytes) == h.digest;
@@ -69,10 +72,10 @@ int sums_read(struct sums *sums, const struct model *model, int fd) {
     return 0;
 }
 
-int sums_write(const struct sums *sums, int fd) {
+int sums_write(const struct sums *sums, const struct file_identity *file, int fd) {
     const size_t bytes = sums->n * sizeof *sums->of;
-    const struct sums_header h = {SUMS_MAGIC, sums->n,
-                                  device_digest((const void *)sums->of, bytes)};
+    const struct sums_header h = {SUMS_MAGIC, sums->n, device_digest((const void *)sums->of, bytes),
+                                  *file};
     if (fd < 0)
         return 0;
     if (pwrite(fd, (const void *)sums->of, bytes, sizeof h) != (ssize_t)bytes ||

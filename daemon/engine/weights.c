@@ -15,7 +15,7 @@
 #include "octarc/error.h"
 
 #define HEADER_MAGIC     UINT64_C(0x737468676965774f) /* "Oweights" */
-#define HEADER_VERSION   1u
+#define HEADER_VERSION   2u
 #define RANGES_MAX       ((PLAN_WEIGHTS_HEADER - sizeof(struct weights_header)) / 8)
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
@@ -23,7 +23,7 @@
 
 struct weights_header {
     uint64_t magic;
-    uint32_t version, numerics;
+    uint32_t version, layout, numerics, zero;
     uint64_t file_bytes, file_mtime_ns, file_inode, file_device;
     uint64_t plan_key; /* digest of the card's ranges */
     uint64_t n_ranges;
@@ -235,7 +235,11 @@ static int make_header(const struct loader *l, uint32_t card, struct weights_hea
     const struct file_identity *file = &l->options->file;
     uint64_t n = 0;
     *h = (struct weights_header){
-        .magic = HEADER_MAGIC, .version = HEADER_VERSION, .numerics = NUMERICS_VERSION};
+        .magic = HEADER_MAGIC,
+        .version = HEADER_VERSION,
+        .layout = LAYOUT_VERSION,
+        .numerics = NUMERICS_VERSION,
+    };
     h->file_bytes = file->bytes;
     h->file_mtime_ns = file->mtime_ns;
     h->file_inode = file->inode;
@@ -283,7 +287,22 @@ static uint64_t *digest_card(struct loader *l, uint32_t card, int *rc) {
     return of_card;
 }
 
-/* Whether the card's memory holds just what the plan wants, unharmed. */
+/* The digests in a card's header; NULL: it holds nothing that can be proven.  n: how many there
+ * must be. */
+static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
+                              uint64_t n) {
+    struct weights_header h;
+    uint64_t *digests = malloc((n + 1) * sizeof *digests);
+    if (digests && ops->peek(device, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
+        h.n_ranges == n && ops->peek(device, card, sizeof h, digests, n * sizeof *digests) == 0 &&
+        device_digest(digests, n * sizeof *digests) == h.digests_digest)
+        return digests;
+    free(digests);
+    return NULL;
+}
+
+/* Whether the card's memory holds just what the plan wants, unharmed, and so does its header: what
+ * is used is verified by the digests there later on. */
 static int find_whole(struct loader *l, uint32_t card, bool *whole) {
     const struct device_ops *ops = l->options->backend;
     struct weights_header want, have;
@@ -295,14 +314,15 @@ static int find_whole(struct loader *l, uint32_t card, bool *whole) {
     if (rc)
         return rc;
     want.digests_digest = have.digests_digest;
-    if (memcmp(&want, &have, sizeof want) != 0)
+    if (memcmp(&want, &have, sizeof want) != 0 || want.n_ranges > RANGES_MAX)
         return 0;
-    uint64_t *digests = digest_card(l, card, &rc);
-    if (!digests)
-        return rc;
-    *whole = device_digest(digests, want.n_ranges * 8) == want.digests_digest;
+    uint64_t *kept = read_digests(ops, l->device, card, want.n_ranges);
+    uint64_t *digests = kept ? digest_card(l, card, &rc) : NULL;
+    if (digests)
+        *whole = memcmp(digests, kept, want.n_ranges * sizeof *kept) == 0;
     free(digests);
-    return 0;
+    free(kept);
+    return rc;
 }
 
 static int seal_card(struct loader *l, uint32_t card) {
@@ -336,20 +356,6 @@ static int check_file(const struct loader *l) {
 }
 
 /* --- the runner before --- */
-
-/* The digests in a card's header; NULL: it holds nothing that can be proven.  n: how many there
- * must be. */
-static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
-                              uint64_t n) {
-    struct weights_header h;
-    uint64_t *digests = malloc((n + 1) * sizeof *digests);
-    if (digests && ops->peek(device, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
-        h.n_ranges == n && ops->peek(device, card, sizeof h, digests, n * sizeof *digests) == 0 &&
-        device_digest(digests, n * sizeof *digests) == h.digests_digest)
-        return digests;
-    free(digests);
-    return NULL;
-}
 
 /* Behind the last range of the card whose first one is `begin`. */
 static size_t card_end(const struct plan *plan, size_t begin) {
@@ -433,7 +439,7 @@ static int unseal_cards(struct loader *l, const struct weights_origin origin[CAR
 /* Read and repack what was neither found nor copied. */
 static int read_ranges(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
     const struct plan *plan = l->options->plan;
-    int rc = sums_read(&l->sums, l->options->model, l->options->sums_fd);
+    int rc = sums_read(&l->sums, l->options->model, &l->options->file, l->options->sums_fd);
     for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
         if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = add_slices(l, c, false);
@@ -455,7 +461,7 @@ static int fill_cards(struct loader *l, struct weights_origin origin[CARDS_MAX])
     if (!rc)
         rc = read_ranges(l, origin);
     if (!rc && !l->sums.known && l->n_slices)
-        rc = sums_write(&l->sums, l->options->sums_fd);
+        rc = sums_write(&l->sums, &l->options->file, l->options->sums_fd);
     for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
         if (plan->cards[c].weights_bytes && !origin[c].reused)
             rc = seal_card(l, c);
@@ -532,7 +538,7 @@ int weights_restore(struct device *device, const struct runner_options *options,
     uint64_t found = 0;
     whole_team.behind = false; /* steps wait for it */
     pthread_mutex_init(&l.err_lock, NULL);
-    int rc = sums_read(&l.sums, options->model, options->sums_fd);
+    int rc = sums_read(&l.sums, options->model, &options->file, options->sums_fd);
     if (!rc)
         rc = add_range(&l, range, false);
     if (!rc)

@@ -3,7 +3,7 @@
  *
  * A card's weight memory begins with a header (PLAN_WEIGHTS_HEADER bytes) that says which file and
  * which ranges it holds and a digest of each.  The header is written last: memory whose header is
- * missing, of another file or plan, or whose digests do not match is filled again.
+ * missing, of another file, plan or layout, or whose digests do not match is filled again.
  *
  * A range that a card of the runner before holds just as it is wanted is copied from there when its
  * digest is still the one in that card's header; else it is read like any other.

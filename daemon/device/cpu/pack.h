@@ -11,8 +11,13 @@
  *                the low ones of Q2_K
  *   scales       f16 d[16] (MXFP4: bf16); with a minimum f16 m[16]; Q4_K, Q5_K: i8 scale[16],
  *                i8 -minimum[16], which multiply d and m; IQ4_XS: i8 scale[16]; Q2_K, Q3_K, Q6_K:
- * i8 factor[2][16], of each half of the atom; Q2_K: i8 minimum[2][16], which multiply m F32, F16
- * and BF16 are [32 columns][16 rows], as in the file. A vector (a norm) is plain f32. */
+ *                i8 factor[2][16], of each half of the atom; Q2_K: i8 minimum[2][16], which
+ *                multiply m
+ * F32, F16 and BF16 are [32 columns][16 rows], as in the file.
+ * A vector (a norm) is plain f32.
+ *
+ * Packed weights may outlive the program that packed them: a change of any of this is a new
+ * LAYOUT_VERSION (device.h). */
 #ifndef OCTARC_DEVICE_CPU_PACK_H
 #define OCTARC_DEVICE_CPU_PACK_H
 

@@ -7,6 +7,8 @@
 #include <math.h>
 
 #include "daemon/engine/program.h"
+#include "daemon/engine/sums.h"
+#include "daemon/engine/weights.h"
 #include "daemon/placement/topology.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
@@ -367,6 +369,67 @@ static void weights_left_behind_are_used_again_only_when_whole(void) {
     unload(&l);
 }
 
+/* One flipped bit at that byte of a card's memory; whether the card was read again. */
+static bool is_read_again(struct loaded *l, const struct setup *s, uint32_t number, off_t at) {
+    struct runner_card card;
+    uint8_t byte;
+    runner_close(l->runner);
+    CHECK_EQ(pread(l->weight_fds[number], &byte, 1, at), 1);
+    byte ^= 0x10;
+    CHECK_EQ(pwrite(l->weight_fds[number], &byte, 1, at), 1);
+    open_runner(l, s);
+    runner_card(l->runner, number, &card);
+    return !card.reused;
+}
+
+/* Weights are verified later on by the digests in it. */
+static void a_harmed_header_is_no_proof(void) {
+    struct loaded l;
+    uint64_t *digests = NULL;
+    const struct setup s = {.n_cards = 2, .split = SPLIT_LAYER, .memfds = true};
+    load(&l, model_files[1], &s);
+    float *want = transcript(&l, 0, N_TOKENS);
+    off_t bytes = 80; /* before the digests */
+    for (size_t i = 0; i < l.plan.n_ranges; i++)
+        bytes += l.plan.ranges[i].card == 1 ? 8 : 0;
+    for (off_t at = 0; at < bytes; at += 5) {
+        if (!is_read_again(&l, &s, 1, at)) {
+            printf("# byte %d of the header\n", (int)at);
+            CHECK(false);
+        }
+        CHECK_EQ(weights_digests(runner_device(l.runner), runner_options(l.runner), &digests), 0);
+        free(digests);
+    }
+    float *again = transcript(&l, 0, N_TOKENS);
+    same_bits(&l, want, again);
+    free(again);
+    free(want);
+    unload(&l);
+}
+
+/* Which file they are of is said beside them: with those of another one nothing could be read. */
+static void checksums_of_another_file_are_none(void) {
+    struct loaded l;
+    struct sums sums;
+    struct file_identity other;
+    const struct setup s = {.n_cards = 1, .split = SPLIT_LAYER, .memfds = true};
+    load(&l, model_files[1], &s);
+    CHECK_EQ(sums_read(&sums, &l.model, &l.file, l.sums_fd), 0);
+    CHECK(sums.known);
+    sums_finish(&sums);
+    for (int i = 0; i < 4; i++) {
+        other = l.file;
+        *(i == 0   ? &other.bytes
+          : i == 1 ? &other.mtime_ns
+          : i == 2 ? &other.inode
+                   : &other.device) ^= 1;
+        CHECK_EQ(sums_read(&sums, &l.model, &other, l.sums_fd), 0);
+        CHECK(!sums.known);
+        sums_finish(&sums);
+    }
+    unload(&l);
+}
+
 static const char *copy_of(const char *file) {
     static char path[64];
     char bytes[4096];
@@ -534,8 +597,8 @@ CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(a_card_that_holds_nothing_may_be_lost_and_reports_nothing),
            T(chunks_threads_and_instruction_sets_do_not_change_a_bit),
            T(every_kv_type_keeps_the_promise), T(a_sequence_does_not_notice_its_neighbours),
-           T(weights_left_behind_are_used_again_only_when_whole),
-           T(a_file_that_was_edited_is_named_and_never_read),
+           T(weights_left_behind_are_used_again_only_when_whole), T(a_harmed_header_is_no_proof),
+           T(checksums_of_another_file_are_none), T(a_file_that_was_edited_is_named_and_never_read),
            T(a_file_that_is_changed_before_it_was_read_is_not_read),
 
            T(a_lost_card_is_named_and_its_weights_are_gone),
