@@ -47,14 +47,15 @@ static const char *huge_text(const cJSON *object, char *out, size_t size) {
 static void print_status(const cJSON *answer) {
     const cJSON *requests = member(answer, "requests"), *tokens = member(answer, "tokens");
     const cJSON *load = member(answer, "load");
-    char age[32], done[32], total[32];
+    char age[32], done[32], total[32], found[32];
     print_state(answer);
     printf("     Model: %s\n", string(answer, "model"));
     printf("     Cards: %.0f of %.0f online, backend %s, split %s\n",
            number(answer, "cards_online"), number(answer, "cards"), string(answer, "backend"),
            string(answer, "split"));
-    printf("   Weights: %s, %s, %s on huge pages\n", string(answer, "weights"),
+    printf("   Weights: %s, %s, %s found in memory, %s on huge pages\n", string(answer, "weights"),
            size_text(number(answer, "weights_bytes"), total, sizeof total),
+           size_text(number(answer, "reused_bytes"), found, sizeof found),
            huge_text(answer, done, sizeof done));
     printf("   Context: %.0f tokens, KV %s, at most %.0f sequences\n", number(answer, "context"),
            string(answer, "kv_type"), number(answer, "max_sequences"));

@@ -42,6 +42,7 @@ struct status_view {
     uint32_t n_cards, cards_online;
     uint32_t context, max_sequences;
     uint64_t weights_bytes; /* of all cards, actual */
+    uint64_t reused_bytes;  /* of these, found whole in memory: not read from the file */
     int64_t huge_bytes;     /* of these, on huge pages when they were loaded; -1: not known */
     uint64_t load_done_bytes, load_total_bytes;
     const char *last_event; /* NULL, or the last recovery in words */

@@ -55,6 +55,7 @@ void run_status(struct call *call) {
     write_key_string(&w, "split", view.split);
     write_key_string(&w, "weights", view.weights);
     write_key_int(&w, "weights_bytes", (int64_t)view.weights_bytes);
+    write_key_int(&w, "reused_bytes", (int64_t)view.reused_bytes);
     write_key_known(&w, "huge_bytes", view.huge_bytes);
     write_key_string(&w, "kv_type", view.kv_type);
     write_key_int(&w, "generation", (int64_t)view.generation);

@@ -19,6 +19,7 @@ static void sum_weights(const struct engines *e, struct status_view *view) {
         if (e->cards[i].card.state != CARD_ONLINE)
             continue;
         view->weights_bytes += card->weights_bytes;
+        view->reused_bytes += card->reused ? card->weights_bytes : 0;
         if (view->huge_bytes >= 0)
             view->huge_bytes = card->huge_bytes < 0 ? -1 : view->huge_bytes + card->huge_bytes;
     }

@@ -296,6 +296,7 @@ static void fake_status(void *user, struct status_view *view) {
                                  .n_cards = 2,
                                  .cards_online = 2,
                                  .weights_bytes = 100,
+                                 .reused_bytes = 60,
                                  .huge_bytes = 30,
                                  .context = 4096};
 }

@@ -22,7 +22,8 @@ static void each_method_answers_on_both_framings(void) {
     } cases[] = {
         {"status", "GET", "/octarc/v1/status", NULL, "\"state\": \"ready\", \"status\": \"serving"},
         {"status", "GET", "/octarc/v1/status", NULL,
-         "\"weights\": \"shared\", \"weights_bytes\": 100, \"huge_bytes\": 30"},
+         "\"weights\": \"shared\", \"weights_bytes\": 100, "
+         "\"reused_bytes\": 60, \"huge_bytes\": 30"},
         {"health", "GET", "/health", NULL, "{\"status\": \"ok\"}"},
         {"health", "GET", "/v1/health", NULL, "{\"status\": \"ok\"}"},
         {"models", "GET", "/v1/models", NULL, "\"meta\": {\"vocab_type\": 2, \"n_vocab\": 260"},
