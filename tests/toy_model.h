@@ -31,6 +31,8 @@ static inline void toy_layer(struct model *m, int32_t l, uint32_t type) {
     struct model_op *a = &m->ops[m->n_ops++], *f = &m->ops[m->n_ops++];
     *a = (struct model_op){.kind = MODEL_ATTENTION, .layer = l};
     *f = (struct model_op){.kind = MODEL_FFN, .layer = l};
+    for (uint32_t i = 0; i < MODEL_OP_SLOTS; i++)
+        a->tensor[i] = f->tensor[i] = NO_TENSOR;
     a->tensor[0] = toy_tensor(m, "attn_norm", ROLE_ATTN_NORM, CUT_COPY, l, 1, p->n_embd, type);
     a->tensor[1] = toy_tensor(m, "q", ROLE_ATTN_Q, CUT_HEAD_ROWS, l, q, p->n_embd, type);
     a->tensor[2] = toy_tensor(m, "k", ROLE_ATTN_K, CUT_KV_ROWS, l, kv, p->n_embd, type);
