@@ -88,6 +88,7 @@ static const struct option_info plan_options[] = {
     {"max-sequences", "N", "at once", 0, OPTION_PASS, 0},
     {"kv-type", "TYPE", "f16, f32 or q8_0", 0, OPTION_PASS, 0},
     {"split", "SPLIT", "auto, layer, tensor or hybrid", 0, OPTION_PASS, 0},
+    {"place", "PLACE", "'PATTERN = card N': tensors lie there; repeatable", 0, OPTION_PASS, 0},
     {"config", "FILE", "instead of /etc/octarc/octarc.conf", 0, OPTION_PASS, 0},
     {"svg", NULL, "a picture on standard output", 0, OPTION_PASS, 0},
     {0}};

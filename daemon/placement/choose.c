@@ -36,6 +36,8 @@ static void apply(struct plan *plan, const struct box *box, const struct share *
 
 /* --- one split --- */
 
+static const char balance_alike[] = "were all cards and links alike, decoding were fastest so";
+
 static int find_fastest(struct chooser *c, struct candidate *a, double seconds) {
     if (a->split != SPLIT_TENSOR)
         return pipeline_find(&c->times, a->split == SPLIT_LAYER, seconds, a->shares);
@@ -85,18 +87,25 @@ static int measure(const struct plan *plan, const struct chooser *c, struct cand
     return 0;
 }
 
+/* Of what is bound to cards, orders and places that the search by bytes does not look at. */
+static int find_alike(struct chooser *c, struct candidate *a) {
+    a->balance = balance_alike;
+    return find_by_speed(c, a);
+}
+
 static int consider(const struct plan *plan, struct chooser *c, enum split split) {
     struct candidate *a = &c->of[split];
     int rc = 0;
     a->split = split;
     if (c->times.known || split == SPLIT_HYBRID)
         rc = find_by_speed(c, a);
-    a->balance = c->times.known ? "decoding is then predicted to be fastest"
-                                : "were all cards and links alike, decoding were fastest so";
+    a->balance = c->times.known ? "decoding is then predicted to be fastest" : balance_alike;
     if (rc == 0 && !a->found) {
         find_by_bytes(c, a);
         a->n_contexts = 1;
         a->balance = "the fullest card is then the least full";
+        if (!a->found && c->box.bounds.any && !c->times.known && split != SPLIT_HYBRID)
+            rc = find_alike(c, a);
     }
     return rc < 0 || !a->found || !c->times.known ? rc : measure(plan, c, a);
 }

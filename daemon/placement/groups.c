@@ -87,25 +87,50 @@ void groups_fill(const struct times *t, struct group groups[GROUPS]) {
     drop_slower(t, groups);
 }
 
+/* A big matrix lies whole on the card to which it is bound, else in eighths like the lanes. */
+static void cut_matrix(const struct group *g, uint8_t bound, uint32_t card, uint32_t *begin,
+                       uint32_t *end) {
+    if (bound == BOUNDS_FREE) {
+        *begin = g->lane_begin[card];
+        *end = g->lane_end[card];
+    } else if (bound >> card & 1) {
+        *end = LANES;
+    }
+}
+
 static bool holds_all(const struct times *t, const struct group *g,
                       struct share shares[CARDS_MAX]) {
     const struct model_params *p = &t->box->input->model->params;
+    const struct bounds *b = &t->box->bounds;
     memset(shares, 0, CARDS_MAX * sizeof *shares);
     for (uint32_t i = 0; i < t->box->n; i++) {
         struct share *s = &shares[i];
-        if (!(g->cards >> i & 1))
-            continue;
-        s->layer_end = p->n_layers;
-        s->lane_begin = s->vocab_begin = g->lane_begin[i];
-        s->lane_end = s->vocab_end = g->lane_end[i];
-        if (!p->tied) {
-            s->embd_begin = s->lane_begin;
-            s->embd_end = s->lane_end;
+        if (g->cards >> i & 1) {
+            s->layer_end = p->n_layers;
+            s->lane_begin = g->lane_begin[i];
+            s->lane_end = g->lane_end[i];
         }
+        cut_matrix(g, b->head, i, &s->vocab_begin, &s->vocab_end);
+        if (!p->tied)
+            cut_matrix(g, b->embd, i, &s->embd_begin, &s->embd_end);
         if (costs_of(&t->box->costs, s, g->n_slots) > t->box->limit[i])
             return false;
     }
     return true;
+}
+
+static double head_seconds(const struct times *t, const struct group *g) {
+    const uint8_t bound = t->box->bounds.head;
+    if (bound == BOUNDS_FREE)
+        return g->head;
+    return t->head[__builtin_ctz(bound)][0][LANES] +
+           (g->cards & bound ? 0 : times_hop(t, (uint32_t)__builtin_ctz(g->cards), bound));
+}
+
+static double embed_seconds(const struct times *t, const struct group *g) {
+    const struct bounds *b = &t->box->bounds;
+    const uint8_t bound = t->box->input->model->params.tied ? b->head : b->embd;
+    return times_embed(t, bound == BOUNDS_FREE ? g->cards : bound, g->cards);
 }
 
 bool groups_find(const struct times *t, struct share shares[CARDS_MAX]) {
@@ -115,10 +140,10 @@ bool groups_find(const struct times *t, struct share shares[CARDS_MAX]) {
     struct group g;
     do {
         set_lanes(&g, counts, t->box->n);
-        if (!box_is_clique(t->box, g.cards))
+        if (!box_is_clique(t->box, g.cards) || g.cards & ~t->box->bounds.lanes)
             continue;
         times_group(t, &g);
-        const double seconds = layers_seconds(t, &g) + g.head + times_embed(t, g.cards, g.cards);
+        const double seconds = layers_seconds(t, &g) + head_seconds(t, &g) + embed_seconds(t, &g);
         if (seconds < least && holds_all(t, &g, made)) {
             least = seconds;
             memcpy(shares, made, sizeof made);

@@ -17,7 +17,8 @@ void groups_fill_single(const struct times *times, struct group groups[GROUPS]);
  * they are in bytes; .cards is 0 where there is none, or where a part of the cards is no slower. */
 void groups_fill(const struct times *times, struct group groups[GROUPS]);
 
-/* One group for all layers and both big matrices, in eighths like the lanes, within the limits.
+/* One group for all layers and both big matrices, in eighths like the lanes, within the limits; a
+ * matrix that is bound to a card is whole, and need not be in the group.
  * False: there is none. */
 bool groups_find(const struct times *times, struct share shares[CARDS_MAX]);
 

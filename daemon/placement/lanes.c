@@ -76,7 +76,9 @@ struct reach {
 
 static int8_t furthest(const struct box *box, uint32_t i, uint32_t begin, uint32_t end,
                        uint32_t vocab, uint32_t n_slots) {
-    for (uint32_t v = LANES + 1; v-- > vocab;) {
+    const struct bounds *b = &box->bounds;
+    const uint32_t cards = box->input->model->params.tied ? b->head : b->head & b->embd;
+    for (uint32_t v = (cards >> i & 1 ? LANES : vocab) + 1; v-- > vocab;) {
         const struct share share = share_of(box, begin, end, vocab, v);
         if (costs_of(&box->costs, &share, n_slots) <= box->limit[i])
             return (int8_t)v;
@@ -87,6 +89,8 @@ static int8_t furthest(const struct box *box, uint32_t i, uint32_t begin, uint32
 static void extend(const struct box *box, uint32_t i, uint32_t n_slots, uint32_t lanes,
                    uint32_t nodes, struct reach from, struct reach (*next)[LANES + 1]) {
     for (uint32_t end = lanes; end <= LANES; end++) {
+        if (end > lanes && !(box->bounds.lanes >> i & 1))
+            break;
         const uint32_t n = nodes + count_nodes(lanes, end);
         if (n > n_slots)
             continue;

@@ -18,11 +18,11 @@ static uint64_t takes(const struct costs *c, uint32_t begin, uint32_t end) {
     return c->layers[end] - c->layers[begin] + (end - begin) * c->layer_kv;
 }
 
-/* How far the layers reach from `begin` on, for which there is so much room; -1: no further than is
- * reached already. */
-static int32_t furthest(const struct costs *c, uint64_t room, uint32_t begin, uint32_t n_layers,
+/* How far the layers reach from `begin` on, for which there is so much room, up to `stop`; -1: no
+ * further than is reached already. */
+static int32_t furthest(const struct costs *c, uint64_t room, uint32_t begin, uint32_t stop,
                         int32_t reached) {
-    uint32_t least = begin, most = n_layers;
+    uint32_t least = begin, most = stop;
     if (reached >= (int32_t)begin) {
         least = (uint32_t)reached + 1;
         if (least > most || takes(c, begin, least) > room)
@@ -38,21 +38,26 @@ static int32_t furthest(const struct costs *c, uint64_t room, uint32_t begin, ui
     return (int32_t)least;
 }
 
-/* Go on from one state over card i.  What has a choice goes so that the output matrix lies late and
- * the embedding early: the first found is kept. */
-static void extend(const struct box *box, uint32_t i, uint32_t stride, uint32_t vocab,
+/* Go on from one state over the card that is number `at` in the order.  What has a choice goes so
+ * that the output matrix lies late and the embedding early: the first found is kept. */
+static void extend(const struct box *box, uint32_t at, uint32_t stride, uint32_t vocab,
                    uint32_t embd, struct reach (*next)[LANES + 1], uint32_t layers) {
     const struct costs *c = &box->costs;
+    const struct bounds *b = &box->bounds;
+    const uint32_t i = box->order[at];
     const uint64_t limit = box->limit[i], scratch = c->scratch_lanes[0][LANES] + c->scratch_slot;
-    const bool last = i + 1 == box->n; /* takes what is left of both matrices */
+    const uint32_t stop = b->any ? b->stop[i][layers] : box->input->model->params.n_layers;
+    const bool last = at + 1 == box->n; /* takes what is left of both matrices */
     for (uint32_t v = last ? LANES : vocab; v <= LANES; v += stride)
         for (uint32_t e = last ? LANES : embd; e <= LANES; e += stride) {
             struct reach *reach = &next[v][e];
+            if (!bounds_allow_matrices(b, i, v > vocab, e > embd))
+                break;
             if (reach->layers < (int32_t)layers && costs_beside(c, 0, vocab, v, embd, e) > limit)
                 break; /* nor would more of the embedding fit */
             const uint64_t rest = costs_beside(c, scratch, vocab, v, embd, e);
-            const int32_t far = furthest(c, limit > rest ? limit - rest : 0, layers,
-                                         box->input->model->params.n_layers, reach->layers);
+            const int32_t far =
+                furthest(c, limit > rest ? limit - rest : 0, layers, stop, reach->layers);
             if (far > reach->layers)
                 *reach = (struct reach){far, (uint8_t)vocab, (uint8_t)embd};
         }
@@ -76,7 +81,7 @@ bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS
         return false;
     for (uint32_t i = box->n, v = LANES, e = LANES; i > 0; i--) {
         const struct reach r = reach[i][v][e];
-        struct share *s = &shares[i - 1];
+        struct share *s = &shares[box->order[i - 1]];
         s->layer_begin = (uint32_t)reach[i - 1][r.vocab][r.embd].layers;
         s->layer_end = (uint32_t)r.layers;
         s->lane_end = s->layer_begin < s->layer_end ? LANES : 0;
@@ -94,6 +99,8 @@ bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS
  * with no layer too: what a first layer brings with it is no reason to leave a card idle. */
 static uint64_t weigh(const struct box *box, uint32_t i, struct share share, uint32_t begin,
                       uint32_t end) {
+    if (begin < end && !bounds_allow(&box->bounds, 1u << i, begin, end))
+        return IMPOSSIBLE;
     share.layer_begin = begin;
     share.layer_end = end;
     share.lane_end = begin < end ? LANES : 0;
@@ -126,7 +133,8 @@ void layers_balance(const struct box *box, struct share shares[CARDS_MAX]) {
             for (uint32_t b = 0; b <= l; b++) {
                 if (sum[i][b] == IMPOSSIBLE)
                     continue;
-                const uint64_t mine = weigh(box, i, shares[i], b, l);
+                const uint32_t card = box->order[i];
+                const uint64_t mine = weigh(box, card, shares[card], b, l);
                 if (mine != IMPOSSIBLE && sum[i][b] + mine < sum[i + 1][l]) {
                     sum[i + 1][l] = sum[i][b] + mine;
                     from[i + 1][l] = (uint16_t)b;
@@ -134,7 +142,7 @@ void layers_balance(const struct box *box, struct share shares[CARDS_MAX]) {
             }
         }
     for (uint32_t i = box->n, l = n_layers; i > 0; l = from[i][l], i--) {
-        struct share *s = &shares[i - 1];
+        struct share *s = &shares[box->order[i - 1]];
         s->layer_begin = from[i][l];
         s->layer_end = l;
         s->lane_end = s->layer_begin < s->layer_end ? LANES : 0;

@@ -7,6 +7,7 @@
 
 #define NEVER     1e300
 #define LAST      CARDS_MAX /* the output matrix is where the last layers are */
+#define FIRST     CARDS_MAX /* the embedding is where the first layers are */
 #define LEVEL_MAX 64        /* rounds of evening out */
 
 /* A state: these cards hold layers 0 .. l - 1, and the rows go on from card `from`. */
@@ -26,6 +27,7 @@ struct pipeline {
     uint32_t n, n_layers;
     bool tied, whole;
     uint32_t head; /* the card with the output matrix, or LAST */
+    uint32_t embd; /* the card with the embedding, or FIRST; tied: FIRST, and not looked at */
     struct group groups[GROUPS];
     double *seconds;             /* [cards][from][layer]; least so far */
     struct origin *origins;      /* the same */
@@ -59,18 +61,28 @@ static struct share share_of(const struct pipeline *p, const struct group *g, ui
         s.vocab_begin = s.lane_begin;
         s.vocab_end = s.lane_end;
     }
-    if (!p->tied && begin == 0) {
+    if (p->embd == card)
+        s.embd_end = LANES;
+    if (!p->tied && p->embd == FIRST && begin == 0) {
         s.embd_begin = s.lane_begin;
         s.embd_end = s.lane_end;
     }
     return s;
 }
 
-/* How full the fullest card of the group is; above 1: too full. */
+/* Of a card that has no layers. */
+static struct share share_beside(const struct pipeline *p, uint32_t card) {
+    return (struct share){.vocab_end = p->head == card ? LANES : 0,
+                          .embd_end = p->embd == card ? LANES : 0};
+}
+
+/* How full the fullest card of the group is; above 1: too full, or not allowed to hold that. */
 static double fullest(const struct pipeline *p, uint32_t group, uint32_t begin, uint32_t end) {
     const struct group *g = &p->groups[group];
     const struct box *box = p->t->box;
     double most = 0;
+    if (!bounds_allow(&box->bounds, group, begin, end))
+        return 2;
     for (uint32_t i = 0; i < p->n; i++) {
         if (!(group >> i & 1))
             continue;
@@ -118,7 +130,7 @@ static double end_seconds(const struct pipeline *p, uint32_t group) {
 
 static double begin_seconds(const struct pipeline *p, uint32_t group) {
     if (!p->tied)
-        return times_embed(p->t, group, group);
+        return times_embed(p->t, p->embd == FIRST ? group : 1u << p->embd, group);
     /* On the last group, of which nothing is known yet: the same for every first one. */
     return p->head == LAST ? 0 : times_hop(p->t, p->head, group);
 }
@@ -291,10 +303,6 @@ static double least_head(const struct pipeline *p) {
     return least;
 }
 
-static bool is_head_alone(const struct pipeline *p, uint32_t cards) {
-    return p->head != LAST && !(cards >> p->head & 1);
-}
-
 static void search(struct pipeline *p) {
     const uint32_t every = (1u << p->n) - 1;
     p->least_head = least_head(p);
@@ -383,15 +391,32 @@ static void write_shares(const struct pipeline *p, struct share shares[CARDS_MAX
             if (p->runs[r].group >> i & 1)
                 shares[i] =
                     share_of(p, &p->groups[p->runs[r].group], i, p->runs[r].begin, p->runs[r].end);
-    if (is_head_alone(p, p->best_cards))
-        shares[p->head].vocab_end = LANES;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (!(p->best_cards >> i & 1))
+            shares[i] = share_beside(p, i);
 }
 
 /* --- all of it --- */
 
-static bool holds_head(const struct pipeline *p, uint32_t card) {
-    const struct share s = {.vocab_end = LANES};
-    return costs_of(&p->t->box->costs, &s, 0) <= p->t->box->limit[card];
+/* The card that is the only one allowed; `none`: all are. */
+static uint32_t bound_card(uint8_t cards, uint32_t none) {
+    return cards == BOUNDS_FREE ? none : (uint32_t)__builtin_ctz(cards);
+}
+
+/* Whether the output matrix may be there, and both matrices find room beside no layer. */
+static bool is_home(const struct pipeline *p, uint32_t home) {
+    const struct box *box = p->t->box;
+    const uint32_t bound = bound_card(box->bounds.head, LAST);
+    if (home != bound && !(p->whole && bound == LAST && home < p->n))
+        return false;
+    if (p->whole && home == LAST)
+        return false;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct share s = share_beside(p, i);
+        if (costs_of(&box->costs, &s, 0) > box->limit[i])
+            return false;
+    }
+    return true;
 }
 
 static void sum_layers(struct pipeline *p) {
@@ -427,10 +452,10 @@ static void finish(struct pipeline *p) {
 static bool search_homes(struct pipeline *p, struct share shares[CARDS_MAX]) {
     double least = p->best;
     bool found = false;
-    for (uint32_t home = p->whole ? 0 : LAST; home <= LAST; home++) {
-        if (p->whole && (home >= p->n || !holds_head(p, home)))
-            continue;
+    for (uint32_t home = 0; home <= LAST; home++) {
         p->head = home;
+        if (!is_home(p, home))
+            continue;
         search(p);
         if (p->best >= least)
             continue;
@@ -453,6 +478,7 @@ int pipeline_find(const struct times *t, bool whole_layers, double seconds,
     p->n_layers = t->box->input->model->params.n_layers;
     p->tied = t->box->input->model->params.tied;
     p->whole = whole_layers;
+    p->embd = p->tied ? FIRST : bound_card(t->box->bounds.embd, FIRST);
     p->best = seconds < NEVER ? seconds : NEVER;
     int rc = allocate(p);
     if (rc == 0) {

@@ -10,10 +10,11 @@
 
 #include "daemon/placement/groups.h"
 
-/* Within the limits of the box, and in less than so many seconds a token.  Whole layers: groups of
- * one card each, the output matrix whole on any card, the embedding on the first of the groups.
- * Else groups of any size, the output matrix on the last of them and the embedding on the first, in
- * eighths like their lanes.  1: found; 0: there is none; -ENOMEM. */
+/* Within the limits and bounds of the box, and in less than so many seconds a token.  Whole layers:
+ * groups of one card each, the output matrix whole on any card, the embedding on the first of the
+ * groups. Else groups of any size, the output matrix on the last of them and the embedding on the
+ * first, in eighths like their lanes.  A matrix that is bound to a card is there, whole.  1: found;
+ * 0: there is none; -ENOMEM. */
 int pipeline_find(const struct times *times, bool whole_layers, double seconds,
                   struct share shares[CARDS_MAX]);
 

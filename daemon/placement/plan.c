@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "daemon/placement/choose.h"
+#include "daemon/placement/place.h"
+#include "daemon/placement/refuse.h"
 #include "daemon/placement/share.h"
 #include "octarc/error.h"
 
@@ -65,13 +67,15 @@ static int check_input(const struct plan_input *in, struct err *err) {
             return err_set(err, -ENOTSUP, "tensor '%s': the %s backend cannot run type %s", t->name,
                            in->backend->name, type ? type->name : "unknown");
     }
-    return 0;
+    const int rc = in->places ? places_check_cards(in->places, in->n_cards, err) : 0;
+    return rc < 0 || !in->places ? rc : places_check_names(in->places, in->model, err);
 }
 
 static void start_plan(struct plan *plan, const struct plan_input *in) {
     const uint32_t trained = in->model->params.n_ctx_train;
     *plan = (struct plan){
         .n_cards = in->n_cards, .max_sequences = in->max_sequences, .kv_type = in->kv_type};
+    plan->dropped_places = places_gone(in);
     share_context(plan, in,
                   in->context                 ? in->context
                   : trained < CONTEXT_DEFAULT ? trained
@@ -151,6 +155,30 @@ static void give_reason(struct plan_card *c, const struct plan *plan, const stru
                  range_text(range, "layer", c->layer_begin, c->layer_end), and, with, balance);
 }
 
+static bool all_online(const struct plan_input *in) {
+    for (uint32_t i = 0; i < in->n_cards; i++)
+        if (!in->online[i])
+            return false;
+    return true;
+}
+
+/* Choose, without overrides where these leave no plan and a card is gone: whoever placed something
+ * did not think of that, and to serve comes first. */
+static int choose_placed(struct plan *plan, const struct plan_input *in, const char **balance,
+                         struct err *err) {
+    struct plan start = *plan;
+    struct err why = {{0}};
+    const int rc = choose(plan, in, balance, &why);
+    const uint64_t all = in->places ? places_all(in->places) : 0;
+    if (rc != -ENOSPC || !(all & ~start.dropped_places))
+        return rc < 0 ? err_set(err, rc, "%s", why.text) : 0;
+    *plan = start;
+    plan->dropped_places = all;
+    if (choose(plan, in, balance, NULL) < 0)
+        return err_set(err, rc, "%s", why.text);
+    return all_online(in) ? refuse_places(&start, in, err) : 0;
+}
+
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err) {
     struct plan made = {0};
     const char *balance = "";
@@ -158,7 +186,7 @@ int plan_build(struct plan *plan, const struct plan_input *input, struct err *er
     if (rc)
         return rc;
     start_plan(&made, input);
-    rc = choose(&made, input, &balance, err);
+    rc = choose_placed(&made, input, &balance, err);
     if (rc)
         goto fail;
     rc = share_ranges(&made, input);
@@ -171,6 +199,7 @@ int plan_build(struct plan *plan, const struct plan_input *input, struct err *er
         goto fail;
     for (uint32_t i = 0; i < made.n_cards; i++)
         give_reason(&made.cards[i], &made, &input->model->params, balance);
+    places_tell(&made, input);
     *plan = made;
     return 0;
 

@@ -21,6 +21,7 @@
 enum split { SPLIT_AUTO, SPLIT_LAYER, SPLIT_TENSOR, SPLIT_HYBRID, SPLITS };
 
 struct topology;
+struct places;
 
 struct plan_input {
     const struct model *model;
@@ -38,6 +39,7 @@ struct plan_input {
     uint32_t max_rows;      /* of a step; never more than the context */
     enum kv_type kv_type;
     uint64_t host_spill; /* bytes of weights that may stay in host memory, all cards together */
+    const struct places *places; /* overrides by the user; NULL: none */
 };
 
 /* Rows [row_begin, row_end) x columns [col_begin, col_end) of a tensor, on one card. */
@@ -83,15 +85,21 @@ struct plan {
     enum kv_type kv_type;
     uint32_t n_pages;             /* KV pages; a page lies on every card that keeps KV */
     char reason[PLAN_REASON_MAX]; /* of the split */
+    uint64_t dropped_places;      /* overrides that are not kept, a bit each; not told an engine */
 };
 
-/* Borrows the input for the call.  On success *plan owns its ranges; plan_finish().  On failure
+/* Overrides are kept where all cards are online; where one is gone, those of it are dropped, and
+ * all of them where the cards that are left cannot hold the model otherwise.
+ *
+ * Borrows the input for the call.  On success *plan owns its ranges; plan_finish().  On failure
  * *plan is untouched:
- *   -EINVAL   no card online, context beyond the trained one or 0 sequences …
+ *   -EINVAL   no card online, context beyond the trained one or 0 sequences, an override of a card
+ *             that there is not or that matches no tensor …
  *   -ENOTSUP  the backend cannot run a tensor's type, or the KV type with this head size
  *   -ENOSPC   it does not fit; err says what is missing on which card, where everything lies as
  *             well as it can, and every change by which it would fit, each of them tried: the other
- *             split, the largest context, another card; or the bytes to be saved
+ *             split, the largest context, another card; or the bytes to be saved.  Where it would
+ *             fit without the overrides, which of them is in the way
  *   -ENOMEM */
 int plan_build(struct plan *plan, const struct plan_input *input, struct err *err);
 void plan_finish(struct plan *plan);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/placement/choose.h"
+#include "daemon/placement/place.h"
 #include "daemon/placement/spill.h"
 #include "octarc/error.h"
 
@@ -108,6 +110,32 @@ static void add_spill(const struct box *box, char *text, size_t size) {
             text[0] ? " or" : "", mib_up(bytes), box->input->host_spill / MIB);
 }
 
+/* --- overrides --- */
+
+static bool fits_without(const struct plan *start, const struct plan_input *in, uint32_t place) {
+    struct plan plan = *start;
+    const char *balance;
+    plan.dropped_places |= UINT64_C(1) << place;
+    return choose(&plan, in, &balance, NULL) == 0;
+}
+
+int refuse_places(const struct plan *start, const struct plan_input *in, struct err *err) {
+    const struct places *places = in->places;
+    char in_the_way[240] = "";
+    uint32_t n = 0;
+    for (uint32_t k = places->n; k-- > 0 && n < 2;)
+        if (fits_without(start, in, k))
+            add(in_the_way, sizeof in_the_way, "%splace = %s = card %u", n++ ? " or without " : "",
+                places->of[k].pattern, places->of[k].card);
+    if (n == 0)
+        add(in_the_way, sizeof in_the_way, "any of the %u overrides, from place = %s = card %u on",
+            places->n, places->of[0].pattern, places->of[0].card);
+    return err_set(err, -ENOSPC, "model '%.60s' fits, but not as it is placed: it would without %s",
+                   in->model->params.name, in_the_way);
+}
+
+/* --- bytes --- */
+
 int refuse(struct box *box, struct plan *plan, struct err *err) {
     const enum split asked = box->input->split;
     const enum split other = asked == SPLIT_LAYER    ? SPLIT_TENSOR
@@ -126,6 +154,8 @@ int refuse(struct box *box, struct plan *plan, struct err *err) {
             advice[0] ? " or" : "", mib_up(size));
     add_spill(box, advice, sizeof advice);
 
+    box->bounds.any = false; /* for they would not fit however large the cards were */
+    box->bounds.head = box->bounds.embd = box->bounds.lanes = BOUNDS_FREE;
     const struct shortage s = measure(box, plan);
     char last[120];
     snprintf(last, sizeof last,

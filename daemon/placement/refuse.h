@@ -11,4 +11,8 @@ struct err;
  * same search, to be enough.  Uses up the box and the plan that it looks at. */
 int refuse(struct box *box, struct plan *plan, struct err *err);
 
+/* The same of a plan that was started and fits only without the overrides: which of them, left out
+ * alone, would let it fit. */
+int refuse_places(const struct plan *start, const struct plan_input *input, struct err *err);
+
 #endif

@@ -65,6 +65,7 @@ void box_open(struct box *box, const struct plan *plan, const struct plan_input 
         }
     box->n_contexts = 1;
     find_direct(box, input->topology);
+    bounds_open(&box->bounds, plan, input, box->card, box->n);
     costs_weights(&box->costs, input);
     box_context(box);
 }
@@ -110,6 +111,30 @@ bool box_may_fit(const struct box *box) {
            c->layers[n_layers] + n_layers * c->layer_kv + c->head[0][LANES] + c->embd[0][LANES];
 }
 
+/* Whole layers in the first order of the cards that holds them: where nothing is bound there is
+ * one. */
+static bool find_layers(struct box *box, bool cut_head, struct share shares[CARDS_MAX]) {
+    for (uint32_t positions = 0; positions < 1u << box->n; positions++) {
+        if (!bounds_order(&box->bounds, box->n, positions, box->order))
+            continue;
+        memset(shares, 0, CARDS_MAX * sizeof *shares);
+        if (layers_find(box, cut_head, shares))
+            return true;
+        if (!box->bounds.any)
+            return false;
+    }
+    return false;
+}
+
+/* The cards of a clique that may hold lanes, where these may hold the like eighths of both big
+ * matrices, too; else 0. */
+static uint32_t may_hold_alike(const struct box *box, uint32_t clique) {
+    const struct bounds *b = &box->bounds;
+    const uint32_t lanes = clique & b->lanes;
+    const uint32_t both = b->head & (box->input->model->params.tied ? BOUNDS_FREE : b->embd);
+    return lanes & ~both ? 0 : lanes;
+}
+
 /* Lanes in the first of the cliques that holds them: the other cards have no room meanwhile. */
 static bool find_lanes(struct box *box, enum way way, uint64_t factor,
                        struct share shares[CARDS_MAX]) {
@@ -119,7 +144,8 @@ static bool find_lanes(struct box *box, enum way way, uint64_t factor,
             if (!(box->cliques[k] >> i & 1))
                 box->limit[i] = 0;
         memset(shares, 0, CARDS_MAX * sizeof *shares);
-        if (box_may_fit(box) && (way == WAY_LANES ? lanes_find_all(box, box->cliques[k], shares)
+        const uint32_t alike = may_hold_alike(box, box->cliques[k]);
+        if (box_may_fit(box) && (way == WAY_LANES ? alike && lanes_find_all(box, alike, shares)
                                                   : lanes_find_any(box, shares)))
             return true;
     }
@@ -134,7 +160,7 @@ static bool find(struct box *box, enum way way, uint64_t factor, struct share sh
     switch (way) {
     case WAY_LAYERS:
     case WAY_LAYERS_CUT_HEAD:
-        return layers_find(box, way == WAY_LAYERS_CUT_HEAD, shares);
+        return find_layers(box, way == WAY_LAYERS_CUT_HEAD, shares);
     case WAY_LANES:
     case WAY_LANES_CUT_HEAD:
         return find_lanes(box, way, factor, shares);

@@ -2,13 +2,15 @@
 /* search.h - inside placement: the choice of a share for every card.
  *
  * These searches look at bytes alone: layers and lanes run over the cards in the order of their
- * numbers, and so do the eighths of the output matrix and of the embedding; which cards take part
- * in which of these, and with how much, is searched exactly.  A card may hold nothing, so a box
- * that is given another card, or more bytes, still holds what it held.  Where the box states how
- * fast it is, pipeline.h looks first, and these find what it does not. */
+ * numbers (layers: but for the cards to which an override binds some), and so do the eighths of the
+ * output matrix and of the embedding; which cards take part in which of these, and with how much,
+ * is searched exactly.  A card may hold nothing, so a box that is given another card, or more
+ * bytes, still holds what it held.  Where the box states how fast it is, pipeline.h looks first,
+ * and these find what it does not. */
 #ifndef OCTARC_PLACEMENT_SEARCH_H
 #define OCTARC_PLACEMENT_SEARCH_H
 
+#include "daemon/placement/bounds.h"
 #include "daemon/placement/costs.h"
 
 /* How a model may lie on the cards.  A later way of the same split holds whatever an earlier one
@@ -40,6 +42,8 @@ struct box {
     uint8_t direct[CARDS_MAX];    /* bit per card of the box: both ways are direct links */
     uint32_t n_cliques;           /* the largest sets of cards all of whose pairs are direct … */
     uint8_t cliques[CLIQUES_MAX]; /* … the one with the most cards first */
+    struct bounds bounds;         /* what the overrides leave the cards */
+    uint8_t order[CARDS_MAX];     /* of the cards' runs, in a search for whole layers */
 };
 
 /* Borrows both; after a change of the plan's context, box_context(). */

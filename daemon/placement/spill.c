@@ -87,10 +87,12 @@ static void extend(struct search *s, uint32_t i, uint32_t vocab, uint32_t embd) 
     const uint32_t stride = s->stride, begin = s->table.begin, end = s->table.end;
     const double before = s->of[i][begin][vocab][embd].cost;
     const uint64_t scratch = begin < end ? c->scratch_lanes[0][LANES] + c->scratch_slot : 0;
-    if (before == INFINITY)
+    if (before == INFINITY || !bounds_allow(&box->bounds, 1u << i, begin, end))
         return;
     for (uint32_t v = vocab; v <= LANES; v += stride)
         for (uint32_t e = embd; e <= LANES; e += stride) {
+            if (!bounds_allow_matrices(&box->bounds, i, v > vocab, e > embd))
+                break;
             const uint64_t rest = costs_beside(c, scratch, vocab, v, embd, e);
             const int32_t n =
                 rest <= box->capacity[i] ? count_spilled(&s->table, box->capacity[i] - rest) : -1;

@@ -94,6 +94,8 @@ int box_read(const struct config *config, struct topology *topology, struct err 
         rc = read_file(config->topology, &made, err);
     if (rc == 0 && config->topology[0])
         rc = compare(config, &made, err);
+    if (rc == 0 && places_check_cards(&config->places, made.n_cards, err) < 0)
+        rc = -ERANGE;
     if (rc < 0)
         return rc;
     made.host.spill_bytes = choose_spill(config, &made, available);
@@ -114,6 +116,7 @@ void box_plan_input(const struct config *config, const struct topology *topology
         .max_rows = STEP_ROWS_MAX,
         .kv_type = (enum kv_type)config->kv_type,
         .host_spill = topology->host.spill_bytes,
+        .places = &config->places,
     };
     for (uint32_t i = 0; i < topology->n_cards; i++) {
         input->online[i] = true;

@@ -13,7 +13,8 @@
  * key cards says, with the memory of card_memory or, without that, equal shares of half of what is
  * free now.  Also how much of the host's memory plans may use, now and later: host_spill, else a
  * share that leaves the host enough.  On failure *topology is untouched, and err names the file:
- *   -ERANGE  cards or card_memory are given too and say something else
+ *   -ERANGE  cards or card_memory are given too and say something else, or something is placed on a
+ *            card that there is not
  *   what reading failed with, or topology_read() */
 int box_read(const struct config *config, struct topology *topology, struct err *err);
 

@@ -191,6 +191,8 @@ void line_settle(struct engines *e) {
         if (release)
             line_apply(e, i, CARD_RELEASE, "what it held was given back", NULL);
     }
+    if (e->state == ENGINES_SERVING)
+        line_tell_places(e);
 }
 
 bool line_keep_draining(struct engines *e, const char *why) {

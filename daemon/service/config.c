@@ -57,6 +57,7 @@ static const struct config_key {
      true,
      {VALUE_SHARE, AT(host_spill), 0, UINT64_C(1) << 46, 0, NULL, NULL}},
     {"engine", "split", "auto", false, true, {VALUE_NAME, AT(split), 0, 0, 0, splits, NULL}},
+    {"engine", "place", "", false, true, {VALUE_PLACES, AT(places), 0, 0, 0, NULL, NULL}},
     {"engine",
      "storage",
      "auto",
@@ -271,7 +272,7 @@ static int take_key(void *user, const char *section, const char *name, const cha
         r->rc = refuse_unknown(r, section, name, line);
         return 1;
     }
-    if (r->seen[i]) {
+    if (r->seen[i] && keys[i].rule.kind != VALUE_PLACES) {
         r->rc = err_set(&r->err, -EINVAL, "%s:%d: key '%s' is here for the second time", r->name,
                         line, name);
         return 1;

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "octarc/model.h"
+#include "daemon/placement/place.h"
 
 #define CONFIG_FILE_DEFAULT "/etc/octarc/octarc.conf"
 #define CONFIG_BYTES_MAX    65536 /* of the file */
@@ -39,6 +39,7 @@ struct config {
     } card_memory;        /* n = 0: a share of the free memory; 1: the same for all cards */
     uint64_t host_spill;  /* bytes; SHARE_FREE: a share of the free memory */
     uint32_t split;       /* enum split */
+    struct places places; /* the file's, then those of the command line */
     uint32_t storage;     /* enum storage_choice */
     uint32_t weights;     /* enum weights_choice */
     uint32_t rebalance;   /* enum rebalance_choice */

@@ -116,6 +116,8 @@ int value_parse(const struct value_rule *rule, const char *value, void *config, 
         return parse_share(rule, value, field, err);
     case VALUE_NAME:
         return parse_name(rule, value, field, err);
+    case VALUE_PLACES:
+        return value[0] ? places_add(field, value, err) : 0;
     default:
         return parse_whole(rule, value, field, err);
     }

@@ -10,12 +10,13 @@
 struct err;
 
 enum value_kind {
-    VALUE_TEXT,  /* char[] */
-    VALUE_COUNT, /* uint32_t */
-    VALUE_SIZE,  /* uint32_t: bytes, with K, M, G, T as powers of 1024 */
-    VALUE_SIZES, /* struct config_sizes: up to CARDS_MAX of them, between commas; may be empty */
-    VALUE_SHARE, /* uint64_t: bytes, as before; empty: SHARE_FREE */
-    VALUE_NAME,  /* uint32_t: first + index into names */
+    VALUE_TEXT,   /* char[] */
+    VALUE_COUNT,  /* uint32_t */
+    VALUE_SIZE,   /* uint32_t: bytes, with K, M, G, T as powers of 1024 */
+    VALUE_SIZES,  /* struct config_sizes: up to CARDS_MAX of them, between commas; may be empty */
+    VALUE_SHARE,  /* uint64_t: bytes, as before; empty: SHARE_FREE */
+    VALUE_NAME,   /* uint32_t: first + index into names */
+    VALUE_PLACES, /* struct places: one is added; empty: none is */
 };
 
 struct value_rule {
@@ -27,8 +28,8 @@ struct value_rule {
     const char *const *later; /* of these, those that are reserved and refused; or NULL */
 };
 
-/* -EINVAL: err holds the value and what is allowed; -ENOTSUP: a reserved name.  The field is
- * untouched then. */
+/* -EINVAL: err holds the value and what is allowed; -ENOTSUP: a reserved name; -E2BIG: one more
+ * than there may be.  The field is untouched then. */
 int value_parse(const struct value_rule *rule, const char *value, void *config, struct err *err);
 bool rule_equal(const struct value_rule *rule, const void *a, const void *b);
 

@@ -93,6 +93,7 @@ struct engines {
     uint32_t context;   /* tokens of one sequence */
     uint64_t n_ends[2]; /* of generations: by themselves; explained */
     struct plan plan;
+    uint64_t told_places;   /* overrides of which was told that they are dropped, a bit each */
     struct msg_ready ready; /* actual bytes, by the latest generation that said so */
     struct engine_card {
         struct card card;

@@ -83,7 +83,7 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
             .card = i,
             .described = &d->topology.cards[i],
             .capacity_bytes = d->topology.cards[i].memory_bytes,
-            .plan = planned ? &e->plan.cards[i] : NULL,
+            .plan = i < e->plan.n_cards ? &e->plan.cards[i] : NULL,
         };
         view_state(&e->cards[i].card, &views[i]);
         if (!planned || i >= e->ready.n_cards)

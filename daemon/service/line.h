@@ -68,6 +68,11 @@ void line_verified(struct engines *engines, const struct msg_verified *msg);
 /* Whoever asked for a check is answered: with this, or (NULL) why there is nothing. */
 void line_end_check(struct engines *engines, const struct msg_verified *verified, const char *why);
 
+/* --- placed.c --- */
+
+/* The plan in use keeps other overrides than the last one did: events and the log. */
+void line_tell_places(struct engines *engines);
+
 void line_event(struct engines *engines, struct event *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

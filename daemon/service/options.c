@@ -22,6 +22,8 @@ const char options_help[] =
     "                         (a share of what is free)\n"
     "  --split auto|layer|tensor|hybrid\n"
     "                         how the model lies on the cards\n"
+    "  --place 'PATTERN = card N'\n"
+    "                         tensors that match lie there; may be repeated\n"
     "  --storage auto         how cards hold the weights\n"
     "  --weights shared|private\n"
     "                         memory that outlives an engine, or the engine's own (shared)\n"

@@ -39,6 +39,31 @@ def a_lost_card_does_not_end_a_running_engine():
 
 
 @test
+def what_is_placed_on_a_lost_card_is_dropped_and_kept_again_when_it_is_back():
+    place = ("--place", "blk.0.* = card 2", "--place", "output.weight = card 1")
+
+    def where(daemon):
+        cards = daemon.rpc("cards")["cards"]
+        return [c["card"] for c in cards if c["layers"][0] == 0 and c["layers"][1] > 0]
+
+    for way in WAYS:
+        with start("--split", "layer", *place, rebalance=way) as daemon:
+            want = undisturbed(daemon)
+            equal(where(daemon), [2])
+            is_whole(daemon, want, lambda: say(daemon, "drill", "lose", "2"), "lost")
+            assert where(daemon) and where(daemon) != [2], where(daemon)
+            reasons = [c["reason"] for c in daemon.rpc("cards")["cards"]]
+            assert "'blk.0.*' is dropped" in reasons[2], reasons
+            assert "placed by 'output.weight'" in reasons[1], reasons
+            is_whole(daemon, want, lambda: say(daemon, "online", "--wait", "2"), "taken back")
+            equal(where(daemon), [2])
+            told = [(e["card"], e["text"]) for e in daemon.rpc("events")["events"]
+                    if e["kind"] == "place"]
+            equal(told, [(2, "place = blk.0.* = card 2 is dropped: card 2 is lost"),
+                         (2, "place = blk.0.* = card 2 is kept again")])
+
+
+@test
 def a_card_that_came_back_without_work_can_be_lost():
     """The engine went over without it, and nobody told it when it was back."""
     with Daemon("--cards", "8", "--context", "256", "--split", "layer", model=tiny(),

@@ -101,6 +101,43 @@ def does_as_planned(*words):
 
 
 @test
+def what_the_user_places_lies_there_in_every_split():
+    words = ("--cards", "3", "--card-memory", "4M", "--context", "128")
+    layers = ("--place", "blk.0.ffn* = card 0", "--place", "blk.0.* = card 2")
+    for split in ("layer", "hybrid"):
+        planned = plan(*words, "--split", split, *layers, "--place", "output* = card 1")
+        for r in planned["ranges"]:
+            want = 2 if r["tensor"].startswith("blk.0.") else 1 if r["tensor"].startswith("output") \
+                else r["card"]
+            equal(r["card"], want, r["tensor"])
+        assert "placed by 'blk.0.*'" in planned["cards"][2]["reason"], planned["cards"]
+        assert "placed by 'output*'" in planned["cards"][1]["reason"], planned["cards"]
+    planned = plan(*words, "--split", "tensor", "--place", "output.weight = card 1")
+    equal({r["card"] for r in planned["ranges"] if r["tensor"].startswith("output")}, {1})
+    equal(sum(c["lanes"][0] < c["lanes"][1] for c in planned["cards"]), 3, "cards with lanes")
+    does_as_planned(*words, "--split", "layer", *layers)
+    does_as_planned(*words, "--split", "tensor", "--place", "output.weight = card 1")
+
+
+@test
+def what_cannot_be_placed_is_refused_by_name():
+    words = ("plan", tiny(), *NONE, "--cards", "3", "--card-memory", "4M", "--context", "128")
+    for status, place, said in (
+            (1, ("bla.* = card 1",), "place = bla.* = card 1 matches no tensor"),
+            (1, ("blk.0.* = card 1", "blk.1.* = card 0", "blk.2.* = card 1"),
+             "fits, but not as it is placed: it would without place = blk.2.* = card 1"),
+            (2, ("blk.0.* = card 3",), "place = blk.0.* = card 3: there is none; the last is card 2"),
+            (2, ("blk.0.*",), "'blk.0.*' is not PATTERN = card N")):
+        got, out, err = run(*words, *(word for p in place for word in ("--place", p)))
+        equal((got, out), (status, ""))
+        assert said in err, err
+    gone = plan(*words[4:], "--without", "2", "--place", "blk.0.* = card 2", "--place",
+                "blk.1.* = card 1")
+    assert "'blk.0.*' is dropped" in gone["cards"][2]["reason"], gone["cards"]
+    assert "placed by 'blk.1.*'" in gone["cards"][1]["reason"], gone["cards"]
+
+
+@test
 def the_text_has_a_row_a_card_and_adds_up():
     with tempfile.TemporaryDirectory() as folder:
         status, out, err = run("plan", large_model(folder), *NONE, "--topology",

@@ -121,6 +121,32 @@ static void the_command_line_wins_over_the_file(void) {
     CHECK(config_drill(&c) && !c.cards_given && !strcmp(c.topology, "/x"));
 }
 
+static void overrides_add_up(void) {
+    char path[] = "/tmp/octarc-config-XXXXXX";
+    const int fd = mkstemp(path);
+    const char text[] = "[engine]\nplace = blk.[0-4].* = card 0\nplace=output.weight = card 2\n";
+    CHECK(fd >= 0 && write(fd, text, sizeof text - 1) == sizeof text - 1);
+    close(fd);
+    struct options o;
+    struct config c, d;
+    struct err err;
+    bool usage;
+    CHECK_EQ(OPTIONS(&o, &err, "--config", path, "--place", "blk.4.* = card 1"), 0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    CHECK_EQ(c.places.n, 3);
+    CHECK(!strcmp(c.places.of[0].pattern, "blk.[0-4].*") && c.places.of[0].card == 0);
+    CHECK(!strcmp(c.places.of[1].pattern, "output.weight") && c.places.of[1].card == 2);
+    CHECK(!strcmp(c.places.of[2].pattern, "blk.4.*") && c.places.of[2].card == 1);
+    CHECK_EQ(OPTIONS(&o, &err, "--config", path), 0);
+    CHECK_EQ(options_config(&o, &d, &usage, &err), 0);
+    unlink(path);
+    size_t n_unlike = 0;
+    for (size_t i = 0; i < config_n_keys(); i++)
+        n_unlike += !config_key_equal(i, &c, &d);
+    CHECK_EQ(n_unlike, 1);
+    REFUSED("[engine]\nplace = blk.* = 0\n", "file:2", "place", "'blk.* = 0'", "PATTERN = card N");
+}
+
 static void reserved_and_unknown_options_are_refused_by_name(void) {
     struct options o;
     struct config c;
@@ -179,7 +205,7 @@ static void the_shipped_file_lists_every_key_with_its_default(void) {
     CHECK_EQ(found, config_n_keys());
 }
 
-CHECK_MAIN(T(defaults_are_those_of_the_manual), T(a_file_sets_keys),
+CHECK_MAIN(T(defaults_are_those_of_the_manual), T(a_file_sets_keys), T(overrides_add_up),
            T(an_error_names_file_line_key_and_value), T(a_long_line_is_refused),
            T(the_command_line_wins_over_the_file),
            T(reserved_and_unknown_options_are_refused_by_name),
