@@ -4,10 +4,10 @@ import os
 import signal
 import threading
 
-from harness import Daemon, RpcError, equal, in_parallel, tiny, wait_until
+from harness import SAN, Daemon, RpcError, equal, in_parallel, tiny, wait_until
 
 PROMPT = "Once upon a time in a small village by the sea there lived"
-LONG = 160
+LONG = 64 if SAN else 160  # tokens of each; a sanitizer makes them dear, and looks at few as at many
 KINDS = ({"temperature": 0}, {"temperature": 0.9, "seed": 7, "top_k": 40},
          {"temperature": 0.8, "seed": 9, "n": 2}, {"temperature": 0.7, "seed": 3, "logprobs": 2})
 STREAMS = 16
