@@ -45,7 +45,7 @@ static int advise(struct device *d, uint32_t home, enum area area, uint32_t read
 /* Each card is to use its own memory. */
 static void advise_own(struct device *d) {
     for (uint32_t c = 0; c < d->n_cards; c++)
-        for (int a = 0; a < AREA_COUNT; a++)
+        for (int a = 0; a <= AREA_SCRATCH; a++)
             CHECK_EQ(advise(d, c, (enum area)a, 1u << c), 0);
 }
 
@@ -215,7 +215,7 @@ static void residency_is_what_the_kernel_has(void) {
     CHECK(fd >= 0 && ftruncate(fd, AREA_BYTES) == 0);
     struct device *d = open_cards(1, false, &fd);
     uint64_t n;
-    for (int a = 0; a < AREA_COUNT; a++) {
+    for (int a = 0; a <= AREA_SCRATCH; a++) {
         const enum area area = (enum area)a;
         char *base = d->cards[0].areas[a].base;
         madvise(base, AREA_BYTES, MADV_NOHUGEPAGE); /* a page at a time */
