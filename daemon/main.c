@@ -28,7 +28,13 @@ static int run(const struct options *options, struct daemon *d) {
         return options->check_config ? 1 : EXIT_CONFIG;
     }
     log_init("octarcd", (enum log_priority)d->config.log_level);
-    const int rc = box_read(&d->config, &d->topology, &err);
+    const bool serves = !options->check_config && !options->plan;
+    if (serves && daemon_inherit(d, &err) < 0) {
+        log_error("%s", err.text);
+        return 1;
+    }
+    const uint64_t kept_bytes = serves ? store_bytes(&d->store) : 0;
+    const int rc = box_read(&d->config, kept_bytes, &d->topology, &err);
     if (rc == -ERANGE && options->n > 0)
         return usage_error(&err);
     if (rc < 0) {

@@ -84,8 +84,9 @@ static uint64_t choose_spill(const struct config *config, const struct topology 
     return cards < available ? (available - cards) / 2 : 0;
 }
 
-int box_read(const struct config *config, struct topology *topology, struct err *err) {
-    const uint64_t available = memory_available();
+int box_read(const struct config *config, uint64_t kept_bytes, struct topology *topology,
+             struct err *err) {
+    const uint64_t available = memory_available() + kept_bytes;
     struct topology made;
     int rc = 0;
     if (!config->topology[0])

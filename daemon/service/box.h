@@ -11,12 +11,14 @@
 
 /* The box of the file that the key topology names; without one, a plain box of as many cards as the
  * key cards says, with the memory of card_memory or, without that, equal shares of half of what is
- * free now.  Also how much of the host's memory plans may use, now and later: host_spill, else a
- * share that leaves the host enough.  On failure *topology is untouched, and err names the file:
+ * free now, or holds weights already (kept_bytes).  Also how much of the host's memory plans may
+ * use, now and later: host_spill, else a share that leaves the host enough.  On failure *topology
+ * is untouched, and err names the file:
  *   -ERANGE  cards or card_memory are given too and say something else, or something is placed on a
  *            card that there is not
  *   what reading failed with, or topology_read() */
-int box_read(const struct config *config, struct topology *topology, struct err *err);
+int box_read(const struct config *config, uint64_t kept_bytes, struct topology *topology,
+             struct err *err);
 
 /* What a plan for this model is made from, with every card online.  Borrows both. */
 void box_plan_input(const struct config *config, const struct topology *topology,

@@ -10,6 +10,7 @@
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
+#include "daemon/service/store.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
@@ -48,8 +49,11 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
     const int rc = card_apply(card, number, event, why, &now, &rules, err);
     if (rc < 0)
         return rc;
-    if (is_gone(event) || event == CARD_RELEASE)
+    if (is_gone(event) || event == CARD_RELEASE) {
         memory_drop(&e->cards[number].memory);
+        if (e->store)
+            store_remove(e->store, number);
+    }
     if (card->state == before) {
         if (event == CARD_CORRUPT && e->events.card)
             e->events.card(e->user, card);

@@ -61,6 +61,7 @@ struct config {
     uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
     uint32_t max_events;
     char state_dir[PATH_MAX]; /* empty: $STATE_DIRECTORY, else none */
+    uint32_t warm_restart;    /* 0 or 1 */
     uint32_t log_level;       /* enum log_priority */
     char group[64];           /* of the socket that is bound here; empty: as the process */
 

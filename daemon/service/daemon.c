@@ -60,6 +60,15 @@ static void refuse_model(void *user, int error, const char *text) {
     daemon_stop(d, may_pass(error) ? 1 : EXIT_CONFIG);
 }
 
+/* With the checksums of the service before, weights that it left may be used. */
+static void take_sums(struct daemon *d) {
+    const int fd = store_take_sums(&d->store, &d->loaded->model, &d->loaded->file);
+    if (fd < 0)
+        return;
+    close(d->loaded->sums_fd);
+    d->loaded->sums_fd = fd;
+}
+
 static void open_done(uv_work_t *work, int status) {
     struct opening *o = work->data;
     struct daemon *d = o->daemon;
@@ -71,8 +80,10 @@ static void open_done(uv_work_t *work, int status) {
         return;
     }
     int rc = o->rc;
-    if (rc == 0)
+    if (rc == 0) {
+        take_sums(d);
         rc = engines_load(&d->engines, o->loaded, &o->err);
+    }
     if (rc == 0) {
         daemon_describe_model(d);
         log_info("%s: %s, %s", d->model.id, d->model.params->arch, d->engines.plan.reason);
@@ -174,13 +185,18 @@ static void start_handles(struct daemon *d) {
 
 /* --- wiring --- */
 
-static int listen_all(struct daemon *d, struct err *err) {
-    const int n = notify_listen_fds(d->waiting, err);
-    int rc = n;
+int daemon_inherit(struct daemon *d, struct err *err) {
+    store_init(&d->store);
+    const int n = notify_take_fds(d->waiting, store_offer, &d->store, err);
     d->n_waiting = n > 0 ? n : 0;
-    if (n != 0)
-        return rc < 0 ? rc : 0;
+    return n < 0 ? n : 0;
+}
+
+static int listen_all(struct daemon *d, struct err *err) {
     char path[PATH_MAX];
+    int rc = 0;
+    if (d->n_waiting > 0)
+        return 0;
     if (d->config.listen[0])
         snprintf(path, sizeof path, "%s", d->config.listen);
     else if ((rc = listen_default_path(path, err)) < 0)
@@ -248,6 +264,7 @@ static void make_engines(struct daemon *d) {
         .config = &d->config,
         .topology = &d->topology,
         .log = &d->events,
+        .store = &d->store,
         .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured,
                    daemon_verified, on_card},
         .user = d,
@@ -264,6 +281,8 @@ static int start(struct daemon *d, struct err *err) {
         return err_set(err, -ENOMEM, "no memory for %u events (key max_events)",
                        d->config.max_events);
     make_engines(d);
+    store_start(&d->store, d->config.warm_restart && d->config.model[0] &&
+                               d->config.weights == WEIGHTS_SHARED);
     rc = make_server(d, err);
     if (rc < 0)
         return rc;
@@ -284,6 +303,7 @@ static void finish(struct daemon *d) {
     events_finish(&d->events);
     state_finish(&d->state_dir);
     loaded_close(d->loaded);
+    store_finish(&d->store);
     while (d->n_waiting > 0)
         close(d->waiting[--d->n_waiting].fd);
 }

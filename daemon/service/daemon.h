@@ -10,6 +10,7 @@
 #include "daemon/service/notify.h"
 #include "daemon/service/options.h"
 #include "daemon/service/state.h"
+#include "daemon/service/store.h"
 #include "daemon/socket/server.h"
 
 #define EXIT_CONFIG 78 /* EX_CONFIG: starting again would not help */
@@ -26,6 +27,7 @@ struct daemon {
     struct engines engines;
     struct events events;
     struct state state_dir;
+    struct store store;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);
@@ -70,7 +72,10 @@ void daemon_verified(void *user, const struct msg_verified *verified, const char
 /* events.stopped of the engines. */
 void daemon_engines_stopped(void *user);
 
-/* Serve until stopped; the exit code.  The spawner must have been forked. */
+/* Take what systemd passed: sockets, and what it kept for the service.  -EINVAL. */
+int daemon_inherit(struct daemon *daemon, struct err *err);
+/* Serve until stopped; the exit code.  The spawner must have been forked, and what systemd passed
+ * been taken. */
 int daemon_run(struct daemon *daemon);
 
 #endif

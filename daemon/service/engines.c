@@ -103,6 +103,7 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
         bool kept = false;
         if (!e->plan.cards[i].online)
             continue;
+        line_take_left(e, i);
         const int rc = e->config->weights == WEIGHTS_SHARED
                            ? memory_for_card(&e->cards[i].memory, &e->plan, i, &kept, err)
                            : 0;
@@ -112,6 +113,7 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
             fds[(*n_fds)++] = e->cards[i].memory.fd;
         *(kept ? &told->reused_bytes : &told->reloaded_bytes) += e->plan.cards[i].weights_bytes;
     }
+    line_keep(e, false);
     return 0;
 }
 
@@ -305,6 +307,8 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     e->state = ENGINES_SERVING;
     watch(e, e->config->engine_silence_s);
     line_settle(e);
+    line_keep(e, true);
+    line_tell_left(e);
     tell_ready(e, now);
     if (e->ready_once) {
         char event[256];
@@ -440,6 +444,8 @@ static void on_gone(void *user, const char *why) {
     uv_timer_stop(&e->timer);
     if (e->state == ENGINES_HANDING_OVER)
         e->refused = 0; /* its refusal was of a plan that is none any more */
+    if (!e->ready_once && e->ending == ENDING_UNSEEN && line_forget_left(e))
+        e->refused = 0; /* the next one reads the file, as it is now */
     /* What said why, before it ever served, would say it again. */
     if (!e->ready_once && e->refused) {
         e->state = ENGINES_IDLE;

@@ -4,7 +4,8 @@
  * Recovery is one path: whatever ended an engine, its process is waited for, a plan is made for the
  * cards that may be used (card.h), the next generation starts, and the scheduler replays.  A card
  * keeps its number.  Weight memory is held here, over generations, while a card's ranges stay the
- * same; with the key weights = private there is none, and every generation reads the file.
+ * same, and where systemd keeps descriptors over the service too (store.h); with the key weights =
+ * private there is none, and every generation reads the file.
  *
  *   idle -> starting -> serving -> (gone) -> starting ...
  *              \           \---> handing over -> (gone)  other cards are to be used
@@ -53,6 +54,7 @@ enum ending {
 
 struct events;
 struct rebalance_view;
+struct store;
 
 struct engines_events {
     void (*changed)(void *user); /* state or progress */
@@ -72,6 +74,8 @@ struct card_memory {
     uint64_t bytes;
     struct plan_range *ranges; /* that it was made for; owned */
     size_t n_ranges;
+    bool left; /* by a service before, and no engine has served with it yet */
+    bool kept; /* in the store */
 };
 
 struct engines {
@@ -82,6 +86,7 @@ struct engines {
     const struct topology *topology;
     const struct loaded *loaded; /* NULL: no model */
     struct events *log;          /* NULL: none */
+    struct store *store;         /* of memory that outlives the service; NULL: none */
     struct engines_events events;
     void *user;
 

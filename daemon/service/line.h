@@ -3,7 +3,8 @@
  *
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
  * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
- * tells what of them does not lie where it should. */
+ * tells what of them does not lie where it should; warm.c keeps them for a service that starts
+ * again. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -72,6 +73,20 @@ void line_end_check(struct engines *engines, const struct msg_verified *verified
 
 /* The plan in use keeps other overrides than the last one did: events and the log. */
 void line_tell_places(struct engines *engines);
+
+/* --- warm.c --- */
+
+/* What the service before left for the card becomes its memory, where the plan wants that size;
+ * what is in it is for the engine to prove. */
+void line_take_left(struct engines *engines, uint32_t card);
+/* The store keeps the memory of the cards in use, new memory only once it is `filled`, and nothing
+ * else. */
+void line_keep(struct engines *engines, bool filled);
+/* The first engine could not use what was left: all is read anew, and the file is taken as it is
+ * now.  False: nothing of it was used. */
+bool line_forget_left(struct engines *engines);
+/* What became of it, as READY says. */
+void line_tell_left(struct engines *engines);
 
 void line_event(struct engines *engines, struct event *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

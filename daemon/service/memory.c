@@ -47,6 +47,7 @@ void memory_drop(struct card_memory *memory) {
     free(memory->ranges);
     memory->ranges = NULL;
     memory->n_ranges = 0;
+    memory->left = memory->kept = false;
 }
 
 static int make_fd(uint32_t number, uint64_t bytes) {
@@ -55,13 +56,35 @@ static int make_fd(uint32_t number, uint64_t bytes) {
     const int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)bytes) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+    if (ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, MEMORY_SEALS) < 0) {
         const int rc = -errno;
         close(fd);
         return rc;
     }
     return fd;
+}
+
+/* 0 or -ENOMEM. */
+static int note_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number) {
+    size_t n;
+    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    memory->ranges = malloc((n + 1) * sizeof *memory->ranges);
+    if (!memory->ranges)
+        return -ENOMEM;
+    memcpy(memory->ranges, ranges, n * sizeof *ranges);
+    memory->n_ranges = n;
+    memory->bytes = plan->cards[number].weights_bytes;
+    return 0;
+}
+
+void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd) {
+    memory_drop(memory);
+    if (note_ranges(memory, plan, number) < 0) {
+        close(fd);
+        return;
+    }
+    memory->fd = fd;
+    memory->left = memory->kept = true;
 }
 
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
@@ -75,12 +98,8 @@ int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_
     memory_drop(memory);
     if (bytes == 0)
         return 0;
-    memory->ranges = malloc((n + 1) * sizeof *memory->ranges);
-    if (!memory->ranges)
+    if (note_ranges(memory, plan, number) < 0)
         return err_set(err, -ENOMEM, "no memory for the ranges of card %u", number);
-    memcpy(memory->ranges, ranges, n * sizeof *ranges);
-    memory->n_ranges = n;
-    memory->bytes = bytes;
     memory->fd = make_fd(number, bytes);
     if (memory->fd >= 0)
         return 0;

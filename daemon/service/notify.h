@@ -25,8 +25,18 @@ struct notify_fd {
     int fd;
     bool admin_allowed; /* false for descriptors named "api" */
 };
-/* The sockets systemd listens on for the service; how many, or -EINVAL: one is not a listening Unix
- * stream socket. */
-int notify_listen_fds(struct notify_fd fds[NOTIFY_FDS_MAX], struct err *err);
+/* Takes the descriptors that systemd passed, once: offers each with its name to `offer`, and has
+ * the sockets it listens on for the service in fds.  How many of these; or -EINVAL: one is not a
+ * listening Unix stream socket.  What is no socket at all and was not taken is closed, with a line
+ * in the log. */
+int notify_take_fds(struct notify_fd fds[NOTIFY_FDS_MAX],
+                    bool (*offer)(void *user, const char *name, int fd), void *user,
+                    struct err *err);
+
+/* Systemd holds a descriptor too, under that name, and passes it back when the service starts
+ * again. False: there is no systemd, or it could not be told. */
+bool notify_keep(const char *name, int fd);
+/* What it holds under that name it closes. */
+void notify_remove(const char *name);
 
 #endif

@@ -189,6 +189,7 @@ static void go_on(struct engines *e, const struct msg_replanned *msg) {
     e->order.plan = (struct plan){.ranges = NULL};
     e->order.under_way = e->order.after_loss = false;
     e->order.n_done++;
+    line_keep(e, true);
     e->ready = msg->ready;
     line_tell_residency(e);
     memset(e->lost_here, 0, sizeof e->lost_here);

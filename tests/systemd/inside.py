@@ -235,6 +235,92 @@ def a_front_that_dies_is_started_again():
     equal(len(run("pidof", "octarcd").split()), 2, "front and spawner")
 
 
+def start_anew(*command):
+    """The service by another main process, ready; how it ended the last one is the command's."""
+    run("systemctl", "reset-failed", "octarcd", status=None)  # the starts so far do not count
+    before = shown("MainPID")
+    run(*(command or ("kill", "-KILL", before)))
+    wait_until(lambda: shown("MainPID") not in (before, "0"), 10, "the restart")
+    run("octarc", "status", "--wait", "30")
+
+
+def reused():
+    return [c["reused"] for c in rpc("cards")["cards"]]
+
+
+def kept(pid=1):
+    """The weight memory that a process holds: {number: /proc path}."""
+    found = {}
+    for entry in os.listdir("/proc/%s/fd" % pid):
+        path = "/proc/%s/fd/%s" % (pid, entry)
+        with contextlib.suppress(OSError):
+            name = os.readlink(path).split(" ")[0]
+            if name.startswith("/memfd:octarc-weights-"):
+                found[int(name.rsplit("-", 1)[1])] = path
+    return found
+
+
+@test
+def a_crash_and_a_restart_read_no_weights():
+    start_anew()
+    want = complete()
+    inodes = {card: os.stat(path).st_ino for card, path in kept().items()}
+    equal((sorted(inodes), shown("NFileDescriptorStore")), ([0, 1, 2, 3], "5"))
+    for command in ((), ("systemctl", "restart", "octarcd"), ()):
+        start_anew(*command)
+        status = rpc("status")
+        equal((status["reused_bytes"], reused()), (status["weights_bytes"], [True] * 4))
+        ready = [e for e in rpc("events")["events"] if e["kind"] == "ready"][-1]
+        equal((ready["reloaded_bytes"], ready["reused_bytes"]), (0, status["weights_bytes"]))
+        equal(complete(), want)
+        equal({card: os.stat(path).st_ino for card, path in kept().items()}, inodes)
+        equal(shown("NFileDescriptorStore"), "5")
+
+
+@test
+def memory_that_was_harmed_meanwhile_is_read_again():
+    want = complete()
+    for card in (1, 3):
+        with open(kept(shown("MainPID"))[card], "r+b") as f:
+            at = os.fstat(f.fileno()).st_size // 2
+            byte = os.pread(f.fileno(), 1, at)[0]
+            os.pwrite(f.fileno(), bytes([byte ^ 0x20]), at)
+        start_anew()
+        equal(reused(), [i != card for i in range(4)])
+        equal(complete(), want)
+        equal(rpc("check")["harmed"], 0)
+    start_anew("systemctl", "restart", "octarcd")
+    equal((reused(), complete()), ([True] * 4, want))
+
+
+@test
+def an_edited_model_and_another_number_of_cards_leave_nothing_to_be_used():
+    want = complete()
+    with open(CONFIG) as f:
+        four = f.read()
+    os.utime(MODEL)
+    start_anew()
+    equal((reused(), complete()), ([False] * 4, want))
+    configure(four.replace("cards = 4", "cards = 2"))
+    start_anew("systemctl", "restart", "octarcd")
+    equal((reused(), complete()), ([False] * 2, want))
+    equal((sorted(kept()), shown("NFileDescriptorStore")), ([0, 1], "3"))
+    configure(four)
+    start_anew("systemctl", "restart", "octarcd")
+    equal((reused(), complete()), ([False] * 4, want))
+
+
+@test
+def a_stop_frees_what_was_kept():
+    want = complete()
+    equal(sorted(kept()), [0, 1, 2, 3])
+    run("systemctl", "stop", "octarcd.service")
+    equal((kept(), shown("NFileDescriptorStore")), ({}, "0"))
+    run("systemctl", "start", "octarcd")
+    run("octarc", "status", "--wait", "30")
+    equal((reused(), complete()), ([False] * 4, want))
+
+
 @test
 def what_was_decided_of_cards_is_in_the_state_directory_and_survives_a_restart():
     run("octarc", "drain", "--wait", "2")

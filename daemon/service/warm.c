@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weight memory that outlives the service: what the one before left, and what is kept for the next.
+ */
+#include <unistd.h>
+
+#include "daemon/service/line.h"
+#include "daemon/service/memory.h"
+#include "daemon/service/store.h"
+#include "daemon/util/log.h"
+
+void line_take_left(struct engines *e, uint32_t card) {
+    const uint64_t bytes = e->plan.cards[card].weights_bytes;
+    struct card_memory *memory = &e->cards[card].memory;
+    if (!e->store || bytes == 0 || memory->fd >= 0)
+        return;
+    const int fd = store_take(e->store, card, bytes);
+    if (fd >= 0)
+        memory_adopt(memory, &e->plan, card, fd);
+}
+
+void line_keep(struct engines *e, bool filled) {
+    if (!e->store)
+        return;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        struct card_memory *memory = &e->cards[i].memory;
+        if (!memory->kept)
+            store_remove(e->store, i);
+        if (memory->fd < 0 || !filled)
+            continue;
+        store_keep(e->store, i, memory->fd);
+        memory->kept = true;
+    }
+    if (filled)
+        store_keep(e->store, STORE_SUMS, e->loaded->sums_fd);
+}
+
+bool line_forget_left(struct engines *e) {
+    bool any = false;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        if (!e->cards[i].memory.left)
+            continue;
+        memory_drop(&e->cards[i].memory);
+        any = true;
+    }
+    line_keep(e, false);
+    return any && ftruncate(e->loaded->sums_fd, 0) == 0;
+}
+
+void line_tell_left(struct engines *e) {
+    uint64_t whole = 0;
+    bool any = false;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        struct card_memory *memory = &e->cards[i].memory;
+        if (memory->left && e->ready.cards[i].reused)
+            whole += memory->bytes;
+        else if (memory->left)
+            log_warning("the weights that the service before left in memory for card %u are not "
+                        "what they were or not the plan's; they were read again",
+                        i);
+        any |= memory->left;
+        memory->left = false;
+    }
+    if (any)
+        log_notice("%llu MiB of weights that the service before left in memory are whole and used",
+                   (unsigned long long)whole >> 20);
+}
