@@ -292,6 +292,7 @@ static bool put_order(struct writer *w, enum message_type type, const void *msg)
         const struct msg_verify *verify;
         const struct msg_corrupt *corrupt;
         const struct msg_hang *hang;
+        const struct msg_pressed *pressed;
     } m = {msg};
     switch (type) {
     case MSG_HELLO:
@@ -326,6 +327,10 @@ static bool put_order(struct writer *w, enum message_type type, const void *msg)
         break;
     case MSG_HANG:
         put_u32(w, m.hang->card);
+        break;
+    case MSG_PRESSED:
+        put_u8(w, m.pressed->give_back);
+        put_u8(w, m.pressed->put_off);
         break;
     default:
         return false;
@@ -452,6 +457,10 @@ static bool get_order(struct reader *r, struct message *msg) {
         break;
     case MSG_HANG:
         msg->hang.card = get_u32(r);
+        break;
+    case MSG_PRESSED:
+        msg->pressed.give_back = get_bool(r);
+        msg->pressed.put_off = get_bool(r);
         break;
     default:
         return false;

@@ -20,8 +20,8 @@
  *   MEASURE what the machine can do        REPLANNED number, actual bytes | errno, text
  *   VERIFY number, card or all             CREDIT    free sequences, free KV pages
  *   CORRUPT card (drill)                   PREEMPTED sequence: the front replays it later
- *   STOP   end in good order               LOST      card
- *                                          LIMITS    what MEASURE found, when nothing ran
+ *   PRESSED give back, put off             LOST      card
+ *   STOP   end in good order               LIMITS    what MEASURE found, when nothing ran
  *                                          HARMED    a range that was not whole, and is again
  *                                          VERIFIED  number, what was found on each card
  *
@@ -69,6 +69,7 @@ enum message_type {
     MSG_VERIFIED,
     MSG_HANG,
     MSG_FENCED,
+    MSG_PRESSED,
 };
 
 struct msg_hello {
@@ -138,6 +139,12 @@ struct msg_lose {
 /* The card stops at its next operation, for ever. */
 struct msg_hang {
     uint32_t card;
+};
+
+/* Memory is short on the host, or not any more. */
+struct msg_pressed {
+    bool give_back; /* now, what is only kept for convenience */
+    bool put_off;   /* from now on, the scrub and the order that is under way, if nothing is lost */
 };
 
 struct msg_progress {

@@ -137,6 +137,12 @@ struct device_ops {
     int (*prefetch)(struct device *device, uint32_t card, enum area area, uint64_t offset,
                     uint64_t bytes);
 
+    /* What a stretch holds is of no more use: the host's memory under it is given back, as far as
+     * that can be done by whole pages of the host.  It may hold anything then, and is used again
+     * as before.  -EINVAL, -ENODEV. */
+    int (*discard)(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                   uint64_t bytes);
+
     /* How many bytes of a stretch lie at their home now, without touching them.  -ENOTSUP: it
      * cannot be told; -EINVAL, -ENODEV. */
     int (*residency)(struct device *device, uint32_t card, enum area area, uint64_t offset,

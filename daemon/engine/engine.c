@@ -198,6 +198,10 @@ uint32_t engine_pages(const struct engine *e, struct engine_page *out) {
     return found;
 }
 
+void engine_forget_idle(struct engine *e, bool *idle) {
+    pages_forget_idle(e->pages, idle);
+}
+
 void engine_continue(struct engine *e) {
     e->lost = false;
     e->credit_sent = false; /* other cards may have carried something to get here */

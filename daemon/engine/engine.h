@@ -60,6 +60,8 @@ struct engine_page {
 
 /* All of them, into out[n_pages]; returns how many. */
 uint32_t engine_pages(const struct engine *engine, struct engine_page *out);
+/* Pages that no sequence uses are nobody's prefix any more.  idle[n_pages]: which they are. */
+void engine_forget_idle(struct engine *engine, bool *idle);
 /* The model that the next steps run is another, whose pages hold what the old one's held. */
 void engine_continue(struct engine *engine);
 /* The same, but its pages are empty: every sequence is given back to the front (PREEMPTED).

@@ -3,6 +3,7 @@
  * everything it needs comes with SETUP, and when the front is gone it ends. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,6 +320,25 @@ static int replan(struct process *p, struct msg_replan *order) {
     return replan_begin(&p->replan, &site, order, fds, n_fds);
 }
 
+/* Memory under pages that no request uses, and what the allocator keeps. */
+static int give_back(struct process *p) {
+    bool *idle = calloc(p->plan->n_pages + 1, sizeof *idle);
+    if (!idle)
+        return 0; /* just when it is short; whoever asked asks again */
+    engine_forget_idle(p->engine, idle);
+    const int rc = runner_discard(p->runner, idle);
+    free(idle);
+    malloc_trim(0);
+    return rc == -ENODEV ? 0 : rc;
+}
+
+/* An order that is to replace a lost card is waited for. */
+static int be_pressed(struct process *p, const struct msg_pressed *msg) {
+    replan_pause(p->replan, msg->put_off && !p->lost);
+    verify_put_off(p->verify, msg->put_off);
+    return msg->give_back ? give_back(p) : 0;
+}
+
 static int handle(struct process *p, struct message *msg) {
     switch (msg->type) {
     case MSG_ADMIT:
@@ -335,6 +355,8 @@ static int handle(struct process *p, struct message *msg) {
         return verify_ask(p->verify, msg->verify.number, msg->verify.card);
     case MSG_CORRUPT:
         return corrupt(p, &msg->corrupt);
+    case MSG_PRESSED:
+        return be_pressed(p, &msg->pressed);
     case MSG_STOP:
         p->stop = true;
         return 0;

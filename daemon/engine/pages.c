@@ -186,3 +186,11 @@ uint32_t pages_share(struct pages *p, uint32_t i, uint32_t uid, uint32_t parent,
     page->shared = true;
     return i;
 }
+
+void pages_forget_idle(struct pages *p, bool *idle) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        idle[i] = p->all[i].users == 0;
+        if (idle[i] && p->all[i].shared)
+            unshare(p, i);
+    }
+}

@@ -36,6 +36,9 @@ uint32_t pages_find(struct pages *pages, uint32_t uid, uint32_t parent,
 uint32_t pages_share(struct pages *pages, uint32_t page, uint32_t uid, uint32_t parent,
                      const int32_t tokens[PAGE_TOKENS]);
 
+/* Pages that nobody uses are not findable any more.  idle[n]: which they are. */
+void pages_forget_idle(struct pages *pages, bool *idle);
+
 /* Of a page: its content's number, which no other content ever has; and whether it is shared, which
  * a page whose content will not change any more may be. */
 uint64_t pages_serial(const struct pages *pages, uint32_t page);

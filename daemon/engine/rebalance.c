@@ -16,7 +16,7 @@ struct rebalance {
     uint64_t slice_bytes;
     pthread_t thread;
     bool joined;
-    _Atomic bool loaded, cancelled; /* loaded: the thread has ended */
+    _Atomic bool loaded, cancelled, paused; /* loaded: the thread has ended */
     _Atomic uint64_t done_bytes, total_bytes;
     /* Of the thread until it is joined. */
     struct runner *runner;
@@ -76,6 +76,7 @@ int rebalance_start(struct rebalance **out, const struct runner_options *options
     r->options = *options;
     r->options.behind = true;
     r->options.cancelled = &r->cancelled;
+    r->options.paused = &r->paused;
     r->options.progress = on_progress;
     r->options.user = r;
     r->keep = keep;
@@ -99,7 +100,11 @@ int rebalance_start(struct rebalance **out, const struct runner_options *options
 }
 
 bool rebalance_loading(const struct rebalance *r) {
-    return !r->joined && !atomic_load(&r->loaded);
+    return atomic_load(&r->paused) || (!r->joined && !atomic_load(&r->loaded));
+}
+
+void rebalance_pause(struct rebalance *r, bool pause) {
+    atomic_store(&r->paused, pause);
 }
 
 void rebalance_progress(const struct rebalance *r, uint64_t *done, uint64_t *total) {

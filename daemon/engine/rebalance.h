@@ -40,9 +40,11 @@ int rebalance_start(struct rebalance **rebalance, const struct runner_options *o
  * on.  After 1 or negative only rebalance_drop() is left to call. */
 int rebalance_advance(struct rebalance *rebalance, const struct engine *engine,
                       struct rebalance_result *result, struct err *err);
+/* Nothing is loaded or copied while it is paused.  What it holds it keeps. */
+void rebalance_pause(struct rebalance *rebalance, bool pause);
 /* Ends it wherever it is; NULL is fine. */
 void rebalance_drop(struct rebalance *rebalance);
-/* Whether it waits for its thread: until then advance does nothing. */
+/* Whether it waits, for its thread or paused: until then advance does nothing. */
 bool rebalance_loading(const struct rebalance *rebalance);
 /* Bytes of weights that are there, of all. */
 void rebalance_progress(const struct rebalance *rebalance, uint64_t *done, uint64_t *total);

@@ -138,6 +138,11 @@ int replan_cancel(struct replan **replan, const char *why) {
     return answer_error(&site, number, -ECANCELED, why);
 }
 
+void replan_pause(struct replan *r, bool pause) {
+    if (r)
+        rebalance_pause(r->rebalance, pause);
+}
+
 int replan_patience_ms(const struct replan *r) {
     return !r ? -1 : rebalance_loading(r->rebalance) ? LOADING_PATIENCE_MS : 0;
 }

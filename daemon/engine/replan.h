@@ -29,6 +29,8 @@ int replan_begin(struct replan **replan, const struct replan_site *site, struct 
 int replan_advance(struct replan **replan);
 /* Drop what is under way, and say so; NULL is fine. */
 int replan_cancel(struct replan **replan, const char *why);
+/* Have what is under way wait, or go on; NULL is fine. */
+void replan_pause(struct replan *replan, bool pause);
 /* How long nothing is to be done for it: milliseconds, -1 for ever. */
 int replan_patience_ms(const struct replan *replan);
 

@@ -185,7 +185,8 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = options->backend->load(r->device, r->programs, err);
     if (rc)
         goto fail;
-    r->options.before = NULL; /* all three are of the loading */
+    r->options.before = NULL; /* all four are of the loading */
+    r->options.paused = NULL;
     r->options.cancelled = NULL;
     r->options.progress = NULL;
     *runner = r;
@@ -315,4 +316,28 @@ int runner_measure(struct runner *r, struct device_limits *limits) {
 
 int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
     return r->options.backend->huge(r->device, bytes);
+}
+
+/* Neighbours together: a page alone may hold no whole page of the host. */
+static int discard_card(struct runner *r, uint32_t card, const bool *idle) {
+    const uint32_t n = r->options.plan->n_pages;
+    const uint64_t bytes = n ? r->options.plan->cards[card].kv_bytes / n : 0;
+    int rc = 0;
+    for (uint32_t begin = 0, end; bytes && begin < n && !rc; begin = end + 1) {
+        for (end = begin; end < n && idle[end];)
+            end++;
+        if (end > begin)
+            rc = r->options.backend->discard(r->device, card, AREA_KV, begin * bytes,
+                                             (end - begin) * bytes);
+    }
+    return rc;
+}
+
+int runner_discard(struct runner *r, const bool *idle) {
+    int rc = 0;
+    for (uint32_t c = 0; c < r->options.plan->n_cards; c++) {
+        const int of_card = discard_card(r, c, idle);
+        rc = rc ? rc : of_card;
+    }
+    return rc;
 }

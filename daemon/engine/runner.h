@@ -30,6 +30,7 @@ struct runner_options {
      * runner_open() returns; none of its cards may be lost meanwhile. */
     const struct runner *before;
     bool behind; /* load with what the computing leaves: one thread, of low priority */
+    const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
@@ -74,6 +75,9 @@ int runner_corrupt(struct runner *runner, uint32_t card);
 int runner_hang(struct runner *runner, uint32_t card);
 /* As device_ops.measure. */
 int runner_measure(struct runner *runner, struct device_limits *limits);
+/* Give back the host's memory of KV pages, idle[n_pages], on all cards.  -ENODEV: a card is lost,
+ * the others are done. */
+int runner_discard(struct runner *runner, const bool *idle);
 /* As device_ops.huge. */
 int runner_huge(struct runner *runner, uint64_t bytes[CARDS_MAX]);
 

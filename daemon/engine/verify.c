@@ -38,6 +38,7 @@ struct verify {
     uint64_t told_ns; /* when PROGRESS was sent last */
     int32_t asked_card;
     uint64_t scrub_due_ns; /* the next slice */
+    bool put_off;          /* the scrub waits */
     int64_t credit_ns;     /* of the steps' time, for the scrub */
 };
 
@@ -91,6 +92,10 @@ int verify_ask(struct verify *v, uint64_t number, int32_t card) {
 
 void verify_hold(struct verify *v, uint32_t card) {
     v->held |= 1u << card;
+}
+
+void verify_put_off(struct verify *v, bool put_off) {
+    v->put_off = put_off;
 }
 
 bool verify_holds(const struct verify *v) {
@@ -339,7 +344,7 @@ int verify_advance(struct verify *v, uint64_t step_ns) {
         return advance_asked(v);
     const uint64_t now = now_ns(v);
     const bool may = scrub_may(v, step_ns); /* every step counts */
-    if (!v->site.scrub_s || now < v->scrub_due_ns || !may)
+    if (!v->site.scrub_s || v->put_off || now < v->scrub_due_ns || !may)
         return 0;
     return advance_scrub(v, now, step_ns);
 }
@@ -348,7 +353,7 @@ int verify_patience_ms(const struct verify *v) {
     const uint64_t now = now_ns(v);
     if (v->held || v->asked.on || !v->plan)
         return 0;
-    if (!v->site.scrub_s)
+    if (!v->site.scrub_s || v->put_off)
         return -1;
     if (now >= v->scrub_due_ns)
         return 0;

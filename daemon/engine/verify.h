@@ -48,6 +48,8 @@ void verify_runner_changed(struct verify *verify);
 int verify_ask(struct verify *verify, uint64_t number, int32_t card);
 /* The card may be harmed: it is verified before the next step. */
 void verify_hold(struct verify *verify, uint32_t card);
+/* The scrub waits, or goes on; nothing else does. */
+void verify_put_off(struct verify *verify, bool put_off);
 /* No step may run now. */
 bool verify_holds(const struct verify *verify);
 

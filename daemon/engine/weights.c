@@ -20,6 +20,7 @@
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
 #define BEHIND_NICE      10
+#define PAUSE_US         20000 /* until a load that is paused looks again */
 
 struct weights_header {
     uint64_t magic;
@@ -147,9 +148,16 @@ static void step_behind(void) {
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BEHIND_NICE);
 }
 
+static void wait_while_paused(struct loader *l) {
+    const _Atomic bool *flag = l->options->paused;
+    while (flag && atomic_load(flag) && !cancelled(l))
+        usleep(PAUSE_US);
+}
+
 static void work_slices(struct loader *l, char *bytes) {
     size_t i;
     while (!atomic_load(&l->rc) && (i = atomic_fetch_add(&l->next, 1)) < l->n_slices) {
+        wait_while_paused(l);
         if (cancelled(l))
             atomic_store(&l->rc, -ECANCELED);
         else if (l->digests)

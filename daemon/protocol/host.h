@@ -91,16 +91,18 @@ struct metrics_view {
     uint64_t rebalances;                               /* inside a running engine */
     uint64_t verified_bytes, scrubs, ranges_harmed, ranges_repaired; /* of weights in use */
     struct link_bytes carried; /* from card to card, by all generations */
+    bool pressed;              /* memory is short on the host … */
+    uint64_t pressures;        /* … and how often that began */
 };
 
 /* Something that happened to a card or a generation. */
 struct event {
-    uint64_t number; /* from 1 on */
-    uint64_t ms;     /* since 1970 */
-    const char
-        *kind;    /* card, start, ready, end, plan, rebalance, rebalanced, harmed, residency; static
-                   */
-    int32_t card; /* -1: none */
+    uint64_t number;  /* from 1 on */
+    uint64_t ms;      /* since 1970 */
+    const char *kind; /* card, start, ready, end, plan, rebalance, rebalanced, harmed, residency,
+                       * pressure; static
+                       */
+    int32_t card;     /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */
     double seconds;        /* it took, or lived; negative: says nothing of it */

@@ -265,7 +265,8 @@ void engines_tick(struct engines *e) {
         scheduler_counts(e->scheduler, &counts);
         const bool disturbs =
             e->config->rebalance != REBALANCE_RUNNING && counts.running + counts.queued > 0;
-        if (e->state == ENGINES_SERVING && (disturbs || line_coming_plan(e)->cards[i].online))
+        if (e->state == ENGINES_SERVING &&
+            (disturbs || e->put_off.on || line_coming_plan(e)->cards[i].online))
             continue; /* nobody asked: it can wait until it disturbs nobody */
         char why[64];
         snprintf(why, sizeof why, "card %u is back", i);
@@ -323,7 +324,7 @@ int engines_drain(struct engines *e, uint32_t number, bool release, struct err *
     card->release |= release && card->state == CARD_DRAINING;
     char why[64];
     snprintf(why, sizeof why, "card %u is drained", number);
-    engines_use_cards(e, why);
+    line_use_cards_in_time(e, why);
     return 0;
 }
 
@@ -337,7 +338,7 @@ int engines_want(struct engines *e, uint32_t number, struct err *err) {
         return rc;
     char why[64];
     snprintf(why, sizeof why, "card %u is back", number);
-    engines_use_cards(e, why);
+    line_use_cards_in_time(e, why);
     return 0;
 }
 

@@ -59,6 +59,10 @@ struct config {
     uint32_t card_silence_s;   /* in a step, before one was measured */
     uint32_t card_quiet_s;
     uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
+    char memory_pressure[PATH_MAX]; /* "auto", "no", or a file */
+    uint32_t memory_stall_percent;
+    uint32_t memory_least_mib; /* 0: any */
+    uint32_t memory_quiet_s, memory_wait_s;
     uint32_t max_events;
     char state_dir[PATH_MAX]; /* empty: $STATE_DIRECTORY, else none */
     uint32_t warm_restart;    /* 0 or 1 */

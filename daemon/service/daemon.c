@@ -161,6 +161,7 @@ static void on_tick(uv_timer_t *timer) {
     struct daemon *d = timer->data;
     scheduler_tick(d->scheduler, uv_hrtime());
     engines_tick(&d->engines);
+    pressed_tick(d);
 }
 
 static void start_handles(struct daemon *d) {
@@ -289,6 +290,8 @@ static int start(struct daemon *d, struct err *err) {
     start_handles(d);
     rc = restore_cards(d, err);
     if (rc == 0)
+        rc = pressed_start(d, err);
+    if (rc == 0)
         rc = listen_all(d, err);
     if (rc == 0)
         rc = begin_model(d, err);
@@ -302,6 +305,7 @@ static void finish(struct daemon *d) {
     engines_finish(&d->engines);
     events_finish(&d->events);
     state_finish(&d->state_dir);
+    pressed_finish(d);
     loaded_close(d->loaded);
     store_finish(&d->store);
     while (d->n_waiting > 0)

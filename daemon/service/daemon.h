@@ -9,6 +9,7 @@
 #include "daemon/service/listen.h"
 #include "daemon/service/notify.h"
 #include "daemon/service/options.h"
+#include "daemon/service/pressed.h"
 #include "daemon/service/state.h"
 #include "daemon/service/store.h"
 #include "daemon/socket/server.h"
@@ -28,6 +29,7 @@ struct daemon {
     struct events events;
     struct state state_dir;
     struct store store;
+    struct pressed pressed;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);

@@ -310,6 +310,7 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     line_keep(e, true);
     line_tell_left(e);
     tell_ready(e, now);
+    line_say_put_off(e);
     if (e->ready_once) {
         char event[256];
         snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",

@@ -117,6 +117,12 @@ struct engines {
         uint64_t given_ns;
         char why[128];
     } order;
+    /* Memory is short: what nobody waits for with a request is put off (putoff.c). */
+    struct {
+        bool on;
+        bool owed;     /* other cards are to be used then … */
+        char why[128]; /* … because of this */
+    } put_off;
     /* Of the weights in use (check.c). */
     struct {
         bool under_way;
@@ -169,6 +175,12 @@ void engines_use_cards(struct engines *engines, const char *why);
 int engines_compare(const struct engines *engines, struct rebalance_view *view, struct err *err);
 /* Cards that came back by themselves are used when that disturbs nobody.  About once a second. */
 void engines_tick(struct engines *engines);
+
+/* Memory is short on the host, or not any more.  give_back: what is only kept for convenience is
+ * dropped now, by the engine too; returns how many bytes of that the cards held.  put_off: from now
+ * on changes that no loss makes necessary wait, as does the scrub; what waited is made up for when
+ * it is false again. */
+uint64_t engines_press(struct engines *engines, bool give_back, bool put_off);
 
 /* Rehearsals.  -EINVAL: no such card, or not in its state; -ENODEV: no engine is there.  A card is
  * lost at once, and its engine at the latest when it has heard of it. */

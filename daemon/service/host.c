@@ -179,7 +179,9 @@ static void host_metrics(void *user, struct metrics_view *view) {
                                   .scrubs = d->engines.check.scrubs,
                                   .ranges_harmed = d->engines.check.harmed,
                                   .ranges_repaired = d->engines.check.repaired,
-                                  .carried = d->engines.carried_before};
+                                  .carried = d->engines.carried_before,
+                                  .pressed = d->pressed.pressure.pressed,
+                                  .pressures = d->pressed.n};
     link_bytes_add(&view->carried, &d->engines.carried);
 }
 

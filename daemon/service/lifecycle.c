@@ -115,6 +115,9 @@ int daemon_reload(struct daemon *d, struct err *err) {
     d->config.no_card_wait_s = after.no_card_wait_s;
     d->config.card_quiet_s = after.card_quiet_s;
     d->config.card_faults = after.card_faults;
+    d->config.memory_least_mib = after.memory_least_mib;
+    d->config.memory_quiet_s = after.memory_quiet_s;
+    d->config.memory_wait_s = after.memory_wait_s;
     d->config.log_level = after.log_level;
     d->config.max_queue = after.max_queue;
     d->config.max_queue_per_user = after.max_queue_per_user;

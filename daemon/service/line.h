@@ -4,7 +4,7 @@
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
  * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
  * tells what of them does not lie where it should; warm.c keeps them for a service that starts
- * again. */
+ * again; putoff.c puts off what can wait. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -55,6 +55,14 @@ const struct plan *line_coming_plan(const struct engines *engines);
 /* The engine computes nothing until it has gone over: a message that says otherwise is none. */
 bool line_unheard(const struct engines *engines, const struct message *msg);
 void line_forget_order(struct engines *engines);
+
+/* --- putoff.c --- */
+
+/* Other cards are to be used because of `why`, and no request waits for it: as engines_use_cards(),
+ * when memory is not short. */
+void line_use_cards_in_time(struct engines *engines, const char *why);
+/* The engine that serves now knows nothing of it. */
+void line_say_put_off(struct engines *engines);
 
 /* --- residency.c --- */
 

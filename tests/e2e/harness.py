@@ -230,9 +230,11 @@ class Daemon:
     crashed = []  # what is to be said about shared ones that ended by themselves
 
     def __init__(self, *options, model=None, wait=True, config="", deaths=None,
-                 rebalance="restart", popen=subprocess.Popen):
+                 rebalance="restart", env=None, popen=subprocess.Popen):
         """deaths: a pattern of what the log may say of engines that end as the test wants.
-        rebalance: the key's value, unless config has one.  popen: what starts the process."""
+        rebalance: the key's value, unless config has one.  popen: what starts the process.
+        env: beside the own environment, in which systemd says not to watch the machine's memory:
+        that would be a matter of chance."""
         self.rebalance = rebalance
         self.deaths = re.compile(deaths) if deaths else None
         self.folder = tempfile.TemporaryDirectory(prefix="octarc-e2e-")
@@ -245,8 +247,9 @@ class Daemon:
         if model:
             command += ["--model", model]
         with open(self.log_path, "wb") as log:
-            self.process = popen(command + list(options), stdout=log, stderr=log,
-                                 stdin=subprocess.DEVNULL)
+            self.process = popen(
+                command + list(options), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env=dict(os.environ, **dict({"MEMORY_PRESSURE_WATCH": "/dev/null"}, **(env or {}))))
         self.timeout = 60 * STRETCH
         self.is_shared, self.is_read = False, False
         try:

@@ -198,6 +198,20 @@ static int cpu_prefetch(struct device *d, uint32_t card, enum area area, uint64_
     return rc;
 }
 
+/* Of a memfd the pages are punched out, for whoever else holds it has them too. */
+static int cpu_discard(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                       uint64_t bytes) {
+    char *at = NULL;
+    const int rc = cpu_stretch(d, card, area, offset, bytes, &at);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)at + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)at + bytes) / page * page;
+    if (rc == 0 && first < end)
+        madvise((void *)first, end - first,
+                d->cards[card].areas[area].fd >= 0 ? MADV_REMOVE : MADV_DONTNEED);
+    return rc;
+}
+
 const struct device_ops cpu_ops = {
     .name = "cpu",
     .packed_bytes = cpu_packed_bytes,
@@ -214,6 +228,7 @@ const struct device_ops cpu_ops = {
     .poke = cpu_poke,
     .copy = cpu_copy,
     .prefetch = cpu_prefetch,
+    .discard = cpu_discard,
     .residency = cpu_residency,
     .load = cpu_load,
     .step = cpu_step,

@@ -122,6 +122,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                {MSG_HARMED, &harmed},
                {MSG_VERIFIED, &verified},
                {MSG_HANG, &(struct msg_hang){5}},
+               {MSG_PRESSED, &(struct msg_pressed){true, false}},
                {MSG_FENCED, &(struct msg_fenced){1, 0x84, UINT64_MAX}}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {
         CHECK_EQ(message_encode(out, all[*n].type, all[*n].msg), 0);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "daemon/device/cpu/cores.h"
@@ -231,6 +232,33 @@ static void residency_is_what_the_kernel_has(void) {
     }
     CHECK_EQ(d->ops->lose(d, 0), 0);
     CHECK_EQ(d->ops->residency(d, 0, AREA_KV, 0, 64, &n), -ENODEV);
+    d->ops->close(d);
+    close(fd);
+}
+
+static void discarded_memory_is_given_back(void) {
+    const int fd = memfd_create("weights", MFD_CLOEXEC);
+    struct stat st;
+    CHECK(fd >= 0 && ftruncate(fd, AREA_BYTES) == 0);
+    struct device *d = open_cards(1, false, &fd);
+    for (int a = 0; a < AREA_COUNT; a++) {
+        const enum area area = (enum area)a;
+        char *base = d->cards[0].areas[a].base;
+        madvise(base, AREA_BYTES, MADV_NOHUGEPAGE);
+        memset(base, 5, AREA_BYTES);
+        /* Whole pages inside it; what shares a page with them stays as it is. */
+        CHECK_EQ(d->ops->discard(d, 0, area, 4000, 3 * 4096), 0);
+        CHECK_EQ(resident(d, 0, area, 0, AREA_BYTES), AREA_BYTES - 2 * 4096);
+        CHECK(base[4095] == 5 && base[3 * 4096] == 5);
+        CHECK_EQ(d->ops->discard(d, 0, area, 64, 4096), 0); /* holds none */
+        CHECK_EQ(resident(d, 0, area, 0, AREA_BYTES), AREA_BYTES - 2 * 4096);
+        base[4096] = 7;
+        CHECK_EQ(base[4096], 7);
+        CHECK_EQ(d->ops->discard(d, 0, area, 64, AREA_BYTES), -EINVAL);
+    }
+    CHECK(fstat(fd, &st) == 0 && st.st_blocks * 512 == (off_t)AREA_BYTES - 4096);
+    CHECK_EQ(d->ops->lose(d, 0), 0);
+    CHECK_EQ(d->ops->discard(d, 0, AREA_KV, 0, 4096), -ENODEV);
     d->ops->close(d);
     close(fd);
 }
@@ -497,10 +525,10 @@ CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation),
            T(an_exchange_crosses_where_the_reader_was_advised), T(advice_reaches_as_far_as_it_says),
            T(what_is_advised_to_be_read_cannot_be_written),
            T(advice_that_names_what_is_not_there_is_refused), T(residency_is_what_the_kernel_has),
-           T(a_lost_card_is_gone), T(a_step_waits_for_a_hung_card_and_says_for_which),
-           T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
-           T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
-           T(a_digest_is_the_sum_of_its_parts), T(a_set_the_machine_lacks_is_refused),
-           T(threads_are_bound_where_a_core_is_left_over),
+           T(discarded_memory_is_given_back), T(a_lost_card_is_gone),
+           T(a_step_waits_for_a_hung_card_and_says_for_which), T(a_card_holds_no_more_than_it_has),
+           T(a_short_memfd_is_refused), T(programs_that_reach_outside_are_refused),
+           T(a_digest_sees_every_bit_and_place), T(a_digest_is_the_sum_of_its_parts),
+           T(a_set_the_machine_lacks_is_refused), T(threads_are_bound_where_a_core_is_left_over),
            T(limits_are_measured_over_the_weights_that_are_there),
            T(without_weights_there_is_nothing_to_sweep))

@@ -79,6 +79,28 @@ static void children_of_a_page_that_is_gone_are_not_found(void) {
     pages_destroy(p);
 }
 
-CHECK_MAIN(T(a_page_is_found_behind_its_own_parent_only), T(the_same_content_is_kept_once),
-           T(unused_pages_are_found_until_they_are_needed),
+static void idle_pages_are_found_no_more(void) {
+    int32_t a[PAGE_TOKENS], b[PAGE_TOKENS];
+    bool idle[4];
+    fill(a, 0), fill(b, 100);
+    CHECK_EQ(pages_create(&p, 4), 0);
+    const uint32_t first = pages_take(p), second = pages_take(p), open_one = pages_take(p);
+    CHECK_EQ(pages_share(p, first, 1, NO_PAGE, a), first);
+    CHECK_EQ(pages_share(p, second, 1, NO_PAGE, b), second);
+    pages_put(p, second);
+    pages_forget_idle(p, idle);
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK_EQ(idle[i], i != first && i != open_one);
+    CHECK_EQ(pages_find(p, 1, NO_PAGE, b), NO_PAGE);
+    CHECK_EQ(pages_find(p, 1, NO_PAGE, a), first); /* somebody uses it */
+    CHECK(!pages_shared(p, second));
+    CHECK_EQ(pages_free(p), 2);
+    for (int i = 0; i < 2; i++)
+        CHECK(pages_take(p) != NO_PAGE);
+    CHECK_EQ(pages_take(p), NO_PAGE);
+    pages_destroy(p);
+}
+
+CHECK_MAIN(T(idle_pages_are_found_no_more), T(a_page_is_found_behind_its_own_parent_only),
+           T(the_same_content_is_kept_once), T(unused_pages_are_found_until_they_are_needed),
            T(children_of_a_page_that_is_gone_are_not_found))

@@ -115,7 +115,7 @@ static void open_world_of(struct world *w, const char *file, const struct layout
                                      .max_outputs = w->plans[0].max_outputs,
                                      .max_sequences = SEQUENCES,
                                      .n_pages = w->plans[0].n_pages};
-    CHECK_EQ(engine_create(&w->engine, &e, &(struct engine_model){w, step_model},
+    CHECK_EQ(engine_create(&w->engine, &e, &(struct engine_model){.user = w, .step = step_model},
                            &(struct engine_output){w, on_send, clock_of_test}),
              0);
     for (uint32_t s = 0; s < SEQUENCES; s++)

@@ -79,7 +79,8 @@ static void open_site(void) {
                                      .max_outputs = site.plan->max_outputs,
                                      .max_sequences = 4,
                                      .n_pages = site.plan->n_pages};
-    CHECK_EQ(engine_create(&site.engine, &e, &(struct engine_model){&site, step_model},
+    CHECK_EQ(engine_create(&site.engine, &e,
+                           &(struct engine_model){.user = &site, .step = step_model},
                            &(struct engine_output){&site, on_send, clock_of_test}),
              0);
 }
@@ -177,5 +178,29 @@ static void one_that_is_called_off_is_answered_too(void) {
     close_site();
 }
 
-CHECK_MAIN(T(one_that_is_carried_out_is_answered_with_the_bytes), T(another_takes_its_place),
+/* However far it is, and however often it is asked. */
+static void one_that_is_paused_waits_and_can_be_called_off(void) {
+    struct replan *replan = NULL;
+    open_site();
+    replan_pause(replan, true); /* there is none: nothing happens */
+    CHECK_EQ(order(&replan, 7, plan_on(3, 4), 0), 0);
+    replan_pause(replan, true);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(replan_advance(&replan), 0);
+        CHECK(replan && replan_patience_ms(replan) > 0);
+    }
+    CHECK_EQ(site.answers, 0);
+    replan_pause(replan, false);
+    finish(&replan);
+    CHECK_EQ(site.last.error, 0);
+    CHECK_EQ(site.plan->n_cards, 3);
+    CHECK_EQ(order(&replan, 8, plan_on(2, 4), 0), 0);
+    replan_pause(replan, true);
+    CHECK_EQ(replan_cancel(&replan, "enough"), 0);
+    CHECK_EQ(site.last.error, -ECANCELED);
+    close_site();
+}
+
+CHECK_MAIN(T(one_that_is_paused_waits_and_can_be_called_off),
+           T(one_that_is_carried_out_is_answered_with_the_bytes), T(another_takes_its_place),
            T(what_cannot_be_carried_out_changes_nothing), T(one_that_is_called_off_is_answered_too))

@@ -77,7 +77,9 @@ static void open_world_of(struct world *w, const char *file, const struct setup 
                                      .max_sequences = SEQUENCES,
                                      .n_pages = w->l.plan.n_pages};
     const struct engine_output output = {w, on_send, clock_of_test};
-    CHECK_EQ(engine_create(&w->engine, &e, &(struct engine_model){w, step_model}, &output), 0);
+    CHECK_EQ(engine_create(&w->engine, &e, &(struct engine_model){.user = w, .step = step_model},
+                           &output),
+             0);
     const struct verify_site site = {.generation = 3,
                                      .runner = &w->l.runner,
                                      .engine = w->engine,
@@ -362,6 +364,30 @@ static void a_scrub_takes_a_hundredth_of_the_steps_time(void) {
     close_world(&w);
 }
 
+/* What was asked for is answered all the same. */
+static void a_scrub_that_is_put_off_waits_and_is_made_up_for(void) {
+    struct world w;
+    open_world(&w, SPLIT_LAYER, 100);
+    CHECK_EQ(verify_advance(w.verify, 0), 0);
+    verify_put_off(w.verify, true);
+    w.n_verified[VERIFY_SCRUB] = 0;
+    for (int i = 0; i < 400; i++) {
+        w.now_ns += S;
+        CHECK_EQ(verify_patience_ms(w.verify), -1);
+        CHECK_EQ(verify_advance(w.verify, i % 2 ? S : 0), 0);
+    }
+    CHECK_EQ(w.n_verified[VERIFY_SCRUB], 0);
+    verify_ask(w.verify, 9, -1);
+    while (w.n_verified[VERIFY_ASKED] == 0)
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+    verify_put_off(w.verify, false);
+    CHECK_EQ(verify_patience_ms(w.verify), 0);
+    for (int i = 0; i < 1000 && w.n_verified[VERIFY_SCRUB] == 0; i++)
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+    CHECK_EQ(w.n_verified[VERIFY_SCRUB], 1);
+    close_world(&w);
+}
+
 /* A copy of the model that may be changed. */
 static void copy_file(const char *from, char *to) {
     char bytes[65536];
@@ -401,9 +427,10 @@ static void what_the_file_does_not_hold_any_more_is_not_taken_from_it(void) {
     close_world(&w);
 }
 
-CHECK_MAIN(T(what_is_whole_is_said_to_be), T(a_bit_in_any_range_is_found_and_repaired),
-           T(the_age_is_that_of_the_last_proof), T(a_long_hold_is_told_of),
-           T(a_reported_harm_changes_no_token), T(pages_of_harmed_weights_are_forgotten),
+CHECK_MAIN(T(a_scrub_that_is_put_off_waits_and_is_made_up_for), T(what_is_whole_is_said_to_be),
+           T(a_bit_in_any_range_is_found_and_repaired), T(the_age_is_that_of_the_last_proof),
+           T(a_long_hold_is_told_of), T(a_reported_harm_changes_no_token),
+           T(pages_of_harmed_weights_are_forgotten),
            T(a_scrub_comes_round_in_its_time_and_no_oftener),
            T(a_scrub_takes_a_hundredth_of_the_steps_time),
            T(what_the_file_does_not_hold_any_more_is_not_taken_from_it))

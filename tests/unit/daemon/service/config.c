@@ -81,6 +81,28 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[engine]\nwhat is this\n", "file:2");
 }
 
+static void where_memory_is_watched_is_a_file_or_one_of_two_words(void) {
+    static const struct {
+        const char *text;
+        int rc;
+    } cases[] = {{"auto", 0},   {"no", 0},        {"/proc/pressure/memory", 0},
+                 {"", -EINVAL}, {"yes", -EINVAL}, {"pressure", -EINVAL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config c;
+        struct err err = {{0}};
+        char text[96];
+        config_default(&c);
+        snprintf(text, sizeof text, "[service]\nmemory_pressure = %s\n", cases[i].text);
+        CHECK_EQ(parse(&c, text, &err), 0);
+        CHECK_EQ(config_check(&c, &err), cases[i].rc);
+        CHECK(cases[i].rc == 0 || strstr(err.text, "memory_pressure"));
+    }
+    REFUSED("[service]\nmemory_stall = 0\n", "file:2", "memory_stall", "1 to 100");
+    REFUSED("[service]\nmemory_least = 16777217\n", "file:2", "memory_least");
+    REFUSED("[service]\nmemory_quiet = 0\n", "file:2", "memory_quiet", "1 to 3600");
+    REFUSED("[service]\nmemory_wait = 86401\n", "file:2", "memory_wait");
+}
+
 static void a_long_line_is_refused(void) {
     char text[400] = "[engine]\nmodel = ";
     memset(text + strlen(text), 'x', 300);
@@ -206,7 +228,8 @@ static void the_shipped_file_lists_every_key_with_its_default(void) {
 }
 
 CHECK_MAIN(T(defaults_are_those_of_the_manual), T(a_file_sets_keys), T(overrides_add_up),
-           T(an_error_names_file_line_key_and_value), T(a_long_line_is_refused),
+           T(an_error_names_file_line_key_and_value),
+           T(where_memory_is_watched_is_a_file_or_one_of_two_words), T(a_long_line_is_refused),
            T(the_command_line_wins_over_the_file),
            T(reserved_and_unknown_options_are_refused_by_name),
            T(the_shipped_file_lists_every_key_with_its_default))
