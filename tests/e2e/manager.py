@@ -85,7 +85,7 @@ class Manager:
         self.hear()
         return {name: os.fstat(fds[0]).st_ino for name, fds in self.kept.items()}
 
-    def start(self, command, **more):
+    def start(self, command, env=None, **more):
         """Like Popen: a process to which all that is kept is passed, from descriptor 3 on."""
         self.hear()
         self.removed = []
@@ -93,7 +93,7 @@ class Manager:
                 for name, fds in self.kept.items() for fd in fds]
         script = "".join("exec %d<&%d %d<&-\n" % (3 + i, fd, fd) for i, (_, fd) in enumerate(kept))
         script += "%sexec \"$@\"\n" % ("export LISTEN_PID=$$\n" if kept else "")
-        environment = dict(os.environ, NOTIFY_SOCKET=self.path)
+        environment = dict(env or os.environ, NOTIFY_SOCKET=self.path)
         if kept:
             environment.update(LISTEN_FDS=str(len(kept)),
                                LISTEN_FDNAMES=":".join(name for name, _ in kept))
