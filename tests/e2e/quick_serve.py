@@ -285,7 +285,8 @@ def no_card_left_ends_requests_by_name():
 
 @test
 def stop_lets_requests_under_way_end():
-    own = Daemon("--cards", "2", "--context", "512", model=tiny())
+    own = Daemon("--cards", "2", "--context", "512", model=tiny(),
+                 config="[service]\ndrain_timeout = 3600\n")
     try:
         want = stream_busy(own)
         equal(stream_busy(own, lambda d: d.process.send_signal(signal.SIGTERM)), want)
