@@ -61,6 +61,7 @@ JOBS  ?= $(shell nproc)
 export OCTARC_SHARED ?= $(abspath ../shared)
 TALLY ?=
 FUZZ_SECONDS ?= 5
+FUZZ_SEED ?=
 FAULTS_SECONDS ?= 300
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
 quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals
@@ -163,15 +164,17 @@ run:  ## install, build, fetch a small model and watch it answer over eight simu
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
 	$(Q)tests/demo $(B)
 
-# Each stage counts its tests in the tally; one that cannot even be built counts as a failure.
+# Each stage counts its tests in the tally; one that cannot even be built counts as a failure.  What is
+# fuzzed here is drawn alike each time: a change does not fail by what chance finds elsewhere.
 stages := lint-stage test san-address san-thread fuzz-stage slow
 check: TALLY := $(abspath $(BUILD))/tally
+check: FUZZ_SEED := 1
 check:  ## everything a change must pass
 	$(Q)$(MAKE) --no-print-directory deps
 	$(Q)mkdir -p $(BUILD) && : > $(TALLY)
 	$(Q)for stage in $(stages); do \
 	  lines=$$(wc -l < $(TALLY)); \
-	  $(MAKE) --no-print-directory -j$(JOBS) TALLY=$(TALLY) $$stage || \
+	  $(MAKE) --no-print-directory -j$(JOBS) TALLY=$(TALLY) FUZZ_SEED=$(FUZZ_SEED) $$stage || \
 	    [ $$(wc -l < $(TALLY)) -gt $$lines ] || \
 	    { echo "$$stage: not built"; echo "0 1 0 $$stage" >> $(TALLY); }; \
 	done; tests/run --sum $(TALLY)
@@ -191,7 +194,7 @@ fuzz: fuzz-stage  ## replay the corpora, then fuzz each parser for FUZZ_SECONDS 
 fuzz-stage:
 	$(Q)$(MAKE) --no-print-directory CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 fuzz-run: $(fuzzers)
-	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN) --title fuzz \
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(RUN) --title fuzz \
 	  $(foreach f,$(fuzzers),"tests/fuzz/run $(f) tests/fuzz/corpus/$(notdir $(f)) $(B)/corpus")
 $(fuzzers): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
