@@ -58,7 +58,7 @@ struct config {
     uint32_t engine_silence_s; /* 0: for ever */
     uint32_t card_silence_s;   /* in a step, before one was measured */
     uint32_t card_quiet_s;
-    uint32_t card_faults; /* within CARD_FAULTS_WINDOW_S */
+    uint32_t card_faults;           /* within CARD_FAULTS_WINDOW_S */
     char memory_pressure[PATH_MAX]; /* "auto", "no", or a file */
     uint32_t memory_stall_percent;
     uint32_t memory_least_mib; /* 0: any */

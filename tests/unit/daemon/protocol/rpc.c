@@ -93,6 +93,8 @@ static void each_method_answers_on_both_framings(void) {
         {"metrics", "GET", "/metrics", NULL, "octarc_card_advised_bytes{card="},
         {"metrics", "GET", "/metrics", NULL, "octarc_card_resident_bytes{card="},
         {"metrics", "GET", "/metrics", NULL, "octarc_verified_bytes_total 600"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressed 1"},
+        {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressures_total 9"},
         {"metrics", "GET", "/metrics", NULL, "octarc_ranges_harmed_total 2"},
         {"metrics", "GET", "/metrics", NULL, "octarc_ranges_repaired_total 1"},
         {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
