@@ -7,6 +7,7 @@
 
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
+#include "daemon/service/store.h"
 #include "daemon/util/log.h"
 
 static void say(struct engines *e, bool give_back) {
@@ -27,6 +28,8 @@ static uint64_t drop_kept(struct engines *e) {
         if (e->cards[i].card.state == CARD_DRAINED && e->cards[i].memory.fd >= 0) {
             bytes += e->cards[i].memory.bytes;
             memory_drop(&e->cards[i].memory);
+            if (e->store)
+                store_remove(e->store, i);
         }
     return bytes;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What waits while memory is short, and what does not. */
 #include "daemon/service/events.h"
+#include "daemon/service/store.h"
 #include "tests/unit/daemon/service/engines_world.h"
 
 #define SERVES(n) WAIT_FOR(w.engines.number == (n) && w.engines.state == ENGINES_SERVING)
@@ -53,6 +54,25 @@ static void what_a_drained_card_holds_is_given_back(void) {
     close_world();
 }
 
+/* What systemd holds a descriptor of stays in memory, whoever else closes it. */
+static void it_is_not_kept_for_the_next_service_either(void) {
+    struct err err;
+    struct store store;
+    store_init(&store);
+    open_world(3, "oo");
+    SERVES(1);
+    CHECK_EQ(engines_drain(&w.engines, 1, false, &err), 0);
+    SERVES(2);
+    WAIT_FOR(w.engines.cards[1].card.state == CARD_DRAINED);
+    w.engines.store = &store;
+    store.slots[0].kept = store.slots[1].kept = true;
+    CHECK(engines_press(&w.engines, true, true) > 0);
+    CHECK(!store.slots[1].kept);
+    CHECK(store.slots[0].kept); /* this one is used */
+    w.engines.store = NULL;
+    close_world();
+}
+
 static void a_loss_does_not_wait(void) {
     struct err err;
     open_world(3, "ooo");
@@ -95,5 +115,6 @@ static void nothing_is_begun_for_a_card_that_is_back_by_itself(void) {
 }
 
 CHECK_MAIN(T(a_drain_waits_until_memory_is_not_short_any_more),
-           T(what_a_drained_card_holds_is_given_back), T(a_loss_does_not_wait),
+           T(what_a_drained_card_holds_is_given_back),
+           T(it_is_not_kept_for_the_next_service_either), T(a_loss_does_not_wait),
            T(nothing_is_begun_for_a_card_that_is_back_by_itself))
