@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/util/available.h"
+#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 #define WINDOW_US  2000000u /* the only window that a service without privileges may ask for */
@@ -144,6 +145,7 @@ static void find_kernel(struct pressure_source *s, uv_loop_t *loop, uint32_t per
 int pressure_source_open(struct pressure_source *s, uv_loop_t *loop, const char *where,
                          uint32_t percent, void (*told)(void *user), void *user, struct err *err) {
     const char *watched = getenv("MEMORY_PRESSURE_WATCH");
+    struct err why = {{0}};
     *s = (struct pressure_source){.fd = -1, .told = told, .user = user};
     if (strcmp(where, "auto") != 0) {
         snprintf(s->path, sizeof s->path, "%s", where);
@@ -157,7 +159,12 @@ int pressure_source_open(struct pressure_source *s, uv_loop_t *loop, const char 
     if (s->off)
         return 0;
     snprintf(s->path, sizeof s->path, "%s", watched);
-    return open_told(s, loop, err);
+    if (open_told(s, loop, &why) < 0) {
+        log_warning("%s; the kernel is asked instead", why.text);
+        s->stream = false;
+        find_kernel(s, loop, percent);
+    }
+    return 0;
 }
 
 void pressure_source_finish(struct pressure_source *s) {

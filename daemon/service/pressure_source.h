@@ -4,7 +4,8 @@
  * By systemd's protocol: $MEMORY_PRESSURE_WATCH names what to watch, $MEMORY_PRESSURE_WRITE
  * (base64) what to write there first; /dev/null: nothing is to be watched.  Else memory.pressure of
  * the own control group, else /proc/pressure/memory, with a trigger where one may be set there;
- * where not, it is read.  Threads: one, the loop's. */
+ * where not, it is read.  So it is, with a warning, where what systemd names cannot be watched: to
+ * serve matters more.  Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_PRESSURE_SOURCE_H
 #define OCTARC_SERVICE_PRESSURE_SOURCE_H
 
@@ -27,9 +28,8 @@ struct pressure_source {
 };
 
 /* `where` is "auto", as above, or a file to be read in the kernel's form.  told(), which may be
- * NULL, is called when a sign came.  -ENOENT and others: the file that was named, by it or by
- * systemd, cannot be used; err says which and why.  Where nothing is there to be watched, nothing
- * is: 0. */
+ * NULL, is called when a sign came.  -ENOENT and others: the file that it names cannot be read; err
+ * says which and why.  Where nothing is there to be watched, nothing is: 0. */
 int pressure_source_open(struct pressure_source *source, uv_loop_t *loop, const char *where,
                          uint32_t percent, void (*told)(void *user), void *user, struct err *err);
 /* After the loop has closed its handles, of which poll is one where fd is not -1. */

@@ -149,6 +149,15 @@ def what_is_available_counts_too_and_nothing_is_put_off_for_ever():
 
 
 @test
+def a_file_that_cannot_be_read_is_refused_at_the_start():
+    own = Daemon("--cards", "1", model=tiny(), wait=False,
+                 config="[service]\nmemory_pressure = /nonexistent/memory\n")
+    equal(own.process.wait(own.timeout), 1)
+    assert "/nonexistent/memory: No such file" in own.log(), own.log()
+    own.kill()
+
+
+@test
 def systemd_tells_it_through_what_it_names():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "watch")
@@ -160,11 +169,6 @@ def systemd_tells_it_through_what_it_names():
                 fifo.write("x")
             wait_until(lambda: pressed(daemon), 20, "pressure")
             assert "or more" in told(daemon)[0], told(daemon)
-        own = Daemon("--cards", "1", model=tiny(), wait=False,
-                     env={"MEMORY_PRESSURE_WATCH": "/nonexistent/watch"})
-        equal(own.process.wait(own.timeout), 1)
-        assert "/nonexistent/watch: No such file" in own.log(), own.log()
-        own.kill()
 
 
 if __name__ == "__main__":
