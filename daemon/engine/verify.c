@@ -266,18 +266,18 @@ static int start_over(struct verify *v) {
     return engine_start_over(v->site.engine);
 }
 
-/* While steps wait an engine has nothing else to say. */
-static int report_progress(struct verify *v) {
+/* While steps wait, or none run, an engine has nothing else to say. */
+static int report_progress(struct verify *v, const struct pass *p) {
     const uint64_t now = now_ns(v);
     struct msg_progress msg = {0};
     if (now - v->told_ns < PROGRESS_NS)
         return 0;
     v->told_ns = now;
     for (size_t i = 0; i < v->plan->n_ranges; i++)
-        if (v->holding.cards >> v->plan->ranges[i].card & 1)
+        if (p->cards >> v->plan->ranges[i].card & 1)
             msg.total_bytes += v->plan->ranges[i].bytes;
     for (uint32_t i = 0; i < v->plan->n_cards; i++)
-        msg.done_bytes += v->holding.found.cards[i].bytes;
+        msg.done_bytes += p->found.cards[i].bytes;
     return v->site.output.send(v->site.output.user, MSG_PROGRESS, &msg);
 }
 
@@ -287,7 +287,7 @@ static int advance_holding(struct verify *v) {
         begin(v, &v->holding, VERIFY_REPORTED, 0, v->held);
     int rc = slice(v, &v->holding, VERIFY_SLICE_BYTES, &bytes);
     if (rc == 0)
-        return report_progress(v);
+        return report_progress(v, &v->holding);
     if (rc < 0)
         return rc;
     v->held &= ~v->holding.cards;
@@ -298,6 +298,8 @@ static int advance_holding(struct verify *v) {
 static int advance_asked(struct verify *v) {
     uint64_t bytes;
     const int rc = slice(v, &v->asked, VERIFY_SLICE_BYTES, &bytes);
+    if (rc == 0)
+        return report_progress(v, &v->asked);
     /* With harm in its last range it ends when that card was looked at. */
     return rc != 1 ? rc : v->held ? 0 : tell(v, &v->asked);
 }

@@ -254,7 +254,7 @@ static void on_timer(uv_timer_t *timer) {
         return;
     case ENGINES_SERVING:
         scheduler_counts(e->scheduler, &counts);
-        if (counts.owed == 0 && e->ending == ENDING_UNSEEN)
+        if (counts.owed == 0 && e->ending == ENDING_UNSEEN && !e->check.under_way && !e->measuring)
             e->silent_ticks = 0; /* one that was told of a loss has to say so */
         else
             on_silent_tick(e, e->config->engine_silence_s);

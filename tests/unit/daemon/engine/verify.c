@@ -261,6 +261,25 @@ static void a_long_hold_is_told_of(void) {
     close_world(&w);
 }
 
+/* The same of a check that nobody's tokens interrupt. */
+static void a_long_check_is_told_of(void) {
+    struct world w;
+    uint32_t ranges;
+    open_world(&w, SPLIT_LAYER, 0);
+    CHECK_EQ(verify_advance(w.verify, 0), 0);
+    w.tick_ns = S;
+    const uint64_t all = bytes_of(&w.l.plan, 1, &ranges);
+    verify_ask(w.verify, 5, 1);
+    while (w.n_verified[VERIFY_ASKED] == 0) {
+        const uint32_t told = w.n_progress;
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+        CHECK(w.n_verified[VERIFY_ASKED] || w.n_progress == told + 1);
+    }
+    CHECK(w.n_progress >= ranges - 2);
+    CHECK_EQ(w.progress.total_bytes, all);
+    close_world(&w);
+}
+
 /* What a card says before a step is computed hurts nobody. */
 static void a_reported_harm_changes_no_token(void) {
     struct world calm, w;
@@ -429,8 +448,8 @@ static void what_the_file_does_not_hold_any_more_is_not_taken_from_it(void) {
 
 CHECK_MAIN(T(a_scrub_that_is_put_off_waits_and_is_made_up_for), T(what_is_whole_is_said_to_be),
            T(a_bit_in_any_range_is_found_and_repaired), T(the_age_is_that_of_the_last_proof),
-           T(a_long_hold_is_told_of), T(a_reported_harm_changes_no_token),
-           T(pages_of_harmed_weights_are_forgotten),
+           T(a_long_hold_is_told_of), T(a_long_check_is_told_of),
+           T(a_reported_harm_changes_no_token), T(pages_of_harmed_weights_are_forgotten),
            T(a_scrub_comes_round_in_its_time_and_no_oftener),
            T(a_scrub_takes_a_hundredth_of_the_steps_time),
            T(what_the_file_does_not_hold_any_more_is_not_taken_from_it))

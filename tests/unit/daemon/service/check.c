@@ -28,6 +28,23 @@ static void a_check_is_answered_once_or_ends_with_its_engine(void) {
     close_world();
 }
 
+/* Nobody asks it for tokens, and yet its answer is waited for. */
+static void an_engine_that_hangs_over_a_check_is_replaced(void) {
+    struct err err;
+    open_world(2, "wo");
+    w.config.engine_silence_s = 1;
+    SERVES(1);
+    CHECK_EQ(engines_check(&w.engines, -1, &err), 0);
+    WAIT_FOR(w.checked);
+    CHECK(strstr(w.why, "ended before"));
+    SERVES(2);
+    CHECK_EQ(engines_measure(&w.engines, &err), 0);
+    WAIT_FOR(w.measured);
+    CHECK_EQ(w.engines.number, 2);
+    is_answered();
+    close_world();
+}
+
 static void a_harmed_card_is_told_of_and_used_on(void) {
     struct err err;
     struct events log;
@@ -75,5 +92,6 @@ static void one_that_is_harmed_too_often_is_not_used_any_more(void) {
 }
 
 CHECK_MAIN(T(a_check_is_answered_once_or_ends_with_its_engine),
+           T(an_engine_that_hangs_over_a_check_is_replaced),
            T(a_harmed_card_is_told_of_and_used_on),
            T(one_that_is_harmed_too_often_is_not_used_any_more))
