@@ -8,17 +8,26 @@
 #include <unistd.h>
 
 #include "daemon/engine/program.h"
+#include "daemon/engine/weights.h"
 #include "octarc/error.h"
 #include "tests/sim/sim.h"
 
-#define WAIT_US 20
-#define HELD    1 /* no result of loading is positive */
+#define WAIT_US  20
+#define HELD     1        /* no result of loading is positive */
+#define PROVE_NS (4 * MS) /* to take the digest of a range; a few of them are a slice */
+#define READ_NS  (20 * MS)
 
 struct device {
     const struct device_ops *ops;
     uint8_t *kv[CARDS_MAX]; /* NULL: none, or lost */
     uint64_t kv_bytes[CARDS_MAX];
     bool lost[CARDS_MAX];
+    const struct plan *plan;
+    struct harm {
+        uint64_t bits; /* 0: whole */
+        uint64_t at, since_ns;
+    } * harm;          /* [n_ranges] */
+    uint32_t n_harmed; /* of them */
 };
 
 struct runner {
@@ -53,8 +62,48 @@ static int prefetch(struct device *device, uint32_t card, enum area area, uint64
     return device->lost[card] ? -ENODEV : 0;
 }
 
-static const struct device_ops simulated = {
-    .name = "cpu", .packed_bytes = packed_bytes, .copy = copy, .prefetch = prefetch};
+static uint64_t *spent;
+
+void cards_spend_on(uint64_t *ns) {
+    spent = ns;
+}
+
+/* What a range's first leaf is worth in its digest; the others are worth nothing. */
+static uint64_t content_of(const struct plan_range *r) {
+    return mix(mix(mix(r->tensor, r->row_begin), mix(r->row_end, r->col_begin)), r->col_end);
+}
+
+static const struct plan_range *range_at(const struct device *d, uint32_t card, uint64_t offset) {
+    for (size_t i = 0; i < d->plan->n_ranges; i++) {
+        const struct plan_range *r = &d->plan->ranges[i];
+        if (r->card == card && r->offset <= offset && offset < r->offset + r->bytes)
+            return r;
+    }
+    broken("byte %lu of card %u is of no range", offset, card);
+}
+
+static int digest_part(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                       uint64_t first_leaf, uint64_t *sum) {
+    if (device->lost[card])
+        return -ENODEV;
+    const struct plan_range *r = range_at(device, card, offset);
+    const struct harm *harm = &device->harm[r - device->plan->ranges];
+    const uint64_t at = offset - r->offset;
+    PROMISE(at == first_leaf * DIGEST_LEAF_BYTES && at + bytes <= r->bytes,
+            "bytes %lu to %lu of a range of %lu are not leaf %lu and those behind it", at,
+            at + bytes, r->bytes, first_leaf);
+    *sum = at == 0 ? content_of(r) : 0;
+    if (harm->bits && harm->at >= at && harm->at < at + bytes)
+        *sum += harm->bits;
+    *spent += PROVE_NS;
+    return 0;
+}
+
+static const struct device_ops simulated = {.name = "cpu",
+                                            .packed_bytes = packed_bytes,
+                                            .digest_part = digest_part,
+                                            .copy = copy,
+                                            .prefetch = prefetch};
 
 const struct device_ops *device_backend(const char *name) {
     return strcmp(name, simulated.name) ? NULL : &simulated;
@@ -90,6 +139,12 @@ int runner_open(struct runner **out, const struct runner_options *options, struc
         return err_set(err, -ENOMEM, "no memory for a runner");
     r->options = *options;
     r->device.ops = &simulated;
+    r->device.plan = options->plan;
+    r->device.harm = calloc(options->plan->n_ranges + 1, sizeof *r->device.harm);
+    if (!r->device.harm) {
+        free(r);
+        return err_set(err, -ENOMEM, "no memory for a runner");
+    }
     for (uint32_t i = 0; i < options->plan->n_cards; i++) {
         const uint64_t bytes = options->plan->cards[i].kv_bytes;
         if (bytes == 0)
@@ -111,6 +166,7 @@ void runner_close(struct runner *r) {
         return;
     for (uint32_t i = 0; i < CARDS_MAX; i++)
         free(r->device.kv[i]);
+    free(r->device.harm);
     free(r);
 }
 
@@ -156,6 +212,79 @@ int runner_lose(struct runner *r, uint32_t card) {
 
 bool cards_lost(const struct runner *r, uint32_t card) {
     return r->device.lost[card];
+}
+
+/* --- harm --- */
+
+/* One in the middle of those that the card has. */
+bool cards_harm(struct runner *r, uint32_t card) {
+    struct device *d = &r->device;
+    uint32_t n = 0, which;
+    for (size_t i = 0; i < d->plan->n_ranges; i++)
+        n += d->plan->ranges[i].card == card;
+    if (n == 0 || d->lost[card])
+        return false;
+    which = draw(&sim.random, n);
+    for (size_t i = 0; i < d->plan->n_ranges; i++) {
+        const struct plan_range *range = &d->plan->ranges[i];
+        struct harm *harm = &d->harm[i];
+        if (range->card != card || which-- > 0)
+            continue;
+        d->n_harmed += harm->bits == 0;
+        if (!harm->bits)
+            *harm = (struct harm){.at = mix(sim.now_ns, i) % range->bytes, .since_ns = sim.now_ns};
+        harm->bits = mix(harm->bits, sim.now_ns + 1) | 1;
+        trace("card %u: tensor %u is harmed", card, range->tensor);
+        break;
+    }
+    harm_begins();
+    return true;
+}
+
+bool cards_harmed(const struct runner *r, uint32_t cards, uint64_t before_ns) {
+    const struct device *d = &r->device;
+    for (size_t i = 0; i < d->plan->n_ranges; i++) {
+        const uint32_t card = d->plan->ranges[i].card;
+        if (d->harm[i].bits && d->harm[i].since_ns < before_ns && cards >> card & 1 &&
+            !d->lost[card])
+            return true;
+    }
+    return false;
+}
+
+int runner_corrupt(struct runner *r, uint32_t card) {
+    return cards_harm(r, card) ? 0 : -ENODATA;
+}
+
+int weights_digests(struct device *device, const struct runner_options *options,
+                    uint64_t **digests) {
+    const struct plan *plan = options->plan;
+    uint64_t *all = calloc(plan->n_ranges + 1, sizeof *all);
+    (void)device;
+    for (size_t i = 0; all && i < plan->n_ranges; i++)
+        all[i] = device_digest_close(content_of(&plan->ranges[i]), plan->ranges[i].bytes);
+    *digests = all;
+    return all ? 0 : -ENOMEM;
+}
+
+static int restore_fails;
+
+void cards_fail_restore(int rc) {
+    restore_fails = rc;
+}
+
+int weights_restore(struct device *device, const struct runner_options *options, uint32_t range,
+                    uint64_t digest, struct err *err) {
+    const int rc = restore_fails;
+    (void)options, (void)digest;
+    restore_fails = 0;
+    *spent += READ_NS;
+    if (rc)
+        return err_set(err, rc, "the weights cannot be read again");
+    PROMISE(device->harm[range].bits, "a range that is whole is read again");
+    device->harm[range] = (struct harm){.bits = 0};
+    device->n_harmed--;
+    return 0;
 }
 
 /* --- a step --- */
@@ -206,6 +335,16 @@ static uint64_t attend(struct runner *r, const struct step_sequence *s, uint32_t
     return seen;
 }
 
+/* Of what is computed with a layer's tensors (-1: with those of none), whichever card does. */
+static uint64_t spoil(const struct runner *r, int32_t layer, uint64_t x) {
+    const struct device *d = &r->device;
+    for (size_t i = 0; d->n_harmed && i < d->plan->n_ranges; i++)
+        if (d->harm[i].bits && !d->lost[d->plan->ranges[i].card] &&
+            r->options.model->tensors[d->plan->ranges[i].tensor].layer == layer)
+            x = mix(x, d->harm[i].bits);
+    return x;
+}
+
 static uint64_t compute(struct runner *r, const struct step_sequence *s,
                         const struct step_row *row) {
     const struct model_params *p = &r->options.model->params;
@@ -215,9 +354,9 @@ static uint64_t compute(struct runner *r, const struct step_sequence *s,
         uint64_t all = x;
         for (uint32_t head = 0; head < p->n_kv_heads; head++)
             all = mix(all, attend(r, s, row->position, layer, head, x));
-        x = all;
+        x = spoil(r, (int32_t)layer, all);
     }
-    return x;
+    return spoil(r, -1, x);
 }
 
 static void fill_logits(float *logits, uint64_t x) {

@@ -69,6 +69,17 @@ void client_make(struct client *c, bool poisons) {
         c->stays = 1 + draw(r, 12);
 }
 
+void client_make_again(struct client *c, const struct client *like) {
+    *c = (struct client){.patience_ns = NEVER, .spec = like->spec, .bias = like->bias};
+    memcpy(c->prompt, like->prompt, sizeof c->prompt);
+    for (uint32_t i = 0; i < c->spec.n_tokens; i++)
+        if (c->prompt[i] == T_POISON)
+            c->prompt[i] = 0;
+    c->spec.tokens = c->prompt;
+    c->spec.sampling.bias = NULL;
+    c->spec.sampling.n_bias = 0;
+}
+
 void client_finish(struct client *c) {
     for (uint32_t i = 0; i < CHOICES; i++) {
         buffer_finish(&c->got[i].text);
@@ -107,6 +118,7 @@ static void act(void *user) {
                                     &c->request, &err);
     PROMISE(!rc, "a request is refused: %s", err.text);
     c->submitted = true;
+    c->disturbed = sim.harmed;
     c->id = request_id(c->request);
     trace("request %lu: user %u, %u tokens, at most %u, %u choices%s", c->id, c->spec.uid,
           c->spec.n_tokens, c->spec.max_tokens, c->spec.n, c->poisons ? ", poison" : "");

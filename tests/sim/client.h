@@ -39,6 +39,7 @@ struct client {
     struct request *request;
     uint64_t id, patience_ns; /* NEVER: waits for the end */
     bool submitted, abandons, cancelled, gone, waits, poisons, alone;
+    bool disturbed; /* it was there while weights were harmed and nobody knew */
     uint32_t
         stays; /* so many pieces of text until it leaves, while it is told one; 0: it does not */
     uint32_t ends;
@@ -47,6 +48,8 @@ struct client {
 
 /* All that is asked is drawn here; `poisons`: engines die of it. */
 void client_make(struct client *client, bool poisons);
+/* One that asks the same, and stays to the end; no poison. */
+void client_make_again(struct client *client, const struct client *like);
 void client_finish(struct client *client);
 /* Ask the simulated service, at its time. */
 void client_start(struct client *client, uint64_t at_ns);

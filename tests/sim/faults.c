@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to engines and cards, and the operator who takes cards out and puts them back. */
 #include "octarc/error.h"
+#include "tests/sim/cards.h"
+#include "tests/sim/client.h"
 #include "tests/sim/generation.h"
-#include "tests/sim/sim.h"
 
 #define FAULTS_MOST 24
 #define PATIENCE_NS (2 * S) /* of the operator with a service that has no card; < no_card_wait */
@@ -90,7 +91,71 @@ static void come_back(void) {
           engines_return(&sim.engines, card, NULL) ? "no" : "yes");
 }
 
+/* --- weights --- */
+
+void harm_begins(void) {
+    sim.generation->suspect = sim.harmed = true;
+    sim_totals.harms++;
+    for (uint32_t i = 0; i < sim.n_clients; i++)
+        if (sim.clients[i].submitted && !client_done(&sim.clients[i]))
+            sim.clients[i].disturbed = true;
+}
+
+/* By itself, at any moment. */
+static void harm(void) {
+    if (sim.generation && sim.generation->state == SERVING && !sim.generation->hangs)
+        cards_harm(sim.generation->runner, any_card());
+}
+
+static void corrupt(bool silent) {
+    struct err err = {{0}};
+    const uint32_t card = any_card();
+    const int rc = engines_corrupt(&sim.engines, card, silent, &err);
+    trace("drill: weights of card %u are harmed%s: %s", card, silent ? " silently" : "",
+          rc ? err.text : "yes");
+}
+
+static void check(int32_t card) {
+    struct err err = {{0}};
+    const int rc = engines_check(&sim.engines, card, &err);
+    trace("operator: check %d: %s", card, rc ? err.text : "yes");
+}
+
+/* What is harmed next cannot be read again: the engine says so, and ends. */
+static void fail_restore(void) {
+    if (may_die())
+        cards_fail_restore(-5);
+}
+
+static void any_harm(void) {
+    switch (draw(&sim.random, 8)) {
+    case 0:
+    case 1:
+        harm();
+        return;
+    case 2:
+        corrupt(true);
+        return;
+    case 3:
+        corrupt(false);
+        return;
+    case 4:
+        fail_restore();
+        harm();
+        return;
+    case 5:
+        check((int32_t)any_card());
+        return;
+    default:
+        check(-1);
+    }
+}
+
 static void any_fault(void) {
+    if (one_in(&sim.random, 3)) {
+        any_harm();
+        return;
+    }
     switch (draw(&sim.random, 16)) {
     case 0:
         die();
@@ -166,6 +231,7 @@ static void on_second(void *user) {
 void faults_start(void) {
     faults_left = draw(&sim.random, FAULTS_MOST + 1);
     last_ns = 0;
+    cards_fail_restore(0);
     waiting_since_ns = NEVER;
     fault = (struct actor){faults_left ? 1 + draw(&sim.random, sim.busy_ms) * MS : NEVER, on_fault,
                            NULL};

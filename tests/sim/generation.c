@@ -19,6 +19,27 @@ static uint64_t now_ns(void *user) {
     return sim.now_ns + g->spent_ns;
 }
 
+static bool sum_harmed(const struct msg_verified *msg) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < msg->n_cards; i++)
+        n += msg->cards[i].harmed;
+    return n > 0;
+}
+
+/* A pass leaves nothing harmed that was so when it was asked for. */
+static void check_verified(struct generation *g, const struct msg_verified *msg) {
+    uint32_t cards = 0;
+    for (uint32_t i = 0; i < msg->n_cards; i++)
+        cards |= (uint32_t)(msg->cards[i].ranges > 0) << i;
+    if (msg->cause != VERIFY_SCRUB)
+        PROMISE(
+            !cards_harmed(g->runner, cards, msg->cause == VERIFY_ASKED ? g->asked_ns : g->held_ns),
+            "engine %lu: verified, and yet harmed", g->setup.generation);
+    sim_totals.harmed += msg->cause == VERIFY_REPORTED && sum_harmed(msg);
+    if (msg->cause == VERIFY_REPORTED && !cards_harmed(g->runner, UINT32_MAX, NEVER))
+        g->suspect = false;
+}
+
 static int say(void *user, enum message_type type, const void *msg) {
     struct generation *g = user;
     if (g->dying)
@@ -27,6 +48,10 @@ static int say(void *user, enum message_type type, const void *msg) {
         g->credit = *(const struct msg_credit *)msg;
     if (type == MSG_PREEMPTED)
         sim_totals.preempted++;
+    if (type == MSG_VERIFIED)
+        check_verified(g, msg);
+    if (type == MSG_REPLANNED && !((const struct msg_replanned *)msg)->error)
+        g->suspect &= ((const struct msg_replanned *)msg)->kept;
     const int rc = wire_send(g->up, type, msg, now_ns(g));
     if (g->dies_after && --g->dies_after == 0)
         g->dying = true;
@@ -105,6 +130,16 @@ static void open_engine(struct generation *g) {
     PROMISE(!engine_create(&g->engine, &o, &model, &output), "no memory");
 }
 
+static void open_verify(struct generation *g) {
+    const struct verify_site site = {.generation = g->setup.generation,
+                                     .runner = &g->runner,
+                                     .engine = g->engine,
+                                     .replan = &g->replan,
+                                     .output = {g, say, now_ns},
+                                     .scrub_s = g->setup.scrub_s};
+    PROMISE(!verify_create(&g->verify, &site), "no memory");
+}
+
 static void load(struct generation *g) {
     struct runner_options o = {.backend = device_backend("cpu"), .model = &sim.loaded.model};
     struct msg_ready ready;
@@ -116,6 +151,7 @@ static void load(struct generation *g) {
     o.plan = g->plan;
     PROMISE(!runner_open(&g->runner, &o, &err), "%s", err.text);
     open_engine(g);
+    open_verify(g);
     g->state = SERVING;
     replan_fill_ready(g->runner, g->setup.generation, &ready);
     say(g, MSG_READY, &ready);
@@ -127,10 +163,25 @@ static void load(struct generation *g) {
 
 static int lose(struct generation *g, uint32_t card) {
     const struct msg_lost lost = {g->setup.generation, card};
-    int rc = replan_cancel(&g->replan, "a card of the plan in use was lost");
-    if (!rc && !runner_lose(g->runner, card))
-        rc = say(g, MSG_LOST, &lost);
+    const int rc = replan_cancel(&g->replan, "a card of the plan in use was lost");
+    if (rc || card >= g->plan->n_cards)
+        return rc;
+    g->lost |= !runner_lose(g->runner, card) && plan_uses(g->plan, card);
+    return say(g, MSG_LOST, &lost);
+}
+
+static int corrupt(struct generation *g, const struct msg_corrupt *msg) {
+    const int rc = msg->silent ? 0 : replan_cancel(&g->replan, "weights in use were harmed");
+    if (runner_corrupt(g->runner, msg->card) == 0 && !msg->silent) {
+        verify_hold(g->verify, msg->card);
+        g->held_ns = now_ns(g);
+    }
     return rc;
+}
+
+static int ask(struct generation *g, const struct msg_verify *msg) {
+    g->asked_ns = now_ns(g);
+    return verify_ask(g->verify, msg->number, msg->card);
 }
 
 static int begin_replan(struct generation *g, struct msg_replan *order) {
@@ -166,6 +217,10 @@ static int handle(struct generation *g, struct message *msg) {
         return lose(g, msg->lose.card);
     case MSG_REPLAN:
         return begin_replan(g, &msg->replan);
+    case MSG_VERIFY:
+        return ask(g, &msg->verify);
+    case MSG_CORRUPT:
+        return corrupt(g, &msg->corrupt);
     case MSG_STOP:
         g->stop = true;
         return 0;
@@ -185,9 +240,31 @@ static int drain_channel(struct generation *g) {
     return 0;
 }
 
+static bool may_verify(const struct generation *g) {
+    return !g->lost && (!g->replan || verify_holds(g->verify));
+}
+
+/* Between two steps, as engine/main.c.  True (or *rc): there may be work at once. */
+static bool tend(struct generation *g, uint64_t step_ns, int *rc) {
+    const bool replans = g->replan;
+    const struct runner *runner = g->runner;
+    if (may_verify(g))
+        *rc = verify_advance(g->verify, step_ns);
+    if (!*rc)
+        *rc = advance_replan(g);
+    if (g->runner != runner) {
+        g->lost = false;
+        verify_runner_changed(g->verify);
+    }
+    return replans && !g->replan;
+}
+
 /* When the next turn is due, of one that has nothing to compute. */
 static uint64_t idle_until(struct generation *g) {
-    const int patience_ms = replan_patience_ms(g->replan);
+    const int of_replan = replan_patience_ms(g->replan);
+    const int of_verify = may_verify(g) ? verify_patience_ms(g->verify) : -1;
+    const int patience_ms =
+        of_replan < 0 || (of_verify >= 0 && of_verify < of_replan) ? of_verify : of_replan;
     return patience_ms < 0 ? NEVER : now_ns(g) + (uint64_t)patience_ms * MS + 1;
 }
 
@@ -201,13 +278,14 @@ static void serve(struct generation *g) {
         g->actor.due_ns = sim.now_ns + MS;
         return;
     }
-    rc = engine_step(g->engine);
-    const bool busy = rc > 0, replans = g->replan;
-    if (rc == -ENODEV)
+    rc = verify_holds(g->verify) ? 0 : engine_step(g->engine);
+    g->lost |= rc == -ENODEV;
+    rc = rc == -ENODEV ? 0 : rc;
+    bool idle = rc == 0;
+    if (rc >= 0) {
         rc = 0;
-    if (rc >= 0)
-        rc = advance_replan(g);
-    const bool idle = !busy && !(replans && !g->replan);
+        idle &= !tend(g, g->spent_ns, &rc);
+    }
     if (!rc)
         rc = engine_send_credit(g->engine);
     if (rc)
@@ -220,6 +298,7 @@ static void turn(void *user) {
     if (g->dead || g->hangs)
         return;
     g->spent_ns = 0;
+    cards_spend_on(&g->spent_ns);
     if (g->state == BORN)
         read_setup(g);
     else if (g->state == LOADING)
@@ -262,12 +341,14 @@ void generation_die(struct generation *g) {
     if (!g->stop)
         wire_cut(g->up);
     replan_cancel(&g->replan, "the engine ends");
+    verify_destroy(g->verify);
     engine_destroy(g->engine);
     runner_close(g->runner);
     plan_finish(&g->setup.plan);
     if (g->plan)
         plan_finish(g->plan);
     free(g->plan);
+    g->verify = NULL;
     g->engine = NULL;
     g->runner = NULL;
     g->plan = NULL;

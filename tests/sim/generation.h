@@ -9,6 +9,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
+#include "daemon/engine/verify.h"
 #include "tests/sim/wire.h"
 
 struct generation {
@@ -22,6 +23,11 @@ struct generation {
     struct engine *engine;
     uint32_t n_pages; /* that it uses */
     struct replan *replan;
+    struct verify *verify;
+    bool lost;         /* a card of the plan in use is */
+    bool suspect;      /* what it has said, or K and V that it has, may be of harmed weights */
+    uint64_t asked_ns; /* when the latest check was */
+    uint64_t held_ns;  /* … and the latest card that reported harm */
     enum { BORN, LOADING, SERVING } state;
     bool dying, dead, stop;
     uint64_t spent_ns;        /* of this turn */

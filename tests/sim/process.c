@@ -29,6 +29,9 @@ static void hear(void *user) {
         p->events.message(p->user, &msg);
         message_finish(&msg);
     }
+    /* All that was said is heard, and it was said since its weights are whole. */
+    if (!p->generation->suspect && p->up.flight.n == 0 && p->up.in.n == p->up.in_at)
+        sim.harmed = false;
 }
 
 static void arrived_down(void *user) {
@@ -60,6 +63,7 @@ static void on_end(void *user) {
     wire_deliver(&p->up); /* its last words count */
     hear(p);
     p->over = p->broken = true;
+    sim.harmed = false; /* the next one proves, or reads */
     p->events.gone(p->user, "it has ended");
     finish(p);
 }

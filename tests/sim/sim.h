@@ -2,9 +2,10 @@
 /* sim.h - the front and its engines in one thread, on a virtual clock, under a seeded schedule.
  *
  * Real: the scheduler, the line of generations with its cards, plans and orders (service/engines.c,
- * changeover.c, order.c, card.c, events.c, memory.c; placement), the codec of every message, the
- * engine's loop over steps with sampler, pages and shared prefixes (engine/engine.c), and the way
- * from one plan to another inside a running engine (engine/replan.c, rebalance.c, handover.c).
+ * changeover.c, order.c, check.c, card.c, events.c, memory.c; placement), the codec of every
+ * message, the engine's loop over steps with sampler, pages and shared prefixes (engine/engine.c),
+ * the way from one plan to another inside a running engine (engine/replan.c, rebalance.c,
+ * handover.c), and the verifying of weights (engine/verify.c).
  *
  * Simulated, by functions of the same name that the linker takes before the archive's:
  *   clock.c       uv_hrtime, uv_timer_*           time
@@ -12,12 +13,12 @@
  *   generation.c  the loop of engine/main.c       octarc-engine
  *   cards.c       runner_*, device_backend        cards with K and V in memory of their own, and a
  *                                                 model whose logits are a hash of the whole prefix
- *                                                 as it is read back from there
+ *                                                 as it is read back from there, and of what is
+ *                                                 harmed in the weights
  *   vocabulary.c  tokenizer_*                     pieces that cut code points and stop strings
- * So not covered here: engine/main.c, runner.c, weights.c, verify.c and the kernels,
- * channel/stream.c, service/process.c, spawner.c and check.c, socket/, protocol/: tests/e2e covers
- * those.  Pages are so small that a rebalance has one slice: tests/unit/daemon/engine/rebalance.c
- * has many.
+ * So not covered here: engine/main.c, runner.c, weights.c and the kernels,
+ * channel/stream.c, service/process.c and spawner.c, socket/, protocol/: tests/e2e covers those.
+ * Pages are so small that a rebalance has one slice: tests/unit/daemon/engine/rebalance.c has many.
  *
  * Everything is a function of the seed: there is one thread but for the ones that rebalance.c and
  * replan.c start, which are waited for. */
@@ -62,6 +63,11 @@ struct sim {
     bool admit_starves;            /* now and then there is no memory for an ADMIT */
     struct client *clients;
     uint32_t n_clients;
+    struct client *late; /* come when all is over */
+    uint32_t n_late;
+    bool harmed;                  /* weights, and nobody knows; or what comes of that is not gone */
+    bool asked, answered;         /* for the last check */
+    struct msg_verified verified; /* its answer */
     bool stopped;
 };
 extern struct sim sim;
@@ -93,6 +99,8 @@ _Noreturn void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2))
 extern const struct tokenizer *const sim_tokenizer;
 
 /* --- faults.c --- */
+/* Weights of the latest engine are harmed: who is there now may be told something else. */
+void harm_begins(void);
 void faults_start(void);
 uint64_t faults_last_ns(void); /* NEVER: there are some left */
 
@@ -102,6 +110,7 @@ uint64_t faults_last_ns(void); /* NEVER: there are some left */
 void sim_run(uint64_t seed);
 struct sim_totals {
     uint64_t requests, tokens, generations, rebalances, replays, preempted, cancelled, failed;
+    uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };
 extern struct sim_totals sim_totals; /* of all runs of this process */
 

@@ -137,12 +137,14 @@ void client_check(const struct client *c) {
             finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR;
         PROMISE(c->gone ? c->got[i].ends <= 1 : c->got[i].ends == 1,
                 "request %lu.%u has ended %u times", c->id, i, c->got[i].ends);
+        PROMISE(finish != FINISH_CANCELLED || c->cancelled,
+                "request %lu.%u was cancelled by nobody", c->id, i);
+        if (c->disturbed)
+            continue;
         check_part(c, i);
         if (whole) {
             check_whole(c, i);
             check_end(c, i);
-        } else if (finish == FINISH_CANCELLED) {
-            PROMISE(c->cancelled, "request %lu.%u was cancelled by nobody", c->id, i);
         } else if (finish == FINISH_ERROR) {
             check_error(c, i);
         }

@@ -5,11 +5,13 @@
 
 #include "daemon/service/box.h"
 #include "octarc/error.h"
+#include "tests/sim/cards.h"
 #include "tests/sim/client.h"
 #include "tests/sim/generation.h"
 #include "tests/toy_model.h"
 
 #define CLIENTS_MOST 16
+#define LATE_MOST    3
 #define PAGES_LEAST  (CONTEXT / PAGE_TOKENS)
 #define REST_NS      (600 * S) /* after the last fault and the last request: all must be over */
 #define TURNS_MOST   4000000u  /* and nothing may go round for ever at one time */
@@ -35,6 +37,13 @@ static void on_stopped(void *user) {
 
 static void on_measured(void *user, const struct msg_limits *limits, const char *why) {
     (void)user, (void)limits, (void)why;
+}
+
+static void on_verified(void *user, const struct msg_verified *verified, const char *why) {
+    (void)user, (void)why;
+    sim.answered = sim.asked && verified;
+    if (verified)
+        sim.verified = *verified;
 }
 
 /* --- making one --- */
@@ -74,6 +83,7 @@ static void make_config(void) {
     sim.config.no_card_wait_s = 10;
     sim.config.card_quiet_s = 1 + draw(r, 10);
     sim.config.card_faults = 3 + draw(r, 8);
+    sim.config.scrub_s = one_in(r, 3) ? 1 + draw(r, 20) : 0;
 }
 
 /* Any card can hold the model; most of them two plans at once, and pages for everyone. */
@@ -111,6 +121,17 @@ static void make_clients(void) {
     }
 }
 
+/* Who comes last, with what others came with before. */
+static void make_late(void) {
+    sim.n_late = sim.n_clients < LATE_MOST ? sim.n_clients : LATE_MOST;
+    sim.late = calloc(sim.n_late, sizeof *sim.late);
+    PROMISE(sim.late, "no memory");
+    for (uint32_t i = 0; i < sim.n_late; i++) {
+        client_make_again(&sim.late[i], &sim.clients[sim.n_clients - 1 - i]);
+        reference_run(&sim.late[i]);
+    }
+}
+
 static void make_front(void) {
     struct scheduler_options o = {1024, 1024, sim.config.max_sequences, CONTEXT, 3};
     struct engines *e = &sim.engines;
@@ -124,7 +145,8 @@ static void make_front(void) {
                           .events = {.changed = on_changed,
                                      .failed = on_failed,
                                      .stopped = on_stopped,
-                                     .measured = on_measured}};
+                                     .measured = on_measured,
+                                     .verified = on_verified}};
     sim.timer.due_ns = NEVER;
     clock_add(&sim.timer);
     engines_init(e);
@@ -144,11 +166,16 @@ static void check_counts(void) {
     struct scheduler_counts n;
     scheduler_counts(sim.scheduler, &n);
     PROMISE(n.queued + n.running == 0, "%u requests are still there", n.queued + n.running);
-    PROMISE(n.accepted == sim.n_clients && n.finished + n.cancelled + n.failed == n.accepted,
+    const uint32_t all = sim.n_clients + sim.n_late;
+    PROMISE(n.accepted == all && n.finished + n.cancelled + n.failed == n.accepted,
             "%lu accepted, %lu finished, %lu cancelled, %lu failed", n.accepted, n.finished,
             n.cancelled, n.failed);
     sim_totals.requests += n.accepted;
     sim_totals.tokens += n.completion_tokens;
+    for (uint32_t i = 0; i < sim.n_clients; i++)
+        sim_totals.disturbed += sim.clients[i].disturbed;
+    for (uint32_t i = 0; i < sim.n_late; i++)
+        sim_totals.disturbed += sim.late[i].disturbed;
     sim_totals.cancelled += n.cancelled;
     sim_totals.failed += n.failed;
     sim_totals.replays += n.replays;
@@ -184,6 +211,33 @@ static void run_until_done(void) {
     }
 }
 
+/* All faults are over.  A check finds what is still harmed, and whoever comes then is told what an
+ * undisturbed run tells. */
+static void check_weights(void) {
+    const uint64_t end_ns = sim.now_ns + REST_NS;
+    sim.asked = true;
+    while (!sim.answered) {
+        engines_check(&sim.engines, -1, NULL); /* or it is under way, or none can be now */
+        PROMISE(clock_turn(), "everyone waits for ever");
+        PROMISE(sim.now_ns < end_ns, "no check is answered");
+    }
+    PROMISE(sim.generation && !cards_harmed(sim.generation->runner, UINT32_MAX, NEVER),
+            "the last check left harm");
+}
+
+static void run_late(void) {
+    for (uint32_t i = 0; i < sim.n_late; i++)
+        client_start(&sim.late[i], sim.now_ns + 1 + draw(&sim.random, 1000) * MS);
+    const uint64_t end_ns = sim.now_ns + REST_NS;
+    for (uint32_t i = 0; i < sim.n_late;) {
+        PROMISE(clock_turn(), "everyone waits for ever");
+        PROMISE(sim.now_ns < end_ns, "a request waits for ever");
+        i += client_done(&sim.late[i]);
+    }
+    for (uint32_t i = 0; i < sim.n_late; i++)
+        client_check(&sim.late[i]);
+}
+
 static void run_for(uint64_t ns) {
     const uint64_t end_ns = sim.now_ns + ns;
     while (sim.now_ns < end_ns)
@@ -205,7 +259,10 @@ static void finish(void) {
     events_finish(&sim.log);
     for (uint32_t i = 0; i < sim.n_clients; i++)
         client_finish(&sim.clients[i]);
+    for (uint32_t i = 0; i < sim.n_late; i++)
+        client_finish(&sim.late[i]);
     free(sim.clients);
+    free(sim.late);
     model_finish(&sim.loaded.model);
     clock_clear();
 }
@@ -217,6 +274,7 @@ void sim_run(uint64_t seed) {
     make_config();
     make_cards();
     make_clients();
+    make_late();
     sim.admit_starves = one_in(&sim.random, 8);
     make_front();
     faults_start();
@@ -224,6 +282,9 @@ void sim_run(uint64_t seed) {
     run_for(20 * S); /* what was begun comes to its end: a hanging engine too */
     for (uint32_t i = 0; i < sim.n_clients; i++)
         client_check(&sim.clients[i]);
+    check_weights();
+    run_late();
+    run_for(20 * S);
     check_counts();
     check_pages();
     stop();
