@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "daemon/engine/handover.h"
+#include "daemon/engine/prove.h"
 #include "octarc/error.h"
 
 struct rebalance {
@@ -58,9 +59,20 @@ static int prepare_pages(struct rebalance *r) {
     return rc ? err_set(&r->err, rc, "no memory for K and V: %s", strerror(-rc)) : 0;
 }
 
+/* Whatever harmed weights have left behind is computed again. */
+static int prove(struct rebalance *r) {
+    bool whole = true;
+    const int rc = prove_left(&r->options, &whole);
+    r->keep &= whole;
+    return rc ? err_set(&r->err, rc, "the weights in use cannot be verified: %s", strerror(-rc))
+              : 0;
+}
+
 static void *load(void *arg) {
     struct rebalance *r = arg;
-    r->rc = runner_open(&r->runner, &r->options, &r->err);
+    r->rc = r->keep ? prove(r) : 0;
+    if (!r->rc)
+        r->rc = runner_open(&r->runner, &r->options, &r->err);
     if (!r->rc && r->keep)
         r->rc = prepare_pages(r);
     r->load_ns = now_ns() - r->begin_ns;

@@ -4,8 +4,9 @@
  * The runner of the next plan is made beside the one that serves: a thread of low priority copies
  * what the cards hold and reads the rest, while steps go on.  Then the K and V follow, full pages
  * first, a bounded slice between two steps; when what is left is one slice, it is copied too and
- * the next step runs on the new runner.  Where K and V cannot be carried over (a card is lost)
- * there is nothing to copy, and the sequences start over.
+ * the next step runs on the new runner.  Where K and V cannot be carried over (a card is lost), or
+ * may not (its weights are not whole, which is looked at first), there is nothing to copy, and the
+ * sequences start over.
  *
  *   loading -> copying -> done
  *          \-> failed

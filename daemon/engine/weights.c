@@ -295,18 +295,29 @@ static uint64_t *digest_card(struct loader *l, uint32_t card, int *rc) {
     return of_card;
 }
 
-/* The digests in a card's header; NULL: it holds nothing that can be proven.  n: how many there
- * must be. */
-static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
-                              uint64_t n) {
+int weights_card_digests(const struct device_ops *ops, struct device *device, uint32_t card,
+                         uint64_t n, uint64_t **out) {
     struct weights_header h;
     uint64_t *digests = malloc((n + 1) * sizeof *digests);
-    if (digests && ops->peek(device, card, 0, &h, sizeof h) == 0 && h.magic == HEADER_MAGIC &&
-        h.n_ranges == n && ops->peek(device, card, sizeof h, digests, n * sizeof *digests) == 0 &&
-        device_digest(digests, n * sizeof *digests) == h.digests_digest)
-        return digests;
-    free(digests);
-    return NULL;
+    int rc = digests ? ops->peek(device, card, 0, &h, sizeof h) : -ENOMEM;
+    if (!rc && (h.magic != HEADER_MAGIC || h.n_ranges != n))
+        rc = -EBADMSG;
+    if (!rc)
+        rc = ops->peek(device, card, sizeof h, digests, n * sizeof *digests);
+    if (!rc && device_digest(digests, n * sizeof *digests) != h.digests_digest)
+        rc = -EBADMSG;
+    if (rc)
+        free(digests);
+    else
+        *out = digests;
+    return rc;
+}
+
+/* NULL: the card holds nothing that can be proven. */
+static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
+                              uint64_t n) {
+    uint64_t *digests;
+    return weights_card_digests(ops, device, card, n, &digests) ? NULL : digests;
 }
 
 /* Whether the card's memory holds just what the plan wants, unharmed, and so does its header: what

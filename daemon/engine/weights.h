@@ -32,6 +32,10 @@ int weights_load(struct device *device, const struct runner_options *options,
  * frees them.  -EBADMSG: a header is not whole; -ENODEV, -ENOMEM. */
 int weights_digests(struct device *device, const struct runner_options *options,
                     uint64_t **digests);
+/* The digests in one card's header; n: how many ranges it must have; the caller frees them.
+ * -EBADMSG: the header is not whole; -ENODEV, -ENOMEM. */
+int weights_card_digests(const struct device_ops *ops, struct device *device, uint32_t card,
+                         uint64_t n, uint64_t **digests);
 /* Read a range of the plan again, into its place, between two steps; it has `digest` then.  As
  * weights_load(); -ESTALE also when the range comes out as another than it was. */
 int weights_restore(struct device *device, const struct runner_options *options, uint32_t range,

@@ -40,6 +40,15 @@ static void check_verified(struct generation *g, const struct msg_verified *msg)
         g->suspect = false;
 }
 
+/* What harmed weights left is not taken along, and everyone starts over. */
+static void check_replanned(struct generation *g, const struct msg_replanned *msg) {
+    if (msg->error)
+        return;
+    PROMISE(!msg->kept || !g->left_harmed, "engine %lu: K and V of harmed weights are carried over",
+            g->setup.generation);
+    g->suspect &= msg->kept;
+}
+
 static int say(void *user, enum message_type type, const void *msg) {
     struct generation *g = user;
     if (g->dying)
@@ -50,8 +59,8 @@ static int say(void *user, enum message_type type, const void *msg) {
         sim_totals.preempted++;
     if (type == MSG_VERIFIED)
         check_verified(g, msg);
-    if (type == MSG_REPLANNED && !((const struct msg_replanned *)msg)->error)
-        g->suspect &= ((const struct msg_replanned *)msg)->kept;
+    if (type == MSG_REPLANNED)
+        check_replanned(g, msg);
     const int rc = wire_send(g->up, type, msg, now_ns(g));
     if (g->dies_after && --g->dies_after == 0)
         g->dying = true;
@@ -199,6 +208,7 @@ static int begin_replan(struct generation *g, struct msg_replan *order) {
 /* The thread that loads is let go at its time, and waited for. */
 static int advance_replan(struct generation *g) {
     if (g->replan && now_ns(g) >= g->loaded_ns) {
+        g->left_harmed = cards_harmed(g->runner, UINT32_MAX, NEVER);
         cards_end_loading(g->load_error);
         while (replan_patience_ms(g->replan) > 0)
             sched_yield();

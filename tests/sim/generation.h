@@ -24,8 +24,10 @@ struct generation {
     uint32_t n_pages; /* that it uses */
     struct replan *replan;
     struct verify *verify;
-    bool lost;         /* a card of the plan in use is */
-    bool suspect;      /* what it has said, or K and V that it has, may be of harmed weights */
+    bool lost;    /* a card of the plan in use is */
+    bool suspect; /* what it has said, or K and V that it has, may be of harmed weights */
+    bool
+        left_harmed; /* the weights that it leaves for another plan's were, when those were there */
     uint64_t asked_ns; /* when the latest check was */
     uint64_t held_ns;  /* … and the latest card that reported harm */
     enum { BORN, LOADING, SERVING } state;

@@ -16,7 +16,7 @@
  *                                                 as it is read back from there, and of what is
  *                                                 harmed in the weights
  *   vocabulary.c  tokenizer_*                     pieces that cut code points and stop strings
- * So not covered here: engine/main.c, runner.c, weights.c and the kernels,
+ * So not covered here: engine/main.c, runner.c, weights.c, prove.c and the kernels,
  * channel/stream.c, service/process.c and spawner.c, socket/, protocol/: tests/e2e covers those.
  * Pages are so small that a rebalance has one slice: tests/unit/daemon/engine/rebalance.c has many.
  *

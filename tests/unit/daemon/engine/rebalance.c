@@ -180,6 +180,32 @@ static const struct layout layouts[] = {
 #define LAYOUTS (sizeof layouts / sizeof *layouts)
 
 static const char *const files[2] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
+/* K and V that harmed weights may have made are not carried over, whether or not the next plan has
+ * the range just as it was. */
+static void after_harm_in_any_range_all_start_over(void) {
+    for (size_t to = 2; to < LAYOUTS; to += 2)
+        for (uint32_t i = 0;; i += 7) {
+            struct world w;
+            uint8_t byte;
+            open_world(&w, "tiny-f32.gguf", &layouts[0]);
+            if (i >= w.plans[0].n_ranges) {
+                close_world(&w);
+                break;
+            }
+            run_steps(&w, 3);
+            const struct plan_range *r = &w.plans[0].ranges[i];
+            const struct device_ops *ops = runner_options(w.runner)->backend;
+            const uint64_t at = r->offset + r->bytes - 1 - i % r->bytes;
+            CHECK_EQ(ops->peek(runner_device(w.runner), r->card, at, &byte, 1), 0);
+            byte ^= 0x40;
+            CHECK_EQ(ops->poke(runner_device(w.runner), r->card, at, &byte, 1), 0);
+            const struct rebalance_result result = rebalance(&w, &layouts[to], true);
+            if (result.kept)
+                printf("# range %u of tensor %u, to layout %zu\n", i, r->tensor, to);
+            CHECK(!result.kept);
+            close_world(&w);
+        }
+}
 
 /* Steps until `before` tokens are there, then from one layout to another. */
 static void go_over(const struct world *calm, const char *file, const struct layout *from,
@@ -386,5 +412,6 @@ static void one_that_is_dropped_leaves_no_trace(void) {
 
 CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan),
            T(what_a_card_holds_is_copied_and_not_read), T(a_harmed_range_is_read_again),
+           T(after_harm_in_any_range_all_start_over),
            T(pages_that_change_hands_meanwhile_are_copied_again),
            T(what_a_lost_card_alone_held_is_computed_again), T(one_that_is_dropped_leaves_no_trace))
