@@ -90,8 +90,15 @@ int verify_ask(struct verify *v, uint64_t number, int32_t card) {
     return 0;
 }
 
+/* What a pass has passed by then may be what is reported: it goes from the beginning once more, and
+ * what it found stays found. */
 void verify_hold(struct verify *v, uint32_t card) {
     v->held |= 1u << card;
+    if (!v->holding.on)
+        return;
+    v->holding.cards = v->held;
+    v->holding.range = 0;
+    v->holding.at = v->holding.sum = 0;
 }
 
 void verify_put_off(struct verify *v, bool put_off) {

@@ -261,6 +261,38 @@ static void a_long_hold_is_told_of(void) {
     close_world(&w);
 }
 
+/* What it has passed by then is harmed, and the card says so: one fault more is not lost either. */
+static void a_card_that_reports_harm_while_it_is_held_is_verified_again(void) {
+    struct world w;
+    open_world(&w, SPLIT_LAYER, 0);
+    CHECK_EQ(verify_advance(w.verify, 0), 0);
+    w.tick_ns = S; /* a slice is a range */
+    const struct plan_range *first = &w.l.plan.ranges[0];
+    const uint64_t whole = digest(&w, first);
+    while (first->card != 1)
+        first++;
+    const uint64_t want = digest(&w, first), second = digest(&w, first + 1);
+    flip(&w, first, 3, 2);
+    verify_hold(w.verify, 1);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+    CHECK(verify_holds(w.verify));
+    CHECK(digest(&w, first) == want);
+    flip(&w, first, 5, 2);
+    flip(&w, &w.l.plan.ranges[0], 5, 2);
+    verify_hold(w.verify, 1);
+    verify_hold(w.verify, w.l.plan.ranges[0].card);
+    while (verify_holds(w.verify))
+        CHECK_EQ(verify_advance(w.verify, 0), 0);
+    CHECK(digest(&w, first) == want);
+    CHECK(digest(&w, first + 1) == second);
+    CHECK(digest(&w, &w.l.plan.ranges[0]) == whole);
+    CHECK_EQ(w.n_harmed, 3);
+    CHECK_EQ(w.verified[VERIFY_REPORTED].cards[1].harmed, 2);
+    CHECK_EQ(w.verified[VERIFY_REPORTED].cards[w.l.plan.ranges[0].card].harmed, 1);
+    close_world(&w);
+}
+
 /* The same of a check that nobody's tokens interrupt. */
 static void a_long_check_is_told_of(void) {
     struct world w;
@@ -449,6 +481,7 @@ static void what_the_file_does_not_hold_any_more_is_not_taken_from_it(void) {
 CHECK_MAIN(T(a_scrub_that_is_put_off_waits_and_is_made_up_for), T(what_is_whole_is_said_to_be),
            T(a_bit_in_any_range_is_found_and_repaired), T(the_age_is_that_of_the_last_proof),
            T(a_long_hold_is_told_of), T(a_long_check_is_told_of),
+           T(a_card_that_reports_harm_while_it_is_held_is_verified_again),
            T(a_reported_harm_changes_no_token), T(pages_of_harmed_weights_are_forgotten),
            T(a_scrub_comes_round_in_its_time_and_no_oftener),
            T(a_scrub_takes_a_hundredth_of_the_steps_time),
