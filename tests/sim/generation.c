@@ -298,8 +298,8 @@ static void serve(struct generation *g) {
     }
     if (!rc)
         rc = engine_send_credit(g->engine);
-    if (rc)
-        g->dying = true;
+    g->ends = rc && !g->dying;
+    g->dying |= rc != 0;
     g->actor.due_ns = idle ? idle_until(g) : now_ns(g) + 1;
 }
 
@@ -348,7 +348,7 @@ void generation_die(struct generation *g) {
     trace("engine %lu is dead", g->setup.generation);
     g->dead = g->dying = true;
     clock_remove(&g->actor);
-    if (!g->stop)
+    if (!g->stop && !g->ends)
         wire_cut(g->up);
     replan_cancel(&g->replan, "the engine ends");
     verify_destroy(g->verify);

@@ -32,6 +32,7 @@ struct generation {
     uint64_t held_ns;  /* … and the latest card that reported harm */
     enum { BORN, LOADING, SERVING } state;
     bool dying, dead, stop;
+    bool ends;                /* by itself: all that it said goes out before */
     uint64_t spent_ns;        /* of this turn */
     uint64_t loaded_ns;       /* when the plan that is gone over to is there */
     struct msg_credit credit; /* the latest that was said */

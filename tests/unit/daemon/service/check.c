@@ -45,6 +45,29 @@ static void an_engine_that_hangs_over_a_check_is_replaced(void) {
     close_world();
 }
 
+/* Weights that cannot be read again end an engine, and whoever runs on it is not to blame. */
+static void an_engine_that_says_why_it_gives_up_makes_nobody_a_suspect(void) {
+    struct err err;
+    struct scheduler_counts counts;
+    open_world(2, "gggo");
+    SERVES(1);
+    CHECK_EQ(submit(&err), 0);
+    for (uint32_t i = 1; i <= 3; i++) {
+        SERVES(i);
+        do {
+            uv_run(&w.loop, UV_RUN_ONCE);
+            scheduler_counts(w.scheduler, &counts);
+        } while (counts.running == 0);
+        CHECK_EQ(engines_check(&w.engines, -1, &err), 0);
+    }
+    WAIT_FOR(c.ends);
+    CHECK_EQ(c.finish, FINISH_LENGTH);
+    CHECK_EQ(c.n, TOKENS);
+    CHECK_EQ(w.engines.n_ends[0], 0);
+    CHECK_EQ(w.engines.n_ends[1], 3);
+    close_world();
+}
+
 static void a_harmed_card_is_told_of_and_used_on(void) {
     struct err err;
     struct events log;
@@ -93,5 +116,6 @@ static void one_that_is_harmed_too_often_is_not_used_any_more(void) {
 
 CHECK_MAIN(T(a_check_is_answered_once_or_ends_with_its_engine),
            T(an_engine_that_hangs_over_a_check_is_replaced),
+           T(an_engine_that_says_why_it_gives_up_makes_nobody_a_suspect),
            T(a_harmed_card_is_told_of_and_used_on),
            T(one_that_is_harmed_too_often_is_not_used_any_more))

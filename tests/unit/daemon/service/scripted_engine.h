@@ -8,7 +8,8 @@
  *   x  dies of any request            w  is ready and says nothing more
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
  *   r  dies as soon as it is ready    f  says that it cannot serve
- *   s  starts and is never ready        h  as l, but says that it waits for its highest card */
+ *   s  starts and is never ready        h  as l, but says that it waits for its highest card
+ *   g  is ready, and when it is asked about its weights it gives up, and says why */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
 
@@ -143,8 +144,13 @@ static void verify(struct fake *f, const struct message *msg) {
                                .cause = asked ? VERIFY_ASKED : VERIFY_REPORTED,
                                .n_cards = 2};
     all.cards[1] = (struct verified_card){9, !asked, !asked, 1000, 5};
+    const struct msg_failed gives_up = {-EIO, "tensor 'x' cannot be read"};
     if (f->does == 'w')
         return;
+    if (f->does == 'g') {
+        must_send(f, MSG_FAILED, &gives_up);
+        _exit(1);
+    }
     if (!asked)
         must_send(f, MSG_HARMED, &harmed);
     must_send(f, MSG_VERIFIED, &all);
@@ -178,7 +184,7 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
             continue;
         if (f.does == 'x')
             _exit(4);
-        if (f.does != 'w' && f.does != 't')
+        if (!strchr("wtg", f.does))
             answer(&f, &msg.admit);
         message_finish(&msg);
     }
