@@ -249,7 +249,7 @@ class Daemon:
         with open(self.log_path, "wb") as log:
             self.process = popen(
                 command + list(options), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env=dict(os.environ, **dict({"MEMORY_PRESSURE_WATCH": "/dev/null"}, **(env or {}))))
+                env=surroundings(env))
         self.timeout = 60 * STRETCH
         self.is_shared, self.is_read = False, False
         try:
@@ -454,11 +454,16 @@ def complain(said, deaths=DEATH):
     problems.extend(line for line in lines if deaths.search(line))
 
 
+def surroundings(env=None):
+    """An octarcd's environment: whether this machine's memory is short is no matter of a test."""
+    return dict(os.environ, **{"MEMORY_PRESSURE_WATCH": "/dev/null", **(env or {})})
+
+
 def octarcd(*options, seconds=30, **more):
     """Run octarcd where it must end by itself: (exit status, stderr)."""
     done = subprocess.run([os.path.join(BUILD, "octarcd"), *options], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=seconds * STRETCH, **more)
+                          timeout=seconds * STRETCH, env=surroundings(), **more)
     complain(done.stderr)
     return done.returncode, done.stderr
 

@@ -103,7 +103,8 @@ def start_returns_when_it_is_ready_and_the_client_answers():
     run("systemd-tmpfiles", "--create", status=None)  # other packages' lines may complain
     shutil.copy(tiny(), MODEL)
     os.chmod(MODEL, 0o644)
-    configure("[engine]\nmodel = %s\ncards = 4\ncontext = 512\n[service]\ndrill = yes\n" % MODEL)
+    configure("[engine]\nmodel = %s\ncards = 4\ncontext = 512\n[service]\ndrill = yes\n"
+              "memory_pressure = no\n" % MODEL)
     run("octarcd", "--check-config")
     run("systemctl", "start", "octarcd")
     run("octarc", "status", "--wait", "30")
