@@ -10,6 +10,13 @@ N_EMBD = {"tiny-f32": 64, "tiny-mixed": 256}
 PROMPT = "Once upon a time in a small village by the sea there lived"
 
 
+def start(cards, split, model=None, **more):
+    """What a card holds decides what is carried, and how full it is what it holds: so all have a size,
+    which else is a part of what this machine has available."""
+    return Daemon("--cards", cards, "--card-memory", "64M", "--context", "256", "--split", split,
+                  model=model or tiny(), **more)
+
+
 def carried(daemon):
     return {(l["from"], l["to"]): l["carried_bytes"] for l in daemon.rpc("cards")["links"]}
 
@@ -30,7 +37,7 @@ def becomes(daemon, want):
 
 @test
 def a_pipeline_carries_rows_from_neighbour_to_neighbour():
-    with Daemon("--cards", "3", "--context", "256", "--split", "layer", model=tiny()) as daemon:
+    with start("3", "layer") as daemon:
         pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
         equal(carried(daemon), dict.fromkeys(pairs, 0), "before anything ran")
         equal([c["layers"] for c in daemon.rpc("cards")["cards"]], [[0, 1], [1, 2], [2, 3]])
@@ -48,8 +55,7 @@ def a_pipeline_carries_rows_from_neighbour_to_neighbour():
 
 @test
 def only_rows_with_logits_go_to_a_card_with_the_output_matrix_alone():
-    with Daemon("--cards", "3", "--context", "256", "--split", "layer",
-                model=tiny("tiny-mixed")) as daemon:
+    with start("3", "layer", model=tiny("tiny-mixed")) as daemon:
         equal([c["layers"] for c in daemon.rpc("cards")["cards"]], [[0, 1], [1, 2], [2, 2]])
         rows, row = run(daemon, 7), N_EMBD["tiny-mixed"] * 4
         # The embedding is the output matrix.
@@ -59,7 +65,7 @@ def only_rows_with_logits_go_to_a_card_with_the_output_matrix_alone():
 
 @test
 def a_tensor_group_carries_on_all_links():
-    with Daemon("--cards", "4", "--context", "256", "--split", "tensor", model=tiny()) as daemon:
+    with start("4", "tensor") as daemon:
         run(daemon, 12)
         wait_until(lambda: all(carried(daemon).values()), 10, "bytes on all links")
         top = say(daemon, "top", "--count", "1")
@@ -70,8 +76,7 @@ def a_tensor_group_carries_on_all_links():
 
 @test
 def a_rebalance_is_carried_over_links_too():
-    with Daemon("--cards", "3", "--context", "256", "--split", "layer", model=tiny(),
-                rebalance="running") as daemon:
+    with start("3", "layer", rebalance="running") as daemon:
         rows = run(daemon, 12)
         wait_until(lambda: carried(daemon)[1, 2] == rows * N_EMBD["tiny-f32"] * 4, 10, "the rows")
         before = carried(daemon)
@@ -93,8 +98,7 @@ def a_rebalance_is_carried_over_links_too():
 @test
 def what_was_prefetched_lies_on_its_card():
     for way in ("shared", "private"):
-        with Daemon("--cards", "2", "--context", "256", "--split", "tensor", model=tiny(),
-                    config="weights = %s\n" % way) as daemon:
+        with start("2", "tensor", config="weights = %s\n" % way) as daemon:
             run(daemon, 3)
             for card in daemon.rpc("cards")["cards"]:
                 actual = card["actual"]
