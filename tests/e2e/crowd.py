@@ -16,7 +16,8 @@ SILENT = r"is gone: card \d+ was silent"  # of the log: what a fenced card's eng
 
 
 def start(*options, **more):
-    return Daemon("--cards", "4", "--context", "512", *options, model=tiny(), **more)
+    return Daemon("--cards", "4", "--card-memory", "64M", "--context", "512", *options, model=tiny(),
+                  **more)
 
 
 class Crowd:
