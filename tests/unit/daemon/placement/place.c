@@ -259,7 +259,7 @@ static void look_layers(struct brute *t, uint32_t used, uint32_t first, uint32_t
         for (uint32_t end = begin + 1;
              end <= b.model.params.n_layers && !(used >> i & 1) && may(wish.layer[end - 1], i);
              end++) {
-            t->shares[i] = (struct share){begin, end, 0, LANES, 0, 0, 0, 0};
+            t->shares[i] = (struct share){begin, end, 0, LANES, 0, 0, 0, 0, 0};
             look_layers(t, used | 1u << i, begin ? first : i, end);
             t->shares[i] = (struct share){0};
         }
