@@ -47,12 +47,11 @@ static int find_fastest(struct chooser *c, struct candidate *a, double seconds) 
 /* With room for the KV of so many sequences at full length, in less than so many seconds a token.
  */
 static int find_with(struct chooser *c, struct candidate *a, uint32_t n_contexts, double seconds) {
-    a->n_contexts = c->box.n_contexts = n_contexts;
-    box_context(&c->box);
+    a->n_contexts = n_contexts;
+    box_contexts(&c->box, n_contexts);
     box_limit(&c->box);
     const int rc = box_may_fit(&c->box) ? find_fastest(c, a, seconds) : 0;
-    c->box.n_contexts = 1;
-    box_context(&c->box);
+    box_contexts(&c->box, 1);
     a->found = a->by_speed = rc > 0;
     return rc < 0 ? rc : 0;
 }
@@ -71,20 +70,43 @@ static void find_by_bytes(struct chooser *c, struct candidate *a) {
         a->found = box_choose(&c->box, ways[i], a->shares);
 }
 
-static int measure(const struct plan *plan, const struct chooser *c, struct candidate *a) {
+typedef int predictor(struct prediction *prediction, const struct plan *plan,
+                      const struct model *model, const struct topology *topology);
+
+static int rate(const struct plan *plan, const struct chooser *c, struct candidate *a,
+                predictor *how) {
     const struct plan_input *in = c->box.input;
     struct prediction prediction;
     struct plan trial = *plan;
     apply(&trial, &c->box, a->shares);
     int rc = share_ranges(&trial, in);
     if (rc == 0)
-        rc = predict(&prediction, &trial, in->model, in->topology);
+        rc = how(&prediction, &trial, in->model, in->topology);
     free(trial.ranges);
     if (rc < 0)
         return rc;
     a->decode = prediction.decode_tokens_per_s;
     a->prefill = prediction.prefill_tokens_per_s;
     return 0;
+}
+
+/* As fast but for the rounding of the sums. */
+static int compare_rates(double a, double b) {
+    return a > b * (1 + 1e-9) ? 1 : b > a * (1 + 1e-9) ? -1 : 0;
+}
+
+/* Prefill, which takes longer to predict, only where decoding is as fast by another split. */
+static int measure(const struct plan *plan, struct chooser *c, struct candidate *a) {
+    int rc = rate(plan, c, a, predict_decode);
+    for (int split = SPLIT_LAYER; split < SPLITS && rc == 0; split++) {
+        struct candidate *b = &c->of[split];
+        if (b == a || !b->found || compare_rates(a->decode, b->decode))
+            continue;
+        rc = a->prefill > 0 ? 0 : rate(plan, c, a, predict);
+        if (rc == 0 && b->prefill <= 0)
+            rc = rate(plan, c, b, predict);
+    }
+    return rc;
 }
 
 /* Of what is bound to cards, orders and places that the search by bytes does not look at. */
@@ -111,11 +133,6 @@ static int consider(const struct plan *plan, struct chooser *c, enum split split
 }
 
 /* --- between them --- */
-
-/* As fast but for the rounding of the sums. */
-static int compare_rates(double a, double b) {
-    return a > b * (1 + 1e-9) ? 1 : b > a * (1 + 1e-9) ? -1 : 0;
-}
 
 /* The first of those that are alike: it sends the least between cards. */
 static const struct candidate *fastest(const struct chooser *c) {
@@ -239,9 +256,10 @@ static int choose_with(struct chooser *c, struct plan *plan, const char **balanc
 }
 
 int choose(struct plan *plan, const struct plan_input *in, const char **balance, struct err *err) {
-    struct chooser *c = calloc(1, sizeof *c);
+    struct chooser *c = malloc(sizeof *c); /* large, and few of its tables are used as a rule */
     if (!c)
         return err_set(err, -ENOMEM, "no memory to choose between plans");
+    memset(c->of, 0, sizeof c->of);
     box_open(&c->box, plan, in);
     times_open(&c->times, &c->box);
     const int rc = choose_with(c, plan, balance, err);

@@ -33,16 +33,30 @@ static uint64_t sum_beside(struct plan *trial, const struct plan_input *in,
     return bytes;
 }
 
+/* Of tensors of one role the bytes are the same where type and shape are. */
+static uint64_t bytes_like(const struct plan *trial, const struct plan_input *in, uint32_t tensor,
+                           const struct model_tensor *last[ROLE_COUNT],
+                           uint64_t bytes[ROLE_COUNT]) {
+    const struct model_tensor *t = &in->model->tensors[tensor], *like = last[t->role];
+    if (!like || like->type != t->type || like->rows != t->rows || like->cols != t->cols ||
+        like->cut != t->cut)
+        bytes[t->role] = bytes_of(trial, in, tensor);
+    last[t->role] = t;
+    return bytes[t->role];
+}
+
 /* sums[l]: of the tensors of layers 0 .. l - 1. */
 static void sum_layers(struct plan *trial, const struct plan_input *in, const struct share *share,
                        uint64_t sums[LAYERS_MAX + 1]) {
     const uint32_t n_layers = in->model->params.n_layers;
+    const struct model_tensor *last[ROLE_COUNT] = {NULL};
+    uint64_t bytes[ROLE_COUNT];
     share_apply(&trial->cards[0], &in->model->params, share);
     for (uint32_t l = 0; l <= n_layers; l++)
         sums[l] = 0;
     for (uint32_t t = 0; t < in->model->n_tensors; t++)
         if (in->model->tensors[t].layer >= 0)
-            sums[in->model->tensors[t].layer + 1] += bytes_of(trial, in, t);
+            sums[in->model->tensors[t].layer + 1] += bytes_like(trial, in, t, last, bytes);
     for (uint32_t l = 0; l < n_layers; l++)
         sums[l + 1] += sums[l];
 }
@@ -61,6 +75,8 @@ void costs_weights(struct costs *costs, const struct plan_input *in) {
 
     for (uint32_t b = 0; b <= LANES; b++)
         for (uint32_t e = b; e <= LANES; e++) {
+            uint8_t nodes[LANES];
+            costs->nodes[b][e] = (uint8_t)scratch_nodes(b, e, nodes);
             const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
             const struct share head = {.vocab_begin = b, .vocab_end = e};
             const struct share embd = {.embd_begin = b, .embd_end = e};
@@ -86,12 +102,10 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
                    uint32_t n_contexts) {
     const struct model_params *p = &in->model->params;
     const uint32_t n_layers = p->n_layers;
-    const uint64_t pages = (uint64_t)share_context_pages(plan) * n_contexts;
     struct plan trial = trial_plan(plan);
     const struct scratch whole =
         scratch_of(&trial, in, &(struct share){.layer_end = n_layers, .lane_end = LANES});
 
-    costs->layer_kv = pages * share_page_bytes(&trial, p, 0) / n_layers;
     costs->scratch_both =
         whole.qkv.offset; /* what every card of a layer or of the head begins with */
     costs->scratch_slot = (uint64_t)plan->max_rows * whole.slots.stride * 4;
@@ -101,13 +115,22 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
             const struct share head = {.vocab_begin = b, .vocab_end = e};
             const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
             costs->scratch_head[b][e] = scratch_of(&trial, in, &head).bytes;
-            costs->lanes_kv[b][e] = costs->scratch_lanes[b][e] = 0;
+            costs->lanes_page[b][e] = costs->scratch_lanes[b][e] = 0;
             if (b == e)
                 continue;
             const struct scratch s = scratch_of(&trial, in, &lanes);
             costs->scratch_lanes[b][e] = s.bytes - s.n_slots * costs->scratch_slot;
-            costs->lanes_kv[b][e] = pages * share_page_bytes(&trial, p, 0) / n_layers;
+            costs->lanes_page[b][e] = share_page_bytes(&trial, p, 0) / n_layers;
         }
+    costs_contexts(costs, plan, n_contexts);
+}
+
+void costs_contexts(struct costs *costs, const struct plan *plan, uint32_t n_contexts) {
+    const uint64_t pages = (uint64_t)share_context_pages(plan) * n_contexts;
+    for (uint32_t b = 0; b <= LANES; b++)
+        for (uint32_t e = b; e <= LANES; e++)
+            costs->lanes_kv[b][e] = pages * costs->lanes_page[b][e];
+    costs->layer_kv = costs->lanes_kv[0][LANES];
 }
 
 uint64_t costs_of(const struct costs *c, const struct share *s, uint32_t n_slots) {

@@ -10,15 +10,18 @@
 #include "daemon/placement/share.h"
 
 struct costs {
+    uint8_t nodes[LANES + 1][LANES + 1]; /* sums that a card of these lanes fills in */
     /* Weights. */
     uint64_t lanes[LANES + 1][LANES + 1][LAYERS_MAX + 1]; /* lanes of layers 0 .. l - 1 */
     uint64_t layers[LAYERS_MAX + 1];                      /* whole layers 0 .. l - 1 */
     uint64_t matrices[LAYERS_MAX];       /* of a whole layer, what may be spilled */
     uint64_t head[LANES + 1][LANES + 1]; /* eighths of the output matrix, and its norm */
     uint64_t embd[LANES + 1][LANES + 1]; /* eighths of the embedding; tied: 0 */
-    /* For a context. */
-    uint64_t layer_kv;                            /* one layer */
-    uint64_t lanes_kv[LANES + 1][LANES + 1];      /* lanes of one layer */
+    /* For so many contexts. */
+    uint64_t layer_kv;                       /* one layer */
+    uint64_t lanes_kv[LANES + 1][LANES + 1]; /* lanes of one layer */
+    /* For a context's length. */
+    uint64_t lanes_page[LANES + 1][LANES + 1];    /* one KV page of lanes of one layer */
     uint64_t scratch_embd;                        /* of a card with a part of the embedding alone */
     uint64_t scratch_both;                        /* counted in each of the next two */
     uint64_t scratch_lanes[LANES + 1][LANES + 1]; /* without slots */
@@ -26,10 +29,12 @@ struct costs {
     uint64_t scratch_slot;
 };
 
-/* Fill the first part, and then the second for so many contexts of the length that the plan has. */
+/* Fill the weights, then the rest for so many contexts of the length that the plan has; where only
+ * their number is another, costs_contexts() is enough. */
 void costs_weights(struct costs *costs, const struct plan_input *input);
 void costs_context(struct costs *costs, const struct plan *plan, const struct plan_input *input,
                    uint32_t n_contexts);
+void costs_contexts(struct costs *costs, const struct plan *plan, uint32_t n_contexts);
 
 /* Bytes of a card beside its layers and their KV: eighths of the two matrices, header, and scratch,
  * of which that of the layers is given; 0 where there are no layers. */

@@ -19,16 +19,20 @@ static bool next_counts(uint8_t *counts, uint32_t n) {
 
 /* Lanes by these counts. */
 static void set_lanes(struct group *g, const uint8_t *counts, uint32_t n) {
-    uint8_t lane = 0;
-    memset(g, 0, sizeof *g);
-    for (uint8_t count = LANES; count > 0; count--)
-        for (uint32_t i = 0; i < n; i++)
-            if (counts[i] == count) {
-                g->cards |= (uint8_t)(1u << i);
-                g->lane_begin[i] = lane;
-                lane += count;
-                g->lane_end[i] = lane;
-            }
+    uint8_t next[LANES + 2] = {0}, lane = 0; /* the first lane of the cards with so many */
+    for (uint32_t i = 0; i < n; i++)
+        next[counts[i]]++;
+    for (uint32_t count = LANES; count > 0; count--) {
+        const uint8_t n_cards = next[count];
+        next[count] = lane;
+        lane = (uint8_t)(lane + n_cards * count);
+    }
+    g->cards = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        g->cards |= (uint8_t)((counts[i] > 0) << i);
+        g->lane_begin[i] = counts[i] ? next[counts[i]] : 0;
+        g->lane_end[i] = next[counts[i]] = (uint8_t)(g->lane_begin[i] + counts[i]);
+    }
 }
 
 /* Of all layers, each counted. */
@@ -39,13 +43,25 @@ static double layers_seconds(const struct times *t, const struct group *g) {
     return seconds;
 }
 
+/* Fill in the group and its seconds for all layers; false where these are no fewer than `least`,
+ * which most groups show before their exchanges are counted. */
+static bool is_faster(const struct times *t, struct group *g, double least, double *seconds) {
+    times_passes(t, g);
+    if (layers_seconds(t, g) >= least)
+        return false;
+    times_exchanges(t, g);
+    *seconds = layers_seconds(t, g);
+    return *seconds < least;
+}
+
 void groups_fill_single(const struct times *t, struct group groups[GROUPS]) {
     memset(groups, 0, GROUPS * sizeof *groups);
     for (uint32_t i = 0; i < t->box->n; i++) {
         struct group *g = &groups[1u << i];
         g->cards = (uint8_t)(1u << i);
         g->lane_end[i] = LANES;
-        times_group(t, g);
+        times_passes(t, g);
+        times_exchanges(t, g);
     }
 }
 
@@ -67,9 +83,9 @@ static void drop_slower(const struct times *t, struct group groups[GROUPS]) {
 
 void groups_fill(const struct times *t, struct group groups[GROUPS]) {
     static const double never = 1e300;
-    double least[GROUPS];
+    double least[GROUPS], seconds;
     uint8_t counts[CARDS_MAX] = {LANES};
-    struct group g;
+    struct group g = {0};
     memset(groups, 0, GROUPS * sizeof *groups);
     for (uint32_t i = 0; i < GROUPS; i++)
         least[i] = never;
@@ -77,9 +93,7 @@ void groups_fill(const struct times *t, struct group groups[GROUPS]) {
         set_lanes(&g, counts, t->box->n);
         if (!box_is_clique(t->box, g.cards))
             continue;
-        times_group(t, &g);
-        const double seconds = layers_seconds(t, &g);
-        if (seconds < least[g.cards]) {
+        if (is_faster(t, &g, least[g.cards], &seconds)) {
             least[g.cards] = seconds;
             groups[g.cards] = g;
         }
@@ -136,14 +150,15 @@ static double embed_seconds(const struct times *t, const struct group *g) {
 bool groups_find(const struct times *t, struct share shares[CARDS_MAX]) {
     uint8_t counts[CARDS_MAX] = {LANES};
     struct share made[CARDS_MAX];
-    double least = 1e300;
-    struct group g;
+    double least = 1e300, layers;
+    struct group g = {0};
     do {
         set_lanes(&g, counts, t->box->n);
         if (!box_is_clique(t->box, g.cards) || g.cards & ~t->box->bounds.lanes)
             continue;
-        times_group(t, &g);
-        const double seconds = layers_seconds(t, &g) + head_seconds(t, &g) + embed_seconds(t, &g);
+        if (!is_faster(t, &g, least, &layers))
+            continue;
+        const double seconds = layers + head_seconds(t, &g) + embed_seconds(t, &g);
         if (seconds < least && holds_all(t, &g, made)) {
             least = seconds;
             memcpy(shares, made, sizeof made);

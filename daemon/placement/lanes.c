@@ -5,13 +5,7 @@
  * card collects the sums of all lanes (scratch.h). */
 #include <string.h>
 
-#include "daemon/placement/scratch.h"
 #include "daemon/placement/search.h"
-
-static uint32_t count_nodes(uint32_t begin, uint32_t end) {
-    uint8_t nodes[LANES];
-    return scratch_nodes(begin, end, nodes);
-}
 
 /* A share of lanes [begin, end), with eighths [vocab, vocab_end) of the two big matrices. */
 static struct share share_of(const struct box *box, uint32_t begin, uint32_t end, uint32_t vocab,
@@ -54,7 +48,7 @@ bool lanes_find_all(const struct box *box, uint32_t cards, struct share shares[C
         uint32_t n_slots = 0;
         bool fits = true;
         for (uint32_t i = 0; i < n; i++)
-            n_slots += count_nodes(edges[i], edges[i + 1]);
+            n_slots += box->costs.nodes[edges[i]][edges[i + 1]];
         for (uint32_t i = 0; i < n && fits; i++) {
             struct share *s = &shares[card[i]];
             *s = share_of(box, edges[i], edges[i + 1], edges[i], edges[i + 1]);
@@ -74,13 +68,23 @@ struct reach {
     uint8_t lanes, nodes; /* before the last of these cards */
 };
 
+/* More than `reached` eighths, from `vocab` on; -1: there is no room. */
 static int8_t furthest(const struct box *box, uint32_t i, uint32_t begin, uint32_t end,
-                       uint32_t vocab, uint32_t n_slots) {
+                       uint32_t vocab, uint32_t n_slots, int32_t reached) {
+    const struct costs *c = &box->costs;
     const struct bounds *b = &box->bounds;
+    const uint64_t limit = box->limit[i];
+    const uint32_t n_layers = begin < end ? box->input->model->params.n_layers : 0;
+    const uint64_t scratch =
+        n_layers ? c->scratch_lanes[begin][end] + n_slots * c->scratch_slot : 0;
+    const uint64_t layers =
+        n_layers ? c->lanes[begin][end][n_layers] + n_layers * c->lanes_kv[begin][end] : 0;
     const uint32_t cards = box->input->model->params.tied ? b->head : b->head & b->embd;
-    for (uint32_t v = (cards >> i & 1 ? LANES : vocab) + 1; v-- > vocab;) {
-        const struct share share = share_of(box, begin, end, vocab, v);
-        if (costs_of(&box->costs, &share, n_slots) <= box->limit[i])
+    const int32_t least = reached >= (int32_t)vocab ? reached + 1 : (int32_t)vocab;
+    if (layers + scratch > limit)
+        return -1;
+    for (uint32_t v = (cards >> i & 1 ? LANES : vocab) + 1; (int32_t)v-- > least;) {
+        if (layers + costs_beside(c, scratch, vocab, v, vocab, v) <= limit)
             return (int8_t)v;
     }
     return -1;
@@ -91,10 +95,12 @@ static void extend(const struct box *box, uint32_t i, uint32_t n_slots, uint32_t
     for (uint32_t end = lanes; end <= LANES; end++) {
         if (end > lanes && !(box->bounds.lanes >> i & 1))
             break;
-        const uint32_t n = nodes + count_nodes(lanes, end);
-        if (n > n_slots)
+        const uint32_t n = nodes + box->costs.nodes[lanes][end];
+        /* The other cards complete as many nodes at least as one would, and a lane each at most. */
+        if (n + box->costs.nodes[end][LANES] > n_slots || n + LANES - end < n_slots)
             continue;
-        const int8_t far = furthest(box, i, lanes, end, (uint32_t)from.vocab, n_slots);
+        const int8_t far =
+            furthest(box, i, lanes, end, (uint32_t)from.vocab, n_slots, next[end][n].vocab);
         if (far > next[end][n].vocab)
             next[end][n] = (struct reach){far, (uint8_t)lanes, (uint8_t)nodes};
     }

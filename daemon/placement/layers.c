@@ -63,22 +63,66 @@ static void extend(const struct box *box, uint32_t at, uint32_t stride, uint32_t
         }
 }
 
+/* --- whether there are such shares --- */
+
+/* Forget what holds no more of anything than another does: whatever follows it, holding less each,
+ * follows the other too. */
+static void drop_lesser(struct reach (*reach)[LANES + 1]) {
+    int32_t most[LANES + 2][LANES + 2]; /* of all with as many eighths at least */
+    for (uint32_t v = 0; v <= LANES + 1; v++)
+        most[v][LANES + 1] = most[LANES + 1][v] = -1;
+    for (uint32_t v = LANES + 1; v-- > 0;)
+        for (uint32_t e = LANES + 1; e-- > 0;) {
+            const int32_t a = most[v + 1][e], b = most[v][e + 1];
+            const int32_t others = a > b ? a : b, mine = reach[v][e].layers;
+            most[v][e] = mine > others ? mine : others;
+            if (mine <= others)
+                reach[v][e].layers = -1;
+        }
+}
+
+static void start_reach(const struct box *box, struct reach (*first)[LANES + 1], uint32_t n) {
+    for (uint32_t v = 0; v < n * (LANES + 1); v++)
+        for (uint32_t e = 0; e <= LANES; e++)
+            first[v][e].layers = -1;
+    first[0][box->input->model->params.tied ? LANES : 0].layers = 0;
+}
+
+static void extend_all(const struct box *box, uint32_t at, uint32_t stride,
+                       struct reach (*from)[LANES + 1], struct reach (*next)[LANES + 1]) {
+    for (uint32_t v = 0; v <= LANES; v += stride)
+        for (uint32_t e = LANES + 1; e-- > 0;)
+            if (from[v][e].layers >= 0)
+                extend(box, at, stride, v, e, next, (uint32_t)from[v][e].layers);
+}
+
+bool layers_fit(const struct box *box, bool cut_head) {
+    const int32_t n_layers = (int32_t)box->input->model->params.n_layers;
+    struct reach reach[2][LANES + 1][LANES + 1];
+    start_reach(box, reach[0], 1);
+    for (uint32_t i = 0; i < box->n; i++) {
+        struct reach(*now)[LANES + 1] = reach[i % 2], (*next)[LANES + 1] = reach[(i + 1) % 2];
+        memset(next, -1, sizeof reach[0]);
+        drop_lesser(now);
+        extend_all(box, i, cut_head ? 1 : LANES, now, next);
+        if (next[LANES][LANES].layers == n_layers)
+            return true; /* and nothing is left for the other cards */
+    }
+    return false;
+}
+
+/* --- the shares --- */
+
 bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS_MAX]) {
     const struct model_params *p = &box->input->model->params;
     const uint32_t stride = cut_head ? 1 : LANES;
     struct reach reach[CARDS_MAX + 1][LANES + 1][LANES + 1];
-    for (uint32_t i = 0; i <= box->n; i++)
-        for (uint32_t v = 0; v <= LANES; v++)
-            for (uint32_t e = 0; e <= LANES; e++)
-                reach[i][v][e].layers = -1;
-    reach[0][0][p->tied ? LANES : 0].layers = 0;
+    start_reach(box, reach[0], box->n + 1);
     for (uint32_t i = 0; i < box->n; i++)
-        for (uint32_t v = 0; v <= LANES; v += stride)
-            for (uint32_t e = LANES + 1; e-- > 0;)
-                if (reach[i][v][e].layers >= 0)
-                    extend(box, i, stride, v, e, reach[i + 1], (uint32_t)reach[i][v][e].layers);
+        extend_all(box, i, stride, reach[i], reach[i + 1]);
     if (reach[box->n][LANES][LANES].layers != (int32_t)p->n_layers)
         return false;
+    memset(shares, 0, CARDS_MAX * sizeof *shares);
     for (uint32_t i = box->n, v = LANES, e = LANES; i > 0; i--) {
         const struct reach r = reach[i][v][e];
         struct share *s = &shares[box->order[i - 1]];

@@ -37,8 +37,9 @@ struct pipeline {
     uint16_t first_end[GROUPS];  /* how far the first run may go, with what is before it */
     double *rest; /* [cards][layer]: less than it takes from there on, on the other cards */
     double least_layer[GROUPS];
-    double least_head; /* less than the output matrix takes where it is */
-    bool reached[GROUPS][CARDS_MAX];
+    double least_head;               /* less than the output matrix takes where it is */
+    bool reached[GROUPS][CARDS_MAX]; /* [cards][from]: with any layer, from … up to an end */
+    uint16_t reached_first[GROUPS][CARDS_MAX], reached_end[GROUPS][CARDS_MAX];
     double best; /* none that takes longer is looked at */
     uint8_t best_cards;
     struct origin best_origin;
@@ -95,7 +96,17 @@ static double fullest(const struct pipeline *p, uint32_t group, uint32_t begin, 
 }
 
 static bool fits(const struct pipeline *p, uint32_t group, uint32_t begin, uint32_t end) {
-    return fullest(p, group, begin, end) <= 1;
+    const struct group *g = &p->groups[group];
+    const struct box *box = p->t->box;
+    if (!bounds_allow(&box->bounds, group, begin, end))
+        return false;
+    for (uint32_t cards = group; cards; cards &= cards - 1) {
+        const uint32_t i = (uint32_t)__builtin_ctz(cards);
+        const struct share s = share_of(p, g, i, begin, end);
+        if (costs_of(&box->costs, &s, g->n_slots) > box->limit[i])
+            return false;
+    }
+    return true;
 }
 
 /* A run that begins at 0 or ends with the last layer has more to hold; those between are looked at
@@ -139,6 +150,20 @@ static const double *sums_of(const struct pipeline *p, uint32_t group) {
     return p->sums + (size_t)group * (p->n_layers + 1);
 }
 
+static void reach(struct pipeline *p, uint32_t cards, uint32_t from, uint32_t layer) {
+    uint16_t *first = &p->reached_first[cards][from], *end = &p->reached_end[cards][from];
+    if (!p->reached[cards][from]) {
+        double *seconds = p->seconds + at(p, cards, from, 0);
+        for (uint32_t l = 0; l <= p->n_layers; l++)
+            seconds[l] = NEVER;
+        *first = (uint16_t)layer;
+        *end = 0;
+        p->reached[cards][from] = true;
+    }
+    *first = layer < *first ? (uint16_t)layer : *first;
+    *end = layer >= *end ? (uint16_t)(layer + 1) : *end;
+}
+
 static void offer(struct pipeline *p, uint32_t cards, uint32_t group, uint32_t end, double seconds,
                   struct origin origin) {
     const uint32_t from = (uint32_t)__builtin_ctz(group);
@@ -149,11 +174,12 @@ static void offer(struct pipeline *p, uint32_t cards, uint32_t group, uint32_t e
             p->best_cards = (uint8_t)cards;
             p->best_origin = origin;
         }
-    } else if (seconds < p->seconds[i] &&
-               seconds + p->rest[(size_t)cards * (p->n_layers + 1) + end] < p->best) {
+    } else if (seconds + p->rest[(size_t)cards * (p->n_layers + 1) + end] < p->best) {
+        reach(p, cards, from, end);
+        if (seconds >= p->seconds[i])
+            return;
         p->seconds[i] = seconds;
         p->origins[i] = origin;
-        p->reached[cards][from] = true;
     }
 }
 
@@ -178,26 +204,27 @@ struct arrivals {
 static uint32_t arrive(const struct pipeline *p, uint32_t cards, uint32_t group, struct arrivals *a,
                        uint32_t *end) {
     const double *sums = sums_of(p, group);
-    uint32_t first = 0;
-    for (uint32_t l = 1; l < p->n_layers; l++)
+    uint32_t first = p->n_layers;
+    *end = 0;
+    for (uint32_t from = 0; from < p->n; from++)
+        if (cards >> from & 1 && p->reached[cards][from]) {
+            first = p->reached_first[cards][from] < first ? p->reached_first[cards][from] : first;
+            *end = p->reached_end[cards][from] > *end ? p->reached_end[cards][from] : *end;
+        }
+    for (uint32_t l = first; l < *end; l++)
         a->seconds[l] = NEVER;
     for (uint32_t from = 0; from < p->n; from++) {
         if (!(cards >> from & 1) || !p->reached[cards][from])
             continue;
         const double *before = p->seconds + at(p, cards, from, 0);
         const double hop = times_hop(p->t, from, group);
-        for (uint32_t l = 1; l < p->n_layers; l++)
+        for (uint32_t l = p->reached_first[cards][from]; l < p->reached_end[cards][from]; l++)
             if (before[l] + hop - sums[l] < a->seconds[l]) {
                 a->seconds[l] = before[l] + hop - sums[l];
                 a->from[l] = (uint8_t)from;
             }
     }
-    for (uint32_t l = 1; l < p->n_layers; l++)
-        if (a->seconds[l] < NEVER / 2) {
-            first = first ? first : l;
-            *end = l + 1;
-        }
-    return first;
+    return *end ? first : 0;
 }
 
 /* Give runs behind those of `cards` to the group.  The begins that an end allows grow with it, so
@@ -307,8 +334,6 @@ static void search(struct pipeline *p) {
     const uint32_t every = (1u << p->n) - 1;
     p->least_head = least_head(p);
     memset(p->reached, 0, sizeof p->reached);
-    for (size_t i = 0; i < at(p, every + 1, 0, 0); i++)
-        p->seconds[i] = NEVER;
     for (uint32_t group = 1; group <= every; group++)
         if (p->groups[group].cards) {
             bound_runs(p, group);

@@ -282,30 +282,52 @@ static void run_step(struct step *s, uint32_t n_rows, uint32_t tokens) {
     fetch_spilled(s, begin);
 }
 
-int predict(struct prediction *prediction, const struct plan *plan, const struct model *model,
-            const struct topology *topology) {
+static void decode(struct step *s, struct prediction *p) {
+    s->lacks = p->decode_lacks;
+    run_step(s, 1, p->tokens);
+    if (!s->lacks[0] && s->seconds > 0) {
+        p->decode_tokens_per_s = 1 / s->seconds;
+        p->exchange_share = s->exchange_seconds / s->seconds;
+    }
+}
+
+static void prefill(struct step *s, struct prediction *p) {
+    const uint32_t max_rows = s->plan->max_rows;
+    s->seconds = 0;
+    s->lacks = p->prefill_lacks;
+    for (uint32_t at = 0; at < p->tokens; at += s->n_rows) {
+        const uint32_t n = p->tokens - at < max_rows ? p->tokens - at : max_rows;
+        run_step(s, n, at + (n + 1) / 2);
+    }
+    if (!s->lacks[0] && s->seconds > 0)
+        p->prefill_tokens_per_s = p->tokens / s->seconds;
+}
+
+static int predict_both(struct prediction *prediction, const struct plan *plan,
+                        const struct model *model, const struct topology *topology,
+                        bool with_prefill) {
     struct prediction p = {.tokens = plan->context > 1 ? plan->context / 2 : 1};
-    struct step s = {.plan = plan, .model = model, .box = topology, .lacks = p.decode_lacks};
+    struct step s = {.plan = plan, .model = model, .box = topology};
     s.ranges = calloc(plan->n_cards * model->n_tensors + 1, sizeof *s.ranges);
     if (!s.ranges)
         return -ENOMEM;
     for (size_t i = 0; i < plan->n_ranges; i++)
         s.ranges[plan->ranges[i].card * model->n_tensors + plan->ranges[i].tensor] =
             &plan->ranges[i];
-    run_step(&s, 1, p.tokens);
-    if (!s.lacks[0] && s.seconds > 0) {
-        p.decode_tokens_per_s = 1 / s.seconds;
-        p.exchange_share = s.exchange_seconds / s.seconds;
-    }
-    s.seconds = 0;
-    s.lacks = p.prefill_lacks;
-    for (uint32_t at = 0; at < p.tokens; at += s.n_rows) {
-        const uint32_t n = p.tokens - at < plan->max_rows ? p.tokens - at : plan->max_rows;
-        run_step(&s, n, at + (n + 1) / 2);
-    }
-    if (!s.lacks[0] && s.seconds > 0)
-        p.prefill_tokens_per_s = p.tokens / s.seconds;
+    decode(&s, &p);
+    if (with_prefill)
+        prefill(&s, &p);
     free(s.ranges);
     *prediction = p;
     return 0;
+}
+
+int predict(struct prediction *prediction, const struct plan *plan, const struct model *model,
+            const struct topology *topology) {
+    return predict_both(prediction, plan, model, topology, true);
+}
+
+int predict_decode(struct prediction *prediction, const struct plan *plan,
+                   const struct model *model, const struct topology *topology) {
+    return predict_both(prediction, plan, model, topology, false);
 }

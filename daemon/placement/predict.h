@@ -34,5 +34,8 @@ struct prediction {
 /* The plan is one of the model's, for the cards of the box.  -ENOMEM; *prediction is untouched. */
 int predict(struct prediction *prediction, const struct plan *plan, const struct model *model,
             const struct topology *topology);
+/* Decoding alone, which takes a small part of the time; the rest of *prediction is 0. */
+int predict_decode(struct prediction *prediction, const struct plan *plan,
+                   const struct model *model, const struct topology *topology);
 
 #endif

@@ -55,9 +55,10 @@ void box_pop_card(struct box *box) {
 }
 
 void box_open(struct box *box, const struct plan *plan, const struct plan_input *input) {
-    memset(box, 0, sizeof *box);
     box->input = input;
     box->plan = plan;
+    box->n = 0;
+    memset(box->direct, 0, sizeof box->direct);
     for (uint32_t i = 0; i < input->n_cards; i++)
         if (input->online[i]) {
             box->card[box->n] = i;
@@ -72,6 +73,11 @@ void box_open(struct box *box, const struct plan *plan, const struct plan_input 
 
 void box_context(struct box *box) {
     costs_context(&box->costs, box->plan, box->input, box->n_contexts);
+}
+
+void box_contexts(struct box *box, uint32_t n_contexts) {
+    box->n_contexts = n_contexts;
+    costs_contexts(&box->costs, box->plan, n_contexts);
 }
 
 uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]) {
@@ -112,14 +118,13 @@ bool box_may_fit(const struct box *box) {
 }
 
 /* Whole layers in the first order of the cards that holds them: where nothing is bound there is
- * one. */
-static bool find_layers(struct box *box, bool cut_head, struct share shares[CARDS_MAX]) {
+ * one.  Shares NULL: only whether. */
+static bool find_layers(struct box *box, bool cut_head, struct share *shares) {
     for (uint32_t positions = 0; positions < 1u << box->n; positions++) {
         if (!bounds_order(&box->bounds, box->n, positions, box->order))
             continue;
-        memset(shares, 0, CARDS_MAX * sizeof *shares);
-        if (layers_find(box, cut_head, shares))
-            return true;
+        if (layers_fit(box, cut_head))
+            return !shares || layers_find(box, cut_head, shares);
         if (!box->bounds.any)
             return false;
     }
@@ -152,8 +157,8 @@ static bool find_lanes(struct box *box, enum way way, uint64_t factor,
     return false;
 }
 
-static bool find(struct box *box, enum way way, uint64_t factor, struct share shares[CARDS_MAX]) {
-    memset(shares, 0, CARDS_MAX * sizeof *shares);
+static bool find(struct box *box, enum way way, uint64_t factor, struct share *shares) {
+    struct share unused[CARDS_MAX];
     set_limits(box, factor);
     if (!box_may_fit(box))
         return false;
@@ -163,7 +168,7 @@ static bool find(struct box *box, enum way way, uint64_t factor, struct share sh
         return find_layers(box, way == WAY_LAYERS_CUT_HEAD, shares);
     case WAY_LANES:
     case WAY_LANES_CUT_HEAD:
-        return find_lanes(box, way, factor, shares);
+        return find_lanes(box, way, factor, shares ? shares : unused);
     case WAY_COUNT:
         break;
     }
@@ -171,9 +176,8 @@ static bool find(struct box *box, enum way way, uint64_t factor, struct share sh
 }
 
 bool box_fits(struct box *box, enum split split) {
-    struct share shares[CARDS_MAX];
-    return (split != SPLIT_TENSOR && find(box, WAY_LAYERS_CUT_HEAD, FACTOR_ONE, shares)) ||
-           (split != SPLIT_LAYER && find(box, WAY_LANES_CUT_HEAD, FACTOR_ONE, shares));
+    return (split != SPLIT_TENSOR && find(box, WAY_LAYERS_CUT_HEAD, FACTOR_ONE, NULL)) ||
+           (split != SPLIT_LAYER && find(box, WAY_LANES_CUT_HEAD, FACTOR_ONE, NULL));
 }
 
 /* The least factor above `none`, with which nothing fits, up to `all`, with which it does; within a
@@ -183,7 +187,7 @@ static uint64_t narrow(struct box *box, enum way way, uint64_t none, uint64_t al
     const uint64_t step = all > FACTOR_ONE ? all / FACTOR_ONE : 1;
     while (all - none > step) {
         const uint64_t middle = none + (all - none) / 2;
-        if (find(box, way, middle, shares))
+        if (find(box, way, middle, NULL))
             all = middle;
         else
             none = middle;
@@ -193,7 +197,7 @@ static uint64_t narrow(struct box *box, enum way way, uint64_t none, uint64_t al
 }
 
 bool box_choose(struct box *box, enum way way, struct share shares[CARDS_MAX]) {
-    if (!find(box, way, FACTOR_ONE, shares))
+    if (!find(box, way, FACTOR_ONE, NULL))
         return false;
     narrow(box, way, 0, FACTOR_ONE, shares);
     if (way == WAY_LAYERS || way == WAY_LAYERS_CUT_HEAD)
@@ -203,7 +207,7 @@ bool box_choose(struct box *box, enum way way, struct share shares[CARDS_MAX]) {
 
 uint64_t box_grow(struct box *box, enum way way, struct share shares[CARDS_MAX]) {
     uint64_t all = FACTOR_ONE;
-    while (!find(box, way, all, shares))
+    while (!find(box, way, all, NULL))
         all *= 2;
     return narrow(box, way, all / 2, all, shares);
 }

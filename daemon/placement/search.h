@@ -49,6 +49,8 @@ struct box {
 /* Borrows both; after a change of the plan's context, box_context(). */
 void box_open(struct box *box, const struct plan *plan, const struct plan_input *input);
 void box_context(struct box *box);
+/* KV must find room of so many. */
+void box_contexts(struct box *box, uint32_t n_contexts);
 
 /* A further card, each of whose links is direct; and without it again. */
 void box_push_card(struct box *box, uint64_t capacity);
@@ -78,6 +80,7 @@ uint64_t box_grow(struct box *box, enum way way, struct share shares[CARDS_MAX])
 /* Of the ways: shares within the limits, zeroed before.  False: there are none.  `cards`: a bit for
  * each that must have lanes. */
 bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS_MAX]);
+bool layers_fit(const struct box *box, bool cut_head); /* whether there are, in less time */
 bool lanes_find_all(const struct box *box, uint32_t cards, struct share shares[CARDS_MAX]);
 bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]);
 

@@ -170,7 +170,9 @@ static void fill_head(struct times *t, struct plan *trial) {
 void times_open(struct times *t, const struct box *box) {
     const struct model_params *p = &box->input->model->params;
     struct plan trial = *box->plan;
-    memset(t, 0, sizeof *t);
+    t->n_kinds = 0;
+    memset(t->n_of_kind, 0, sizeof t->n_of_kind);
+    memset(t->kind_of, 0, sizeof t->kind_of);
     t->box = box;
     t->known = is_known(box);
     t->row_bytes = p->n_embd * 4.0;
@@ -277,9 +279,8 @@ static double slowest_passes(const struct times *t, const struct group *g, const
     return most.qkv + most.attention + most.out + most.gate_up + most.down;
 }
 
-void times_group(const struct times *t, struct group *g) {
+void times_passes(const struct times *t, struct group *g) {
     const struct members m = members_of(g);
-    const double exchanges = 2 * sum_seconds(t, g, &m) + copy_seconds(t, g, &m);
     g->head = g->n_slots = 0;
     for (uint32_t i = 0; i < m.n; i++) {
         const uint32_t card = m.card[i], begin = g->lane_begin[card], end = g->lane_end[card];
@@ -287,5 +288,12 @@ void times_group(const struct times *t, struct group *g) {
         g->head = longer(g->head, t->head[card][begin][end]);
     }
     for (uint32_t k = 0; k < t->n_kinds; k++)
-        g->layer[k] = slowest_passes(t, g, &m, k) + exchanges;
+        g->layer[k] = slowest_passes(t, g, &m, k);
+}
+
+void times_exchanges(const struct times *t, struct group *g) {
+    const struct members m = members_of(g);
+    const double exchanges = 2 * sum_seconds(t, g, &m) + copy_seconds(t, g, &m);
+    for (uint32_t k = 0; k < t->n_kinds; k++)
+        g->layer[k] += exchanges;
 }

@@ -51,7 +51,9 @@ double times_hop(const struct times *times, uint32_t from, uint32_t cards);
 /* Rows of the embedding from each card that has a part to each card of a group. */
 double times_embed(const struct times *times, uint32_t holders, uint32_t cards);
 
-/* Fill in the rest of a group whose cards and lanes are set. */
-void times_group(const struct times *times, struct group *group);
+/* Fill in the rest of a group whose cards and lanes are set: what its cards compute, then, added to
+ * its layers, what they exchange, which may be nothing. */
+void times_passes(const struct times *times, struct group *group);
+void times_exchanges(const struct times *times, struct group *group);
 
 #endif
