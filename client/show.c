@@ -57,6 +57,10 @@ static void print_status(const cJSON *answer) {
            size_text(number(answer, "weights_bytes"), total, sizeof total),
            size_text(number(answer, "reused_bytes"), found, sizeof found),
            huge_text(answer, done, sizeof done));
+    if (number(answer, "host_bytes") > 0)
+        printf("      Host: %s of these in host memory, of at most %s; each step fetches them\n",
+               size_text(number(answer, "host_bytes"), done, sizeof done),
+               size_text(number(answer, "host_spill"), total, sizeof total));
     printf("   Context: %.0f tokens, KV %s, at most %.0f sequences\n", number(answer, "context"),
            string(answer, "kv_type"), number(answer, "max_sequences"));
     if (number(load, "done_bytes") < number(load, "total_bytes"))

@@ -20,6 +20,7 @@
 struct counts {
     double at_s, in, out;
     double carried[CARDS][CARDS];
+    double fetched;
 };
 
 struct busy_link {
@@ -67,6 +68,24 @@ static void print_speed(const cJSON *status, struct counts *last) {
         printf("%.0f in, %.0f out\n\n", now.in, now.out);
     last->in = now.in;
     last->out = now.out;
+}
+
+/* Weights that stay in host memory, where any do. */
+static void print_fetches(const cJSON *status, const cJSON *cards, struct counts *last) {
+    const double seconds = last->at_s > 0 ? now_s() - last->at_s : 0;
+    const cJSON *card;
+    char host[16], rate[16];
+    double fetched = 0, faults = 0;
+    cJSON_ArrayForEach(card, member(cards, "cards")) {
+        fetched += number(card, "fetched_bytes");
+        faults += number(card, "fetch_faults");
+    }
+    const double more = seconds > 0 ? (fetched - last->fetched) / seconds : 0;
+    last->fetched = fetched;
+    if (number(status, "host_bytes") > 0)
+        printf("host memory: %s of weights; %s/s fetched, %.0f faults\n\n",
+               size_text(number(status, "host_bytes"), host, sizeof host),
+               size_text(more > 0 ? more : 0, rate, sizeof rate), faults);
 }
 
 static int busier(const void *a, const void *b) {
@@ -138,6 +157,7 @@ static int look(struct cli *cli, struct counts *last) {
         if (isatty(1))
             fputs("\033[H\033[J", stdout);
         print_speed(answers[0], last);
+        print_fetches(answers[0], answers[1], last);
         cli_print_cards(cli, answers[1]);
         print_links(cli, answers[1], last);
         putchar('\n');

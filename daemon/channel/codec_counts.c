@@ -64,6 +64,29 @@ static void get_links(struct reader *r, struct link_bytes *bytes) {
     }
 }
 
+/* Of the cards to which anything came. */
+static void put_fetched(struct writer *w, const struct fetch_counts *counts) {
+    uint32_t cards = 0;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        cards |= (uint32_t)(counts->bytes[i] || counts->faults[i]) << i;
+    put_u8(w, (uint8_t)cards);
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        if (cards >> i & 1) {
+            put_u64(w, counts->bytes[i]);
+            put_u64(w, counts->faults[i]);
+        }
+}
+
+static void get_fetched(struct reader *r, struct fetch_counts *counts) {
+    const uint32_t cards = get_u8(r);
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        if (cards >> i & 1) {
+            counts->bytes[i] = get_u64(r);
+            counts->faults[i] = get_u64(r);
+            r->bad |= !counts->bytes[i] && !counts->faults[i];
+        }
+}
+
 void put_credit(struct writer *w, const struct msg_credit *m) {
     const uint32_t u32s[] = {m->free_sequences, m->free_pages, m->n_pages, m->running, m->waiting};
     for (size_t i = 0; i < 5; i++)
@@ -71,6 +94,7 @@ void put_credit(struct writer *w, const struct msg_credit *m) {
     put_u64(w, m->steps);
     put_u64(w, m->rows);
     put_links(w, &m->carried);
+    put_fetched(w, &m->fetched);
 }
 
 void get_credit(struct reader *r, struct msg_credit *m) {
@@ -81,4 +105,5 @@ void get_credit(struct reader *r, struct msg_credit *m) {
     m->steps = get_u64(r);
     m->rows = get_u64(r);
     get_links(r, &m->carried);
+    get_fetched(r, &m->fetched);
 }

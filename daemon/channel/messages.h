@@ -237,6 +237,7 @@ struct msg_credit {
     uint32_t running, waiting; /* sequences inside the engine */
     uint64_t steps, rows;      /* since the start */
     struct link_bytes carried; /* since the start; zeros do not travel */
+    struct fetch_counts fetched;
 };
 
 struct msg_preempted {

@@ -34,6 +34,18 @@ static inline void link_bytes_add(struct link_bytes *sum, const struct link_byte
             sum->n[from][to] += more->n[from][to];
 }
 
+/* What OP_FETCH brought to each card, and how many blocks it had not brought when they were read. */
+struct fetch_counts {
+    uint64_t bytes[CARDS_MAX], faults[CARDS_MAX];
+};
+
+static inline void fetch_counts_add(struct fetch_counts *sum, const struct fetch_counts *more) {
+    for (uint32_t c = 0; c < CARDS_MAX; c++) {
+        sum->bytes[c] += more->bytes[c];
+        sum->faults[c] += more->faults[c];
+    }
+}
+
 /* Memory of a card.  Weights outlive the engine process where the backend can do it; their end may
  * lie in host memory (device_options.host_bytes), from where a step fetches it to the landing. */
 enum area { AREA_WEIGHTS, AREA_KV, AREA_SCRATCH, AREA_LANDING, AREA_COUNT };

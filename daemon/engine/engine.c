@@ -162,6 +162,8 @@ int engine_send_credit(struct engine *e) {
             c.waiting++;
     if (e->model.carried)
         e->model.carried(e->model.user, &c.carried);
+    if (e->model.fetched)
+        e->model.fetched(e->model.user, &c.fetched);
     const uint64_t now = e->output.now_ns(e->output.user);
     const bool works = c.steps != e->sent.steps && now - e->sent_ns >= CREDIT_NS;
     if (e->credit_sent && !works && c.free_sequences == e->sent.free_sequences &&

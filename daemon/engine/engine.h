@@ -22,6 +22,8 @@ struct engine_model {
     int (*step)(void *user, struct step_params *params, uint32_t *card);
     /* As runner_carried; may be NULL. */
     void (*carried)(void *user, struct link_bytes *bytes);
+    /* As runner_fetched; may be NULL. */
+    void (*fetched)(void *user, struct fetch_counts *counts);
 };
 
 /* Where messages to the front go: 0, or negative when the front is gone. */

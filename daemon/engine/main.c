@@ -113,6 +113,10 @@ static void say_carried(void *user, struct link_bytes *bytes) {
     runner_carried(((struct process *)user)->runner, bytes);
 }
 
+static void say_fetched(void *user, struct fetch_counts *counts) {
+    runner_fetched(((struct process *)user)->runner, counts);
+}
+
 /* From the watch's thread, and the stream is the engine's thread's: but that one is inside a step,
  * and does not come out of it before this has returned. */
 static int say_fenced(void *user, uint32_t cards, uint64_t deadline_ns) {
@@ -225,7 +229,7 @@ static int open_engine(struct process *p, struct err *err) {
                                .max_sequences = plan->max_sequences,
                                .n_pages = plan->n_pages,
                                .n_eog = p->setup.n_eog};
-    const struct engine_model model = {p, step_model, say_carried};
+    const struct engine_model model = {p, step_model, say_carried, say_fetched};
     const struct engine_output output = {p, say, now_ns};
     const struct watch_options watch = {.first_ns = p->setup.card_silence_s * UINT64_C(1000000000),
                                         .fenced = say_fenced,

@@ -24,7 +24,8 @@ struct runner {
     struct advised_card advised[CARDS_MAX];
     struct traffic traffic; /* of a step */
     struct link_bytes carried;
-    float *freqs;      /* [rope_dims / 2], NULL: the model has none */
+    struct fetch_counts fetched_before; /* by the runners before */
+    float *freqs;                       /* [rope_dims / 2], NULL: the model has none */
     float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
     bool *rope_known;  /* [context] */
     float *rope;       /* [max_rows][rope_dims / 2][cos, sin]: of the step */
@@ -258,8 +259,21 @@ void runner_carried(const struct runner *r, struct link_bytes *bytes) {
     *bytes = r->carried;
 }
 
+void runner_fetched(const struct runner *r, struct fetch_counts *counts) {
+    *counts = r->fetched_before;
+    for (uint32_t i = 0; i < r->options.plan->n_cards; i++) {
+        struct device_properties p = {0};
+        r->options.backend->properties(r->device, i, &p);
+        counts->bytes[i] += p.fetched_bytes;
+        counts->faults[i] += p.faults;
+    }
+}
+
 void runner_inherit(struct runner *r, const struct runner *before) {
+    struct fetch_counts fetched;
+    runner_fetched(before, &fetched);
     link_bytes_add(&r->carried, &before->carried);
+    fetch_counts_add(&r->fetched_before, &fetched);
 }
 
 void runner_note_carried(struct runner *r, uint32_t from, uint32_t to, uint64_t bytes) {

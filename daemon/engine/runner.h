@@ -58,6 +58,8 @@ void runner_card(const struct runner *runner, uint32_t card, struct runner_card 
 /* Bytes carried from card to card so far, by steps and to fill the cards; with those of the runner
  * that it took the place of, where runner_inherit() said so. */
 void runner_carried(const struct runner *runner, struct link_bytes *bytes);
+/* The same of what was fetched from host memory. */
+void runner_fetched(const struct runner *runner, struct fetch_counts *counts);
 void runner_inherit(struct runner *runner, const struct runner *before);
 /* Something else was carried to a card of it.  Nothing where it is the same card. */
 void runner_note_carried(struct runner *runner, uint32_t from, uint32_t to, uint64_t bytes);

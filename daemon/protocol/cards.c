@@ -53,6 +53,8 @@ static void write_card(struct writer *w, const struct card_view *view) {
     write_key_int(w, "advised_bytes", (int64_t)view->advised_bytes);
     write_key_int(w, "prefetched_bytes", (int64_t)view->prefetched_bytes);
     write_key_known(w, "resident_bytes", view->resident_bytes);
+    write_key_int(w, "fetched_bytes", (int64_t)view->fetched_bytes);
+    write_key_int(w, "fetch_faults", (int64_t)view->fetch_faults);
     write_key_string(w, "reason", plan->reason);
     write_history(w, view);
     write_close(w, '}');

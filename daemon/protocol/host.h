@@ -43,6 +43,8 @@ struct status_view {
     uint32_t context, max_sequences;
     uint64_t weights_bytes; /* of all cards, actual */
     uint64_t reused_bytes;  /* of these, found whole in memory: not read from the file */
+    uint64_t host_bytes;    /* of those in use, in host memory, as planned … */
+    uint64_t host_spill;    /* … and as much as may be */
     int64_t huge_bytes;     /* of these, on huge pages when they were loaded; -1: not known */
     uint64_t load_done_bytes, load_total_bytes;
     const char *last_event; /* NULL, or the last recovery in words */
@@ -75,6 +77,7 @@ struct card_view {
     bool reused;
     uint64_t advised_bytes, prefetched_bytes;
     int64_t resident_bytes; /* of those prefetched, at home after the load; -1: cannot be told */
+    uint64_t fetched_bytes, fetch_faults; /* from host memory in steps, by all generations */
 };
 
 /* What would move, or moves, between the plan in use and the one for the cards there are now. */

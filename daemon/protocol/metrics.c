@@ -54,6 +54,25 @@ static int write_hints(struct buffer *out, const struct card_view *views, uint32
     return rc;
 }
 
+static int write_counts(struct buffer *out, const struct card_view *views, uint32_t n,
+                        const char *name, const char *help, size_t offset) {
+    int rc = write_head(out, name, "counter", help);
+    for (uint32_t i = 0; i < n && rc == 0; i++)
+        rc = buffer_printf(out, "octarc_%s{card=\"%u\"} %" PRIu64 "\n", name, views[i].card,
+                           *(const uint64_t *)(const void *)((const char *)&views[i] + offset));
+    return rc;
+}
+
+static int write_fetches(struct buffer *out, const struct card_view *views, uint32_t n) {
+    const int rc = write_counts(out, views, n, "card_fetched_bytes_total",
+                                "Of weights in host memory, fetched for steps as planned.",
+                                offsetof(struct card_view, fetched_bytes));
+    return rc ? rc
+              : write_counts(out, views, n, "card_fetch_faults_total",
+                             "Blocks of weights that were not fetched when they were needed.",
+                             offsetof(struct card_view, fetch_faults));
+}
+
 /* Links that have carried nothing are there too: a counter begins at 0. */
 static int write_links(struct buffer *out, const struct link_bytes *carried, uint32_t n_cards) {
     int rc = write_head(out, "link_bytes_total", "counter",
@@ -97,6 +116,7 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
     host->event_range(host->user, &first, &last);
     const struct counter counters[] = {
         {"cards_online", "gauge", "Cards that are online.", status.cards_online},
+        {"host_weights_bytes", "gauge", "Of weights, in host memory.", status.host_bytes},
         {"generations_total", "counter", "Engines started.", status.generation},
         {"generations_failed_total", "counter", "Engines that ended by themselves.",
          m.generations_failed},
@@ -135,6 +155,8 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
         rc = write_cards(out, views, n);
     if (rc == 0)
         rc = write_hints(out, views, n);
+    if (rc == 0)
+        rc = write_fetches(out, views, n);
     return rc ? rc : write_links(out, &m.carried, n);
 }
 

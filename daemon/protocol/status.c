@@ -57,6 +57,8 @@ void run_status(struct call *call) {
     write_key_int(&w, "weights_bytes", (int64_t)view.weights_bytes);
     write_key_int(&w, "reused_bytes", (int64_t)view.reused_bytes);
     write_key_known(&w, "huge_bytes", view.huge_bytes);
+    write_key_int(&w, "host_bytes", (int64_t)view.host_bytes);
+    write_key_int(&w, "host_spill", (int64_t)view.host_spill);
     write_key_string(&w, "kv_type", view.kv_type);
     write_key_int(&w, "generation", (int64_t)view.generation);
     write_key_int(&w, "rebalances", (int64_t)view.rebalances);

@@ -297,6 +297,7 @@ static void tell_ready(struct engines *e, uint64_t now) {
                (unsigned long long)e->number, told.seconds, engines_online(e),
                engines_online(e) == 1 ? "" : "s");
     line_tell_residency(e);
+    line_tell_spilled(e);
 }
 
 static void on_ready(struct engines *e, const struct msg_ready *ready) {
@@ -366,6 +367,7 @@ static void on_message(void *user, const struct message *msg) {
         break;
     case MSG_CREDIT:
         e->carried = msg->credit.carried;
+        e->fetched = msg->credit.fetched;
         scheduler_on_credit(e->scheduler, &msg->credit);
         break;
     case MSG_PREEMPTED:
@@ -436,6 +438,8 @@ static void on_gone(void *user, const char *why) {
     e->gone_ns = now;
     link_bytes_add(&e->carried_before, &e->carried);
     e->carried = (struct link_bytes){{{0}}};
+    fetch_counts_add(&e->fetched_before, &e->fetched);
+    e->fetched = (struct fetch_counts){{0}, {0}};
     line_forget_order(e);
     end_measuring(e, NULL, "the engine ended before it had measured");
     line_end_check(e, NULL, "the engine ended before all was verified");

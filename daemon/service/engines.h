@@ -133,6 +133,7 @@ struct engines {
     uint32_t n_cards;
     /* From card to card: by generations that are gone, by the current one. */
     struct link_bytes carried_before, carried;
+    struct fetch_counts fetched_before, fetched; /* from host memory, the same way */
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 

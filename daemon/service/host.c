@@ -47,6 +47,8 @@ static void host_status(void *user, struct status_view *view) {
         .load_done_bytes = e->progress.done_bytes,
         .load_total_bytes = e->progress.total_bytes,
         .last_event = e->last_event[0] ? e->last_event : NULL,
+        .host_bytes = e->state == ENGINES_SERVING ? plan_host_bytes(&e->plan) : 0,
+        .host_spill = d->topology.host.spill_bytes,
     };
     sum_weights(e, view);
 }
@@ -86,6 +88,8 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
             .plan = i < e->plan.n_cards ? &e->plan.cards[i] : NULL,
         };
         view_state(&e->cards[i].card, &views[i]);
+        views[i].fetched_bytes = e->fetched_before.bytes[i] + e->fetched.bytes[i];
+        views[i].fetch_faults = e->fetched_before.faults[i] + e->fetched.faults[i];
         if (!planned || i >= e->ready.n_cards)
             continue;
         views[i].weights_bytes = e->ready.cards[i].weights_bytes;

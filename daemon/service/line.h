@@ -69,6 +69,8 @@ void line_say_put_off(struct engines *engines);
 /* What was prefetched and does not lie on its card, as the engine said it last: logged, and an
  * event for each such card. */
 void line_tell_residency(struct engines *engines);
+/* How much of the weights stays in host memory, where any does. */
+void line_tell_spilled(struct engines *engines);
 
 /* --- check.c --- */
 

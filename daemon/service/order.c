@@ -192,6 +192,7 @@ static void go_on(struct engines *e, const struct msg_replanned *msg) {
     line_keep(e, true);
     e->ready = msg->ready;
     line_tell_residency(e);
+    line_tell_spilled(e);
     memset(e->lost_here, 0, sizeof e->lost_here);
     e->ending = ENDING_UNSEEN;
     e->why[0] = 0;

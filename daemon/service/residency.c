@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* residency.c - whether what was prefetched lies on its card. */
+/* residency.c - whether what was prefetched lies on its card, and what has no room on any. */
 #include "daemon/service/line.h"
 #include "daemon/util/log.h"
 
@@ -21,4 +21,16 @@ void line_tell_residency(struct engines *e) {
         if (card->resident_bytes >= 0 && there < card->prefetched_bytes)
             tell(e, i, card->prefetched_bytes - there, card->prefetched_bytes);
     }
+}
+
+void line_tell_spilled(struct engines *e) {
+    const double mib = (double)plan_host_bytes(&e->plan) / (1 << 20);
+    struct event told = {.kind = "spilled", .card = -1, .generation = e->number, .seconds = -1};
+    if (mib <= 0)
+        return;
+    line_event(e, &told,
+               "%.1f MiB of weights have no room on the cards; they stay in host memory, and each "
+               "step fetches them",
+               mib);
+    log_warning("%.1f MiB of weights have no room on the cards and stay in host memory", mib);
 }

@@ -90,8 +90,15 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
         1, 2, {{1, 2, 3, 7, -1, 9, 10, 11, -1, true}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false}}};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
-    const struct msg_credit credit = {1, 2, 3, 4,
-                                      5, 6, 7, {{{0, 8}, {UINT64_MAX, 0}, [7] = {[6] = 9}}}};
+    const struct msg_credit credit = {1,
+                                      2,
+                                      3,
+                                      4,
+                                      5,
+                                      6,
+                                      7,
+                                      {{{0, 8}, {UINT64_MAX, 0}, [7] = {[6] = 9}}},
+                                      {{3, [7] = 4}, {0, 1, [7] = 5}}};
     const struct msg_harmed harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
     const struct msg_verified verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
     const struct msg_failed failed = {-28, "no space"};
