@@ -112,10 +112,50 @@ INLINE void add_tree(float *hidden, const struct tree_list *list, uint64_t at) {
     vf_store(hidden, vf_add(vf_load(hidden), stack[0]));
 }
 
+/* The same where the nodes are `n` neighbours of one height, at node[0 .. n). */
+INLINE void add_level(float *hidden, const float *const *node, uint32_t n, uint64_t at) {
+    vf sum[LANES];
+    UNROLL for (uint32_t i = 0; i < n; i++) sum[i] = vf_load(node[i] + at);
+    UNROLL for (uint32_t k = n / 2; k; k /= 2) UNROLL for (uint32_t i = 0; i < k; i++) sum[i] =
+        vf_add(sum[2 * i], sum[2 * i + 1]);
+    vf_store(hidden, vf_add(vf_load(hidden), sum[0]));
+}
+
+/* How many nodes there are if they are all of one height, else 0. */
+static uint32_t level_width(const float *const node[TREE_NODES]) {
+    for (uint32_t width = 1; width <= LANES; width *= 2) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < width; i++)
+            n += node[width + i] != NULL;
+        if (n)
+            return n == width ? width : 0;
+    }
+    return 0;
+}
+
+struct combine {
+    const float *const *node;
+    struct tree_list list;
+    uint32_t width; /* of the only level, or 0 */
+};
+
+INLINE void add_sums(float *hidden, const struct combine *c, uint64_t at) {
+    if (c->width == 1)
+        add_level(hidden, c->node + 1, 1, at);
+    else if (c->width == 2)
+        add_level(hidden, c->node + 2, 2, at);
+    else if (c->width == 4)
+        add_level(hidden, c->node + 4, 4, at);
+    else if (c->width == 8)
+        add_level(hidden, c->node + 8, 8, at);
+    else
+        add_tree(hidden, &c->list, at);
+}
+
 static void combine_kernel(float *hidden, uint32_t row_stride, uint32_t n_rows,
                            const float *const node[TREE_NODES], uint64_t tile_stride, uint32_t n) {
-    struct tree_list list = {.n = 0};
-    if (!list_node(node, 1, &list))
+    struct combine c = {.node = node, .width = level_width(node)};
+    if (!list_node(node, 1, &c.list))
         return;
     for (uint32_t col = 0; col < n; col += TILE)
         for (uint32_t r = 0; r < n_rows; r++) {
@@ -123,11 +163,11 @@ static void combine_kernel(float *hidden, uint32_t row_stride, uint32_t n_rows,
             const uint64_t at = col / TILE * tile_stride + (uint64_t)r * TILE;
             const uint32_t left = n - col;
             if (left >= TILE) {
-                add_tree(to, &list, at);
+                add_sums(to, &c, at);
                 continue;
             }
             memcpy(last, to, left * sizeof *last);
-            add_tree(last, &list, at);
+            add_sums(last, &c, at);
             memcpy(to, last, left * sizeof *last);
         }
 }

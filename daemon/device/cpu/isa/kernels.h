@@ -98,7 +98,8 @@ struct kernels {
     void (*tile)(const struct matmul *m, uint32_t tile, const struct panel *panel, float *out,
                  uint32_t out_stride);
     /* The same for lanes: planes as in struct op.lanes, plane_stride values apart; `planes` is the
-     * panel's first row of the tile in plane 0, and the next row follows TILE values later. */
+     * panel's first row of the tile in plane 0, and the next row follows TILE values later, all of
+     * which are written.  No node with a slot stands above another. */
     void (*lanes)(const struct matmul *m, uint32_t tile, const struct panel *panel,
                   const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES], float *planes,
                   uint64_t plane_stride);

@@ -476,58 +476,54 @@ static void tile_kernel(const struct matmul *m, uint32_t tile, const struct pane
     }
 }
 
-/* A node of the lane tree whose left children wait for their siblings. */
-struct lane_tree {
-    float waiting[LANE_LEVELS][GROUP_MAX][TILE];
-    bool present[LANE_LEVELS];
+/* A lane's atoms, and where the sum of a group of rows goes: it is added to what waits for it as
+ * far up the tree as it is a right child, then goes to a plane, or waits itself. */
+struct lane_step {
+    uint32_t begin, end;
+    struct target to;
+    uint32_t advance; /* of to.out, from row to row */
 };
 
-static uint32_t level_of(uint32_t node) {
-    uint32_t level = 0;
-    while (node << level < LANES)
-        level++;
-    return level;
-}
+/* Left children that wait for their siblings, by their height; the root has none. */
+typedef float lane_waiting[LANE_LEVELS + 1][GROUP_MAX][TILE];
 
-/* Where a present lane's sum goes: as far up as it is a right child and no slot asks for it, so
- * that left siblings are added while it is in registers.  Returns the node it becomes: one that
- * waits, or one whose sum is in acc. */
-static uint32_t aim(struct lane_tree *tree, uint32_t lane, const int8_t slot[TREE_NODES],
-                    float (*acc)[TILE], struct target *to) {
+/* The step of a present lane; `present`: nodes. */
+static struct lane_step aim(uint32_t lane, const bool present[TREE_NODES],
+                            const int8_t slot[TREE_NODES], lane_waiting waiting, float *planes,
+                            uint64_t plane_stride) {
+    struct lane_step step = {.to = {.stride = TILE}};
     uint32_t node = LANES + lane, level = 0;
-    *to = (struct target){.out = acc[0], .stride = TILE};
-    for (; node > 1 && node % 2 && slot[node] == NO_SLOT; node /= 2, level++)
-        if (tree->present[level])
-            to->left[to->n_left++] = tree->waiting[level][0];
-    if (node % 2 == 0 && slot[node] == NO_SLOT) {
-        tree->present[level] = true;
-        to->out = tree->waiting[level][0];
+    for (; node > 1 && slot[node] == NO_SLOT; node /= 2, level++)
+        if (node % 2 && present[node - 1] && slot[node - 1] == NO_SLOT)
+            step.to.left[step.to.n_left++] = waiting[level][0];
+        else if (node % 2 == 0 && present[node + 1])
+            break;
+    if (slot[node] != NO_SLOT) {
+        step.to.out = planes + (uint64_t)slot[node] * plane_stride;
+        step.advance = TILE;
+    } else {
+        step.to.out = waiting[level][0];
     }
-    return node;
+    return step;
 }
 
-/* Climb from a node: write what a slot asks for, add a waiting left sibling, or wait. */
-static void climb(struct lane_tree *tree, uint32_t node, bool present, float (*acc)[TILE],
-                  uint32_t n, const struct matmul *m, uint32_t tile, const int8_t slot[TREE_NODES],
-                  float *planes, uint64_t plane_stride) {
-    for (uint32_t level = level_of(node);; level++, node /= 2) {
-        if (present && slot[node] != NO_SLOT)
-            put_rows(m, tile, n, acc, planes + (uint64_t)slot[node] * plane_stride, TILE);
-        if (node == 1)
-            return;
-        if (node % 2 == 0) {
-            tree->present[level] = present;
-            if (present)
-                memcpy(tree->waiting[level], acc, n * sizeof *acc);
-            return;
+/* What is to be done for a group of rows, lane by lane; returns how many are present. */
+static uint32_t aim_lanes(const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
+                          lane_waiting waiting, float *planes, uint64_t plane_stride,
+                          struct lane_step steps[LANES]) {
+    bool present[TREE_NODES];
+    uint32_t n = 0;
+    for (uint32_t lane = 0; lane < LANES; lane++)
+        present[LANES + lane] = col[lane] < col[lane + 1];
+    for (uint32_t node = LANES - 1; node; node--)
+        present[node] = present[2 * node] || present[2 * node + 1];
+    for (uint32_t lane = 0; lane < LANES; lane++)
+        if (present[LANES + lane]) {
+            steps[n] = aim(lane, present, slot, waiting, planes, plane_stride);
+            steps[n].begin = col[lane] / ATOM;
+            steps[n++].end = atoms_of(col[lane + 1]);
         }
-        if (tree->present[level] && present)
-            for (uint32_t r = 0; r < n; r++)
-                vf_store(acc[r], vf_add(vf_load(tree->waiting[level][r]), vf_load(acc[r])));
-        else if (tree->present[level])
-            memcpy(acc, tree->waiting[level], n * sizeof *acc);
-        present |= tree->present[level];
-    }
+    return n;
 }
 
 static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
@@ -535,24 +531,18 @@ static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct pan
                          float *planes, uint64_t plane_stride) {
     const struct tile_source s = open_tile(m, tile, panel);
     const uint32_t atoms = atoms_of(m->cols);
-    float acc[GROUP_MAX][TILE];
-    struct lane_tree tree;
-    struct target to;
+    lane_waiting waiting;
+    struct lane_step steps[LANES];
+    const uint32_t n = aim_lanes(col, slot, waiting, planes, plane_stride, steps);
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
         const uint8_t *x = panel->x + (uint64_t)i * atoms * s.x_step;
-        for (uint32_t lane = 0; lane < LANES; lane++) {
-            const uint32_t begin = col[lane] / ATOM, end = atoms_of(col[lane + 1]);
-            const bool present = col[lane] < col[lane + 1];
-            uint32_t node = LANES + lane;
-            if (present) {
-                node = aim(&tree, lane, slot, acc, &to);
-                s.walk[group_index(w)](s.w + (uint64_t)begin * s.w_step,
-                                       x + (uint64_t)begin * w * s.x_step, end - begin, &to);
-            }
-            if (!present || to.out == acc[0])
-                climb(&tree, node, present, acc, w, m, tile, slot, planes + (uint64_t)i * TILE,
-                      plane_stride);
+        for (uint32_t k = 0; k < n; k++) {
+            struct lane_step *step = &steps[k];
+            s.walk[group_index(w)](s.w + (uint64_t)step->begin * s.w_step,
+                                   x + (uint64_t)step->begin * w * s.x_step,
+                                   step->end - step->begin, &step->to);
+            step->to.out += w * step->advance;
         }
     }
 }
