@@ -129,12 +129,11 @@ enum op_kind {
                     * store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
-    OP_COMBINE,  /* hidden += the tree over all slots, of the part's rows; then act as OP_NORM when
-                  * `norm` is set */
-    OP_GATE_UP,  /* act = silu(gate . act) * (up . act) */
-    OP_LOGITS,   /* logits = W . act over the output rows */
-    OP_EXCHANGE, /* copy rows from another card (pulled by the receiver), or to the host */
-    OP_FETCH,    /* bring weights that lie in host memory to the landing; by the end of its phase */
+    OP_COMBINE,    /* hidden += the tree over all slots, of the part's rows */
+    OP_GATE_UP,    /* act = silu(gate . act) * (up . act) */
+    OP_LOGITS,     /* logits = W . act over the output rows */
+    OP_EXCHANGE,   /* copy rows from another card (pulled by the receiver), or to the host */
+    OP_FETCH, /* bring weights that lie in host memory to the landing; by the end of its phase */
 };
 
 enum exchange_kind {
@@ -208,10 +207,6 @@ struct op {
                                       * or absent when both are */
             uint32_t n;
             struct row_part part;
-            bool norm;
-            uint64_t weight;
-            float eps;
-            struct activation act;
         } combine;
         struct {
             struct activation act;

@@ -21,7 +21,6 @@ struct compiler {
     uint32_t phase;
     bool phase_used;
     uint32_t holders; /* bit per card: each has its part of the hidden rows up to date */
-    bool normed;      /* the holders' norm activations are up to date, all rows of them */
     uint32_t attention_lanes[LANES + 1], ffn_lanes[LANES + 1];
     struct err *err;
     int rc; /* the first failure */
@@ -151,7 +150,6 @@ static void move_hidden(struct compiler *c, uint32_t group, int32_t layer) {
             }
     next_phase(c);
     c->holders = group;
-    c->normed = false;
 }
 
 static void emit_norm(struct compiler *c, uint32_t card, int32_t layer, uint32_t tensor,
@@ -178,14 +176,11 @@ static void share_norm(struct compiler *c, uint32_t group, int32_t layer, uint32
                 op->exchange.act_to = with_forms(c->scratch[dst].norm, forms);
             }
     next_phase(c);
-    c->normed = true;
 }
 
-/* The norm in front of a layer's operation, unless the COMBINE before has done it. */
+/* The norm in front of a layer's operation. */
 static void norm_group(struct compiler *c, uint32_t group, int32_t layer, uint32_t tensor,
                        uint32_t forms) {
-    if (c->normed)
-        return;
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1)
             emit_norm(c, i, layer, tensor, forms, part_of(group, i), false);
@@ -216,7 +211,6 @@ static void compile_embed(struct compiler *c, const struct model_op *op) {
             }
     next_phase(c);
     c->holders = readers;
-    c->normed = false;
 }
 
 struct kv_place program_kv_place(const struct model *model, const struct plan *plan, uint32_t card,
@@ -378,9 +372,9 @@ static uint32_t forms_read(const struct compiler *c, const struct model_op *op) 
 }
 
 /* The lane sums of a row meet on the card whose part it is in, which adds the tree to the hidden
- * row and, when the next operation runs on the same cards, norms it for all of them. */
+ * row. */
 static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op *op,
-                      const struct model_op *next, uint32_t tensor, bool attention) {
+                      uint32_t tensor, bool attention) {
     const uint32_t *edges = attention ? c->attention_lanes : c->ffn_lanes;
     int8_t slot_of[CARDS_MAX][TREE_NODES], all[TREE_NODES];
     assign_slots(c, group, edges, slot_of, all);
@@ -391,33 +385,20 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
     next_phase(c);
     pull_lanes(c, group, op->layer, slot_of);
 
-    const bool layer_next = next && (next->kind == MODEL_ATTENTION || next->kind == MODEL_FFN);
-    const bool norm = layer_next && group_of(c, next->layer) == group;
-    const uint32_t forms = norm ? forms_read(c, next) : 0;
     for (uint32_t i = 0; i < c->plan->n_cards; i++) {
         if (!(group >> i & 1))
             continue;
-        const uint64_t weight = norm ? vector_of(c, i, next->tensor[0]) : 0;
         struct op *e = emit(c, i, OP_COMBINE, op->layer);
         e->combine.hidden = c->scratch[i].hidden;
         e->combine.slots = c->scratch[i].slots;
         memcpy(e->combine.slot, all, TREE_NODES);
         e->combine.n = c->model->params.n_embd;
         e->combine.part = part_of(group, i);
-        e->combine.norm = norm;
-        e->combine.weight = weight;
-        e->combine.eps = c->model->params.norm_eps;
-        if (norm)
-            e->combine.act = with_forms(c->scratch[i].norm, forms);
     }
     next_phase(c);
-    c->normed = false;
-    if (norm)
-        share_norm(c, group, op->layer, forms);
 }
 
-static void compile_attention(struct compiler *c, const struct model_op *op,
-                              const struct model_op *next) {
+static void compile_attention(struct compiler *c, const struct model_op *op) {
     const uint32_t group = group_of(c, op->layer), q = op->tensor[ATTENTION_Q],
                    out = op->tensor[ATTENTION_OUT];
     move_hidden(c, group, op->layer);
@@ -438,11 +419,10 @@ static void compile_attention(struct compiler *c, const struct model_op *op,
         if (group >> i & 1 && has(c, i, q))
             emit_attention(c, i, op->layer, out);
     next_phase(c);
-    sum_lanes(c, group, op, next, out, true);
+    sum_lanes(c, group, op, out, true);
 }
 
-static void compile_ffn(struct compiler *c, const struct model_op *op,
-                        const struct model_op *next) {
+static void compile_ffn(struct compiler *c, const struct model_op *op) {
     const uint32_t group = group_of(c, op->layer);
     const uint32_t gate = op->tensor[1], up = op->tensor[2], down = op->tensor[3];
     const uint32_t forms = forms_read(c, op);
@@ -457,7 +437,7 @@ static void compile_ffn(struct compiler *c, const struct model_op *op,
             e->gate_up.out = with_forms(c->scratch[i].ffn, form_of(c, down));
         }
     next_phase(c);
-    sum_lanes(c, group, op, next, down, false);
+    sum_lanes(c, group, op, down, false);
 }
 
 /* The hidden rows whose logits are wanted, to every card that computes some. */
@@ -528,16 +508,15 @@ int programs_compile(struct program programs[CARDS_MAX], const struct model *mod
 
     for (size_t i = 0; i < model->n_ops && !c.rc; i++) {
         const struct model_op *op = &model->ops[i];
-        const struct model_op *next = i + 1 < model->n_ops ? op + 1 : NULL;
         switch (op->kind) {
         case MODEL_EMBED:
             compile_embed(&c, op);
             break;
         case MODEL_ATTENTION:
-            compile_attention(&c, op, next);
+            compile_attention(&c, op);
             break;
         case MODEL_FFN:
-            compile_ffn(&c, op, next);
+            compile_ffn(&c, op);
             break;
         case MODEL_HEAD:
             compile_head(&c, op);

@@ -51,12 +51,15 @@ struct cpu_task {
 struct cpu_phase {
     uint32_t first, n; /* of device.tasks */
     uint32_t items;    /* in steps of device.shape */
+    uint32_t strips;   /* phases from this one on that may run strip by strip (strip.h); 0: none */
 };
 
-/* Phases between two meetings of the team: one whose items are shared out, and those behind it that
- * are so small that the member who ends it does them by itself. */
+/* Phases between two meetings of the team: one whose items are shared out, or a few that run strip
+ * by strip, and those behind that are so small that the member who ends it does them by itself. */
 struct cpu_stage {
     uint32_t first, n; /* of device.phases */
+    uint32_t shared;   /* of these, from the first on: more than one run strip by strip */
+    uint32_t items;    /* shared out */
 };
 
 /* How far the team is with a stage, in this step; on a cache line of its own. */
@@ -70,6 +73,7 @@ struct cpu_meter {
  * inside one item.  Owned by the device; sized by load. */
 struct cpu_work {
     struct panel panels[2];
+    struct panel lanes[CARDS_MAX];                 /* of a block of rows, of each card */
     _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };
 
@@ -126,6 +130,8 @@ int cpu_residency(struct device *device, uint32_t card, enum area area, uint64_t
 int cpu_load(struct device *device, const struct program *programs, struct err *err);
 
 /* step.c */
+/* Make only that accessible which a task was advised to use; NULL: all areas of all cards. */
+int cpu_isolate(struct device *device, const struct cpu_task *task);
 int cpu_step(struct device *device, const struct step_params *params, uint32_t *card);
 void cpu_pending(struct device *device, struct device_pending *out);
 int cpu_hang(struct device *device, uint32_t card);
@@ -175,6 +181,17 @@ static inline char *cpu_kv_at(const struct device *device, uint32_t card, const 
                               uint32_t slot, uint32_t page) {
     return cpu_at(device, card, AREA_KV,
                   page * kv->page_bytes + kv->offset + slot * kv->slot_bytes);
+}
+
+static inline bool cpu_is_hung(const struct device *device, uint32_t card) {
+    return device->hung >> card & 1;
+}
+
+/* Only the member itself writes its counts, so an addition need not be whole. */
+static inline void cpu_count_done(struct cpu_work *work, uint32_t card, uint32_t n) {
+    _Atomic uint32_t *done = &work->done[card];
+    atomic_store_explicit(done, atomic_load_explicit(done, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 #endif

@@ -2,7 +2,7 @@
 /* exchange.c - the one operation that carries bytes from one card to another. */
 #include <string.h>
 
-#include "daemon/device/cpu/cpu.h"
+#include "daemon/device/cpu/strip.h"
 
 /* The rows that an exchange copies, before it asks for tokens or outputs. */
 struct row_range {
@@ -41,18 +41,9 @@ static void copy_row(const struct device *d, const struct op *op, uint32_t row) 
 }
 
 /* All of it at once: the rows stand together in each of the plane's columns. */
-static void copy_plane(const struct device *d, const struct op *op, const struct step_params *p,
-                       struct row_range range) {
-    const uint64_t row = TILE * sizeof(float), column = row * p->n_rows;
-    const uint64_t first = row * range.begin;
-    char *dst = cpu_at(d, op->exchange.dst, AREA_SCRATCH, op->exchange.dst_offset + first);
-    const char *src = cpu_at(d, op->exchange.src, AREA_SCRATCH, op->exchange.src_offset + first);
-    if (range.end - range.begin == p->n_rows) {
-        memcpy(dst, src, op->exchange.row_bytes * p->n_rows);
-        return;
-    }
-    for (uint64_t i = 0; i < op->exchange.row_bytes / row; i++)
-        memcpy(dst + i * column, src + i * column, row * (range.end - range.begin));
+static void copy_plane(const struct device *d, const struct op *op, const struct step_params *p) {
+    const uint32_t tiles = (uint32_t)(op->exchange.row_bytes / (TILE * sizeof(float)));
+    strip_pull(d, op, p, &(struct strip){0, tiles, 0, p->n_rows, p->n_rows, 0});
 }
 
 static void copy_logits(const struct device *d, const struct op *op, const struct step_params *p,
@@ -161,7 +152,7 @@ void cpu_exchange_run(struct device *d, const struct op *op, const struct step_p
         copy_row(d, op, row);
         break;
     case EXCHANGE_PLANE:
-        copy_plane(d, op, p, range);
+        copy_plane(d, op, p);
         break;
     case EXCHANGE_OUTPUTS:
         row = p->outputs[item];

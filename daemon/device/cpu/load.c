@@ -8,6 +8,7 @@
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
 #include "daemon/device/cpu/pack.h"
+#include "daemon/device/cpu/strip.h"
 #include "octarc/error.h"
 
 struct checker {
@@ -173,10 +174,6 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_part(&c, op->combine.part);
         check_rows(&c, op->combine.hidden, n, op->combine.n);
         check_slots(&c, op->combine.slots, op->combine.slot, op->combine.n);
-        if (op->combine.norm) {
-            inside(&c, card, AREA_WEIGHTS, op->combine.weight, (uint64_t)op->combine.n * 4);
-            check_act(&c, card, &op->combine.act, op->combine.n);
-        }
         break;
     case OP_GATE_UP:
         check_matrix(&c, &op->gate_up.gate);
@@ -199,20 +196,21 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     return !c.bad;
 }
 
-/* What the largest panel and the longest opened tile of any operation need. */
+/* What the largest panel and the longest opened tile of any operation need, and each card's largest
+ * panel of lanes. */
 struct needs {
-    uint64_t panel, opened;
+    uint64_t panel, opened, lanes[CARDS_MAX];
 };
 
-static void need_matrix(struct needs *needs, const struct matrix *w) {
+static void need_matrix(struct needs *needs, uint64_t *to, const struct matrix *w) {
     const uint64_t panel = (panel_bytes(w->type, w->cols) + 63) / 64 * 64;
     const uint64_t opened = opened_bytes(w->type, w->cols);
-    needs->panel = panel > needs->panel ? panel : needs->panel;
+    *to = panel > *to ? panel : *to;
     needs->opened = opened > needs->opened ? opened : needs->opened;
 }
 
 static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
-    struct needs needs = {64, 64};
+    struct needs needs = {.panel = 64, .opened = 64};
     for (uint32_t card = 0; card < n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops; i++) {
             const struct op *op = &programs[card].ops[i];
@@ -226,16 +224,31 @@ static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
             else if (op->kind == OP_LOGITS)
                 of[0] = &op->logits.w;
             for (size_t k = 0; k < 3 && of[k]; k++)
-                need_matrix(&needs, of[k]);
+                need_matrix(&needs, &needs.panel, of[k]);
+            if (op->kind == OP_LANES)
+                need_matrix(&needs, &needs.lanes[card], of[0]);
         }
     return needs;
+}
+
+/* A member's panels, from `at` on. */
+static void set_panels(struct cpu_work *work, const struct needs *needs, char *at) {
+    char *opened = at;
+    at += needs->opened;
+    for (int k = 0; k < 2; k++, at += needs->panel)
+        work->panels[k] = (struct panel){.x = (uint8_t *)at, .opened = opened};
+    for (int card = 0; card < CARDS_MAX; at += needs->lanes[card++])
+        work->lanes[card] = (struct panel){.x = (uint8_t *)at, .opened = opened};
 }
 
 /* Each member's panels, on pages of their own. */
 static int make_work(struct device *device, const struct program *programs, struct err *err) {
     const struct needs needs = needs_of(programs, device->n_cards);
     const uint32_t n = team_size(device->team);
-    const uint64_t bytes = (2 * needs.panel + needs.opened + 4095) / 4096 * 4096;
+    uint64_t bytes = 2 * needs.panel + needs.opened;
+    for (int card = 0; card < CARDS_MAX; card++)
+        bytes += needs.lanes[card];
+    bytes = (bytes + 4095) / 4096 * 4096;
     struct cpu_work *work = aligned_alloc(_Alignof(struct cpu_work), n * sizeof *work);
     char *memory = aligned_alloc(4096, bytes * n);
     if (!work || !memory) {
@@ -244,12 +257,8 @@ static int make_work(struct device *device, const struct program *programs, stru
         return err_set(err, -ENOMEM, "no memory for %u threads", n);
     }
     memset(work, 0, n * sizeof *work);
-    for (uint32_t i = 0; i < n; i++) {
-        char *at = memory + i * bytes;
-        for (int k = 0; k < 2; k++)
-            work[i].panels[k] =
-                (struct panel){.x = (uint8_t *)at + needs.opened + k * needs.panel, .opened = at};
-    }
+    for (uint32_t i = 0; i < n; i++)
+        set_panels(&work[i], &needs, memory + i * bytes);
     free(device->work);
     free(device->work_memory);
     device->work = work;
@@ -327,6 +336,8 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     }
     device->phases = phases;
     device->n_phases = n_phases;
+    for (uint32_t phase = 0; phase < n_phases; phase++)
+        phases[phase].strips = strip_phases(device, phase);
     device->stages = stages;
     device->meters = meters;
     device->shape.n_rows = 0; /* nothing is counted yet */

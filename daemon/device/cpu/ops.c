@@ -2,41 +2,10 @@
 /* ops.c - what each operation does, cut into items. */
 #include <string.h>
 
-#include "daemon/device/cpu/cpu.h"
+#include "daemon/device/cpu/strip.h"
+#include "daemon/device/cpu/views.h"
 
 #define UNIT_MAX (2 * CPU_HEAD_DIM_MAX) /* values of a unit of heads */
-
-static uint32_t tiles_of(uint32_t rows) {
-    return (rows + TILE - 1) / TILE;
-}
-
-static float *rows_at(const struct device *d, uint32_t card, struct rows rows, uint64_t row) {
-    return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, rows.offset) + row * rows.stride;
-}
-
-static struct act_view act_at(const struct device *d, uint32_t card, const struct activation *act) {
-    char *base = cpu_at(d, card, AREA_SCRATCH, 0);
-    return (struct act_view){
-        .q8 = (int8_t *)base + act->q8,
-        .scale = (float *)(void *)(base + act->scale),
-        .sum = (int32_t *)(void *)(base + act->sum),
-        .f32 = (float *)(void *)(base + act->f32),
-        .cols = act->cols,
-        .forms = act->forms,
-    };
-}
-
-static struct matmul matmul_at(const struct device *d, uint32_t card, const struct matrix *w,
-                               const struct activation *act) {
-    return (struct matmul){
-        .tiles = (const uint8_t *)(w->fetched ? cpu_at(d, card, AREA_LANDING, w->landing)
-                                              : cpu_at(d, card, AREA_WEIGHTS, w->offset)),
-        .type = w->type,
-        .rows = w->rows,
-        .cols = w->cols,
-        .act = act_at(d, card, act),
-    };
-}
 
 #define COMBINE_ROWS    4 /* rows whose sums are added together */
 #define ATTENTION_ROWS  4 /* rows of a prefill that share a pass over the pages */
@@ -258,13 +227,6 @@ static void run_attention(struct device *d, uint32_t card, const struct op *op,
                           (head_end - head) * dim);
 }
 
-/* Plane 0 of a step's sums, from a tile of columns and a row on. */
-static float *plane_at(const struct device *d, uint32_t card, struct planes planes,
-                       const struct step_params *p, uint32_t tile, uint32_t row) {
-    return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, planes.offset) +
-           ((uint64_t)tile * p->n_rows + row) * TILE;
-}
-
 static void run_lanes(struct device *d, uint32_t card, const struct op *op,
                       const struct step_params *p, uint32_t begin, uint32_t end,
                       struct cpu_work *work) {
@@ -273,11 +235,10 @@ static void run_lanes(struct device *d, uint32_t card, const struct op *op,
     struct panel *panel = &work->panels[0];
     cpu_landing_need(d, card, &op->lanes.w, begin, end);
     for (uint32_t row = 0; row < p->n_rows; row += step) {
-        d->kernels->gather(&m, row, p->n_rows - row < step ? p->n_rows - row : step, panel);
-        for (uint32_t tile = begin; tile < end; tile++)
-            d->kernels->lanes(&m, tile, panel, op->lanes.col, op->lanes.slot,
-                              plane_at(d, card, op->lanes.slots, p, tile, row),
-                              (uint64_t)d->max_rows * op->lanes.slots.stride);
+        const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;
+        const uint64_t at = ((uint64_t)begin * p->n_rows + row) * TILE * sizeof(float);
+        d->kernels->gather(&m, row, n, panel);
+        strip_lanes(d, card, op, &(struct strip){begin, end - begin, row, n, p->n_rows, at}, panel);
     }
 }
 
@@ -285,22 +246,9 @@ static void run_lanes(struct device *d, uint32_t card, const struct op *op,
 static void run_combine(struct device *d, uint32_t card, const struct op *op,
                         const struct step_params *p, uint32_t item) {
     const uint32_t row = row_part_begin(op->combine.part, p->n_rows) + item * COMBINE_ROWS;
-    const uint32_t last = row_part_end(op->combine.part, p->n_rows);
-    const uint32_t end = row + COMBINE_ROWS < last ? row + COMBINE_ROWS : last;
-    const float *planes[TREE_NODES] = {NULL};
-    for (uint32_t i = 1; i < TREE_NODES; i++)
-        if (op->combine.slot[i] != NO_SLOT)
-            planes[i] = plane_at(d, card, op->combine.slots, p, 0, row) +
-                        (uint64_t)op->combine.slot[i] * d->max_rows * op->combine.slots.stride;
-    d->kernels->combine(rows_at(d, card, op->combine.hidden, row), op->combine.hidden.stride,
-                        end - row, planes, (uint64_t)p->n_rows * TILE, op->combine.n);
-    if (!op->combine.norm)
-        return;
-    const struct act_view act = act_at(d, card, &op->combine.act);
-    for (uint32_t r = row; r < end; r++)
-        norm_row(d, rows_at(d, card, op->combine.hidden, r),
-                 (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->combine.weight),
-                 op->combine.n, op->combine.eps, &act, r);
+    strip_combine(d, card, op, p,
+                  &(struct strip){0, tiles_of(op->combine.n), row, COMBINE_ROWS, p->n_rows,
+                                  row * TILE * sizeof(float)});
 }
 
 /* Sixteen rows of gate and up times a panel, multiplied into one half of the atoms of x. */

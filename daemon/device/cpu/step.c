@@ -8,11 +8,12 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-#include "daemon/device/cpu/cpu.h"
+#include "daemon/device/cpu/strip.h"
 
 #define CHUNKS_PER_MEMBER 4  /* pieces of a phase a member takes, when all are equally fast */
 #define EXCHANGES_ALONE   32 /* rows of a few KiB: copied in the time of a meeting or two */
 #define ROTATIONS_ALONE   8  /* rows of a few heads */
+#define NORMS_ALONE       4  /* rows */
 
 struct pass {
     struct device *device;
@@ -24,7 +25,7 @@ struct pass {
 /* Count the items of a phase.  True: it is small. */
 static bool count_phase(struct device *d, struct cpu_phase *phase,
                         const struct step_params *params) {
-    bool copies = true, rotations = true;
+    bool copies = true, rotations = true, norms = true;
     phase->items = 0;
     for (uint32_t i = 0; i < phase->n; i++) {
         struct cpu_task *task = &d->tasks[phase->first + i];
@@ -32,39 +33,48 @@ static bool count_phase(struct device *d, struct cpu_phase *phase,
         phase->items += cpu_op_items(task->op, params);
         copies &= task->op->kind == OP_EXCHANGE;
         rotations &= task->op->kind == OP_ROPE_STORE;
+        norms &= task->op->kind == OP_NORM;
     }
     return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE) ||
-           (rotations && phase->items <= ROTATIONS_ALONE);
+           (rotations && phase->items <= ROTATIONS_ALONE) || (norms && phase->items <= NORMS_ALONE);
+}
+
+/* Count phases whose tasks share each cell of their strips; returns the cells. */
+static uint32_t count_strips(struct device *d, uint32_t first, uint32_t n_rows) {
+    const uint32_t cells = strip_cells(d, first, n_rows);
+    for (uint32_t p = first; p < first + d->phases[first].strips; p++) {
+        struct cpu_phase *phase = &d->phases[p];
+        for (uint32_t i = 0; i < phase->n; i++)
+            d->tasks[phase->first + i].begin = i * cells;
+        phase->items = phase->n * cells;
+    }
+    return cells;
 }
 
 /* Steps of the same shape follow each other, mostly. */
 static void shape_stages(struct device *d, const struct step_params *params) {
+    const bool strips = strip_wanted(params->n_rows);
     if (d->shape.n_rows == params->n_rows && d->shape.n_outputs == params->n_outputs)
         return;
     d->n_stages = 0;
     for (uint32_t p = 0; p < d->n_phases; p++) {
+        if (strips && d->phases[p].strips) {
+            const uint32_t n = d->phases[p].strips, cells = count_strips(d, p, params->n_rows);
+            d->stages[d->n_stages++] = (struct cpu_stage){p, n, n, cells};
+            p += n - 1;
+            continue;
+        }
         const bool small = count_phase(d, &d->phases[p], params);
         if (d->n_stages && (small || d->phases[p].items == 0))
             d->stages[d->n_stages - 1].n++;
         else if (d->phases[p].items)
-            d->stages[d->n_stages++] = (struct cpu_stage){p, 1};
+            d->stages[d->n_stages++] = (struct cpu_stage){p, 1, 1, d->phases[p].items};
     }
     d->shape.n_rows = params->n_rows;
     d->shape.n_outputs = params->n_outputs;
 }
 
 /* --- a member's part --- */
-
-static bool is_hung(const struct device *d, uint32_t card) {
-    return d->hung >> card & 1;
-}
-
-/* Only the member itself writes its counts, so an addition need not be whole. */
-static void count_done(struct cpu_work *work, uint32_t card, uint32_t n) {
-    _Atomic uint32_t *done = &work->done[card];
-    atomic_store_explicit(done, atomic_load_explicit(done, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
 
 /* Items [begin, end) of a phase, counted over its operations one after another.  Returns how many
  * were done: a hung card's are not, and so the phase never ends, but all else in it does. */
@@ -77,25 +87,31 @@ static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase
         const uint32_t next = i + 1 < phase->n ? task[1].begin : phase->items;
         if (at >= end)
             break;
-        if (next <= begin || is_hung(pass->device, task->card))
+        if (next <= begin || cpu_is_hung(pass->device, task->card))
             continue;
         const uint32_t from = begin > at ? begin - at : 0, to = (end < next ? end : next) - at;
         cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
-        count_done(work, task->card, to - from);
+        cpu_count_done(work, task->card, to - from);
         finished += to - from;
     }
     return finished;
 }
 
-/* The member's items of a stage's first phase; true: it did the last of them. */
-static bool share_stage(const struct pass *pass, const struct cpu_phase *phase,
+/* The member's part of what a stage shares out; true: it did the last of it. */
+static bool share_stage(const struct pass *pass, const struct cpu_stage *stage,
                         struct cpu_meter *meter, struct cpu_work *work) {
-    const uint32_t pieces = team_size(pass->device->team) * CHUNKS_PER_MEMBER;
-    const uint32_t total = phase->items, chunk = (total + pieces - 1) / pieces;
-    uint32_t begin, finished = 0;
+    struct device *d = pass->device;
+    const uint32_t pieces = team_size(d->team) * CHUNKS_PER_MEMBER;
+    const uint32_t total = stage->items, chunk = (total + pieces - 1) / pieces;
+    struct strip_place place = {0};
+    uint32_t begin, finished = 0, some;
     while ((begin = atomic_fetch_add_explicit(&meter->next, chunk, memory_order_relaxed)) < total) {
-        const uint32_t n = total - begin < chunk ? total - begin : chunk;
-        finished += run_items(pass, phase, begin, begin + n, work);
+        const uint32_t end = total - begin < chunk ? total : begin + chunk;
+        if (stage->shared > 1)
+            strip_run(d, stage->first, pass->params, begin, end, work, &place, &some);
+        else
+            some = run_items(pass, &d->phases[stage->first], begin, end, work);
+        finished += some;
     }
     return finished && atomic_fetch_add(&meter->done, finished) + finished == total;
 }
@@ -105,10 +121,11 @@ static void run_member(void *arg, uint32_t member) {
     struct device *d = pass->device;
     struct cpu_work *work = &d->work[member];
     for (uint32_t s = 0; s < d->n_stages; s++) {
-        const struct cpu_phase *phase = &d->phases[d->stages[s].first];
+        const struct cpu_stage *stage = &d->stages[s];
+        const struct cpu_phase *phase = &d->phases[stage->first];
         struct cpu_meter *meter = &d->meters[s];
-        bool last = share_stage(pass, phase, meter, work);
-        for (uint32_t i = 1; last && i < d->stages[s].n; i++)
+        bool last = share_stage(pass, stage, meter, work);
+        for (uint32_t i = stage->shared; last && i < stage->n; i++)
             last = run_items(pass, phase + i, 0, phase[i].items, work) == phase[i].items;
         if (last)
             team_open(d->team, &meter->over);
@@ -126,7 +143,9 @@ static int protect_all(struct device *d, bool accessible) {
 }
 
 /* What an operation was advised to use: of its card's own memory, and of the sender's. */
-static int admit_task(struct device *d, const struct cpu_task *task) {
+int cpu_isolate(struct device *d, const struct cpu_task *task) {
+    if (!task)
+        return protect_all(d, true);
     const bool crosses = task->op->kind == OP_EXCHANGE;
     const uint32_t reader = crosses ? task->op->exchange.dst : task->card;
     int rc = protect_all(d, false);
@@ -137,21 +156,37 @@ static int admit_task(struct device *d, const struct cpu_task *task) {
     return rc;
 }
 
+static int isolate_phase(struct device *d, uint32_t phase, const struct step_params *params) {
+    const struct cpu_phase *of = &d->phases[phase];
+    int rc = 0;
+    for (uint32_t i = 0; i < of->n && !rc; i++) {
+        const struct cpu_task *task = &d->tasks[of->first + (phase % 2 ? of->n - 1 - i : i)];
+        rc = cpu_isolate(d, task);
+        if (!rc)
+            cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params),
+                       &d->work[0]);
+    }
+    return rc;
+}
+
 /* One operation at a time, with only the memory it may touch accessible.  The operations of a phase
  * are independent of each other: every other phase runs them backwards, so that one which is not
  * changes the bits. */
 static int run_isolated(struct device *d, const struct step_params *params) {
     int rc = 0;
-    for (uint32_t p = 0; p < d->n_phases && !rc; p++)
-        for (uint32_t i = 0; i < d->phases[p].n && !rc; i++) {
-            const uint32_t at = p % 2 ? d->phases[p].n - 1 - i : i;
-            const struct cpu_task *task = &d->tasks[d->phases[p].first + at];
-            rc = admit_task(d, task);
-            if (!rc)
-                cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params),
-                           &d->work[0]);
+    for (uint32_t p = 0; p < d->n_phases && !rc; p++) {
+        const uint32_t strips = strip_wanted(params->n_rows) ? d->phases[p].strips : 0;
+        struct strip_place place = {0};
+        uint32_t finished;
+        if (!strips) {
+            rc = isolate_phase(d, p, params);
+            continue;
         }
-    const int open = protect_all(d, true);
+        rc = strip_run(d, p, params, 0, strip_cells(d, p, params->n_rows), &d->work[0], &place,
+                       &finished);
+        p += strips - 1;
+    }
+    const int open = cpu_isolate(d, NULL);
     return rc ? rc : open;
 }
 
@@ -190,8 +225,8 @@ static uint32_t count_items(const struct cpu_phase *phase, const struct cpu_task
     return (i + 1 < phase->n ? tasks[i + 1].begin : phase->items) - tasks[i].begin;
 }
 
-/* Phases run one after another, so the first one of which a card has not done enough is under way.
- */
+/* Phases run one after another, but for strips, so the first of which a card has not done enough is
+ * under way. */
 void cpu_pending(struct device *d, struct device_pending *out) {
     uint32_t done[CARDS_MAX] = {0}, due[CARDS_MAX] = {0};
     *out = (struct device_pending){.needed = d->needed};
@@ -202,11 +237,15 @@ void cpu_pending(struct device *d, struct device_pending *out) {
             done[c] += atomic_load_explicit(&d->work[i].done[c], memory_order_relaxed);
     for (uint32_t c = 0; c < d->n_cards; c++)
         out->done += done[c];
-    for (uint32_t p = 0; p < d->n_phases && !out->cards; p++) {
-        const struct cpu_phase *phase = &d->phases[p];
-        const struct cpu_task *tasks = &d->tasks[phase->first];
-        for (uint32_t i = 0; i < phase->n; i++)
-            due[tasks[i].card] += count_items(phase, tasks, i);
+    for (uint32_t p = 0, n; p < d->n_phases && !out->cards; p += n) {
+        const uint32_t strips = strip_wanted(d->shape.n_rows) ? d->phases[p].strips : 0;
+        n = strips ? strips : 1;
+        for (uint32_t k = p; k < p + n; k++) {
+            const struct cpu_phase *phase = &d->phases[k];
+            const struct cpu_task *tasks = &d->tasks[phase->first];
+            for (uint32_t i = 0; i < phase->n; i++)
+                due[tasks[i].card] += count_items(phase, tasks, i);
+        }
         for (uint32_t c = 0; c < d->n_cards; c++)
             out->cards |= (uint32_t)(done[c] < due[c]) << c;
     }

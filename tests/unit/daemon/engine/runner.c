@@ -303,6 +303,46 @@ static void chunks_threads_and_instruction_sets_do_not_change_a_bit(void) {
     }
 }
 
+/* --- steps of many rows: sums strip by strip, attention by more rows where a card has few heads
+ * ---
+ */
+
+static void after_rows(struct loaded *l, uint32_t n, uint32_t chunk, float *logits) {
+    for (uint32_t at = 0; at < n; at += chunk)
+        step(l, 0, 1, at, n - at < chunk ? n - at : chunk, logits);
+    step(l, 0, 1, n, 1, logits + l->model.params.n_vocab);
+}
+
+static void many_rows_at_once_give_the_bits_of_a_few(void) {
+    static const uint32_t counts[] = {32, 33, 47, 49, 61, 64};
+    static const struct setup setups[] = {
+        {.n_cards = 1, .split = SPLIT_LAYER, .n_threads = 3},
+        {.n_cards = 2, .split = SPLIT_TENSOR, .n_threads = 1},
+        {.n_cards = 3, .split = SPLIT_TENSOR, .n_threads = 5},
+        {.n_cards = 8, .split = SPLIT_TENSOR, .n_threads = 3},
+        {.n_cards = 8, .split = SPLIT_TENSOR, .isolate = true},
+        {.n_cards = 8, .split = SPLIT_TENSOR, .isa = ISA_PORTABLE},
+    };
+    for (size_t m = 0; m < 2; m++)
+        for (size_t k = 0; k < sizeof setups / sizeof *setups; k++) {
+            struct loaded few, many;
+            load(&few, model_files[m], &(struct setup){.n_cards = 1, .split = SPLIT_LAYER});
+            load(&many, model_files[m], &setups[k]);
+            const uint32_t n_vocab = few.model.params.n_vocab;
+            float *want = calloc(2ull * n_vocab, sizeof *want);
+            float *got = calloc(2ull * n_vocab, sizeof *got);
+            for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+                after_rows(&few, counts[i], 16, want);
+                after_rows(&many, counts[i], counts[i], got);
+                CHECK(!memcmp(want, got, 2ull * n_vocab * sizeof *want));
+            }
+            free(want);
+            free(got);
+            unload(&few);
+            unload(&many);
+        }
+}
+
 static void every_kv_type_keeps_the_promise(void) {
     static const enum kv_type types[] = {KV_F16, KV_F32, KV_Q8_0};
     for (size_t i = 0; i < 3; i++)
@@ -596,7 +636,8 @@ CHECK_MAIN(T(any_count_and_split_of_cards_gives_the_same_bits),
            T(plans_in_the_order_of_the_links_give_the_same_bits),
            T(a_card_that_holds_nothing_may_be_lost_and_reports_nothing),
            T(chunks_threads_and_instruction_sets_do_not_change_a_bit),
-           T(every_kv_type_keeps_the_promise), T(a_sequence_does_not_notice_its_neighbours),
+           T(many_rows_at_once_give_the_bits_of_a_few), T(every_kv_type_keeps_the_promise),
+           T(a_sequence_does_not_notice_its_neighbours),
            T(weights_left_behind_are_used_again_only_when_whole), T(a_harmed_header_is_no_proof),
            T(checksums_of_another_file_are_none), T(a_file_that_was_edited_is_named_and_never_read),
            T(a_file_that_is_changed_before_it_was_read_is_not_read),

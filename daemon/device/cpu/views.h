@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* views.h - what an operation names by offsets, as pointers into its card's memory. */
+#ifndef OCTARC_DEVICE_CPU_VIEWS_H
+#define OCTARC_DEVICE_CPU_VIEWS_H
+
+#include "daemon/device/cpu/cpu.h"
+
+static inline uint32_t tiles_of(uint32_t rows) {
+    return (rows + TILE - 1) / TILE;
+}
+
+static inline float *rows_at(const struct device *d, uint32_t card, struct rows rows,
+                             uint64_t row) {
+    return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, rows.offset) + row * rows.stride;
+}
+
+static inline struct act_view act_at(const struct device *d, uint32_t card,
+                                     const struct activation *act) {
+    char *base = cpu_at(d, card, AREA_SCRATCH, 0);
+    return (struct act_view){
+        .q8 = (int8_t *)base + act->q8,
+        .scale = (float *)(void *)(base + act->scale),
+        .sum = (int32_t *)(void *)(base + act->sum),
+        .f32 = (float *)(void *)(base + act->f32),
+        .cols = act->cols,
+        .forms = act->forms,
+    };
+}
+
+static inline struct matmul matmul_at(const struct device *d, uint32_t card, const struct matrix *w,
+                                      const struct activation *act) {
+    return (struct matmul){
+        .tiles = (const uint8_t *)(w->fetched ? cpu_at(d, card, AREA_LANDING, w->landing)
+                                              : cpu_at(d, card, AREA_WEIGHTS, w->offset)),
+        .type = w->type,
+        .rows = w->rows,
+        .cols = w->cols,
+        .act = act_at(d, card, act),
+    };
+}
+
+#endif
