@@ -4,6 +4,8 @@
 
 #include "daemon/device/cpu/strip.h"
 
+#define COPY_ROWS 16 /* of an activation, whose rows stand together */
+
 /* The rows that an exchange copies, before it asks for tokens or outputs. */
 struct row_range {
     uint32_t begin, end;
@@ -27,6 +29,8 @@ uint32_t cpu_exchange_items(const struct op *op, const struct step_params *p) {
         return p->n_rows;
     case EXCHANGE_PLANE:
         return range.begin < range.end;
+    case EXCHANGE_ACTIVATION:
+        return (range.end - range.begin + COPY_ROWS - 1) / COPY_ROWS;
     default:
         return range.end - range.begin;
     }
@@ -54,22 +58,26 @@ static void copy_logits(const struct device *d, const struct op *op, const struc
            op->exchange.row_bytes);
 }
 
-/* `n` bytes of a row of a form, of either card. */
+/* Rows of a form, `bytes` each, of either card. */
 static void copy_form(const struct device *d, const struct op *op, uint64_t from, uint64_t to,
-                      uint32_t row, uint64_t n) {
-    memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH, to + row * n),
-           cpu_at(d, op->exchange.src, AREA_SCRATCH, from + row * n), n);
+                      struct row_range rows, uint64_t bytes) {
+    memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH, to + rows.begin * bytes),
+           cpu_at(d, op->exchange.src, AREA_SCRATCH, from + rows.begin * bytes),
+           (rows.end - rows.begin) * bytes);
 }
 
-static void copy_activation(const struct device *d, const struct op *op, uint32_t row) {
+static void copy_activation(const struct device *d, const struct op *op, struct row_range range,
+                            uint32_t item) {
     const struct activation *from = &op->exchange.act_from, *to = &op->exchange.act_to;
+    struct row_range rows = {range.begin + item * COPY_ROWS, range.begin + (item + 1) * COPY_ROWS};
+    rows.end = rows.end < range.end ? rows.end : range.end;
     if (to->forms & FORM_Q8) {
-        copy_form(d, op, from->q8, to->q8, row, to->cols);
-        copy_form(d, op, from->scale, to->scale, row, to->cols / ATOM * 4);
-        copy_form(d, op, from->sum, to->sum, row, to->cols / ATOM * 4);
+        copy_form(d, op, from->q8, to->q8, rows, to->cols);
+        copy_form(d, op, from->scale, to->scale, rows, to->cols / ATOM * 4);
+        copy_form(d, op, from->sum, to->sum, rows, to->cols / ATOM * 4);
     }
     if (to->forms & FORM_F32)
-        copy_form(d, op, from->f32, to->f32, row, (uint64_t)to->cols * 4);
+        copy_form(d, op, from->f32, to->f32, rows, (uint64_t)to->cols * 4);
 }
 
 /* ---- K and V -------------------------------------------------------------------------------- */
@@ -146,7 +154,7 @@ void cpu_exchange_run(struct device *d, const struct op *op, const struct step_p
         copy_logits(d, op, p, item);
         break;
     case EXCHANGE_ACTIVATION:
-        copy_activation(d, op, row);
+        copy_activation(d, op, range, item);
         break;
     case EXCHANGE_ROWS:
         copy_row(d, op, row);

@@ -7,10 +7,11 @@
 
 #define UNIT_MAX (2 * CPU_HEAD_DIM_MAX) /* values of a unit of heads */
 
-#define COMBINE_ROWS    4 /* rows whose sums are added together */
-#define ATTENTION_ROWS  4 /* rows of a prefill that share a pass over the pages */
-#define ATTENTION_HEADS 4 /* about as many heads do */
-#define UNIT_HEADS_MAX  32
+#define COMBINE_ROWS      4  /* rows whose sums are added together */
+#define ATTENTION_ROWS    4  /* rows of a prefill that share a pass over the pages, or more */
+#define ATTENTION_HEADS   4  /* about as many heads do */
+#define ATTENTION_QUERIES 12 /* rows times heads: a card with few heads takes more rows */
+#define UNIT_HEADS_MAX    32
 
 /* How OP_ATTENTION is cut: blocks of rows, and runs of heads that end on whole atoms.  A decode
  * step has few rows: single units then, so that every thread has one. */
@@ -25,10 +26,13 @@ static struct attention_cut cut_attention(const struct op *op, uint32_t n_rows) 
         const uint32_t wanted = op->attention.heads_per_kv < ATTENTION_HEADS
                                     ? op->attention.heads_per_kv
                                     : ATTENTION_HEADS;
-        cut.rows = ATTENTION_ROWS;
         while (cut.heads + unit <= wanted &&
                (cut.heads + unit) * op->attention.head_dim <= UNIT_MAX)
             cut.heads += unit;
+        const uint32_t heads = n_heads && n_heads < cut.heads ? n_heads : cut.heads;
+        const uint32_t most = ATTENTION_ROWS * UNIT_MAX / (cut.heads * op->attention.head_dim);
+        cut.rows = ATTENTION_QUERIES / heads < most ? ATTENTION_QUERIES / heads : most;
+        cut.rows = cut.rows > ATTENTION_ROWS ? cut.rows : ATTENTION_ROWS;
     }
     cut.n_runs = (n_heads + cut.heads - 1) / cut.heads;
     return cut;

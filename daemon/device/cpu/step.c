@@ -35,6 +35,7 @@ static bool count_phase(struct device *d, struct cpu_phase *phase,
         rotations &= task->op->kind == OP_ROPE_STORE;
         norms &= task->op->kind == OP_NORM;
     }
+    copies &= params->n_rows <= EXCHANGES_ALONE; /* else an item may be of many rows */
     return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE) ||
            (rotations && phase->items <= ROTATIONS_ALONE) || (norms && phase->items <= NORMS_ALONE);
 }
