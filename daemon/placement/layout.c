@@ -42,18 +42,12 @@ uint64_t layout_end(const struct plan *plan, uint32_t card) {
     return end;
 }
 
-/* A card has a tensor once, and its ranges are in the order of the tensors. */
 static const struct plan_range *find_same(const struct plan_range *ranges, size_t n,
                                           const struct plan_range *as) {
-    size_t low = 0, high = n;
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (ranges[middle].tensor < as->tensor)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < n && layout_same_values(&ranges[low], as) ? &ranges[low] : NULL;
+    for (size_t i = 0; i < n; i++)
+        if (layout_same_values(&ranges[i], as))
+            return &ranges[i];
+    return NULL;
 }
 
 /* --- places --- */
@@ -130,9 +124,15 @@ uint64_t layout_kept_bytes(const struct plan *now, const struct plan *then, uint
     return bytes;
 }
 
+bool layout_in_place(const struct plan *now, const struct plan *then, uint32_t card) {
+    const struct plan_card *a = &now->cards[card], *b = &then->cards[card];
+    return a->weights_bytes && b->weights_bytes && !a->spilled_bytes && !b->spilled_bytes;
+}
+
 uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, uint32_t card) {
-    const uint64_t a = now->cards[card].weights_bytes, b = then->cards[card].weights_bytes;
-    if (a == 0 || b == 0)
+    const uint64_t a = now->cards[card].weights_bytes - now->cards[card].spilled_bytes;
+    const uint64_t b = then->cards[card].weights_bytes - then->cards[card].spilled_bytes;
+    if (!layout_in_place(now, then, card))
         return a + b;
     return a + b - PLAN_WEIGHTS_HEADER - layout_kept_bytes(now, then, card);
 }
@@ -178,5 +178,6 @@ bool layout_is_beside(const struct plan *now, const struct plan *then, uint32_t 
 
 uint64_t layout_peak_bytes(const struct plan *now, const struct plan *then, uint32_t card) {
     return layout_weights_bytes(now, then, card) + layout_kv_bytes(now, then, card) +
-           now->cards[card].scratch_bytes + then->cards[card].scratch_bytes;
+           now->cards[card].scratch_bytes + then->cards[card].scratch_bytes +
+           now->cards[card].landing_bytes + then->cards[card].landing_bytes;
 }

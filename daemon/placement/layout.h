@@ -4,7 +4,7 @@
  * A range that a card keeps stays where it is.  What is new goes to where the plan in use has
  * nothing, into holes or behind its end: so while both are there a card needs room for the union of
  * their ranges, not for the sum.  What is not kept is a hole of the next plan, and its memory is
- * given back (device_ops.discard): addresses are plenty, and only ranges count.  K and V of a layer
+ * given back (device_ops.clear): addresses are plenty, and only ranges count.  K and V of a layer
  * have the same place in every plan with as many pages and the same KV heads on the card.
  *
  * Bytes.  Pure arithmetic; threads: no shared state. */
@@ -33,7 +33,10 @@ const struct plan_range *layout_ranges(const struct plan *plan, uint32_t card, s
 bool layout_same_values(const struct plan_range *a, const struct plan_range *b);
 /* Of the card's ranges in `then`, those that it has in `now`. */
 uint64_t layout_kept_bytes(const struct plan *now, const struct plan *then, uint32_t card);
-/* Header, and the ranges of both plans, each once. */
+/* The card has weights in both plans, in the same memory.  What is spilled has to lie together
+ * (plan.h), so a card that spills in either has memory of its own for each. */
+bool layout_in_place(const struct plan *now, const struct plan *then, uint32_t card);
+/* On the card: header, and the ranges of both plans, each once where they are in place. */
 uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, uint32_t card);
 
 /* The card has K and V in both plans, each layer's at the same place. */

@@ -44,6 +44,29 @@ void share_apply(struct plan_card *c, const struct model_params *p, const struct
         c->own_begin = c->own_end;
 }
 
+/* The first eighth that begins there. */
+static uint32_t eighth_at(const struct model_params *p, uint64_t row) {
+    uint32_t eighth = 0;
+    while (eighth < LANES && vocab_edge(p, eighth) < row)
+        eighth++;
+    return eighth;
+}
+
+void share_taken(struct share *s, const struct plan_card *c, const struct model_params *p) {
+    *s = (struct share){.layer_begin = c->layer_begin,
+                        .layer_end = c->layer_end,
+                        .lane_begin = c->lane_begin,
+                        .lane_end = c->lane_end};
+    if (c->vocab_begin < c->vocab_end) {
+        s->vocab_begin = eighth_at(p, c->vocab_begin);
+        s->vocab_end = eighth_at(p, c->vocab_end);
+    }
+    if (c->embd_begin < c->embd_end) {
+        s->embd_begin = eighth_at(p, c->embd_begin);
+        s->embd_end = eighth_at(p, c->embd_end);
+    }
+}
+
 void share_context(struct plan *plan, const struct plan_input *in, uint32_t context) {
     plan->context = context;
     plan->max_rows = in->max_rows < context ? in->max_rows : context;

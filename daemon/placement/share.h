@@ -25,6 +25,9 @@ static inline uint64_t share_blocks(uint64_t bytes) {
 /* Heads, KV heads and vocabulary rows of a card, from its share. */
 void share_apply(struct plan_card *card, const struct model_params *p, const struct share *share);
 
+/* The share that a card of a plan has: what share_apply() made it of, or the same. */
+void share_taken(struct share *share, const struct plan_card *card, const struct model_params *p);
+
 /* The context of a plan, and the rows of a step, of which it never has more than tokens. */
 void share_context(struct plan *plan, const struct plan_input *input, uint32_t context);
 uint32_t share_context_pages(const struct plan *plan);
