@@ -165,7 +165,8 @@ int engine_send_credit(struct engine *e) {
     if (e->model.fetched)
         e->model.fetched(e->model.user, &c.fetched);
     const uint64_t now = e->output.now_ns(e->output.user);
-    const bool works = c.steps != e->sent.steps && now - e->sent_ns >= CREDIT_NS;
+    const bool rests = e->n_sequences == 0; /* nothing follows by which the rest would be told */
+    const bool works = c.steps != e->sent.steps && (rests || now - e->sent_ns >= CREDIT_NS);
     if (e->credit_sent && !works && c.free_sequences == e->sent.free_sequences &&
         c.running == e->sent.running && c.waiting == e->sent.waiting)
         return 0;

@@ -414,6 +414,22 @@ static void what_was_carried_is_said_after_a_change_too(void) {
     engine_destroy(w.engine);
 }
 
+/* One that came and ended since the last time leaves everything as it was, but the counts. */
+static void the_last_counts_are_said_before_it_rests(void) {
+    open_world(64, 16);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    admit(0, 0, 10, 1, 0);
+    while (engine_step(w.engine) > 0)
+        ;
+    CHECK_EQ(w.credit.steps, 0);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 2);
+    CHECK_EQ(w.credit.rows, 10);
+    CHECK_EQ(engine_send_credit(w.engine), 0);
+    CHECK_EQ(w.n_credits, 2);
+    engine_destroy(w.engine);
+}
+
 /* A long prompt gives no token for long; that it goes on is said all the same. */
 static void an_engine_that_works_is_never_silent(void) {
     open_world(64, 16);
@@ -453,5 +469,6 @@ CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_ch
            T(a_scored_prompt_leaves_the_others_their_outputs),
            T(two_scored_prompts_share_the_outputs_of_a_step),
            T(choices_of_one_prompt_compute_it_once), T(the_oldest_always_goes_on),
-           T(what_was_carried_is_said_after_a_change_too), T(an_engine_that_works_is_never_silent),
+           T(what_was_carried_is_said_after_a_change_too),
+           T(the_last_counts_are_said_before_it_rests), T(an_engine_that_works_is_never_silent),
            T(what_cannot_run_is_refused_by_name))
