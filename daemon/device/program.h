@@ -34,7 +34,8 @@ static inline void link_bytes_add(struct link_bytes *sum, const struct link_byte
             sum->n[from][to] += more->n[from][to];
 }
 
-/* What OP_FETCH brought to each card, and how many blocks it had not brought when they were read. */
+/* What OP_FETCH brought to each card, and how many blocks it had not brought when they were read.
+ */
 struct fetch_counts {
     uint64_t bytes[CARDS_MAX], faults[CARDS_MAX];
 };
