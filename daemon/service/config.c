@@ -250,6 +250,12 @@ bool config_key_equal(size_t i, const struct config *a, const struct config *b) 
     return rule_equal(&keys[i].rule, a, b);
 }
 
+void config_take_live(struct config *to, const struct config *from) {
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (keys[i].live)
+            rule_copy(&keys[i].rule, to, from);
+}
+
 const char *config_weights_name(const struct config *config) {
     return weights[config->weights];
 }

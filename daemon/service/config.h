@@ -107,5 +107,7 @@ struct config_key_view {
 };
 struct config_key_view config_key(size_t i);
 bool config_key_equal(size_t i, const struct config *a, const struct config *b);
+/* The values of all live keys, and of no other. */
+void config_take_live(struct config *to, const struct config *from);
 
 #endif

@@ -126,3 +126,7 @@ int value_parse(const struct value_rule *rule, const char *value, void *config, 
 bool rule_equal(const struct value_rule *rule, const void *a, const void *b) {
     return !memcmp((const char *)a + rule->offset, (const char *)b + rule->offset, rule->size);
 }
+
+void rule_copy(const struct value_rule *rule, void *to, const void *from) {
+    memcpy((char *)to + rule->offset, (const char *)from + rule->offset, rule->size);
+}

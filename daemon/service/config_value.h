@@ -32,5 +32,6 @@ struct value_rule {
  * than there may be.  The field is untouched then. */
 int value_parse(const struct value_rule *rule, const char *value, void *config, struct err *err);
 bool rule_equal(const struct value_rule *rule, const void *a, const void *b);
+void rule_copy(const struct value_rule *rule, void *to, const void *from);
 
 #endif

@@ -110,17 +110,7 @@ int daemon_reload(struct daemon *d, struct err *err) {
     if (restart[0])
         return err_set(err, -EINVAL, "a restart is needed to change %s; nothing was changed",
                        restart);
-    d->config.drill = after.drill;
-    d->config.drain_timeout_s = after.drain_timeout_s;
-    d->config.no_card_wait_s = after.no_card_wait_s;
-    d->config.card_quiet_s = after.card_quiet_s;
-    d->config.card_faults = after.card_faults;
-    d->config.memory_least_mib = after.memory_least_mib;
-    d->config.memory_quiet_s = after.memory_quiet_s;
-    d->config.memory_wait_s = after.memory_wait_s;
-    d->config.log_level = after.log_level;
-    d->config.max_queue = after.max_queue;
-    d->config.max_queue_per_user = after.max_queue_per_user;
+    config_take_live(&d->config, &after);
     log_init("octarcd", (enum log_priority)after.log_level);
     scheduler_set_limits(d->scheduler, after.max_queue, after.max_queue_per_user);
     log_notice("the configuration was read again");

@@ -202,14 +202,29 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
 }
 
-/* Every key, in its section, with its default, commented out. */
+static void a_reload_takes_every_live_key_and_no_other(void) {
+    struct config before, taken, after;
+    config_default(&before);
+    taken = before;
+    memset(&after, 1, sizeof after);
+    config_take_live(&taken, &after);
+    for (size_t i = 0; i < config_n_keys(); i++) {
+        CHECK_EQ(config_key_equal(i, &taken, &after), config_key(i).live);
+        CHECK_EQ(config_key_equal(i, &taken, &before), !config_key(i).live);
+    }
+}
+
+/* Every key, in its section, with its default, commented out, and [live] before those that are. */
 static void the_shipped_file_lists_every_key_with_its_default(void) {
     FILE *file = fopen("systemd/octarc.conf", "re");
     if (!file)
         SKIP("systemd/octarc.conf is not here: run from the top of the tree");
     char line[256], section[64] = "";
     size_t found = 0;
+    bool live = false;
     while (fgets(line, sizeof line, file)) {
+        if (strstr(line, "[live]") && !strstr(line, "Keys marked"))
+            live = true;
         char name[64], value[64] = "";
         if (sscanf(line, "[%63[^]]]", section) == 1)
             continue;
@@ -221,6 +236,10 @@ static void the_shipped_file_lists_every_key_with_its_default(void) {
         CHECK(found < config_n_keys());
         CHECK(!strcmp(key.section, section) && !strcmp(key.name, name));
         CHECK(!strcmp(key.value, value));
+        if (live != key.live)
+            printf("# %s: marked %d, is %d\n", name, live, key.live);
+        CHECK_EQ(live, key.live);
+        live = false;
         found++;
     }
     fclose(file);
@@ -232,4 +251,5 @@ CHECK_MAIN(T(defaults_are_those_of_the_manual), T(a_file_sets_keys), T(overrides
            T(where_memory_is_watched_is_a_file_or_one_of_two_words), T(a_long_line_is_refused),
            T(the_command_line_wins_over_the_file),
            T(reserved_and_unknown_options_are_refused_by_name),
+           T(a_reload_takes_every_live_key_and_no_other),
            T(the_shipped_file_lists_every_key_with_its_default))
