@@ -10,17 +10,6 @@ struct stretch {
     uint64_t begin, end;
 };
 
-const struct plan_range *layout_ranges(const struct plan *plan, uint32_t card, size_t *n) {
-    size_t begin = 0;
-    while (begin < plan->n_ranges && plan->ranges[begin].card != card)
-        begin++;
-    size_t end = begin;
-    while (end < plan->n_ranges && plan->ranges[end].card == card)
-        end++;
-    *n = end - begin;
-    return plan->ranges + begin;
-}
-
 bool layout_same_values(const struct plan_range *a, const struct plan_range *b) {
     return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
            a->col_begin == b->col_begin && a->col_end == b->col_end && a->bytes == b->bytes;
@@ -34,7 +23,7 @@ uint64_t layout_room(const struct plan *plan, uint32_t card) {
 
 uint64_t layout_end(const struct plan *plan, uint32_t card) {
     size_t n;
-    const struct plan_range *ranges = layout_ranges(plan, card, &n);
+    const struct plan_range *ranges = plan_card_ranges(plan, card, &n);
     uint64_t end = 0;
     for (size_t i = 0; i < n; i++)
         if (ranges[i].offset + ranges[i].bytes > end)
@@ -92,7 +81,7 @@ static size_t take_held(struct stretch *taken, const struct plan_range *held, si
 int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
                 bool in_use, uint64_t room) {
     size_t n;
-    struct plan_range *ranges = (struct plan_range *)layout_ranges(plan, card, &n);
+    struct plan_range *ranges = (struct plan_range *)plan_card_ranges(plan, card, &n);
     struct stretch *taken = malloc((n + n_held + 1) * sizeof *taken);
     uint64_t *places = malloc((n + 1) * sizeof *places);
     int rc = taken && places ? 0 : -ENOMEM;
@@ -116,8 +105,8 @@ int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held,
 
 uint64_t layout_kept_bytes(const struct plan *now, const struct plan *then, uint32_t card) {
     size_t n_now, n_then;
-    const struct plan_range *a = layout_ranges(now, card, &n_now);
-    const struct plan_range *b = layout_ranges(then, card, &n_then);
+    const struct plan_range *a = plan_card_ranges(now, card, &n_now);
+    const struct plan_range *b = plan_card_ranges(then, card, &n_then);
     uint64_t bytes = 0;
     for (size_t i = 0; i < n_then; i++)
         bytes += find_same(a, n_now, &b[i]) ? b[i].bytes : 0;
@@ -167,8 +156,8 @@ static bool is_beside(const struct plan_range *a, const struct plan_range *b) {
 
 bool layout_is_beside(const struct plan *now, const struct plan *then, uint32_t card) {
     size_t n_now, n_then;
-    const struct plan_range *a = layout_ranges(now, card, &n_now);
-    const struct plan_range *b = layout_ranges(then, card, &n_then);
+    const struct plan_range *a = plan_card_ranges(now, card, &n_now);
+    const struct plan_range *b = plan_card_ranges(then, card, &n_then);
     for (size_t i = 0; i < n_now; i++)
         for (size_t k = 0; k < n_then; k++)
             if (!is_beside(&a[i], &b[k]))

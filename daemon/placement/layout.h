@@ -26,8 +26,6 @@ int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held,
 uint64_t layout_room(const struct plan *plan, uint32_t card);
 /* Where the last range of the card ends; 0: it has none. */
 uint64_t layout_end(const struct plan *plan, uint32_t card);
-/* The card's ranges, which lie together in the plan; *n of them. */
-const struct plan_range *layout_ranges(const struct plan *plan, uint32_t card, size_t *n);
 
 /* The same part of the same tensor, wherever it lies. */
 bool layout_same_values(const struct plan_range *a, const struct plan_range *b);

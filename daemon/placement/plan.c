@@ -212,3 +212,14 @@ void plan_finish(struct plan *plan) {
     free(plan->ranges);
     *plan = (struct plan){0};
 }
+
+const struct plan_range *plan_card_ranges(const struct plan *plan, uint32_t card, size_t *n) {
+    size_t begin = 0;
+    while (begin < plan->n_ranges && plan->ranges[begin].card != card)
+        begin++;
+    size_t end = begin;
+    while (end < plan->n_ranges && plan->ranges[end].card == card)
+        end++;
+    *n = end - begin;
+    return plan->ranges + begin;
+}

@@ -139,6 +139,9 @@ static inline bool plan_spilled(const struct plan *plan, const struct plan_range
     return range->offset >= c->weights_bytes - c->spilled_bytes;
 }
 
+/* The ranges of one card, which lie together; *n may be 0. */
+const struct plan_range *plan_card_ranges(const struct plan *plan, uint32_t card, size_t *n);
+
 const char *plan_split_name(enum split split);
 /* The same part of the same tensor at the same place of a card's memory. */
 bool plan_same_range(const struct plan_range *a, const struct plan_range *b);

@@ -11,18 +11,6 @@
 
 #include "octarc/error.h"
 
-/* The ranges of one card lie together. */
-static const struct plan_range *ranges_of(const struct plan *plan, uint32_t card, size_t *n) {
-    size_t begin = 0;
-    while (begin < plan->n_ranges && plan->ranges[begin].card != card)
-        begin++;
-    size_t end = begin;
-    while (end < plan->n_ranges && plan->ranges[end].card == card)
-        end++;
-    *n = end - begin;
-    return plan->ranges + begin;
-}
-
 static bool made_for(const struct card_memory *memory, const struct plan_range *ranges, size_t n,
                      uint64_t bytes) {
     if (memory->fd < 0 || memory->bytes != bytes || memory->n_ranges != n)
@@ -36,7 +24,7 @@ static bool made_for(const struct card_memory *memory, const struct plan_range *
 bool memory_is_made_for(const struct card_memory *memory, const struct plan *plan,
                         uint32_t number) {
     size_t n;
-    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
     return made_for(memory, ranges, n, plan->cards[number].weights_bytes);
 }
 
@@ -67,7 +55,7 @@ static int make_fd(uint32_t number, uint64_t bytes) {
 /* 0 or -ENOMEM. */
 static int note_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number) {
     size_t n;
-    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
     memory->ranges = malloc((n + 1) * sizeof *memory->ranges);
     if (!memory->ranges)
         return -ENOMEM;
@@ -90,7 +78,7 @@ void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t 
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
                     bool *kept, struct err *err) {
     size_t n;
-    const struct plan_range *ranges = ranges_of(plan, number, &n);
+    const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
     const uint64_t bytes = plan->cards[number].weights_bytes;
     *kept = made_for(memory, ranges, n, bytes);
     if (*kept)

@@ -78,5 +78,7 @@ bool arch_has(const struct model_params *p, const struct gguf *gguf, const char 
 int arch_read_common(struct model_params *p, const struct gguf *gguf, struct err *err);
 /* The rotation of positions and its scalings, old and new keys; `neox` is the architecture's. */
 int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, struct err *err);
+/* Both, for architectures that turn the halves of a head against each other and add nothing. */
+int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err);
 
 #endif

@@ -236,3 +236,8 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
     p->rope = rope;
     return 0;
 }
+
+int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err) {
+    const int rc = arch_read_common(p, gguf, err);
+    return rc ? rc : arch_read_rope(p, gguf, true, err);
+}

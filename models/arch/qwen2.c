@@ -4,11 +4,6 @@
  * As llama, with biases of Q, K and V; a rotation turns the halves of a head against each other. */
 #include "models/arch/arch.h"
 
-static int read_params(struct model_params *p, const struct gguf *gguf, struct err *err) {
-    const int rc = arch_read_common(p, gguf, err);
-    return rc ? rc : arch_read_rope(p, gguf, true, err);
-}
-
 /* clang-format off */
 static const struct arch_tensor tensors[] = {
     {"token_embd.weight",    ROLE_TOKEN_EMBD,  CUT_VOCAB_ROWS, DIM_VOCAB, DIM_EMBD, .in_layer = false},
@@ -37,7 +32,7 @@ static const struct arch_op layer[] = {
 
 const struct arch arch_qwen2 = {
     .name = "qwen2",
-    .read_params = read_params,
+    .read_params = arch_read_dense,
     .tensors = tensors,
     .n_tensors = sizeof tensors / sizeof *tensors,
     .layer = layer,

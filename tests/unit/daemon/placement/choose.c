@@ -3,7 +3,7 @@
 #include "daemon/placement/choose.h"
 
 #include "daemon/placement/share.h"
-#include "tests/boxes.h"
+#include "tests/brute.h"
 
 static struct boxed b;
 
@@ -20,37 +20,12 @@ static void start(uint32_t seed, uint32_t n_cards, enum split split, uint32_t st
 
 /* --- the optimum, by looking at every way --- */
 
-struct brute {
-    struct plan plan;
-    struct share shares[CARDS_MAX];
-    double best; /* tokens per second */
-};
-
-static void look(struct brute *t) {
-    struct prediction p;
-    struct plan *plan = &t->plan;
-    bool fits = true;
-    for (uint32_t i = 0; i < plan->n_cards; i++)
-        share_apply(&plan->cards[i], &b.model.params, &t->shares[i]);
-    CHECK_EQ(share_ranges(plan, &b.in), 0);
-    for (uint32_t i = 0; i < plan->n_cards; i++)
-        fits &= plan->cards[i].weights_bytes + plan->cards[i].scratch_bytes +
-                    share_context_pages(plan) * share_page_bytes(plan, &b.model.params, i) <=
-                b.in.capacity_bytes[i];
-    if (fits) {
-        CHECK_EQ(predict(&p, plan, &b.model, &b.box), 0);
-        t->best = p.decode_tokens_per_s > t->best ? p.decode_tokens_per_s : t->best;
-    }
-    free(plan->ranges);
-    plan->ranges = NULL;
-}
-
 /* Whole layers from `begin` on, over the unused cards in any order; the output matrix anywhere. */
 static void look_layers(struct brute *t, uint32_t used, uint32_t begin) {
     if (begin == b.model.params.n_layers) {
         for (uint32_t home = 0; home < b.in.n_cards; home++) {
             t->shares[home].vocab_end = LANES;
-            look(t);
+            brute_look(t, &b);
             t->shares[home].vocab_end = 0;
         }
         return;
@@ -87,7 +62,7 @@ static void look_lanes(struct brute *t, uint32_t *counts, uint32_t i, uint32_t l
         for (uint32_t y = 0; y < b.in.n_cards; y++)
             if (x != y && counts[x] && counts[y] && b.box.links[x][y].mode == LINK_STAGED)
                 return;
-    look(t);
+    brute_look(t, &b);
 }
 
 static double brute_best(enum split split) {

@@ -101,7 +101,7 @@ static void go_through_plans(struct boxed *b, uint64_t *kept) {
             continue;
         for (uint32_t c = 0; c < then.n_cards; c++) {
             size_t n;
-            const struct plan_range *held = layout_ranges(&now, c, &n);
+            const struct plan_range *held = plan_card_ranges(&now, c, &n);
             CHECK_EQ(layout_card(&then, c, held, n, true, UINT64_MAX / 2), 0);
             *kept += layout_kept_bytes(&now, &then, c);
             CHECK(layout_is_beside(&now, &then, c));
@@ -148,7 +148,7 @@ static void the_same_two_plans_have_the_same_places(void) {
     CHECK_EQ(plan_build(&again, &b.in, NULL), 0);
     for (uint32_t c = 0; c < 3; c++) {
         size_t n;
-        const struct plan_range *held = layout_ranges(&now, c, &n);
+        const struct plan_range *held = plan_card_ranges(&now, c, &n);
         CHECK_EQ(layout_card(&then, c, held, n, true, UINT64_MAX / 2), 0);
         CHECK_EQ(layout_card(&again, c, held, n, true, UINT64_MAX / 2), 0);
     }
@@ -166,8 +166,8 @@ static void what_has_no_room_is_refused_and_the_plan_left_alone(void) {
     make_two(&b, &now, &then);
     for (uint32_t c = 1; c < 3; c++) {
         size_t n, n_then;
-        const struct plan_range *held = layout_ranges(&now, c, &n);
-        const struct plan_range *ranges = layout_ranges(&then, c, &n_then);
+        const struct plan_range *held = plan_card_ranges(&now, c, &n);
+        const struct plan_range *ranges = plan_card_ranges(&then, c, &n_then);
         const uint64_t first = ranges[0].offset, last = ranges[n_then - 1].offset;
         const uint64_t least = layout_weights_bytes(&now, &then, c);
         CHECK_EQ(layout_card(&then, c, held, n, true, least - 64), -ENOSPC);
@@ -190,7 +190,7 @@ static void what_is_not_in_use_is_a_hole(void) {
            now.cards[card].weights_bytes)
         CHECK(++card < 3);
     size_t n;
-    const struct plan_range *held = layout_ranges(&now, card, &n);
+    const struct plan_range *held = plan_card_ranges(&now, card, &n);
     const uint64_t room = 4096 * MIB;
     CHECK_EQ(layout_card(&then, card, held, n, true, room), 0);
     const uint64_t beside = layout_end(&then, card);

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 
 #include "daemon/placement/share.h"
-#include "tests/boxes.h"
+#include "tests/brute.h"
 
 #define ANY CARDS_MAX
 
@@ -212,37 +212,12 @@ static void overrides_are_kept_where_layers_are_spilled(void) {
 
 /* --- the optimum, by looking at every way --- */
 
-struct brute {
-    struct plan plan;
-    struct share shares[CARDS_MAX];
-    double best; /* tokens per second */
-};
-
-static void look(struct brute *t) {
-    struct prediction p;
-    struct plan *plan = &t->plan;
-    bool fits = true;
-    for (uint32_t i = 0; i < plan->n_cards; i++)
-        share_apply(&plan->cards[i], &b.model.params, &t->shares[i]);
-    CHECK_EQ(share_ranges(plan, &b.in), 0);
-    for (uint32_t i = 0; i < plan->n_cards; i++)
-        fits &= plan->cards[i].weights_bytes + plan->cards[i].scratch_bytes +
-                    share_context_pages(plan) * share_page_bytes(plan, &b.model.params, i) <=
-                b.in.capacity_bytes[i];
-    if (fits) {
-        CHECK_EQ(predict(&p, plan, &b.model, &b.box), 0);
-        t->best = p.decode_tokens_per_s > t->best ? p.decode_tokens_per_s : t->best;
-    }
-    free(plan->ranges);
-    plan->ranges = NULL;
-}
-
 /* The output matrix anywhere, where nobody says where. */
 static void look_homes(struct brute *t) {
     for (uint32_t home = 0; home < b.in.n_cards; home++)
         if (may(wish.head, home)) {
             t->shares[home].vocab_end = LANES;
-            look(t);
+            brute_look(t, &b);
             t->shares[home].vocab_end = 0;
         }
 }
@@ -288,7 +263,7 @@ static void look_group(struct brute *t, const uint32_t *counts) {
             s->embd_end = wish.embd == c ? LANES : 0;
         }
     }
-    look(t);
+    brute_look(t, &b);
 }
 
 static void look_lanes(struct brute *t, uint32_t *counts, uint32_t i, uint32_t left) {

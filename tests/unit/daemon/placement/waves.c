@@ -16,7 +16,7 @@ struct seen {
 static void check_wave(const struct boxed *b, const struct plan *from, struct plan *to) {
     for (uint32_t c = 0; c < to->n_cards; c++) {
         size_t n;
-        const struct plan_range *held = layout_ranges(from, c, &n);
+        const struct plan_range *held = plan_card_ranges(from, c, &n);
         CHECK_EQ(layout_card(to, c, held, n, true, UINT64_MAX / 2), 0);
         CHECK(layout_is_beside(from, to, c));
         CHECK(layout_peak_bytes(from, to, c) <= b->in.capacity_bytes[c]);
