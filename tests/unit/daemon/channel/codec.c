@@ -51,12 +51,43 @@ static struct plan small_plan(void) {
     return p;
 }
 
-/* Every type of message, with something in every field that can be wrong. */
+/* Something in every field that can be wrong. */
+static int32_t tokens[] = {5, 6, 7, -1};
+static struct logit_bias bias[] = {{3, -1.5f}, {9, 2}};
+static struct token_logprob top[] = {{1, -0.5f}, {2, -1.5f}, {3, -2}, {4, -3}};
+static float logprobs[] = {-1, -2};
+static const struct msg_admit some_admit = {.sequence = 42,
+                                            .uid = 1000,
+                                            .tokens = tokens,
+                                            .n_tokens = 4,
+                                            .n_prompt = 3,
+                                            .max_tokens = 100,
+                                            .n_logprobs = 5,
+                                            .logprobs = true,
+                                            .sampling = {.temperature = 0.7f,
+                                                         .top_k = 40,
+                                                         .seed = UINT64_MAX,
+                                                         .penalty_last_n = -1,
+                                                         .n_bias = 2,
+                                                         .bias = bias}};
+static const struct msg_token some_token = {1, 42, 17, 5, -0.25f, 4, top};
+static const struct msg_prompt some_prompt = {1, 42, 3, 2, logprobs, 2, top};
+static const struct msg_end some_end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
+static const struct msg_credit some_credit = {1,
+                                              2,
+                                              3,
+                                              4,
+                                              5,
+                                              6,
+                                              7,
+                                              {{{0, 8}, {UINT64_MAX, 0}, [7] = {[6] = 9}}},
+                                              {{3, [7] = 4}, {0, 1, [7] = 5}}};
+static const struct msg_harmed some_harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
+static const struct msg_verified some_verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
+static const struct msg_failed some_failed = {-28, "no space"};
+
+/* Every type of message, the plain ones from above. */
 static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
-    int32_t tokens[] = {5, 6, 7, -1};
-    struct logit_bias bias[] = {{3, -1.5f}, {9, 2}};
-    struct token_logprob top[] = {{1, -0.5f}, {2, -1.5f}, {3, -2}, {4, -3}};
-    float logprobs[] = {-1, -2};
     struct msg_setup setup = {.generation = UINT64_C(0x123456789abcdef0),
                               .backend = "cpu",
                               .model_name = "/a/b.gguf",
@@ -69,55 +100,26 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .scrub_s = 86400,
                               .card_silence_s = 30,
                               .plan = small_plan()};
-    const struct msg_admit admit = {.sequence = 42,
-                                    .uid = 1000,
-                                    .tokens = tokens,
-                                    .n_tokens = 4,
-                                    .n_prompt = 3,
-                                    .max_tokens = 100,
-                                    .n_logprobs = 5,
-                                    .logprobs = true,
-                                    .sampling = {.temperature = 0.7f,
-                                                 .top_k = 40,
-                                                 .seed = UINT64_MAX,
-                                                 .penalty_last_n = -1,
-                                                 .n_bias = 2,
-                                                 .bias = bias}};
-    const struct msg_token token = {1, 42, 17, 5, -0.25f, 4, top};
-    const struct msg_prompt prompt = {1, 42, 3, 2, logprobs, 2, top};
-    const struct msg_end end = {1, 42, END_ERROR, 0, 7, 11, 13, "why"};
     const struct msg_ready ready = {
         1, 2, {{1, 2, 3, 7, -1, 9, 10, 11, -1, true}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false}}};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
-    const struct msg_credit credit = {1,
-                                      2,
-                                      3,
-                                      4,
-                                      5,
-                                      6,
-                                      7,
-                                      {{{0, 8}, {UINT64_MAX, 0}, [7] = {[6] = 9}}},
-                                      {{3, [7] = 4}, {0, 1, [7] = 5}}};
-    const struct msg_harmed harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
-    const struct msg_verified verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
-    const struct msg_failed failed = {-28, "no space"};
     const struct {
         enum message_type type;
         const void *msg;
     } all[] = {{MSG_HELLO, &(struct msg_hello){1, 2}},
                {MSG_SETUP, &setup},
-               {MSG_ADMIT, &admit},
+               {MSG_ADMIT, &some_admit},
                {MSG_CANCEL, &(struct msg_cancel){9}},
                {MSG_LOSE, &(struct msg_lose){3}},
                {MSG_STOP, NULL},
                {MSG_PROGRESS, &(struct msg_progress){10, 20}},
                {MSG_READY, &ready},
-               {MSG_FAILED, &failed},
-               {MSG_TOKEN, &token},
-               {MSG_PROMPT, &prompt},
-               {MSG_END, &end},
-               {MSG_CREDIT, &credit},
+               {MSG_FAILED, &some_failed},
+               {MSG_TOKEN, &some_token},
+               {MSG_PROMPT, &some_prompt},
+               {MSG_END, &some_end},
+               {MSG_CREDIT, &some_credit},
                {MSG_PREEMPTED, &(struct msg_preempted){1, 2}},
                {MSG_LOST, &(struct msg_lost){1, 2}},
                {MSG_MEASURE, NULL},
@@ -126,8 +128,8 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                {MSG_REPLANNED, &replanned},
                {MSG_VERIFY, &(struct msg_verify){7, -1}},
                {MSG_CORRUPT, &(struct msg_corrupt){2, true}},
-               {MSG_HARMED, &harmed},
-               {MSG_VERIFIED, &verified},
+               {MSG_HARMED, &some_harmed},
+               {MSG_VERIFIED, &some_verified},
                {MSG_HANG, &(struct msg_hang){5}},
                {MSG_PRESSED, &(struct msg_pressed){true, false}},
                {MSG_FENCED, &(struct msg_fenced){1, 0x84, UINT64_MAX}}};

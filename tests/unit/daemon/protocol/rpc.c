@@ -16,98 +16,99 @@ static void expect(char *reply, const char *a, const char *b) {
     free(reply);
 }
 
+static const struct {
+    const char *method, *verb, *path, *params, *part;
+} method_cases[] = {
+    {"status", "GET", "/octarc/v1/status", NULL, "\"state\": \"ready\", \"status\": \"serving"},
+    {"status", "GET", "/octarc/v1/status", NULL,
+     "\"weights\": \"shared\", \"weights_bytes\": 100, "
+     "\"reused_bytes\": 60, \"huge_bytes\": 30"},
+    {"health", "GET", "/health", NULL, "{\"status\": \"ok\"}"},
+    {"health", "GET", "/v1/health", NULL, "{\"status\": \"ok\"}"},
+    {"models", "GET", "/v1/models", NULL, "\"meta\": {\"vocab_type\": 2, \"n_vocab\": 260"},
+    {"models", "GET", "/models/fake", "{\"id\": \"fake\"}", "\"object\": \"model\""},
+    {"cards", "GET", "/octarc/v1/cards", NULL, "\"layers\": [0, 15], \"lanes\": [0, 8]"},
+    {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": 30, \"reused\": false"},
+    {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": null, \"reused\": false"},
+    {"cards", "GET", "/octarc/v1/cards", NULL,
+     "\"advised_bytes\": 90, \"prefetched_bytes\": 80, \"resident_bytes\": 70"},
+    {"cards", "GET", "/octarc/v1/cards", NULL, "\"resident_bytes\": null"},
+    {"cards", "GET", "/octarc/v1/cards", NULL, "\"carried_bytes\": 8192"},
+    {"cards", "GET", "/octarc/v1/cards", NULL,
+     "{\"from\": 1, \"to\": 0, \"mode\": \"direct\", \"bytes_per_s\": null"},
+    {"ps", "GET", "/octarc/v1/ps", NULL, "{\"requests\": []}"},
+    {"version", "GET", "/version", NULL, "{\"version\": \"" OCTARC_VERSION "\"}"},
+    {"tokenize", "POST", "/tokenize", "{\"content\": \"hi\"}", "{\"tokens\": [104, 105]}"},
+    {"detokenize", "POST", "/detokenize", "{\"tokens\": [104]}", "{\"content\": \"h\"}"},
+    {"apply_template", "POST", "/apply-template",
+     "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "x|user"},
+    {"complete", "POST", "/v1/completions", "{\"prompt\": \"x\", \"max_tokens\": 3}",
+     "\"text\": \"abc\""},
+    {"completion", "POST", "/completion", "{\"prompt\": \"x\", \"n_predict\": 3}",
+     "\"content\": \"abc\""},
+    {"chat", "POST", "/v1/chat/completions",
+     "{\"max_tokens\": 2, \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}",
+     "\"content\": \"ab\""},
+    {"reload", "POST", "/octarc/v1/reload", NULL, "unknown key 'colour'"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 1}",
+     "{\"fault\": \"lose\", \"card\": 1, \"generation\": 3}"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"kill-engine\"}", "kill-engine"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 1}",
+     "{\"fault\": \"hang\", \"card\": 1, \"generation\": 3}"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 7}", "no card 7"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
+    {"measure", "POST", "/octarc/v1/measure", NULL,
+     "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, "
+     "\"huge_bytes\": null, \"token_bytes\": 8, "
+     "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"return\", \"card\": 1}", "return"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"card\": 1}",
+     "{\"fault\": \"corrupt\", \"card\": 1, \"generation\": 3}"},
+    {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"silent\": true}", "silent"},
+    {"check", "POST", "/octarc/v1/check", NULL,
+     "{\"cards\": [{\"card\": 0, \"ranges\": 9, \"bytes\": 640, \"seconds\": 0.5, \"harmed\": "
+     "0, "
+     "\"repaired\": 0}, {\"card\": 1, \"ranges\": 8, \"bytes\": 320, \"seconds\": 0.25, "
+     "\"harmed\": 2, \"repaired\": 1}], \"harmed\": 2, \"repaired\": 1}"},
+    {"check", "POST", "/octarc/v1/check", "{\"card\": 7}", "there is no card 7"},
+    {"check", "POST", "/octarc/v1/check", "{\"card\": 1}", "other cards are being checked"},
+    {"check", "POST", "/octarc/v1/check", "{\"card\": 8}", "\"bad_field\""},
+    {"drain", "POST", "/octarc/v1/drain", "{\"card\": 1}",
+     "{\"card\": 1, \"state\": \"draining\", \"generation\": 3}"},
+    {"drain", "POST", "/octarc/v1/drain", "{\"card\": 0}", "the others are too small"},
+    {"drain", "POST", "/octarc/v1/drain", "{\"card\": 7}", "\"bad_field\""},
+    {"drain", "POST", "/octarc/v1/drain", NULL, "'card' is missing"},
+    {"online", "POST", "/octarc/v1/online", "{\"card\": 1}", "\"state\": \"probing\""},
+    {"online", "POST", "/octarc/v1/online", "{\"card\": 0}", "online already"},
+    {"rebalance", "POST", "/octarc/v1/rebalance", "{\"dry_run\": true}",
+     "\"reload_bytes\": 7, \"moves\": [{\"tensor\": \"blk.0.q\", \"rows\": [0, 4], "
+     "\"cols\": [0, 16], \"bytes\": 64, \"from\": 1, \"to\": 0}, {\"tensor\": \"blk.0.q\", "
+     "\"rows\": [4, 6], \"cols\": [0, 16], \"bytes\": 0, \"from\": null, \"to\": 0}]"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_generations_failed_total 3"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_card_faults_total{card="},
+    {"metrics", "GET", "/metrics", NULL, "octarc_link_bytes_total{from="},
+    {"metrics", "GET", "/metrics", NULL, "octarc_card_advised_bytes{card="},
+    {"metrics", "GET", "/metrics", NULL, "octarc_card_resident_bytes{card="},
+    {"metrics", "GET", "/metrics", NULL, "octarc_verified_bytes_total 600"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressed 1"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressures_total 9"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_ranges_harmed_total 2"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_ranges_repaired_total 1"},
+    {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
+};
+
 static void each_method_answers_on_both_framings(void) {
-    static const struct {
-        const char *method, *verb, *path, *params, *part;
-    } cases[] = {
-        {"status", "GET", "/octarc/v1/status", NULL, "\"state\": \"ready\", \"status\": \"serving"},
-        {"status", "GET", "/octarc/v1/status", NULL,
-         "\"weights\": \"shared\", \"weights_bytes\": 100, "
-         "\"reused_bytes\": 60, \"huge_bytes\": 30"},
-        {"health", "GET", "/health", NULL, "{\"status\": \"ok\"}"},
-        {"health", "GET", "/v1/health", NULL, "{\"status\": \"ok\"}"},
-        {"models", "GET", "/v1/models", NULL, "\"meta\": {\"vocab_type\": 2, \"n_vocab\": 260"},
-        {"models", "GET", "/models/fake", "{\"id\": \"fake\"}", "\"object\": \"model\""},
-        {"cards", "GET", "/octarc/v1/cards", NULL, "\"layers\": [0, 15], \"lanes\": [0, 8]"},
-        {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": 30, \"reused\": false"},
-        {"cards", "GET", "/octarc/v1/cards", NULL, "\"huge_bytes\": null, \"reused\": false"},
-        {"cards", "GET", "/octarc/v1/cards", NULL,
-         "\"advised_bytes\": 90, \"prefetched_bytes\": 80, \"resident_bytes\": 70"},
-        {"cards", "GET", "/octarc/v1/cards", NULL, "\"resident_bytes\": null"},
-        {"cards", "GET", "/octarc/v1/cards", NULL, "\"carried_bytes\": 8192"},
-        {"cards", "GET", "/octarc/v1/cards", NULL,
-         "{\"from\": 1, \"to\": 0, \"mode\": \"direct\", \"bytes_per_s\": null"},
-        {"ps", "GET", "/octarc/v1/ps", NULL, "{\"requests\": []}"},
-        {"version", "GET", "/version", NULL, "{\"version\": \"" OCTARC_VERSION "\"}"},
-        {"tokenize", "POST", "/tokenize", "{\"content\": \"hi\"}", "{\"tokens\": [104, 105]}"},
-        {"detokenize", "POST", "/detokenize", "{\"tokens\": [104]}", "{\"content\": \"h\"}"},
-        {"apply_template", "POST", "/apply-template",
-         "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "x|user"},
-        {"complete", "POST", "/v1/completions", "{\"prompt\": \"x\", \"max_tokens\": 3}",
-         "\"text\": \"abc\""},
-        {"completion", "POST", "/completion", "{\"prompt\": \"x\", \"n_predict\": 3}",
-         "\"content\": \"abc\""},
-        {"chat", "POST", "/v1/chat/completions",
-         "{\"max_tokens\": 2, \"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}",
-         "\"content\": \"ab\""},
-        {"reload", "POST", "/octarc/v1/reload", NULL, "unknown key 'colour'"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 1}",
-         "{\"fault\": \"lose\", \"card\": 1, \"generation\": 3}"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"kill-engine\"}", "kill-engine"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"lose\", \"card\": 7}", "no card 7"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 1}",
-         "{\"fault\": \"hang\", \"card\": 1, \"generation\": 3}"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"hang\", \"card\": 7}", "no card 7"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"melt\"}", "kill-engine"},
-        {"measure", "POST", "/octarc/v1/measure", NULL,
-         "{\"read_bytes_per_s\": 5, \"int8_ops_per_s\": 6, \"weights_bytes\": 7, "
-         "\"huge_bytes\": null, \"token_bytes\": 8, "
-         "\"layer_params\": 9, \"threads\": 2, \"isa\": \"avx2\"}"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"return\", \"card\": 1}", "return"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"card\": 1}",
-         "{\"fault\": \"corrupt\", \"card\": 1, \"generation\": 3}"},
-        {"drill", "POST", "/octarc/v1/drill", "{\"fault\": \"corrupt\", \"silent\": true}",
-         "silent"},
-        {"check", "POST", "/octarc/v1/check", NULL,
-         "{\"cards\": [{\"card\": 0, \"ranges\": 9, \"bytes\": 640, \"seconds\": 0.5, \"harmed\": "
-         "0, "
-         "\"repaired\": 0}, {\"card\": 1, \"ranges\": 8, \"bytes\": 320, \"seconds\": 0.25, "
-         "\"harmed\": 2, \"repaired\": 1}], \"harmed\": 2, \"repaired\": 1}"},
-        {"check", "POST", "/octarc/v1/check", "{\"card\": 7}", "there is no card 7"},
-        {"check", "POST", "/octarc/v1/check", "{\"card\": 1}", "other cards are being checked"},
-        {"check", "POST", "/octarc/v1/check", "{\"card\": 8}", "\"bad_field\""},
-        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 1}",
-         "{\"card\": 1, \"state\": \"draining\", \"generation\": 3}"},
-        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 0}", "the others are too small"},
-        {"drain", "POST", "/octarc/v1/drain", "{\"card\": 7}", "\"bad_field\""},
-        {"drain", "POST", "/octarc/v1/drain", NULL, "'card' is missing"},
-        {"online", "POST", "/octarc/v1/online", "{\"card\": 1}", "\"state\": \"probing\""},
-        {"online", "POST", "/octarc/v1/online", "{\"card\": 0}", "online already"},
-        {"rebalance", "POST", "/octarc/v1/rebalance", "{\"dry_run\": true}",
-         "\"reload_bytes\": 7, \"moves\": [{\"tensor\": \"blk.0.q\", \"rows\": [0, 4], "
-         "\"cols\": [0, 16], \"bytes\": 64, \"from\": 1, \"to\": 0}, {\"tensor\": \"blk.0.q\", "
-         "\"rows\": [4, 6], \"cols\": [0, 16], \"bytes\": 0, \"from\": null, \"to\": 0}]"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_generations_failed_total 3"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_card_faults_total{card="},
-        {"metrics", "GET", "/metrics", NULL, "octarc_link_bytes_total{from="},
-        {"metrics", "GET", "/metrics", NULL, "octarc_card_advised_bytes{card="},
-        {"metrics", "GET", "/metrics", NULL, "octarc_card_resident_bytes{card="},
-        {"metrics", "GET", "/metrics", NULL, "octarc_verified_bytes_total 600"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressed 1"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressures_total 9"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_ranges_harmed_total 2"},
-        {"metrics", "GET", "/metrics", NULL, "octarc_ranges_repaired_total 1"},
-        {"cancel", "POST", "/octarc/v1/cancel", "{\"id\": \"req-99\"}", "not_found"},
-    };
     fake_server_init(&f);
     f.fake.drills = true;
     fake_server_start(&f);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        printf("# %s\n", cases[i].path);
-        expect(rpc(&f, cases[i].method, cases[i].params), cases[i].part, "\"id\": 1");
-        expect(http(&f, cases[i].verb, cases[i].path,
-                    strcmp(cases[i].verb, "GET") != 0 ? cases[i].params : NULL),
-               cases[i].part, "HTTP/1.1 ");
+    for (size_t i = 0; i < sizeof method_cases / sizeof *method_cases; i++) {
+        printf("# %s\n", method_cases[i].path);
+        expect(rpc(&f, method_cases[i].method, method_cases[i].params), method_cases[i].part,
+               "\"id\": 1");
+        expect(http(&f, method_cases[i].verb, method_cases[i].path,
+                    strcmp(method_cases[i].verb, "GET") != 0 ? method_cases[i].params : NULL),
+               method_cases[i].part, "HTTP/1.1 ");
     }
     fake_server_stop(&f);
 }
