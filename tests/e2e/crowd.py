@@ -21,11 +21,12 @@ def start(*options, **more):
 
 
 class Crowd:
-    """Sixteen streams at once.  strike() is called once, when half of what is to come has come."""
+    """Sixteen streams at once.  strike() is called once, when a quarter of what is to come has been
+    read here: the daemon may be far ahead."""
 
     def __init__(self, daemon, strike=lambda: None):
         self.daemon, self.strike, self.count = daemon, strike, 0
-        self.lock, self.half = threading.Lock(), threading.Event()
+        self.lock, self.quarter = threading.Lock(), threading.Event()
 
     def read(self, i):
         body = dict(KINDS[i % len(KINDS)], prompt="%s %d" % (PROMPT, i), max_tokens=LONG,
@@ -41,8 +42,8 @@ class Crowd:
                     own["probs"] += c["logprobs"]["token_logprobs"]
             with self.lock:
                 self.count += 1
-                if self.count == STREAMS * LONG // 2:
-                    self.half.set()
+                if self.count == STREAMS * LONG // 4:
+                    self.quarter.set()
         return [choices[k] for k in sorted(choices)]
 
     def run(self):
@@ -50,7 +51,7 @@ class Crowd:
 
         def wait_and_strike():
             try:
-                assert self.half.wait(self.daemon.timeout), "half of the streams never came"
+                assert self.quarter.wait(self.daemon.timeout), "the streams never came"
                 self.strike()
             except Exception as error:
                 failures.append(error)
@@ -84,6 +85,16 @@ def hang(daemon, card):
     """A card hangs, and there is a step in which it is silent, though the crowd may be through."""
     say(daemon, "drill", "hang", card)
     daemon.complete(PROMPT, 0, echo=True, cache_prompt=False)
+
+
+def corrupt(daemon, card):
+    """A card reports harm.  The engine stands still until the order is given: the crowd waits for it."""
+    engines = daemon.engines()
+    for pid in engines:
+        os.kill(pid, signal.SIGSTOP)
+    daemon.rpc("drill", {"fault": "corrupt", "card": card})
+    for pid in engines:
+        os.kill(pid, signal.SIGCONT)
 
 
 def kill_engine(daemon):

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from itertools import product
 
-from crowd import PROMPT, STREAMS, WAYS, Crowd, say, start, states, undisturbed
+from crowd import PROMPT, STREAMS, WAYS, Crowd, corrupt, say, start, states, undisturbed
 from harness import Daemon, RpcError, equal, main, test, tiny, wait_until
 
 CLEAN = {"temperature": 0, "ignore_eos": True}
@@ -31,7 +31,7 @@ def sixteen_streams_end_the_same_whichever_card_reports_harm():
             want = undisturbed(daemon)
             for card in range(4):
                 before = daemon.rpc("status")
-                got = Crowd(daemon, lambda: say(daemon, "drill", "corrupt", str(card))).run()
+                got = Crowd(daemon, lambda: corrupt(daemon, card)).run()
                 equal(got, want, "card %d, %s, %s" % (card, split, way))
                 after = daemon.rpc("status")
                 equal(after["generation"], before["generation"], "generation")
@@ -78,10 +78,10 @@ def the_scrub_comes_round_beside_streams():
     with start(config="scrub = 1\n") as daemon:
         wait_until(lambda: counter(daemon, "scrubs_total") > 1, 30, "a scrub")
 
-        def corrupt():
+        def harm():
             say(daemon, "drill", "corrupt", "1", "--silent")
             wait_until(lambda: harmed(daemon), 30, "the scrub's finding")
-        Crowd(daemon, corrupt).run()  # what had been sent cannot be taken back
+        Crowd(daemon, harm).run()  # what had been sent cannot be taken back
         equal([e["card"] for e in harmed(daemon)], [1])
         equal(daemon.rpc("check")["harmed"], 0)
         equal(daemon.rpc("status")["requests"]["failed"], 0)
@@ -95,7 +95,7 @@ def a_card_that_is_harmed_again_and_again_is_quarantined():
 
             def strike():
                 for i in range(3):
-                    say(daemon, "drill", "corrupt", "2")
+                    corrupt(daemon, 2)
                     wait_until(lambda: len(harmed(daemon)) == i + 1, 30, "harm %d" % i)
                 wait_until(lambda: daemon.rpc("status")["state"] == "ready" and
                            daemon.rpc("cards")["cards"][2]["actual"]["weights_bytes"] == 0,
@@ -115,10 +115,10 @@ def harm_in_the_middle_of_a_drain_calls_nothing_off():
             def strike():
                 daemon.rpc("drain", {"card": 3})
                 if way == "running":
-                    say(daemon, "drill", "corrupt", "1")
+                    corrupt(daemon, 1)
                 wait_until(lambda: states(daemon)[3] == "drained", 30, "the drain")
                 if way == "restart":
-                    say(daemon, "drill", "corrupt", "1")
+                    corrupt(daemon, 1)
             equal(Crowd(daemon, strike).run(), want, way)
             wait_until(lambda: [e["card"] for e in harmed(daemon)] == [1], 30, "the harm")
             equal(states(daemon), ["online", "online", "online", "drained"])

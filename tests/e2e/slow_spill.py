@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards that come, go and are harmed while weights stay in host memory, or because of it: under sixteen
 streams no token is another, and nothing comes by a fault."""
-from crowd import Crowd, say, states, undisturbed
+from crowd import Crowd, corrupt, say, states, undisturbed
 from harness import equal, main, test
 from spill import TWO_CARDS, fetches, spilled, spills_without_a_fault, start
 
@@ -48,7 +48,7 @@ def a_loss_while_it_spills_changes_no_answer():
 def harm_in_host_memory_is_found_and_repaired():
     with start("--cards", "1", "--card-memory", "2300K") as own:
         want = undisturbed(own)
-        equal(Crowd(own, lambda: say(own, "drill", "corrupt", "0")).run(), want, "one that is told")
+        equal(Crowd(own, lambda: corrupt(own, 0)).run(), want, "one that is told")
         say(own, "drill", "corrupt", "0", "--silent")
         equal(own.client("check")[0], 1, "harm that nobody told of is found")
         equal(own.client("check")[0], 0, "and repaired")
