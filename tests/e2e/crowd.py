@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """crowd.py - sixteen streams at once over a tiny model, which have to end as on a quiet day."""
-import os
-import signal
 import threading
 
 from harness import SAN, Daemon, RpcError, equal, in_parallel, tiny, wait_until
@@ -88,18 +86,13 @@ def hang(daemon, card):
 
 
 def corrupt(daemon, card):
-    """A card reports harm.  The engine stands still until the order is given: the crowd waits for it."""
-    engines = daemon.engines()
-    for pid in engines:
-        os.kill(pid, signal.SIGSTOP)
-    daemon.rpc("drill", {"fault": "corrupt", "card": card})
-    for pid in engines:
-        os.kill(pid, signal.SIGCONT)
+    """A card reports harm while the crowd is on its way, however quick it is."""
+    with daemon.held():
+        daemon.rpc("drill", {"fault": "corrupt", "card": card})
 
 
 def kill_engine(daemon):
-    for pid in daemon.engines():
-        os.kill(pid, signal.SIGKILL)
+    wait_until(daemon.kill_engines, 20, "an engine to kill")
 
 
 def refused(daemon, method, params):

@@ -365,6 +365,15 @@ class Daemon:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    def kill_engines(self):
+        """How many were killed: those of a changeover may end by themselves before."""
+        n = 0
+        for pid in self.engines():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                n += 1
+        return n
+
     def connect(self):
         return Lines(self.socket, self.timeout)
 

@@ -64,13 +64,6 @@ def quiet(_):
     pass
 
 
-def kill_engine(daemon):
-    pids = daemon.engines()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    return len(pids)
-
-
 @test
 def three_kills_and_two_losses_in_one_answer_change_nothing():
     with start("--split", "tensor") as daemon:
@@ -87,7 +80,7 @@ def three_kills_and_two_losses_in_one_answer_change_nothing():
             wait_until(lambda: daemon.rpc("status")["generation"] == 1 + len(done), 30, "the next")
             daemon.wait_ready()
             if fault == "kill":
-                equal(kill_engine(daemon), 1, "engines")
+                equal(daemon.kill_engines(), 1, "engines")
             else:
                 daemon.rpc("drill", {"fault": "lose", "card": fault})
             done.append(fault)
@@ -115,7 +108,7 @@ def a_whole_answer_and_its_stop_string_survive_every_kill():
             lines = daemon.connect()
             lines.send("complete", ask)
             time.sleep(wait)
-            kill_engine(daemon)
+            daemon.kill_engines()
             equal(lines.receive()["result"]["choices"], want, "killed after %.2f s" % wait)
             lines.close()
 
@@ -158,7 +151,7 @@ def load_disturbed(disturb):
 @test
 def faults_during_the_load_delay_it_only():
     want, _ = load_disturbed(quiet)
-    got, status = load_disturbed(kill_engine)
+    got, status = load_disturbed(Daemon.kill_engines)
     equal(got, want, "after a kill during the load")
     equal(status["generation"], 2)
 

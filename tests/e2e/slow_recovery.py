@@ -3,7 +3,6 @@
 """Engines die and cards are lost while requests run: every answer equals the undisturbed one."""
 import mmap
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -53,8 +52,7 @@ def streamed(daemon, fields, on_chunk=lambda count: None):
 
 
 def kill_engine(daemon):
-    for pid in daemon.engines():
-        os.kill(pid, signal.SIGKILL)
+    wait_until(daemon.kill_engines, 20, "an engine to kill")
 
 
 def recoveries(daemon):
