@@ -86,9 +86,11 @@ def hang(daemon, card):
 
 
 def corrupt(daemon, card):
-    """A card reports harm while the crowd is on its way, however quick it is."""
+    """A card reports harm, and there is a step before which it is verified, though the crowd may be
+    through."""
     with daemon.held():
         daemon.rpc("drill", {"fault": "corrupt", "card": card})
+    daemon.complete(PROMPT, 0, echo=True, cache_prompt=False)
 
 
 def kill_engine(daemon):

@@ -36,7 +36,8 @@ def sixteen_streams_end_the_same_whichever_card_reports_harm():
                 after = daemon.rpc("status")
                 equal(after["generation"], before["generation"], "generation")
                 equal(after["requests"]["failed"], 0, "failed requests")
-                equal([e["card"] for e in harmed(daemon)], list(range(card + 1)), "events")
+                wait_until(lambda: [e["card"] for e in harmed(daemon)] == list(range(card + 1)), 30,
+                           "the harm of card %d" % card)
             equal([c["faults"]["corrupt"] for c in daemon.rpc("cards")["cards"]], [1] * 4)
             equal(counter(daemon, "ranges_harmed_total"), 4)
             equal(counter(daemon, "ranges_repaired_total"), 4)
