@@ -19,10 +19,13 @@ static void put_bytes(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
 /* The four low bits of a row's 32 values.  Rows share no byte, so they may be written in any
  * order. */
 static void put_low(uint8_t *atom, uint32_t t, const uint8_t q[ATOM]) {
-    for (int j = 0; j < 4; j++)
-        for (int b = 0; b < 4; b++)
-            atom[64 * j + t * 4 + b] =
-                (uint8_t)((q[8 * j + b] & 15) | (q[8 * j + 4 + b] & 15) << 4);
+    for (int j = 0; j < 4; j++) {
+        uint32_t low, high; /* four bytes at a time, each shifted within itself */
+        memcpy(&low, q + 8 * j, 4);
+        memcpy(&high, q + 8 * j + 4, 4);
+        low = (low & 0x0f0f0f0fu) | (high & 0x0f0f0f0fu) << 4;
+        memcpy(atom + 64 * j + t * 4, &low, 4);
+    }
 }
 
 /* One bit of each value. */
