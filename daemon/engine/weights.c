@@ -20,6 +20,7 @@
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
 #define BEHIND_NICE      10
+#define LOOK_US          1000  /* until who reports the progress looks again; an end waits for it */
 #define PAUSE_US         20000 /* until a load that is paused looks again */
 
 struct weights_header {
@@ -197,7 +198,7 @@ static int run(struct loader *l) {
     while (l->options->progress && !l->digests && !atomic_load(&l->rc) &&
            atomic_load(&l->next) < l->n_slices) {
         l->options->progress(l->options->user, atomic_load(&l->done), atomic_load(&l->total));
-        usleep(20000);
+        usleep(LOOK_US);
     }
     for (long i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
