@@ -18,6 +18,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#define PREFETCH_BYTES ((uintptr_t)2 << 20) /* by one thread at a time */
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -187,15 +189,43 @@ static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uin
     return 0;
 }
 
-/* The kernel gives a page, cleared, when it is touched first. */
+/* Pages that members of the team take one piece after the other. */
+struct wanted {
+    uintptr_t begin, end;
+    _Atomic uint64_t next; /* piece to take */
+};
+
+static void take_pieces(void *arg, uint32_t member) {
+    struct wanted *w = arg;
+    (void)member;
+    for (;;) {
+        const uintptr_t at = w->begin + atomic_fetch_add(&w->next, 1) * PREFETCH_BYTES;
+        if (at >= w->end)
+            return;
+        madvise((void *)at, w->end - at < PREFETCH_BYTES ? w->end - at : PREFETCH_BYTES,
+                MADV_POPULATE_WRITE);
+    }
+}
+
+/* The kernel gives a page, cleared, when it is touched first: pieces of large stretches are cleared
+ * side by side, and begin where a huge page does. */
 static int cpu_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
                         uint64_t bytes) {
     char *at;
     const int rc = cpu_stretch(d, card, area, offset, bytes, &at);
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)at / page * page;
-    if (rc == 0 && bytes)
-        madvise((void *)first, (uintptr_t)at + bytes - first, MADV_POPULATE_WRITE);
-    return rc;
+    if (rc || !bytes)
+        return rc;
+    const uintptr_t end = (uintptr_t)at + bytes;
+    const uintptr_t edge = bytes < 2 * PREFETCH_BYTES
+                               ? end
+                               : (first + PREFETCH_BYTES - 1) / PREFETCH_BYTES * PREFETCH_BYTES;
+    struct wanted pieces = {.begin = edge, .end = end};
+    if (first < edge)
+        madvise((void *)first, edge - first, MADV_POPULATE_WRITE);
+    if (edge < end)
+        team_run(d->team, take_pieces, &pieces);
+    return 0;
 }
 
 /* Of a memfd the pages are punched out, for whoever else holds it has them too. */

@@ -179,6 +179,26 @@ static uint64_t resident(struct device *d, uint32_t card, enum area area, uint64
     return n;
 }
 
+/* Wherever it begins and ends between the pieces that threads take; nothing beside it. */
+static void a_large_stretch_is_brought_whole(void) {
+    static const uint64_t begins[] = {0, 4096, (1u << 20) + 100, (2u << 20) - 1, (2u << 20) + 5000};
+    const uint64_t all = 13u << 20, bytes = (9u << 20) + 300;
+    const struct device_options o = {
+        .n_cards = 1, .present = {true}, .n_threads = 2, .max_rows = 4};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        struct device *d = NULL;
+        CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+        CHECK_EQ(d->ops->reserve(d, 0, AREA_SCRATCH, all, -1, NULL), 0);
+        madvise(d->cards[0].areas[AREA_SCRATCH].base, all, MADV_NOHUGEPAGE);
+        CHECK_EQ(d->ops->prefetch(d, 0, AREA_SCRATCH, begins[i], bytes), 0);
+        const uint64_t first = begins[i] / 4096 * 4096;
+        const uint64_t end = (begins[i] + bytes + 4095) / 4096 * 4096;
+        CHECK_EQ(resident(d, 0, AREA_SCRATCH, first, end - first), end - first);
+        CHECK_EQ(resident(d, 0, AREA_SCRATCH, 0, all), end - first);
+        d->ops->close(d);
+    }
+}
+
 static void residency_is_what_the_kernel_has(void) {
     const int fd = memfd_create("weights", MFD_CLOEXEC);
     CHECK(fd >= 0 && ftruncate(fd, AREA_BYTES) == 0);
@@ -484,10 +504,11 @@ CHECK_MAIN(T(a_read_of_another_card_crashes_in_isolation),
            T(an_exchange_crosses_where_the_reader_was_advised), T(advice_reaches_as_far_as_it_says),
            T(what_is_advised_to_be_read_cannot_be_written),
            T(advice_that_names_what_is_not_there_is_refused), T(residency_is_what_the_kernel_has),
-           T(discarded_memory_is_given_back), T(a_lost_card_is_gone),
-           T(a_step_waits_for_a_hung_card_and_says_for_which), T(a_card_holds_no_more_than_it_has),
-           T(a_short_memfd_is_refused), T(programs_that_reach_outside_are_refused),
-           T(a_digest_sees_every_bit_and_place), T(a_digest_is_the_sum_of_its_parts),
-           T(a_set_the_machine_lacks_is_refused), T(threads_are_bound_where_a_core_is_left_over),
+           T(a_large_stretch_is_brought_whole), T(discarded_memory_is_given_back),
+           T(a_lost_card_is_gone), T(a_step_waits_for_a_hung_card_and_says_for_which),
+           T(a_card_holds_no_more_than_it_has), T(a_short_memfd_is_refused),
+           T(programs_that_reach_outside_are_refused), T(a_digest_sees_every_bit_and_place),
+           T(a_digest_is_the_sum_of_its_parts), T(a_set_the_machine_lacks_is_refused),
+           T(threads_are_bound_where_a_core_is_left_over),
            T(limits_are_measured_over_the_weights_that_are_there),
            T(without_weights_there_is_nothing_to_sweep))
