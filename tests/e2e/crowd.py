@@ -93,10 +93,6 @@ def corrupt(daemon, card):
     daemon.complete(PROMPT, 0, echo=True, cache_prompt=False)
 
 
-def kill_engine(daemon):
-    wait_until(daemon.kill_engines, 20, "an engine to kill")
-
-
 def refused(daemon, method, params):
     """The words of the refusal."""
     try:

@@ -116,11 +116,13 @@ def equal(got, want, what="value"):
 
 
 def wait_until(condition, seconds, what):
+    """What the condition gave when it came true."""
     end = time.monotonic() + seconds * STRETCH
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > end:
             raise AssertionError("%s did not happen in %d s" % (what, seconds * STRETCH))
         time.sleep(0.02)
+    return found
 
 
 def tiny(name="tiny-f32"):
@@ -365,14 +367,16 @@ class Daemon:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
-    def kill_engines(self):
-        """How many were killed: those of a changeover may end by themselves before."""
-        n = 0
-        for pid in self.engines():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                n += 1
-        return n
+    def kill_engine(self):
+        """Those of a changeover may end by themselves first; one is killed at least.  How many were."""
+        def killed():
+            n = 0
+            for pid in self.engines():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    n += 1
+            return n
+        return wait_until(killed, 20, "an engine to kill")
 
     def connect(self):
         return Lines(self.socket, self.timeout)

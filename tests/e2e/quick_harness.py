@@ -14,7 +14,6 @@ UNDEFINED = "daemon/x.c:1:2: runtime error: signed integer overflow"
 
 # Tests that all see the right answers.
 SHARED = """
-import os, signal
 from harness import Daemon, main, test, tiny, wait_until
 def daemon():
     return Daemon.shared("--context", "128", model=tiny())
@@ -79,7 +78,7 @@ def an_engine_that_dies_once_is_seen_though_the_service_recovers():
 def a_shared_daemon_that_dies_is_not_forgotten():
     kill = "own = daemon().process; own.kill(); own.wait()"
     equal(outcome(SHARED, disturb=kill)[0], ["ok", "ok", "not ok"])
-    engine = ("[os.kill(p, signal.SIGKILL) for p in daemon().engines()]; "
+    engine = ("daemon().kill_engine(); "
               "wait_until(lambda: daemon().rpc('status')['generation'] == 2, 20, 'the next')")
     equal(outcome(SHARED, disturb=engine)[0], ["ok", "ok", "not ok"])
 

@@ -228,9 +228,7 @@ def disturbed(disturb, **more):
 
 
 def kill_engine(own):
-    pids = own.engines()
-    equal(len(pids), 1, "engines")
-    os.kill(pids[0], signal.SIGKILL)
+    equal(own.kill_engine(), 1, "engines")
 
 
 @test

@@ -5,7 +5,7 @@ twice, none is another."""
 import time
 from itertools import product
 
-from crowd import (WAYS, Crowd, is_whole, kill_engine, refused, say, start, states, undisturbed)
+from crowd import (WAYS, Crowd, is_whole, refused, say, start, states, undisturbed)
 from harness import RpcError, equal, main, note, test, wait_until
 
 
@@ -63,14 +63,14 @@ def an_engine_killed_in_the_middle_of_a_drain_loses_nothing():
 
             def both():
                 equal(daemon.rpc("drain", {"card": 0})["state"], "draining")
-                kill_engine(daemon)
+                daemon.kill_engine()
                 wait_until(lambda: states(daemon)[0] == "drained", 30, "the drain")
             is_whole(daemon, want, both, "killed", kills=True)
             equal(states(daemon), ["drained", "online", "online", "online"])
 
             def again():
                 daemon.rpc("online", {"card": 0})
-                kill_engine(daemon)
+                daemon.kill_engine()
                 wait_until(lambda: states(daemon)[0] == "online", 30, "card 0 online")
             is_whole(daemon, want, again, "killed while it is taken back", kills=True)
 
@@ -115,7 +115,7 @@ def quarantine(way):
         assert "card 2" in words and "quarantined" in words and "octarc online" in words, words
         equal(daemon.rpc("cards")["cards"][2]["faults"]["lost"], 10)
         assert 'octarc_card_faults_total{card="2",kind="lost"} 10\n' in say(daemon, "metrics")
-        kill_engine(daemon)
+        daemon.kill_engine()
         wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
         time.sleep(1.5)
         equal(states(daemon)[2], "quarantined", "after a new generation")

@@ -80,7 +80,7 @@ def three_kills_and_two_losses_in_one_answer_change_nothing():
             wait_until(lambda: daemon.rpc("status")["generation"] == 1 + len(done), 30, "the next")
             daemon.wait_ready()
             if fault == "kill":
-                equal(daemon.kill_engines(), 1, "engines")
+                equal(daemon.kill_engine(), 1, "engines")
             else:
                 daemon.rpc("drill", {"fault": "lose", "card": fault})
             done.append(fault)
@@ -108,7 +108,7 @@ def a_whole_answer_and_its_stop_string_survive_every_kill():
             lines = daemon.connect()
             lines.send("complete", ask)
             time.sleep(wait)
-            daemon.kill_engines()
+            daemon.kill_engine()
             equal(lines.receive()["result"]["choices"], want, "killed after %.2f s" % wait)
             lines.close()
 
@@ -151,7 +151,7 @@ def load_disturbed(disturb):
 @test
 def faults_during_the_load_delay_it_only():
     want, _ = load_disturbed(quiet)
-    got, status = load_disturbed(Daemon.kill_engines)
+    got, status = load_disturbed(Daemon.kill_engine)
     equal(got, want, "after a kill during the load")
     equal(status["generation"], 2)
 

@@ -51,10 +51,6 @@ def streamed(daemon, fields, on_chunk=lambda count: None):
     return [(i, *choices[i]) for i in sorted(choices)]
 
 
-def kill_engine(daemon):
-    wait_until(daemon.kill_engines, 20, "an engine to kill")
-
-
 def recoveries(daemon):
     return daemon.rpc("status")["generation"]
 
@@ -69,7 +65,7 @@ def an_engine_killed_in_mid_answer_changes_no_answer():
             def strike(count):
                 if count in (5, 60):
                     kills.append(count)
-                    kill_engine(daemon)
+                    daemon.kill_engine()
             got = streamed(daemon, fields, strike)
             assert kills, "nothing was killed"
             wait_until(lambda: recoveries(daemon) > before, 30, "a new generation")
@@ -133,7 +129,7 @@ def sixteen_requests_survive_a_kill_and_a_loss_together():
                 if turn == 1:
                     daemon.rpc("drill", {"fault": "lose", "card": 4})
                 else:
-                    kill_engine(daemon)
+                    daemon.kill_engine()
         thread = threading.Thread(target=strike)
         thread.start()
         got = in_parallel([lambda p=p: daemon.complete(p, 60)["choices"][0]["text"]
@@ -158,7 +154,7 @@ def chat_and_completion_survive_too():
 
         def strike():
             time.sleep(0.5)
-            kill_engine(daemon)
+            daemon.kill_engine()
         for _ in range(2):
             thread = threading.Thread(target=strike)
             thread.start()
@@ -180,7 +176,7 @@ def stop_strings_work_across_a_kill():
         equal(want[0][3], "stop")
         assert stop not in want[0][1]
         got = streamed(daemon, {"stop": [stop]},
-                       lambda count: count == 10 and kill_engine(daemon))
+                       lambda count: count == 10 and daemon.kill_engine())
         equal(got, want)
 
 
@@ -206,7 +202,7 @@ def lose_both(config):
 def memory_that_survived_is_used_again_without_the_file():
     with start("--split", "tensor") as daemon:
         daemon.complete(PROMPT)
-        kill_engine(daemon)
+        daemon.kill_engine()
         wait_until(lambda: daemon.rpc("status")["state"] == "ready" and recoveries(daemon) == 2, 30,
                    "the next generation")
         equal({c["reused"] for c in daemon.rpc("cards")["cards"]}, {True})
@@ -272,7 +268,7 @@ def private_weights_are_read_again_and_no_answer_changes():
         for card, (name, fields) in enumerate(REQUESTS.items()):
             def strike(count, card=card):
                 if count == 5:
-                    kill_engine(daemon)
+                    daemon.kill_engine()
                 if count == 60:
                     # A loss during the load would be one generation with the kill.
                     wait_until(lambda: recoveries(daemon) == 2 * card + 2, 30, "the next generation")
