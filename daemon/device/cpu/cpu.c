@@ -18,7 +18,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define PREFETCH_BYTES ((uintptr_t)2 << 20) /* by one thread at a time */
+#define PIECE_BYTES ((uintptr_t)2 << 20) /* by one thread at a time */
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -199,10 +199,10 @@ static void take_pieces(void *arg, uint32_t member) {
     struct wanted *w = arg;
     (void)member;
     for (;;) {
-        const uintptr_t at = w->begin + atomic_fetch_add(&w->next, 1) * PREFETCH_BYTES;
+        const uintptr_t at = w->begin + atomic_fetch_add(&w->next, 1) * PIECE_BYTES;
         if (at >= w->end)
             return;
-        madvise((void *)at, w->end - at < PREFETCH_BYTES ? w->end - at : PREFETCH_BYTES,
+        madvise((void *)at, w->end - at < PIECE_BYTES ? w->end - at : PIECE_BYTES,
                 MADV_POPULATE_WRITE);
     }
 }
@@ -217,9 +217,8 @@ static int cpu_prefetch(struct device *d, uint32_t card, enum area area, uint64_
     if (rc || !bytes)
         return rc;
     const uintptr_t end = (uintptr_t)at + bytes;
-    const uintptr_t edge = bytes < 2 * PREFETCH_BYTES
-                               ? end
-                               : (first + PREFETCH_BYTES - 1) / PREFETCH_BYTES * PREFETCH_BYTES;
+    const uintptr_t edge =
+        bytes < 2 * PIECE_BYTES ? end : (first + PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES;
     struct wanted pieces = {.begin = edge, .end = end};
     if (first < edge)
         madvise((void *)first, edge - first, MADV_POPULATE_WRITE);
