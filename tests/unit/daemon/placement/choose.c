@@ -102,9 +102,9 @@ static void nothing_is_predicted_to_be_faster(void) {
 /* --- what more does --- */
 
 /* Another card, or one thing faster. */
-static void add(uint32_t seed) {
+static void add(uint32_t what) {
     const uint32_t a = draw(b.in.n_cards), c = draw(b.in.n_cards);
-    switch (b.in.n_cards < CARDS_MAX ? seed % 4 : seed % 3) {
+    switch (b.in.n_cards < CARDS_MAX ? what % 4 : what % 3) {
     case 0:
         b.box.cards[a].bytes_per_s *= 1 + draw(3);
         break;
@@ -120,31 +120,38 @@ static void add(uint32_t seed) {
     }
 }
 
+/* Two cases are excepted, and only these: what fits only with the output matrix in parts was not
+ * chosen by speed, and room for the KV of all sequences, where there was none before, may cost
+ * some. Neither is ever lost again. */
 static void another_card_or_a_faster_one_never_lowers_the_prediction(void) {
-    uint32_t n_more = 0, n_compared = 0;
-    for (uint32_t seed = 1; seed <= 600; seed++) {
+    uint32_t n_more = 0, n_compared = 0, n_room = 0, n_paid = 0;
+    for (uint32_t seed = 1; seed <= 900; seed++) {
         struct plan before = {0}, after = {0};
-        start(seed, 1 + seed % 8, seed % 2 ? SPLIT_LAYER : SPLIT_TENSOR, seed % 5 ? 6 : 0);
-        b.in.max_sequences = 1 + draw(4);
+        start(seed, 1 + draw(8), seed % 2 ? SPLIT_LAYER : SPLIT_TENSOR, seed % 5 ? 6 : 0);
+        b.in.max_sequences = 1 + draw(16);
         for (uint32_t i = 0; i < CARDS_MAX; i++)
-            b.in.capacity_bytes[i] *= 1 + draw(2) * 8;
+            b.in.capacity_bytes[i] *= 1 + draw(4) * draw(3);
         const double slow = boxed_decode(&b, &before);
-        add(seed);
+        add(seed / 2);
         const double fast = boxed_decode(&b, &after);
         CHECK(slow == 0 || fast > 0);
-        /* What fits only with the output matrix in parts was not chosen by speed. */
-        const bool by_speed =
-            strstr(before.reason, "predicted") && strstr(after.reason, "predicted");
-        if (slow > 0 && by_speed && boxed_all_pages(&before) == boxed_all_pages(&after)) {
-            CHECK(fast >= slow * (1 - 1e-9));
+        if (slow > 0 && strstr(before.reason, "predicted")) {
+            CHECK(strstr(after.reason, "predicted"));
+            CHECK(boxed_all_pages(&after) || !boxed_all_pages(&before));
+            const bool room = boxed_all_pages(&after) && !boxed_all_pages(&before);
+            CHECK(room || fast >= slow * (1 - 1e-9));
             n_compared++;
+            n_room += room;
+            n_paid += fast < slow * (1 - 1e-9);
             n_more += fast > slow * (1 + 1e-6);
         }
         plan_finish(&before);
         plan_finish(&after);
         boxed_finish(&b);
     }
-    CHECK(n_compared > 200 && n_more > 40);
+    printf("# %u compared, %u faster, %u with room for all, of which %u slower\n", n_compared,
+           n_more, n_room, n_paid);
+    CHECK(n_compared > 300 && n_more > 60 && n_room > 5);
 }
 
 static void a_card_that_does_not_help_holds_nothing(void) {
