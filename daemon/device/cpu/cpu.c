@@ -67,6 +67,7 @@ static void cpu_close(struct device *device) {
     free(device->phases);
     free(device->stages);
     free(device->meters);
+    free((void *)device->taken);
     free(device->work);
     free(device->work_memory);
     pthread_mutex_destroy(&device->faulting);

@@ -57,16 +57,22 @@ struct cpu_phase {
 /* Phases between two meetings of the team: one whose items are shared out, or a few that run strip
  * by strip, and those behind that are so small that the member who ends it does them by itself. */
 struct cpu_stage {
-    uint32_t first, n; /* of device.phases */
-    uint32_t shared;   /* of these, from the first on: more than one run strip by strip */
-    uint32_t items;    /* shared out */
+    uint32_t first, n;   /* of device.phases */
+    uint32_t shared;     /* of these, from the first on: more than one run strip by strip */
+    uint32_t items;      /* shared out */
+    uint32_t reads_next; /* the next stage whose items read weights; n_stages: none */
 };
 
 /* How far the team is with a stage, in this step; on a cache line of its own. */
 struct cpu_meter {
-    _Alignas(64) _Atomic uint32_t next; /* item to take */
-    _Atomic uint32_t done;              /* items */
+    _Alignas(64) _Atomic uint32_t done; /* items */
     _Atomic uint32_t over;              /* a gate of the team */
+};
+
+/* Memory that lies in one piece. */
+struct cpu_run {
+    const char *at;
+    uint64_t bytes;
 };
 
 /* What a member of the team needs for itself, the same at any step: weights and inputs made ready
@@ -96,6 +102,8 @@ struct device {
     struct cpu_stage *stages; /* owned; [n_phases] */
     uint32_t n_stages;
     struct cpu_meter *meters; /* owned; [n_phases] */
+    _Atomic uint32_t *taken;  /* owned; [n_phases][team_size]: of a member's part of a stage, items
+                               * that were taken, by it or by others who had none left */
     struct {
         uint32_t n_rows, n_outputs;
     } shape;               /* that the counts of items are for */
@@ -151,6 +159,10 @@ void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
                 const struct step_params *params, uint32_t begin, uint32_t end,
                 struct cpu_work *work);
 
+/* The weights that an item reads: of how many runs, up to two, the others empty. */
+uint32_t cpu_op_weights(const struct device *device, uint32_t card, const struct op *op,
+                        uint32_t item, struct cpu_run runs[2]);
+
 /* exchange.c: items of OP_EXCHANGE, as above. */
 uint32_t cpu_exchange_items(const struct op *op, const struct step_params *params);
 void cpu_exchange_run(struct device *device, const struct op *op, const struct step_params *params,
@@ -181,6 +193,12 @@ static inline char *cpu_kv_at(const struct device *device, uint32_t card, const 
                               uint32_t slot, uint32_t page) {
     return cpu_at(device, card, AREA_KV,
                   page * kv->page_bytes + kv->offset + slot * kv->slot_bytes);
+}
+
+/* The first item of a member's part of a stage; the end of the part before. */
+static inline uint32_t cpu_part_begin(const struct device *device, const struct cpu_stage *stage,
+                                      uint32_t member) {
+    return (uint32_t)((uint64_t)stage->items * member / team_size(device->team));
 }
 
 static inline bool cpu_is_hung(const struct device *device, uint32_t card) {

@@ -306,11 +306,14 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     struct cpu_phase *phases = calloc(n_phases + 1, sizeof *phases);
     struct cpu_stage *stages = calloc(n_phases + 1, sizeof *stages);
     struct cpu_meter *meters = aligned_alloc(64, (n_phases + 1) * sizeof *meters);
-    if (!tasks || !phases || !stages || !meters) {
+    _Atomic uint32_t *taken =
+        calloc((size_t)(n_phases + 1) * team_size(device->team), sizeof *taken);
+    if (!tasks || !phases || !stages || !meters || !taken) {
         free(tasks);
         free(phases);
         free(stages);
         free(meters);
+        free((void *)taken);
         return err_set(err, -ENOMEM, "no memory for %zu operations", n);
     }
     for (uint32_t phase = 0; phase < n_phases; phase++) {
@@ -326,6 +329,7 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
     free(device->phases);
     free(device->stages);
     free(device->meters);
+    free((void *)device->taken);
     device->tasks = tasks;
     device->n_tasks = n;
     device->needed = 0;
@@ -340,6 +344,7 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
         phases[phase].strips = strip_phases(device, phase);
     device->stages = stages;
     device->meters = meters;
+    device->taken = taken;
     device->shape.n_rows = 0; /* nothing is counted yet */
     for (uint32_t card = 0; card < device->n_cards; card++)
         cpu_landing_stale(device, card);

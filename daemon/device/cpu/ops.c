@@ -2,6 +2,7 @@
 /* ops.c - what each operation does, cut into items. */
 #include <string.h>
 
+#include "daemon/device/cpu/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "daemon/device/cpu/views.h"
 
@@ -76,6 +77,46 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
         return cpu_fetch_items(op);
     }
     return 0;
+}
+
+static struct cpu_run tiles_run(const struct device *d, uint32_t card, const struct matrix *w,
+                                uint32_t begin, uint32_t n) {
+    const uint32_t tiles = tiles_of(w->rows), atoms = (w->cols + ATOM - 1) / ATOM;
+    const uint64_t tile = (uint64_t)atoms * pack_atom_bytes(w->type);
+    const struct matmul m = matmul_at(d, card, w, &(struct activation){0});
+    return (struct cpu_run){(const char *)m.tiles + begin * tile,
+                            (begin + n < tiles ? n : tiles - begin) * tile};
+}
+
+uint32_t cpu_op_weights(const struct device *d, uint32_t card, const struct op *op, uint32_t item,
+                        struct cpu_run runs[2]) {
+    const struct matrix *part = &op->qkv.q;
+    runs[0] = runs[1] = (struct cpu_run){NULL, 0};
+    switch (op->kind) {
+    case OP_QKV:
+        if (item >= tiles_of(part->rows)) {
+            item -= tiles_of(part->rows);
+            part = &op->qkv.k;
+            if (item >= tiles_of(part->rows)) {
+                item -= tiles_of(part->rows);
+                part = &op->qkv.v;
+            }
+        }
+        runs[0] = tiles_run(d, card, part, item, 1);
+        return 1;
+    case OP_LANES:
+        runs[0] = tiles_run(d, card, &op->lanes.w, item, 1);
+        return 1;
+    case OP_GATE_UP:
+        runs[0] = tiles_run(d, card, &op->gate_up.gate, 2 * item, 2);
+        runs[1] = tiles_run(d, card, &op->gate_up.up, 2 * item, 2);
+        return 2;
+    case OP_LOGITS:
+        runs[0] = tiles_run(d, card, &op->logits.w, item, 1);
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 static void run_embed(struct device *d, uint32_t card, const struct op *op,

@@ -8,12 +8,17 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "daemon/device/cpu/ahead.h"
 #include "daemon/device/cpu/strip.h"
 
-#define CHUNKS_PER_MEMBER 4  /* pieces of a phase a member takes, when all are equally fast */
-#define EXCHANGES_ALONE   32 /* rows of a few KiB: copied in the time of a meeting or two */
-#define ROTATIONS_ALONE   8  /* rows of a few heads */
-#define NORMS_ALONE       4  /* rows */
+/* Pieces of a member's part of a stage are at least its sixteenth, or its quarter where many rows
+ * of input are made ready for each piece anew. */
+#define PIECES_MAX      16
+#define PIECES_OF_MANY  4
+#define FEW_ROWS        4
+#define EXCHANGES_ALONE 32 /* rows of a few KiB: copied in the time of a meeting or two */
+#define ROTATIONS_ALONE 8  /* rows of a few heads */
+#define NORMS_ALONE     4  /* rows */
 
 struct pass {
     struct device *device;
@@ -52,6 +57,21 @@ static uint32_t count_strips(struct device *d, uint32_t first, uint32_t n_rows) 
     return cells;
 }
 
+static bool reads_weights(const struct device *d, const struct cpu_stage *stage) {
+    struct cpu_run runs[2];
+    const struct cpu_task *first = &d->tasks[d->phases[stage->first].first];
+    return stage->shared == 1 && cpu_op_weights(d, first->card, first->op, 0, runs);
+}
+
+static void link_reads(struct device *d) {
+    uint32_t next = d->n_stages;
+    for (uint32_t i = d->n_stages; i-- > 0;) {
+        d->stages[i].reads_next = next;
+        if (reads_weights(d, &d->stages[i]))
+            next = i;
+    }
+}
+
 /* Steps of the same shape follow each other, mostly. */
 static void shape_stages(struct device *d, const struct step_params *params) {
     const bool strips = strip_wanted(params->n_rows);
@@ -61,7 +81,7 @@ static void shape_stages(struct device *d, const struct step_params *params) {
     for (uint32_t p = 0; p < d->n_phases; p++) {
         if (strips && d->phases[p].strips) {
             const uint32_t n = d->phases[p].strips, cells = count_strips(d, p, params->n_rows);
-            d->stages[d->n_stages++] = (struct cpu_stage){p, n, n, cells};
+            d->stages[d->n_stages++] = (struct cpu_stage){p, n, n, cells, 0};
             p += n - 1;
             continue;
         }
@@ -69,8 +89,9 @@ static void shape_stages(struct device *d, const struct step_params *params) {
         if (d->n_stages && (small || d->phases[p].items == 0))
             d->stages[d->n_stages - 1].n++;
         else if (d->phases[p].items)
-            d->stages[d->n_stages++] = (struct cpu_stage){p, 1, 1, d->phases[p].items};
+            d->stages[d->n_stages++] = (struct cpu_stage){p, 1, 1, d->phases[p].items, 0};
     }
+    link_reads(d);
     d->shape.n_rows = params->n_rows;
     d->shape.n_outputs = params->n_outputs;
 }
@@ -98,23 +119,45 @@ static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase
     return finished;
 }
 
-/* The member's part of what a stage shares out; true: it did the last of it. */
-static bool share_stage(const struct pass *pass, const struct cpu_stage *stage,
-                        struct cpu_meter *meter, struct cpu_work *work) {
+/* Items of a member's part of a stage, from *begin on, that nobody has taken; 0: none are left.
+ * Half of them at first, so that few inputs are made ready more than once, less towards the end, so
+ * that nobody waits long for the last. */
+static uint32_t take_items(struct device *d, uint32_t stage, uint32_t member, uint32_t *begin) {
+    const struct cpu_stage *s = &d->stages[stage];
+    _Atomic uint32_t *taken = &d->taken[(size_t)stage * team_size(d->team) + member];
+    const uint32_t first = cpu_part_begin(d, s, member),
+                   n = cpu_part_begin(d, s, member + 1) - first;
+    const uint32_t pieces = d->shape.n_rows > FEW_ROWS ? PIECES_OF_MANY : PIECES_MAX;
+    const uint32_t least = (n + pieces - 1) / pieces;
+    uint32_t at = atomic_load_explicit(taken, memory_order_relaxed), some;
+    do {
+        if (at == n)
+            return 0;
+        some = (n - at) / 2 > least ? (n - at) / 2 : n - at < least ? n - at : least;
+    } while (!atomic_compare_exchange_weak_explicit(taken, &at, at + some, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *begin = first + at;
+    return some;
+}
+
+/* The member's part of what a stage shares out, then what others have not begun of theirs; true: it
+ * did the last of it.  A part lies in one piece, so a member reads weights as one stream. */
+static bool share_stage(const struct pass *pass, uint32_t stage, uint32_t member,
+                        struct cpu_work *work) {
     struct device *d = pass->device;
-    const uint32_t pieces = team_size(d->team) * CHUNKS_PER_MEMBER;
-    const uint32_t total = stage->items, chunk = (total + pieces - 1) / pieces;
+    const struct cpu_stage *s = &d->stages[stage];
+    const uint32_t members = team_size(d->team);
     struct strip_place place = {0};
-    uint32_t begin, finished = 0, some;
-    while ((begin = atomic_fetch_add_explicit(&meter->next, chunk, memory_order_relaxed)) < total) {
-        const uint32_t end = total - begin < chunk ? total : begin + chunk;
-        if (stage->shared > 1)
-            strip_run(d, stage->first, pass->params, begin, end, work, &place, &some);
-        else
-            some = run_items(pass, &d->phases[stage->first], begin, end, work);
-        finished += some;
-    }
-    return finished && atomic_fetch_add(&meter->done, finished) + finished == total;
+    uint32_t begin, n, finished = 0, some;
+    for (uint32_t i = 0; i < members; i++)
+        while ((n = take_items(d, stage, (member + i) % members, &begin))) {
+            if (s->shared > 1)
+                strip_run(d, s->first, pass->params, begin, begin + n, work, &place, &some);
+            else
+                some = run_items(pass, &d->phases[s->first], begin, begin + n, work);
+            finished += some;
+        }
+    return finished && atomic_fetch_add(&d->meters[stage].done, finished) + finished == s->items;
 }
 
 static void run_member(void *arg, uint32_t member) {
@@ -125,13 +168,16 @@ static void run_member(void *arg, uint32_t member) {
         const struct cpu_stage *stage = &d->stages[s];
         const struct cpu_phase *phase = &d->phases[stage->first];
         struct cpu_meter *meter = &d->meters[s];
-        bool last = share_stage(pass, stage, meter, work);
+        bool last = share_stage(pass, s, member, work);
         for (uint32_t i = stage->shared; last && i < stage->n; i++)
             last = run_items(pass, phase + i, 0, phase[i].items, work) == phase[i].items;
-        if (last)
+        if (last) {
             team_open(d->team, &meter->over);
-        else
-            team_pass(d->team, &meter->over);
+        } else {
+            struct ahead ahead;
+            ahead_begin(&ahead, d, s, member);
+            team_pass(d->team, &meter->over, ahead_some, &ahead);
+        }
     }
 }
 
@@ -209,10 +255,11 @@ int cpu_step(struct device *d, const struct step_params *params, uint32_t *card)
         for (uint32_t c = 0; c < d->n_cards; c++)
             atomic_store_explicit(&d->work[i].done[c], 0, memory_order_relaxed);
     for (uint32_t i = 0; i < d->n_stages; i++) {
-        atomic_store_explicit(&d->meters[i].next, 0, memory_order_relaxed);
         atomic_store_explicit(&d->meters[i].done, 0, memory_order_relaxed);
         atomic_store_explicit(&d->meters[i].over, 0, memory_order_relaxed);
     }
+    for (size_t i = 0; i < (size_t)d->n_stages * team_size(d->team); i++)
+        atomic_store_explicit(&d->taken[i], 0, memory_order_relaxed);
     atomic_store_explicit(&d->stepping, true, memory_order_release);
     team_run(d->team, run_member, &pass);
     atomic_store_explicit(&d->stepping, false, memory_order_relaxed);

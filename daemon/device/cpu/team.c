@@ -78,7 +78,9 @@ void team_open(struct team *team, _Atomic uint32_t *gate) {
     change(team, gate);
 }
 
-void team_pass(struct team *team, _Atomic uint32_t *gate) {
+void team_pass(struct team *team, _Atomic uint32_t *gate, bool (*idle)(void *arg), void *arg) {
+    while (idle && !team->crowded && !atomic_load_explicit(gate, memory_order_acquire) && idle(arg))
+        ;
     wait_change(team, gate, 0);
 }
 

@@ -34,6 +34,7 @@ void team_meet(struct team *team);
 /* Inside fn: a gate is 0 until one member opens it; the others wait for that.  A member that comes
  * late holds nobody up. */
 void team_open(struct team *team, _Atomic uint32_t *gate);
-void team_pass(struct team *team, _Atomic uint32_t *gate);
+/* Meanwhile `idle` is called, as long as it finds something to do; NULL: nothing. */
+void team_pass(struct team *team, _Atomic uint32_t *gate, bool (*idle)(void *arg), void *arg);
 
 #endif

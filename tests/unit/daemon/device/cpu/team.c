@@ -30,7 +30,7 @@ static void work(void *arg, uint32_t member) {
         }
         if (finished && atomic_fetch_add(&job->done[p], finished) + finished == ITEMS)
             team_open(job->team, &job->gate[p]);
-        team_pass(job->team, &job->gate[p]);
+        team_pass(job->team, &job->gate[p], NULL, NULL);
     }
 }
 
