@@ -39,6 +39,7 @@ static void apply(struct plan *plan, const struct box *box, const struct share *
 static const char balance_alike[] = "were all cards and links alike, decoding were fastest so";
 
 static int find_fastest(struct chooser *c, struct candidate *a, double seconds) {
+    times_fill(&c->times);
     if (a->split != SPLIT_TENSOR)
         return pipeline_find(&c->times, a->split == SPLIT_LAYER, seconds, a->shares);
     return groups_find(&c->times, a->shares);

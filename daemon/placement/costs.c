@@ -73,6 +73,7 @@ void costs_weights(struct costs *costs, const struct plan_input *in) {
     const uint32_t n_layers = in->model->params.n_layers;
     struct plan trial = trial_plan(&(struct plan){0});
 
+    costs->n_layers = n_layers;
     for (uint32_t b = 0; b <= LANES; b++)
         for (uint32_t e = b; e <= LANES; e++) {
             uint8_t nodes[LANES];
@@ -90,11 +91,17 @@ void costs_weights(struct costs *costs, const struct plan_input *in) {
     sum_matrices(&trial, in, costs->matrices);
 }
 
-static struct scratch scratch_of(struct plan *trial, const struct plan_input *in,
-                                 const struct share *share) {
+/* What a share of the whole model would have as scratch. */
+struct trial {
+    struct plan plan;
+    struct scratch_forms forms;
+    const struct model_params *p;
+};
+
+static struct scratch scratch_of(struct trial *trial, const struct share *share) {
     struct scratch scratch;
-    share_apply(&trial->cards[0], &in->model->params, share);
-    scratch_layout(&scratch, in->model, trial, 0);
+    share_apply(&trial->plan.cards[0], trial->p, share);
+    scratch_layout_in(&scratch, &trial->forms, trial->p, &trial->plan, 0);
     return scratch;
 }
 
@@ -102,27 +109,37 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
                    uint32_t n_contexts) {
     const struct model_params *p = &in->model->params;
     const uint32_t n_layers = p->n_layers;
-    struct plan trial = trial_plan(plan);
+    struct trial trial = {trial_plan(plan), scratch_forms(in->model), p};
     const struct scratch whole =
-        scratch_of(&trial, in, &(struct share){.layer_end = n_layers, .lane_end = LANES});
+        scratch_of(&trial, &(struct share){.layer_end = n_layers, .lane_end = LANES});
 
     costs->scratch_both =
         whole.qkv.offset; /* what every card of a layer or of the head begins with */
     costs->scratch_slot = (uint64_t)plan->max_rows * whole.slots.stride * 4;
-    costs->scratch_embd = scratch_of(&trial, in, &(struct share){.embd_end = LANES}).bytes;
+    costs->scratch_embd = scratch_of(&trial, &(struct share){.embd_end = LANES}).bytes;
     for (uint32_t b = 0; b <= LANES; b++)
         for (uint32_t e = b; e <= LANES; e++) {
             const struct share head = {.vocab_begin = b, .vocab_end = e};
             const struct share lanes = {.layer_end = n_layers, .lane_begin = b, .lane_end = e};
-            costs->scratch_head[b][e] = scratch_of(&trial, in, &head).bytes;
+            costs->scratch_head[b][e] = scratch_of(&trial, &head).bytes;
             costs->lanes_page[b][e] = costs->scratch_lanes[b][e] = 0;
             if (b == e)
                 continue;
-            const struct scratch s = scratch_of(&trial, in, &lanes);
+            const struct scratch s = scratch_of(&trial, &lanes);
             costs->scratch_lanes[b][e] = s.bytes - s.n_slots * costs->scratch_slot;
-            costs->lanes_page[b][e] = share_page_bytes(&trial, p, 0) / n_layers;
+            costs->lanes_page[b][e] = share_page_bytes(&trial.plan, p, 0) / n_layers;
         }
     costs_contexts(costs, plan, n_contexts);
+}
+
+static uint64_t least_lanes(const struct costs *c, uint32_t n) {
+    uint64_t least = UINT64_MAX;
+    for (uint32_t b = 0; b + n <= LANES; b++) {
+        const uint64_t bytes = c->lanes[b][b + n][c->n_layers] +
+                               c->n_layers * c->lanes_kv[b][b + n] + c->scratch_lanes[b][b + n];
+        least = bytes < least ? bytes : least;
+    }
+    return PLAN_WEIGHTS_HEADER + least;
 }
 
 void costs_contexts(struct costs *costs, const struct plan *plan, uint32_t n_contexts) {
@@ -131,6 +148,8 @@ void costs_contexts(struct costs *costs, const struct plan *plan, uint32_t n_con
         for (uint32_t e = b; e <= LANES; e++)
             costs->lanes_kv[b][e] = pages * costs->lanes_page[b][e];
     costs->layer_kv = costs->lanes_kv[0][LANES];
+    for (uint32_t n = 1; n <= LANES; n++)
+        costs->least_lanes[n] = least_lanes(costs, n);
 }
 
 uint64_t costs_of(const struct costs *c, const struct share *s, uint32_t n_slots) {

@@ -10,6 +10,7 @@
 #include "daemon/placement/share.h"
 
 struct costs {
+    uint32_t n_layers;
     uint8_t nodes[LANES + 1][LANES + 1]; /* sums that a card of these lanes fills in */
     /* Weights. */
     uint64_t lanes[LANES + 1][LANES + 1][LAYERS_MAX + 1]; /* lanes of layers 0 .. l - 1 */
@@ -20,6 +21,7 @@ struct costs {
     /* For so many contexts. */
     uint64_t layer_kv;                       /* one layer */
     uint64_t lanes_kv[LANES + 1][LANES + 1]; /* lanes of one layer */
+    uint64_t least_lanes[LANES + 1]; /* a card with so many lanes of all layers, without slots */
     /* For a context's length. */
     uint64_t lanes_page[LANES + 1][LANES + 1];    /* one KV page of lanes of one layer */
     uint64_t scratch_embd;                        /* of a card with a part of the embedding alone */

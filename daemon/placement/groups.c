@@ -147,22 +147,60 @@ static double embed_seconds(const struct times *t, const struct group *g) {
     return times_embed(t, bound == BOUNDS_FREE ? g->cards : bound, g->cards);
 }
 
+/* The most lanes that each card has room for; false: they are too few on every clique. */
+static bool find_most(const struct box *box, uint32_t most[CARDS_MAX]) {
+    bool enough = false;
+    for (uint32_t i = 0; i < box->n; i++)
+        most[i] = lanes_most(box, i, 1);
+    for (uint32_t k = 0; k < box->n_cliques && !enough; k++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < box->n; i++)
+            n += box->cliques[k] >> i & 1 ? most[i] : 0;
+        enough = n >= LANES;
+    }
+    return enough;
+}
+
+static bool may_have(const struct box *box, const uint8_t *counts, const uint32_t *most) {
+    uint32_t cards = 0;
+    for (uint32_t i = 0; i < box->n; i++) {
+        if (counts[i] > most[i])
+            return false;
+        cards |= (uint32_t)(counts[i] > 0) << i;
+    }
+    return box_is_clique(box, cards);
+}
+
+/* What takes less time to find out comes first. */
+static bool is_better(const struct times *t, struct group *g, double *least,
+                      struct share shares[CARDS_MAX]) {
+    times_passes(t, g);
+    if (layers_seconds(t, g) >= *least || !holds_all(t, g, shares))
+        return false;
+    times_exchanges(t, g);
+    if (layers_seconds(t, g) >= *least)
+        return false;
+    const double seconds = layers_seconds(t, g) + head_seconds(t, g) + embed_seconds(t, g);
+    if (seconds >= *least)
+        return false;
+    *least = seconds;
+    return true;
+}
+
 bool groups_find(const struct times *t, struct share shares[CARDS_MAX]) {
     uint8_t counts[CARDS_MAX] = {LANES};
+    uint32_t most[CARDS_MAX];
     struct share made[CARDS_MAX];
-    double least = 1e300, layers;
+    double least = 1e300;
     struct group g = {0};
+    if (!find_most(t->box, most))
+        return false;
     do {
+        if (!may_have(t->box, counts, most))
+            continue;
         set_lanes(&g, counts, t->box->n);
-        if (!box_is_clique(t->box, g.cards) || g.cards & ~t->box->bounds.lanes)
-            continue;
-        if (!is_faster(t, &g, least, &layers))
-            continue;
-        const double seconds = layers + head_seconds(t, &g) + embed_seconds(t, &g);
-        if (seconds < least && holds_all(t, &g, made)) {
-            least = seconds;
+        if (is_better(t, &g, &least, made))
             memcpy(shares, made, sizeof made);
-        }
     } while (next_counts(counts, t->box->n));
     return least < 1e300;
 }

@@ -90,31 +90,61 @@ static int8_t furthest(const struct box *box, uint32_t i, uint32_t begin, uint32
     return -1;
 }
 
-static void extend(const struct box *box, uint32_t i, uint32_t n_slots, uint32_t lanes,
-                   uint32_t nodes, struct reach from, struct reach (*next)[LANES + 1]) {
-    for (uint32_t end = lanes; end <= LANES; end++) {
-        if (end > lanes && !(box->bounds.lanes >> i & 1))
-            break;
-        const uint32_t n = nodes + box->costs.nodes[lanes][end];
+uint32_t lanes_most(const struct box *box, uint32_t card, uint32_t n_slots) {
+    const uint64_t slots = n_slots * box->costs.scratch_slot;
+    uint32_t most = box->bounds.lanes >> card & 1 ? LANES : 0;
+    while (most > 0 && box->costs.least_lanes[most] + slots > box->limit[card])
+        most--;
+    return most;
+}
+
+struct search {
+    const struct box *box;
+    uint32_t n_slots;
+    uint32_t most[CARDS_MAX];     /* lanes of each card … */
+    uint32_t rest[CARDS_MAX + 1]; /* … and of all from this one on */
+};
+
+/* False: the cards have no room for all lanes. */
+static bool open_search(struct search *s, const struct box *box, uint32_t n_slots) {
+    s->box = box;
+    s->n_slots = n_slots;
+    s->rest[box->n] = 0;
+    for (uint32_t i = box->n; i-- > 0;) {
+        s->most[i] = lanes_most(box, i, n_slots);
+        s->rest[i] = s->rest[i + 1] + s->most[i];
+    }
+    return s->rest[0] >= LANES;
+}
+
+static void extend(const struct search *s, uint32_t i, uint32_t lanes, uint32_t nodes,
+                   struct reach from, struct reach (*next)[LANES + 1]) {
+    const struct costs *c = &s->box->costs;
+    const uint32_t rest = s->rest[i + 1];
+    for (uint32_t end = rest + lanes < LANES ? LANES - rest : lanes;
+         end <= LANES && end - lanes <= s->most[i]; end++) {
+        const uint32_t n = nodes + c->nodes[lanes][end];
         /* The other cards complete as many nodes at least as one would, and a lane each at most. */
-        if (n + box->costs.nodes[end][LANES] > n_slots || n + LANES - end < n_slots)
+        if (n + c->nodes[end][LANES] > s->n_slots || n + LANES - end < s->n_slots)
             continue;
         const int8_t far =
-            furthest(box, i, lanes, end, (uint32_t)from.vocab, n_slots, next[end][n].vocab);
+            furthest(s->box, i, lanes, end, (uint32_t)from.vocab, s->n_slots, next[end][n].vocab);
         if (far > next[end][n].vocab)
             next[end][n] = (struct reach){far, (uint8_t)lanes, (uint8_t)nodes};
     }
 }
 
-static bool find_with(const struct box *box, uint32_t n_slots, struct share shares[CARDS_MAX]) {
+static bool find_with(const struct search *s, struct share shares[CARDS_MAX]) {
+    const struct box *box = s->box;
+    const uint32_t n_slots = s->n_slots;
     struct reach reach[CARDS_MAX + 1][LANES + 1][LANES + 1];
-    memset(reach, -1, sizeof reach);
+    memset(reach, -1, (box->n + 1) * sizeof *reach);
     reach[0][0][0].vocab = 0;
     for (uint32_t i = 0; i < box->n; i++)
         for (uint32_t l = 0; l <= LANES; l++)
             for (uint32_t k = 0; k <= n_slots; k++)
                 if (reach[i][l][k].vocab >= 0)
-                    extend(box, i, n_slots, l, k, reach[i][l][k], reach[i + 1]);
+                    extend(s, i, l, k, reach[i][l][k], reach[i + 1]);
     if (reach[box->n][LANES][n_slots].vocab != LANES)
         return false;
     for (uint32_t i = box->n, l = LANES, k = n_slots; i > 0; i--) {
@@ -127,8 +157,9 @@ static bool find_with(const struct box *box, uint32_t n_slots, struct share shar
 }
 
 bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]) {
-    for (uint32_t n_slots = 1; n_slots <= LANES; n_slots++)
-        if (find_with(box, n_slots, shares))
+    struct search s;
+    for (uint32_t n_slots = 1; n_slots <= LANES && open_search(&s, box, n_slots); n_slots++)
+        if (find_with(&s, shares))
             return true;
     return false;
 }

@@ -72,9 +72,23 @@ static uint32_t count_slots(const struct plan *plan, uint32_t card) {
     return n_slots;
 }
 
+struct scratch_forms scratch_forms(const struct model *model) {
+    return (struct scratch_forms){
+        .norm = forms_of(model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V |
+                                    1u << ROLE_FFN_GATE | 1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT |
+                                    (model->params.tied ? 1u << ROLE_TOKEN_EMBD : 0)),
+        .attention = forms_of(model, 1u << ROLE_ATTN_OUT),
+        .ffn = forms_of(model, 1u << ROLE_FFN_DOWN)};
+}
+
 void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
                     uint32_t card) {
-    const struct model_params *p = &model->params;
+    const struct scratch_forms forms = scratch_forms(model);
+    scratch_layout_in(scratch, &forms, &model->params, plan, card);
+}
+
+void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,
+                       const struct model_params *p, const struct plan *plan, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
     const uint64_t n_rows = plan->max_rows;
     const uint32_t n_heads = c->head_end - c->head_begin, n_own = c->own_end - c->own_begin;
@@ -85,19 +99,15 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
     const bool layers = c->layer_begin < c->layer_end, head = c->vocab_begin < c->vocab_end;
     if (!c->online || (!layers && !head && c->embd_begin == c->embd_end))
         return;
-    const uint32_t norm_forms = forms_of(
-        model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V | 1u << ROLE_FFN_GATE |
-                   1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT | (p->tied ? 1u << ROLE_TOKEN_EMBD : 0));
     model_ffn_lanes(p, ffn);
     scratch->hidden = take_rows(&end, n_rows, p->n_embd);
     if (layers || head)
-        scratch->norm = take_activation(&end, n_rows, p->n_embd, norm_forms);
+        scratch->norm = take_activation(&end, n_rows, p->n_embd, forms->norm);
     if (layers) {
         scratch->qkv = take_rows(&end, n_rows, (n_heads + 2 * n_own) * p->head_dim);
-        scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim,
-                                             forms_of(model, 1u << ROLE_ATTN_OUT));
-        scratch->ffn = take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin],
-                                       forms_of(model, 1u << ROLE_FFN_DOWN));
+        scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim, forms->attention);
+        scratch->ffn =
+            take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin], forms->ffn);
         scratch->n_slots = count_slots(plan, card);
         scratch->slots = take_planes(&end, scratch->n_slots, n_rows, p->n_embd);
     }

@@ -24,6 +24,15 @@ struct scratch {
 void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
                     uint32_t card);
 
+/* The forms of the activations, which are the same for every card of every plan; and the layout
+ * where they are known. */
+struct scratch_forms {
+    uint32_t norm, attention, ffn;
+};
+struct scratch_forms scratch_forms(const struct model *model);
+void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,
+                       const struct model_params *params, const struct plan *plan, uint32_t card);
+
 /* FORM_* that matrices of this tensor type read. */
 uint32_t scratch_form(uint32_t tensor_type);
 

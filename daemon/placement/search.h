@@ -83,6 +83,8 @@ bool layers_find(const struct box *box, bool cut_head, struct share shares[CARDS
 bool layers_fit(const struct box *box, bool cut_head); /* whether there are, in less time */
 bool lanes_find_all(const struct box *box, uint32_t cards, struct share shares[CARDS_MAX]);
 bool lanes_find_any(const struct box *box, struct share shares[CARDS_MAX]);
+/* A card has no more lanes than this where so many slots are filled; nor has it with more slots. */
+uint32_t lanes_most(const struct box *box, uint32_t card, uint32_t n_slots);
 
 /* Move whole layers between the cards, within the limits, so that they are evenly full. */
 void layers_balance(const struct box *box, struct share shares[CARDS_MAX]);

@@ -168,13 +168,21 @@ static void fill_head(struct times *t, struct plan *trial) {
 }
 
 void times_open(struct times *t, const struct box *box) {
+    t->box = box;
+    t->known = is_known(box);
+    t->filled = false;
+}
+
+void times_fill(struct times *t) {
+    const struct box *box = t->box;
     const struct model_params *p = &box->input->model->params;
+    if (t->filled)
+        return;
     struct plan trial = *box->plan;
+    t->filled = true;
     t->n_kinds = 0;
     memset(t->n_of_kind, 0, sizeof t->n_of_kind);
     memset(t->kind_of, 0, sizeof t->kind_of);
-    t->box = box;
-    t->known = is_known(box);
     t->row_bytes = p->n_embd * 4.0;
     t->kv_bytes = (double)plan_kv_slot_bytes(box->plan->kv_type, p->head_dim) / PAGE_TOKENS;
     fill_rates(t, box->input->topology);

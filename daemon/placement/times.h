@@ -30,6 +30,7 @@ struct group {
 struct times {
     const struct box *box;
     bool known; /* the box states it all; else every card and link counts alike */
+    bool filled;
     uint32_t n_kinds;
     uint8_t kind_of[LAYERS_MAX];
     uint32_t n_of_kind[TIMES_KINDS_MAX];
@@ -43,8 +44,10 @@ struct times {
     uint8_t n_nodes[LANES + 1][LANES + 1]; /* sums that a card of these lanes sends */
 };
 
-/* Borrows the box. */
+/* Borrows the box; sets .known alone.  All else is there from times_fill() on, which does nothing
+ * where it is. */
 void times_open(struct times *times, const struct box *box);
+void times_fill(struct times *times);
 
 /* A hidden row from a card to each card of a group that is another. */
 double times_hop(const struct times *times, uint32_t from, uint32_t cards);
