@@ -3,14 +3,15 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/placement/topology.h"
 
-/* What layers [begin, end) of one card take when n of them are spilled, for every n. */
+/* What layers [begin, end) of one card take when n of them are spilled, for each n asked for. */
 struct table {
     uint32_t begin, end;
-    uint64_t least[LAYERS_MAX + 1]; /* bytes on the card with n or fewer of them */
-    uint64_t host[LAYERS_MAX + 1];  /* bytes in host memory with just n */
+    uint64_t card[LAYERS_MAX + 1]; /* bytes on the card; 0: not asked yet */
+    uint64_t host[LAYERS_MAX + 1]; /* bytes in host memory */
 };
 
 /* With cards 0 .. i - 1, layers 0 .. l - 1 and eighths [0, v) and [0, e) of the two big matrices
@@ -23,8 +24,10 @@ struct state {
 
 struct search {
     const struct box *box;
-    uint32_t stride;          /* in eighths: where the two big matrices may be cut */
-    double weight[CARDS_MAX]; /* of a byte that a card fetches */
+    uint32_t stride;                   /* in eighths: where the two big matrices may be cut */
+    double weight[CARDS_MAX];          /* of a byte that a card fetches */
+    uint64_t blocks[LAYERS_MAX];       /* of what may be spilled of each layer, in bytes … */
+    uint64_t most_bytes, least_blocks; /* … and of all the most bytes, and the least in blocks */
     struct table table;
     struct state of[CARDS_MAX + 1][LAYERS_MAX + 1][LANES + 1][LANES + 1];
 };
@@ -34,43 +37,69 @@ static uint32_t spilled_layer(uint32_t i, uint32_t n, uint32_t m) {
     return ((i + 1) * m + n - 1) / n - 1;
 }
 
-static void fill_table(struct search *s, uint32_t begin, uint32_t end) {
-    const struct costs *c = &s->box->costs;
-    const uint32_t m = end - begin;
-    const uint64_t all = c->layers[end] - c->layers[begin] + m * c->layer_kv;
-    s->table.begin = begin;
-    s->table.end = end;
-    s->table.least[0] = all;
-    s->table.host[0] = 0;
-    for (uint32_t n = 1; n <= m; n++) {
-        uint64_t less = 0, host = 0, half = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            const uint64_t bytes = c->matrices[begin + spilled_layer(i, n, m)];
-            const uint64_t blocks = share_blocks(bytes);
-            less += bytes;
-            host += blocks;
-            half = blocks > half ? blocks : half;
-        }
-        /* A block more: what is spilled begins with one. */
-        const uint64_t mine = all - less + 2 * half + LANDING_BLOCK;
-        s->table.host[n] = host;
-        s->table.least[n] = mine < s->table.least[n - 1] ? mine : s->table.least[n - 1];
+/* What n spilled layers of m from `begin` on take in all, and the largest: layer after layer as
+ * spilled_layer() has them, without its divisions. */
+static void sum_spilled(const struct search *s, uint32_t begin, uint32_t n, uint32_t m,
+                        uint64_t *bytes, uint64_t *blocks, uint64_t *largest) {
+    const uint64_t *matrices = s->box->costs.matrices + begin;
+    uint32_t at = 0, over = 0; /* i + 1 times m is `at` times n, and this over */
+    *bytes = *blocks = *largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        at += m / n;
+        over += m % n;
+        at += over >= n;
+        over -= over >= n ? n : 0;
+        const uint32_t layer = at - (over == 0);
+        *bytes += matrices[layer];
+        *blocks += s->blocks[begin + layer];
+        *largest = s->blocks[begin + layer] > *largest ? s->blocks[begin + layer] : *largest;
     }
 }
 
-/* The least n with which the layers of the table have room; -1: none. */
-static int32_t count_spilled(const struct table *t, uint64_t room) {
-    uint32_t least = 0, most = t->end - t->begin;
-    if (t->least[most] > room)
-        return -1;
-    while (least < most) {
-        const uint32_t middle = (least + most) / 2;
-        if (t->least[middle] <= room)
-            most = middle;
-        else
-            least = middle + 1;
+static void open_table(struct search *s, uint32_t begin, uint32_t end) {
+    const struct costs *c = &s->box->costs;
+    struct table *t = &s->table;
+    t->begin = begin;
+    t->end = end;
+    t->card[0] = c->layers[end] - c->layers[begin] + (end - begin) * c->layer_kv;
+    t->host[0] = 0;
+    memset(t->card + 1, 0, (end - begin) * sizeof *t->card);
+}
+
+static uint64_t card_bytes(struct search *s, uint32_t n) {
+    struct table *t = &s->table;
+    if (t->card[n] == 0 && n > 0) {
+        uint64_t less, half;
+        sum_spilled(s, t->begin, n, t->end - t->begin, &less, &t->host[n], &half);
+        /* A block more: what is spilled begins with one. */
+        t->card[n] = t->card[0] - less + 2 * half + LANDING_BLOCK;
     }
-    return (int32_t)least;
+    return t->card[n];
+}
+
+/* The least n with which the layers of the table have room; -1: none. */
+static int32_t count_spilled(struct search *s, uint64_t room) {
+    const struct table *t = &s->table;
+    if (t->card[0] <= room)
+        return 0;
+    /* Fewer would be too few, were each as large as the largest, and the landing the least. */
+    const uint64_t over = t->card[0] - room + 2 * s->least_blocks + LANDING_BLOCK;
+    const uint32_t m = t->end - t->begin;
+    for (uint64_t n = (over + s->most_bytes - 1) / s->most_bytes; n <= m; n++)
+        if (card_bytes(s, (uint32_t)n) <= room)
+            return (int32_t)n;
+    return -1;
+}
+
+static void find_extremes(struct search *s) {
+    s->most_bytes = 1;
+    s->least_blocks = UINT64_MAX;
+    for (uint32_t l = 0; l < s->box->costs.n_layers; l++) {
+        const uint64_t bytes = s->box->costs.matrices[l];
+        s->blocks[l] = share_blocks(bytes);
+        s->most_bytes = bytes > s->most_bytes ? bytes : s->most_bytes;
+        s->least_blocks = s->blocks[l] < s->least_blocks ? s->blocks[l] : s->least_blocks;
+    }
 }
 
 static void improve(struct state *state, double cost, const struct state *part) {
@@ -95,7 +124,7 @@ static void extend(struct search *s, uint32_t i, uint32_t vocab, uint32_t embd) 
                 break;
             const uint64_t rest = costs_beside(c, scratch, vocab, v, embd, e);
             const int32_t n =
-                rest <= box->capacity[i] ? count_spilled(&s->table, box->capacity[i] - rest) : -1;
+                rest <= box->capacity[i] ? count_spilled(s, box->capacity[i] - rest) : -1;
             if (n < 0)
                 continue;
             const struct state part = {0, (uint16_t)begin, (uint16_t)n, (uint8_t)vocab,
@@ -120,12 +149,13 @@ static void search(struct search *s) {
                 for (uint32_t e = 0; e <= LANES; e++)
                     s->of[i][l][v][e].cost = INFINITY;
     s->of[0][0][0][p->tied ? LANES : 0].cost = 0;
+    find_extremes(s);
     for (uint32_t begin = 0; begin <= p->n_layers; begin++) {
-        fill_table(s, begin, begin);
+        open_table(s, begin, begin);
         for (uint32_t i = 0; i < s->box->n; i++)
             extend_all(s, i);
         for (uint32_t end = begin + 1; end <= p->n_layers; end++) {
-            fill_table(s, begin, end);
+            open_table(s, begin, end);
             for (uint32_t i = 0; i < s->box->n; i++)
                 extend_all(s, i);
         }
