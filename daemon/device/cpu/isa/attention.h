@@ -6,8 +6,9 @@
  * the head: K [head_dim / 32][PAGE_TOKENS], V [PAGE_TOKENS][head_dim / 32].
  *
  * A query's result is made of segments of absolute positions, each a softmax of its own, merged
- * left to right.  Every value is one chain over d (scores) or over positions (sums), so it does not
- * matter how many queries share a pass over a page. */
+ * left to right; of the first one a query with a window may see the end only.  Every value is one
+ * chain over d (scores) or over positions (sums), so it does not matter how many queries share a
+ * pass over a page. */
 #ifndef OCTARC_DEVICE_CPU_ISA_ATTENTION_H
 #define OCTARC_DEVICE_CPU_ISA_ATTENTION_H
 
@@ -242,19 +243,24 @@ struct attention_state {
     float top, sum;
 };
 
-/* Softmax of one segment of n positions: p, its largest score and the sum of p. */
-static struct attention_state soften(float *p, uint32_t n) {
+/* Softmax of positions [first, n) of one segment: p, its largest score and the sum of p. */
+static struct attention_state soften(float *p, uint32_t first, uint32_t n, float soft_cap) {
+    const uint32_t begin = first / TILE * TILE;
     const uint32_t padded = (n + PAGE_TOKENS - 1) / PAGE_TOKENS * PAGE_TOKENS;
     float part[TILE], top = -INFINITY;
     vf most = vf_set(-INFINITY), sum = vf_set(0.0f);
+    for (uint32_t i = begin; soft_cap > 0 && i < padded; i += TILE)
+        vf_store(p + i, vf_soft_cap(vf_load(p + i), soft_cap));
+    for (uint32_t i = begin; i < first; i++)
+        p[i] = -INFINITY;
     for (uint32_t i = n; i < padded; i++)
         p[i] = -INFINITY;
-    for (uint32_t i = 0; i < padded; i += TILE)
+    for (uint32_t i = begin; i < padded; i += TILE)
         most = vf_max(vf_load(p + i), most);
     vf_store(part, most);
     for (int t = 0; t < TILE; t++)
         top = part[t] > top ? part[t] : top;
-    for (uint32_t i = 0; i < padded; i += TILE) {
+    for (uint32_t i = begin; i < padded; i += TILE) {
         const vf weight = vf_exp(vf_sub(vf_load(p + i), vf_set(top)));
         vf_store(p + i, weight);
         sum = vf_add(sum, weight);
@@ -286,44 +292,63 @@ static void attend_segment(const struct attention_job *job, const struct attenti
     float p[QUERIES_MAX][SEGMENT], sum[QUERIES_MAX * ATTENTION_DIM_MAX];
     const char *page[SEGMENT_PAGES] = {NULL};
     struct attention_state segment[QUERIES_MAX];
-    uint32_t n[QUERIES_MAX], least = SEGMENT, most = 0;
+    uint32_t first[QUERIES_MAX], n[QUERIES_MAX], least = SEGMENT, most = 0;
+    uint32_t earliest = SEGMENT, latest = 0; /* of the first positions */
     for (uint32_t i = 0; i < width; i++) {
+        first[i] = q[i].first > begin ? q[i].first - begin : 0;
+        earliest = first[i] < earliest ? first[i] : earliest;
+        latest = first[i] > latest ? first[i] : latest;
         n[i] = q[i].n_positions - begin < SEGMENT ? q[i].n_positions - begin : SEGMENT;
         least = n[i] < least ? n[i] : least;
         most = n[i] > most ? n[i] : most;
     }
     const uint32_t n_pages = (most + PAGE_TOKENS - 1) / PAGE_TOKENS;
-    for (uint32_t g = 0; g < n_pages; g++)
+    const uint32_t first_page = earliest / PAGE_TOKENS;
+    least = least > latest ? least : latest;
+    for (uint32_t g = first_page; g < n_pages; g++)
         page[g] = job->kv + job->pages[begin / PAGE_TOKENS + g] * job->page_bytes;
-    score_fns[job->type][queries_index(width)](job, q, page, n_pages, p);
+    score_fns[job->type][queries_index(width)](job, q, page + first_page, n_pages - first_page,
+                                               (float(*)[SEGMENT]) &
+                                                   p[0][first_page * PAGE_TOKENS]);
     for (uint32_t i = 0; i < width; i++) {
-        segment[i] = soften(p[i], n[i]);
+        segment[i] = soften(p[i], first[i], n[i], job->soft_cap);
         for (uint32_t d = 0; d < job->head_dim + TILE - 1; d++)
             sum[i * ATTENTION_DIM_MAX + d] = 0.0f;
     }
-    weigh_fns[job->type][queries_index(width)](job, page, 0, least, p, sum);
+    for (uint32_t i = 0; i < width; i++)
+        if (first[i] < latest) /* positions that the group's latest query must not see */
+            weigh_fns[job->type][0](job, page, first[i], n[i] < latest ? n[i] : latest, &p[i],
+                                    sum + i * ATTENTION_DIM_MAX);
+    weigh_fns[job->type][queries_index(width)](job, page, latest, least, p, sum);
     for (uint32_t i = 0; i < width; i++) {
         float *own = sum + i * ATTENTION_DIM_MAX;
-        if (n[i] > least) /* positions that the group's earliest query must not see */
+        if (n[i] > least) /* and its earliest one */
             weigh_fns[job->type][0](job, page, least, n[i], &p[i], own);
-        merge(&state[i], segment[i], begin == 0, own, q[i].out, job->head_dim);
+        merge(&state[i], segment[i], q[i].first >= begin, own, q[i].out, job->head_dim);
     }
+}
+
+/* It sees some of the segment. */
+INLINE bool reaches(const struct attention_query *q, uint32_t begin) {
+    return q->n_positions > begin && q->first < begin + SEGMENT;
 }
 
 static void attention_kernel(const struct attention_job *job, const struct attention_query *q,
                              uint32_t n) {
     struct attention_state state[QUERIES_MAX];
     for (uint32_t i = 0, w; i < n; i += w) {
-        uint32_t end = 0;
+        uint32_t first = UINT32_MAX, end = 0;
         w = queries_of(n - i);
-        for (uint32_t j = i; j < i + w; j++)
+        for (uint32_t j = i; j < i + w; j++) {
+            first = q[j].first < first ? q[j].first : first;
             end = q[j].n_positions > end ? q[j].n_positions : end;
-        for (uint32_t begin = 0; begin < end; begin += SEGMENT) {
+        }
+        for (uint32_t begin = first / SEGMENT * SEGMENT; begin < end; begin += SEGMENT) {
             bool all = true;
             for (uint32_t j = 0; j < w; j++)
-                all &= q[i + j].n_positions > begin;
+                all &= reaches(&q[i + j], begin);
             for (uint32_t j = 0; !all && j < w; j++)
-                if (q[i + j].n_positions > begin)
+                if (reaches(&q[i + j], begin))
                     attend_segment(job, q + i + j, state + j, 1, begin);
             if (all)
                 attend_segment(job, q + i, state, w, begin);

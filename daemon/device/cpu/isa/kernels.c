@@ -178,16 +178,40 @@ static inline vf silu_mul(vf gate, vf up) {
     return vf_mul(vf_div(gate, vf_add(vf_set(1.0f), e)), up);
 }
 
-static void silu_mul_kernel(float *gate, const float *up, uint32_t n) {
+/* gate * (1 + tanh(u)) / 2 * up, u = sqrt(2/pi) * (gate + 0.044715 gate^3).  Half of 1 + tanh(u) is
+ * 1 / (1 + e^-2u), which is near for large negative gates too. */
+static inline vf gelu_mul(vf gate, vf up) {
+    const vf square = vf_mul(gate, gate);
+    const vf u = vf_mul(gate, vf_fma(square, vf_set(-0.0713548162726f), vf_set(-1.59576912161f)));
+    return vf_mul(vf_div(gate, vf_add(vf_set(1.0f), vf_exp(u))), up);
+}
+
+/* Sixteen at a time; what is left, padded with zeros. */
+#define GATE_KERNEL(name)                                                                          \
+    static void name##_kernel(float *gate, const float *up, uint32_t n) {                          \
+        uint32_t at = 0;                                                                           \
+        for (; at + TILE <= n; at += TILE)                                                         \
+            vf_store(gate + at, name(vf_load(gate + at), vf_load(up + at)));                       \
+        if (at < n) {                                                                              \
+            float g[TILE] = {0}, u[TILE] = {0};                                                    \
+            memcpy(g, gate + at, (n - at) * sizeof *g);                                            \
+            memcpy(u, up + at, (n - at) * sizeof *u);                                              \
+            vf_store(g, name(vf_load(g), vf_load(u)));                                             \
+            memcpy(gate + at, g, (n - at) * sizeof *g);                                            \
+        }                                                                                          \
+    }
+GATE_KERNEL(silu_mul)
+GATE_KERNEL(gelu_mul)
+
+static void soft_cap_kernel(float *x, float cap, uint32_t n) {
     uint32_t at = 0;
     for (; at + TILE <= n; at += TILE)
-        vf_store(gate + at, silu_mul(vf_load(gate + at), vf_load(up + at)));
+        vf_store(x + at, vf_soft_cap(vf_load(x + at), cap));
     if (at < n) {
-        float g[TILE] = {0}, u[TILE] = {0};
-        memcpy(g, gate + at, (n - at) * sizeof *g);
-        memcpy(u, up + at, (n - at) * sizeof *u);
-        vf_store(g, silu_mul(vf_load(g), vf_load(u)));
-        memcpy(gate + at, g, (n - at) * sizeof *g);
+        float last[TILE] = {0};
+        memcpy(last, x + at, (n - at) * sizeof *last);
+        vf_store(last, vf_soft_cap(vf_load(last), cap));
+        memcpy(x + at, last, (n - at) * sizeof *last);
     }
 }
 
@@ -258,6 +282,8 @@ const struct kernels KERNELS = {
     .scale = scale_kernel,
     .combine = combine_kernel,
     .silu_mul = silu_mul_kernel,
+    .gelu_mul = gelu_mul_kernel,
+    .soft_cap = soft_cap_kernel,
     .rotate = rotate_kernel,
     .store_k = store_k_kernel,
     .store_v = store_v_kernel,

@@ -77,13 +77,15 @@ struct attention_job {
     uint64_t page_bytes, half_bytes; /* from page to page; from K to V */
     enum kv_type type;
     float scale;
+    float soft_cap; /* of a scaled score; 0: none */
 };
 
 /* A query head of a row that reads it. */
 struct attention_query {
     const float *q; /* [head_dim], rotated */
     uint32_t n_positions;
-    float *out; /* [head_dim] */
+    float *out;     /* [head_dim] */
+    uint32_t first; /* position that it sees; what is before lies outside of its window */
 };
 
 struct kernels {
@@ -114,8 +116,11 @@ struct kernels {
      * tile t of a plane's begins at node[i] + t * tile_stride. */
     void (*combine)(float *hidden, uint32_t row_stride, uint32_t n_rows,
                     const float *const node[TREE_NODES], uint64_t tile_stride, uint32_t n);
-    /* gate = silu(gate) * up */
+    /* gate = silu(gate) * up, or gelu(gate) * up with tanh in it. */
     void (*silu_mul)(float *gate, const float *up, uint32_t n);
+    void (*gelu_mul)(float *gate, const float *up, uint32_t n);
+    /* x = cap * tanh(x / cap) */
+    void (*soft_cap)(float *x, float cap, uint32_t n);
     void (*rotate)(float *x, const float *cos_sin, uint32_t dims, bool neox);
     /* Store one position's K or V of one head. */
     void (*store_k)(char *page, enum kv_type type, uint32_t head_dim, uint32_t at, const float *x);

@@ -46,22 +46,47 @@ static inline uint16_t half_of(float x) {
 }
 #endif
 
-/* e^x for 16 values: 2^k * p(r), p of degree 7 on |r| <= ln2/2 (docs/numerics.md has the error).
- * Below -87 the result is 0, above 88 it is e^88, of a NaN it is a NaN. */
-INLINE vf vf_exp(vf x) {
-    const vf c = vf_min(vf_set(88.0f), vf_max(vf_set(-87.0f), x));
-    const vf t = vf_fma(c, vf_set(1.44269504f), vf_set(ROUNDING));
+/* r = x - k ln 2, for the k that t = x * log2(e) has rounded to. */
+INLINE vf vf_exp_reduce(vf x, vf t) {
     const vf k = vf_sub(t, vf_set(ROUNDING));
-    vf r = vf_fma(k, vf_set(-0.693359375f), c);
-    r = vf_fma(k, vf_set(2.12194440e-4f), r);
+    const vf r = vf_fma(k, vf_set(-0.693359375f), x);
+    return vf_fma(k, vf_set(2.12194440e-4f), r);
+}
+
+/* e^r - 1 for |r| <= ln2/2 */
+INLINE vf vf_exp_rest(vf r) {
     vf p = vf_set(1.9875691500e-4f);
     p = vf_fma(p, r, vf_set(1.3981999507e-3f));
     p = vf_fma(p, r, vf_set(8.3334519073e-3f));
     p = vf_fma(p, r, vf_set(4.1665795894e-2f));
     p = vf_fma(p, r, vf_set(1.6666665459e-1f));
     p = vf_fma(p, r, vf_set(5.0000001201e-1f));
-    p = vf_add(vf_fma(p, vf_mul(r, r), r), vf_set(1.0f));
+    return vf_fma(p, vf_mul(r, r), r);
+}
+
+/* e^x for 16 values: 2^k * p(r), p of degree 7 on |r| <= ln2/2 (docs/numerics.md has the error).
+ * Below -87 the result is 0, above 88 it is e^88, of a NaN it is a NaN. */
+INLINE vf vf_exp(vf x) {
+    const vf c = vf_min(vf_set(88.0f), vf_max(vf_set(-87.0f), x));
+    const vf t = vf_fma(c, vf_set(1.44269504f), vf_set(ROUNDING));
+    const vf p = vf_add(vf_exp_rest(vf_exp_reduce(c, t)), vf_set(1.0f));
     return vf_zero_below(x, vf_set(-87.0f), vf_mul(p, vf_two_to(t)));
+}
+
+/* tanh(x) for 16 values: e / (e + 2) with e = e^(2x) - 1, whose small values keep their bits: of
+ * 2^k and e^r - 1 each is exact or rounded once before they meet.  Beyond 10 the result is 1. */
+INLINE vf vf_tanh(vf x) {
+    const vf twice = vf_add(x, x);
+    const vf c = vf_min(vf_set(20.0f), vf_max(vf_set(-20.0f), twice));
+    const vf t = vf_fma(c, vf_set(1.44269504f), vf_set(ROUNDING));
+    const vf less_one = vf_exp_rest(vf_exp_reduce(c, t)), power = vf_two_to(t);
+    const vf e = vf_fma(power, less_one, vf_sub(power, vf_set(1.0f)));
+    return vf_div(e, vf_add(e, vf_set(2.0f)));
+}
+
+/* cap * tanh(x / cap) */
+INLINE vf vf_soft_cap(vf x, float cap) {
+    return vf_mul(vf_set(cap), vf_tanh(vf_mul(x, vf_set(1.0f / cap))));
 }
 
 /* Sum of 16 partial sums as a fixed tree. */

@@ -55,6 +55,71 @@ static void exp_is_near_and_the_same_everywhere(void) {
     CHECK(worst < 3e-7);
 }
 
+/* The bounds are of docs/numerics.md.  A gelu of large negative gates is tiny, and so is its error,
+ * which is compared with the gate. */
+static void gelu_is_near_and_the_same_everywhere(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    double worst = 0;
+    for (int i = -8600; i < 8600; i++) {
+        float x[16], want[16], one[16];
+        for (int t = 0; t < 16; t++) {
+            x[t] = want[t] = (float)i * 0.002f + (float)t * 0.00012f;
+            one[t] = 1.0f;
+        }
+        kernels_portable.gelu_mul(want, one, 16);
+        for (int t = 0; t < 16; t++) {
+            const double v = (double)x[t];
+            const double u = sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v);
+            const double e = v == 0 ? 0 : fabs(((double)want[t] - v / (1 + exp(-2 * u))) / v);
+            worst = e > worst ? e : worst;
+        }
+        for (int set = 1; set < n_sets; set++) {
+            float got[16];
+            memcpy(got, x, sizeof got);
+            sets[set]->gelu_mul(got, one, 16);
+            CHECK(!memcmp(got, want, sizeof got));
+        }
+    }
+    printf("# gelu: largest error, of the gate, %.3g\n", worst);
+    CHECK(worst < 3e-7);
+}
+
+static void a_soft_cap_is_near_and_the_same_everywhere(void) {
+    static const float caps[] = {1.0f, 30.0f, 50.0f};
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    double worst = 0;
+    for (size_t c = 0; c < 3; c++)
+        for (int i = -4000; i < 4000; i++) {
+            float x[16], want[16];
+            for (int t = 0; t < 16; t++)
+                x[t] = want[t] =
+                    caps[c] * ((float)i * 0.003f + (float)t * 0.00019f) * (i % 7 ? 1.0f : 1e-4f);
+            kernels_portable.soft_cap(want, caps[c], 16);
+            for (int t = 0; t < 16; t++) {
+                const double exact = (double)caps[c] * tanh((double)x[t] / (double)caps[c]);
+                const double e = exact == 0 ? 0 : fabs(((double)want[t] - exact) / exact);
+                worst = e > worst ? e : worst;
+                CHECK(fabsf(want[t]) <= caps[c]);
+            }
+            for (int set = 0; set < n_sets; set++) {
+                float got[16];
+                memcpy(got, x, sizeof got);
+                sets[set]->soft_cap(got, caps[c], 5);
+                sets[set]->soft_cap(got + 5, caps[c], 11);
+                CHECK(!memcmp(got, want, sizeof got));
+            }
+        }
+    printf("# soft cap: largest relative error %.3g\n", worst);
+    CHECK(worst < 4e-7);
+    for (int set = 0; set < n_sets; set++) {
+        float odd[3] = {INFINITY, -INFINITY, NAN};
+        sets[set]->soft_cap(odd, 30.0f, 3);
+        CHECK(odd[0] == 30.0f && odd[1] == -30.0f && isnan(odd[2]));
+    }
+}
+
 static void a_norm_is_near_and_the_same_everywhere(void) {
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
@@ -180,22 +245,30 @@ static void cache_finish(struct cache *c) {
     free(c->v);
 }
 
+/* The first of n positions that a window (0: none) lets see. */
+static uint32_t first_seen(uint32_t n, uint32_t window) {
+    return window && n > window ? n - window : 0;
+}
+
 /* Softmax attention in double precision; the largest difference from `got`. */
-static double attention_error(const struct cache *c, const float *q, uint32_t n, const float *got) {
+static double attention_error(const struct cache *c, const float *q, uint32_t first, uint32_t n,
+                              const float *got) {
     const uint32_t dim = c->job.head_dim;
+    const double cap = (double)c->job.soft_cap;
     double p[POSITIONS], top = -1e30, sum = 0, worst = 0;
-    for (uint32_t at = 0; at < n; at++) {
+    for (uint32_t at = first; at < n; at++) {
         p[at] = 0;
         for (uint32_t d = 0; d < dim; d++)
             p[at] += (double)q[d] * (double)c->k[at * dim + d];
         p[at] *= (double)c->job.scale;
+        p[at] = cap > 0 ? cap * tanh(p[at] / cap) : p[at];
         top = p[at] > top ? p[at] : top;
     }
-    for (uint32_t at = 0; at < n; at++)
+    for (uint32_t at = first; at < n; at++)
         sum += p[at] = exp(p[at] - top);
     for (uint32_t d = 0; d < dim; d++) {
         double x = 0;
-        for (uint32_t at = 0; at < n; at++)
+        for (uint32_t at = first; at < n; at++)
             x += p[at] / sum * (double)c->v[at * dim + d];
         const double e = fabs(x - (double)got[d]);
         worst = e > worst || isnan(e) ? e : worst;
@@ -205,13 +278,13 @@ static double attention_error(const struct cache *c, const float *q, uint32_t n,
 
 #define QUERIES 17u
 
-/* Seventeen queries, `some` at a time; query i sees n[i] positions. */
+/* Seventeen queries, `some` at a time; query i sees n[i] positions, or the last of them. */
 static void attend(const struct kernels *k, const struct cache *c, const float *q,
-                   const uint32_t *n, uint32_t some, float *out) {
+                   const uint32_t *n, uint32_t window, uint32_t some, float *out) {
     struct attention_query queries[QUERIES];
     for (uint32_t i = 0; i < QUERIES; i++)
-        queries[i] =
-            (struct attention_query){q + i * c->job.head_dim, n[i], out + i * c->job.head_dim};
+        queries[i] = (struct attention_query){q + i * c->job.head_dim, n[i],
+                                              out + i * c->job.head_dim, first_seen(n[i], window)};
     for (uint32_t i = 0; i < QUERIES; i += some)
         k->attention(&c->job, queries + i, QUERIES - i < some ? QUERIES - i : some);
 }
@@ -221,8 +294,14 @@ static void attention_is_near_and_the_same_however_it_is_cut(void) {
         enum kv_type type;
         uint32_t head_dim;
         double bound;
-    } cases[] = {{KV_F32, 64, 2e-6}, {KV_F16, 64, 2e-3},  {KV_Q8_0, 64, 3e-2}, {KV_F32, 8, 2e-6},
-                 {KV_F16, 40, 2e-3}, {KV_F32, 128, 2e-6}, {KV_Q8_0, 96, 3e-2}};
+        uint32_t window;
+        float soft_cap;
+    } cases[] = {
+        {KV_F32, 64, 2e-6, 0, 0},     {KV_F16, 64, 2e-3, 0, 0},   {KV_Q8_0, 64, 3e-2, 0, 0},
+        {KV_F32, 8, 2e-6, 0, 0},      {KV_F16, 40, 2e-3, 0, 0},   {KV_F32, 128, 2e-6, 0, 0},
+        {KV_Q8_0, 96, 3e-2, 0, 0},    {KV_F32, 64, 2e-6, 1, 0},   {KV_F32, 64, 2e-6, 4, 0},
+        {KV_F32, 64, 2e-6, 16, 2.0f}, {KV_F16, 64, 2e-3, 300, 0}, {KV_F32, 32, 2e-6, 256, 1.0f},
+        {KV_Q8_0, 64, 3e-2, 33, 5.0f}};
     static const uint32_t counts[] = {1, 2, 3, 5, 12, QUERIES};
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
@@ -235,27 +314,64 @@ static void attention_is_near_and_the_same_however_it_is_cut(void) {
         for (uint32_t k = 0; k < QUERIES; k++)
             n[k] = k < 8 ? 1 + k * 5 : k < 12 ? 251 + k : POSITIONS - QUERIES + k + 1;
         cache_init(&c, sets[0], cases[i].type, dim, 1);
+        c.job.soft_cap = cases[i].soft_cap;
         for (uint32_t k = 0; k < QUERIES * dim; k++)
             q[k] = 2 * noise_float();
-        attend(sets[0], &c, q, n, 1, want);
+        attend(sets[0], &c, q, n, cases[i].window, 1, want);
         for (uint32_t k = 0; k < QUERIES; k++) {
-            const double e = attention_error(&c, q + k * dim, n[k], want + k * dim);
+            const double e = attention_error(&c, q + k * dim, first_seen(n[k], cases[i].window),
+                                             n[k], want + k * dim);
             worst = e > worst || isnan(e) ? e : worst;
         }
-        printf("# kv type %d, head of %u: largest error %.2g\n", cases[i].type, dim, worst);
+        printf("# kv type %d, head of %u, window %u: largest error %.2g\n", cases[i].type, dim,
+               cases[i].window, worst);
         CHECK(worst < cases[i].bound);
         cache_finish(&c);
         for (int set = 0; set < n_sets; set++)
             for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
                 cache_init(&c, sets[set], cases[i].type, dim, 7);
+                c.job.soft_cap = cases[i].soft_cap;
                 memset(got, 0, sizeof got);
-                attend(sets[set], &c, q, n, counts[k], got);
+                attend(sets[set], &c, q, n, cases[i].window, counts[k], got);
                 CHECK(!memcmp(got, want, QUERIES * dim * sizeof *got));
                 cache_finish(&c);
             }
     }
 }
 
-CHECK_MAIN(T(exp_is_near_and_the_same_everywhere), T(a_norm_is_near_and_the_same_everywhere),
+/* Neither K nor V of a position that no query sees any more is used, whatever it holds by then. */
+static void what_left_every_window_is_not_used(void) {
+    static const uint32_t windows[] = {1, 16, 70, 256, 401};
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    enum { DIM = 64 };
+    for (int set = 0; set < n_sets; set++)
+        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+            float q[QUERIES * DIM], want[QUERIES * DIM] = {0}, got[QUERIES * DIM] = {0};
+            float gone[DIM];
+            uint32_t n[QUERIES];
+            struct cache c;
+            cache_init(&c, sets[set], KV_F32, DIM, 7);
+            for (uint32_t k = 0; k < QUERIES * DIM; k++)
+                q[k] = 2 * noise_float();
+            for (uint32_t k = 0; k < QUERIES; k++)
+                n[k] = POSITIONS - QUERIES + k + 1;
+            for (uint32_t d = 0; d < DIM; d++)
+                gone[d] = d % 2 ? NAN : INFINITY;
+            attend(sets[set], &c, q, n, windows[i], 12, want);
+            for (uint32_t at = 0; at < first_seen(n[0], windows[i]); at++) {
+                char *page = c.memory + c.pages[at / PAGE_TOKENS] * c.job.page_bytes;
+                sets[set]->store_k(page, KV_F32, DIM, at % PAGE_TOKENS, gone);
+                sets[set]->store_v(page + c.job.half_bytes, KV_F32, DIM, at % PAGE_TOKENS, gone);
+            }
+            attend(sets[set], &c, q, n, windows[i], 12, got);
+            CHECK(!memcmp(got, want, sizeof got));
+            cache_finish(&c);
+        }
+}
+
+CHECK_MAIN(T(exp_is_near_and_the_same_everywhere), T(gelu_is_near_and_the_same_everywhere),
+           T(a_soft_cap_is_near_and_the_same_everywhere), T(a_norm_is_near_and_the_same_everywhere),
            T(inputs_are_rounded_to_the_nearest), T(odd_inputs_are_defined),
-           T(attention_is_near_and_the_same_however_it_is_cut))
+           T(attention_is_near_and_the_same_however_it_is_cut),
+           T(what_left_every_window_is_not_used))
