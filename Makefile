@@ -149,7 +149,7 @@ performance: all  ## measure, and write docs/performance.md anew; PERFORMANCE="-
 	$(Q)docs/performance/draw docs/performance/report.json docs/performance.md
 
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
-$(BUILD)/tiny/tiny-f32.gguf: tests/golden/make_tiny.py tests/golden/gguf_file.py
+$(BUILD)/tiny/tiny-f32.gguf: $(wildcard tests/golden/*)
 	$(call say,GEN,$(@D))
 	$(Q)python3 tests/golden/make_tiny.py $(@D)
 

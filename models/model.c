@@ -15,7 +15,7 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-static const struct arch *const archs[] = {&arch_llama, &arch_qwen2, &arch_qwen3};
+static const struct arch *const archs[] = {&arch_gemma3, &arch_llama, &arch_qwen2, &arch_qwen3};
 #define ARCHS (sizeof archs / sizeof *archs)
 
 struct build {

@@ -130,9 +130,10 @@ enum op_kind {
                     * store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
-    OP_COMBINE,    /* hidden += the tree over all slots, of the part's rows */
-    OP_GATE_UP,    /* act = silu(gate . act) * (up . act) */
-    OP_LOGITS,     /* logits = W . act over the output rows */
+    OP_COMBINE,    /* out += the tree over all slots, of the part's rows */
+    OP_ADD_NORM,   /* hidden += rms_norm(sum) * weight, of the part's rows */
+    OP_GATE_UP,    /* act = silu(gate . act) * (up . act), or gelu */
+    OP_LOGITS,     /* logits = soft cap of W . act over the output rows */
     OP_EXCHANGE,   /* copy rows from another card (pulled by the receiver), or to the host */
     OP_FETCH, /* bring weights that lie in host memory to the landing; by the end of its phase */
 };
@@ -156,6 +157,7 @@ struct op {
             struct matrix embd;
             uint32_t vocab_begin, vocab_end;
             struct rows hidden;
+            float scale; /* 0: none */
         } embed;
         struct {
             struct rows hidden;
@@ -190,6 +192,8 @@ struct op {
             uint32_t heads_per_kv;
             uint32_t kv_begin; /* KV head of the model that slot 0 holds */
             float scale;
+            float soft_cap;  /* 0: none */
+            uint32_t window; /* positions seen, the row's own the last; 0: all */
             struct kv_place kv;
             struct activation act; /* cols: n_heads * head_dim, padded */
         } attention;
@@ -202,7 +206,8 @@ struct op {
             struct planes slots;     /* made by LANES, added by COMBINE */
         } lanes;
         struct {
-            struct rows hidden;
+            struct rows out; /* the hidden rows; or, `alone`, rows of which nothing is kept */
+            bool alone;
             struct planes slots;
             int8_t slot[TREE_NODES]; /* node -> slot, of all cards; NO_SLOT: made of its children,
                                       * or absent when both are */
@@ -210,14 +215,23 @@ struct op {
             struct row_part part;
         } combine;
         struct {
+            struct rows hidden, sum;
+            uint64_t weight; /* f32 [n], in AREA_WEIGHTS */
+            uint32_t n;
+            float eps;
+            struct row_part part;
+        } add_norm;
+        struct {
             struct activation act;
             struct matrix gate, up;
+            enum gate function;
             struct activation out;
         } gate_up;
         struct {
             struct activation act; /* row i: output i */
             struct matrix w;
             struct rows out; /* row i: output i */
+            float soft_cap;  /* 0: none */
         } logits;
         struct {
             enum exchange_kind kind;
@@ -263,7 +277,9 @@ struct step_sequence {
     uint32_t n_pages;
 };
 
-#define ROPE_TABLES_MAX 2
+/* The tables of cos and sin that a model may have: of layers that see all, of those with a window.
+ */
+enum { ROPE_ALL, ROPE_WINDOW, ROPE_TABLES_MAX };
 
 struct step_params {
     const struct step_row *rows; /* rows of one sequence stand together, positions ascending */
@@ -272,8 +288,9 @@ struct step_params {
     uint32_t n_sequences;
     const uint32_t *outputs; /* rows whose logits are wanted, ascending */
     uint32_t n_outputs;
-    const float *rope[ROPE_TABLES_MAX]; /* [n_rows][rope_dims / 2][cos, sin] */
-    float *logits;                      /* [n_outputs][n_vocab] */
+    const float *
+        rope[ROPE_TABLES_MAX]; /* those that the programs name: [n_rows][rope_dims / 2][cos, sin] */
+    float *logits;             /* [n_outputs][n_vocab] */
     uint32_t n_vocab;
 };
 

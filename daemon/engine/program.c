@@ -198,6 +198,7 @@ static void compile_embed(struct compiler *c, const struct model_op *op) {
             e->embed.vocab_begin = (uint32_t)c->plan->cards[i].embd_begin;
             e->embed.vocab_end = (uint32_t)c->plan->cards[i].embd_end;
             e->embed.hidden = c->scratch[i].hidden;
+            e->embed.scale = c->model->params.embd_scale;
         }
     next_phase(c);
     for (uint32_t dst = 0; dst < c->plan->n_cards; dst++)
@@ -260,6 +261,7 @@ static void emit_rope(struct compiler *c, uint32_t card, const struct model_op *
     e->rope.head_dim = p->head_dim;
     e->rope.rope_dims = p->rope.dims;
     e->rope.neox = p->rope.neox;
+    e->rope.rope_table = model_windowed(p, (uint32_t)op->layer) ? ROPE_WINDOW : ROPE_ALL;
     e->rope.kv = kv_place_of(c, card, op->layer);
     e->rope.kv_slot = pc->own_begin - pc->kv_begin;
     e->rope.q_bias = part_of_vector(c, card, t[ATTENTION_Q_BIAS], pc->head_begin);
@@ -297,7 +299,9 @@ static void emit_attention(struct compiler *c, uint32_t card, int32_t layer, uin
     e->attention.head_begin = pc->head_begin;
     e->attention.heads_per_kv = p->n_heads / p->n_kv_heads;
     e->attention.kv_begin = pc->kv_begin;
-    e->attention.scale = 1.0f / sqrtf((float)p->head_dim);
+    e->attention.scale = p->attn_scale > 0 ? p->attn_scale : 1.0f / sqrtf((float)p->head_dim);
+    e->attention.soft_cap = p->attn_soft_cap;
+    e->attention.window = model_windowed(p, (uint32_t)layer) ? p->window : 0;
     e->attention.kv = kv_place_of(c, card, layer);
     e->attention.act = with_forms(c->scratch[card].attention, form_of(c, out));
 }
@@ -371,10 +375,29 @@ static uint32_t forms_read(const struct compiler *c, const struct model_op *op) 
     return forms;
 }
 
+/* What was summed is normed and added. */
+static void add_norms(struct compiler *c, uint32_t group, int32_t layer, uint32_t tensor) {
+    for (uint32_t i = 0; i < c->plan->n_cards; i++) {
+        if (!(group >> i & 1))
+            continue;
+        const uint64_t weight = vector_of(c, i, tensor);
+        struct op *e = emit(c, i, OP_ADD_NORM, layer);
+        e->add_norm.hidden = c->scratch[i].hidden;
+        e->add_norm.sum = c->scratch[i].sum;
+        e->add_norm.weight = weight;
+        e->add_norm.n = c->model->params.n_embd;
+        e->add_norm.eps = c->model->params.norm_eps;
+        e->add_norm.part = part_of(group, i);
+    }
+    next_phase(c);
+}
+
 /* The lane sums of a row meet on the card whose part it is in, which adds the tree to the hidden
- * row. */
+ * row, or keeps it apart where it is normed first. */
 static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op *op,
-                      uint32_t tensor, bool attention) {
+                      bool attention) {
+    const uint32_t tensor = op->tensor[attention ? (int)ATTENTION_OUT : (int)FFN_DOWN];
+    const uint32_t post = op->tensor[attention ? (int)ATTENTION_POST : (int)FFN_POST];
     const uint32_t *edges = attention ? c->attention_lanes : c->ffn_lanes;
     int8_t slot_of[CARDS_MAX][TREE_NODES], all[TREE_NODES];
     assign_slots(c, group, edges, slot_of, all);
@@ -389,13 +412,16 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
         if (!(group >> i & 1))
             continue;
         struct op *e = emit(c, i, OP_COMBINE, op->layer);
-        e->combine.hidden = c->scratch[i].hidden;
+        e->combine.out = post == NO_TENSOR ? c->scratch[i].hidden : c->scratch[i].sum;
+        e->combine.alone = post != NO_TENSOR;
         e->combine.slots = c->scratch[i].slots;
         memcpy(e->combine.slot, all, TREE_NODES);
         e->combine.n = c->model->params.n_embd;
         e->combine.part = part_of(group, i);
     }
     next_phase(c);
+    if (post != NO_TENSOR)
+        add_norms(c, group, op->layer, post);
 }
 
 static void compile_attention(struct compiler *c, const struct model_op *op) {
@@ -419,12 +445,13 @@ static void compile_attention(struct compiler *c, const struct model_op *op) {
         if (group >> i & 1 && has(c, i, q))
             emit_attention(c, i, op->layer, out);
     next_phase(c);
-    sum_lanes(c, group, op, out, true);
+    sum_lanes(c, group, op, true);
 }
 
 static void compile_ffn(struct compiler *c, const struct model_op *op) {
     const uint32_t group = group_of(c, op->layer);
-    const uint32_t gate = op->tensor[1], up = op->tensor[2], down = op->tensor[3];
+    const uint32_t gate = op->tensor[FFN_GATE], up = op->tensor[FFN_UP],
+                   down = op->tensor[FFN_DOWN];
     const uint32_t forms = forms_read(c, op);
     move_hidden(c, group, op->layer);
     norm_group(c, group, op->layer, op->tensor[0], forms);
@@ -434,10 +461,11 @@ static void compile_ffn(struct compiler *c, const struct model_op *op) {
             e->gate_up.act = with_forms(c->scratch[i].norm, forms);
             e->gate_up.gate = matrix_of(c, i, gate);
             e->gate_up.up = matrix_of(c, i, up);
+            e->gate_up.function = c->model->params.gate;
             e->gate_up.out = with_forms(c->scratch[i].ffn, form_of(c, down));
         }
     next_phase(c);
-    sum_lanes(c, group, op, down, false);
+    sum_lanes(c, group, op, false);
 }
 
 /* The hidden rows whose logits are wanted, to every card that computes some. */
@@ -469,6 +497,7 @@ static void compile_head(struct compiler *c, const struct model_op *op) {
             e->logits.act = with_forms(c->scratch[i].norm, forms);
             e->logits.w = matrix_of(c, i, output);
             e->logits.out = c->scratch[i].logits;
+            e->logits.soft_cap = c->model->params.logit_soft_cap;
         }
     next_phase(c);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)

@@ -2,16 +2,14 @@
 #include "daemon/engine/runner.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/engine/advice.h"
 #include "daemon/engine/program.h"
+#include "daemon/engine/rotations.h"
 #include "daemon/engine/traffic.h"
 #include "daemon/engine/weights.h"
-#include "models/rope.h"
 #include "octarc/error.h"
 
 #define DRILL_BYTES 4096u /* in which a drill flips bits */
@@ -25,10 +23,7 @@ struct runner {
     struct traffic traffic; /* of a step */
     struct link_bytes carried;
     struct fetch_counts fetched_before; /* by the runners before */
-    float *freqs;                       /* [rope_dims / 2], NULL: the model has none */
-    float *rope_cache; /* [context][rope_dims / 2][cos, sin], filled as positions occur */
-    bool *rope_known;  /* [context] */
-    float *rope;       /* [max_rows][rope_dims / 2][cos, sin]: of the step */
+    struct rotations *rotations;
 };
 
 static int reserve_areas(struct runner *r, struct err *err) {
@@ -52,76 +47,6 @@ static int reserve_areas(struct runner *r, struct err *err) {
             return rc;
     }
     return 0;
-}
-
-/* The divisors of the rotation frequencies, when the model has them. */
-static int read_freqs(struct runner *r, struct err *err) {
-    const struct model *model = r->options.model;
-    for (size_t i = 0; i < model->n_tensors; i++) {
-        const struct model_tensor *t = &model->tensors[i];
-        if (t->role != ROLE_ROPE_FREQS)
-            continue;
-        const struct tensor_type_info *type = tensor_type_info(t->type);
-        void *blocks = malloc(t->bytes);
-        r->freqs = malloc(t->cols * sizeof *r->freqs);
-        if (!blocks || !r->freqs) {
-            free(blocks);
-            return err_set(err, -ENOMEM, "no memory for '%s'", t->name);
-        }
-        if (pread(r->options.head_fd, blocks, t->bytes, (off_t)t->file_offset) !=
-            (ssize_t)t->bytes) {
-            free(blocks);
-            return err_set(err, -EIO, "%s: tensor '%s' cannot be read whole", model->params.name,
-                           t->name);
-        }
-        const int rc = tensor_dequantise(t->type, blocks, t->cols / type->block_values, r->freqs);
-        free(blocks);
-        return rc ? err_set(err, rc, "%s: tensor '%s' has a type that cannot be read",
-                            model->params.name, t->name)
-                  : 0;
-    }
-    return 0;
-}
-
-/* Angles grow with the position, so what is right at the last one is right at all: a step cannot
- * fail for them, which would end one engine after the other. */
-static int check_rope(const struct runner *r, struct err *err) {
-    const struct model_params *p = &r->options.model->params;
-    const uint32_t last = r->options.plan->context - 1;
-    const int rc = rope_table(&p->rope, r->freqs, last, r->rope_cache);
-    uint32_t least = 0;
-    if (!rc)
-        return 0;
-    for (uint32_t i = 0; r->freqs && i < p->rope.dims / 2; i++) {
-        if (!(r->freqs[i] > 0 && isfinite(r->freqs[i])))
-            return err_set(err, -EINVAL,
-                           "%s: value %u of tensor 'rope_freqs.weight' is %g, not a finite number "
-                           "above 0",
-                           p->name, i, (double)r->freqs[i]);
-        least = r->freqs[i] < r->freqs[least] ? i : least;
-    }
-    if (r->freqs)
-        return err_set(err, -EINVAL,
-                       "%s: position %u cannot be rotated; value %u of tensor 'rope_freqs.weight' "
-                       "is %g, rope.freq_base %g, rope.scaling.factor %g",
-                       p->name, last, least, (double)r->freqs[least], (double)p->rope.freq_base,
-                       (double)p->rope.factor);
-    return err_set(err, -EINVAL,
-                   "%s: position %u cannot be rotated; rope.freq_base is %g, rope.scaling.factor "
-                   "%g",
-                   p->name, last, (double)p->rope.freq_base, (double)p->rope.factor);
-}
-
-static int prepare_rope(struct runner *r, struct err *err) {
-    const uint32_t dims = r->options.model->params.rope.dims;
-    const struct plan *plan = r->options.plan;
-    r->rope_cache = malloc((size_t)plan->context * dims * sizeof(float));
-    r->rope_known = calloc(plan->context, sizeof(bool));
-    r->rope = malloc((size_t)plan->max_rows * dims * sizeof(float));
-    if (!r->rope_cache || !r->rope_known || !r->rope)
-        return err_set(err, -ENOMEM, "no memory for the rotations of %u positions", plan->context);
-    const int rc = read_freqs(r, err);
-    return rc ? rc : check_rope(r, err);
 }
 
 static void note_copies(struct runner *r) {
@@ -163,7 +88,8 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
         device.capacity_bytes[i] = options->plan->cards[i].capacity_bytes;
         device.host_bytes[i] = options->plan->cards[i].spilled_bytes;
     }
-    rc = prepare_rope(r, err); /* before gigabytes are read */
+    /* Before gigabytes are read. */
+    rc = rotations_open(&r->rotations, options->model, options->plan, options->head_fd, err);
     if (rc)
         goto fail;
     rc = options->backend->open(&r->device, &device, err);
@@ -205,10 +131,7 @@ void runner_close(struct runner *r) {
         r->options.backend->close(r->device);
     programs_finish(r->programs);
     traffic_finish(&r->traffic);
-    free(r->freqs);
-    free(r->rope_cache);
-    free(r->rope_known);
-    free(r->rope);
+    rotations_close(r->rotations);
     free(r);
 }
 
@@ -234,25 +157,6 @@ const struct runner_options *runner_options(const struct runner *r) {
 
 struct device *runner_device(const struct runner *r) {
     return r->device;
-}
-
-/* cos and sin of every row's position; each position is computed once. */
-static int fill_rope(struct runner *r, const struct step_params *params) {
-    const struct rope_params *p = &r->options.model->params.rope;
-    for (uint32_t i = 0; i < params->n_rows; i++) {
-        const uint32_t position = params->rows[i].position;
-        if (position >= r->options.plan->context)
-            return -EINVAL;
-        float *cached = r->rope_cache + (size_t)position * p->dims;
-        if (!r->rope_known[position]) {
-            const int rc = rope_table(p, r->freqs, position, cached);
-            if (rc)
-                return rc;
-            r->rope_known[position] = true;
-        }
-        memcpy(r->rope + (size_t)i * p->dims, cached, p->dims * sizeof *cached);
-    }
-    return 0;
 }
 
 void runner_carried(const struct runner *r, struct link_bytes *bytes) {
@@ -285,10 +189,9 @@ int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
     if (params->n_rows == 0 || params->n_rows > plan->max_rows ||
         params->n_outputs > plan->max_outputs)
         return -EINVAL;
-    const int rc = fill_rope(r, params);
+    const int rc = rotations_fill(r->rotations, params);
     if (rc)
         return rc;
-    params->rope[0] = r->rope;
     params->n_vocab = r->options.model->params.n_vocab;
     const int ran = r->options.backend->step(r->device, params, card);
     if (ran == 0)

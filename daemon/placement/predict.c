@@ -167,17 +167,18 @@ static void copy_kv(struct step *s, uint32_t group) {
     exchange(s, slowest);
 }
 
-static void pass_attention(struct step *s, uint32_t group) {
+static void pass_attention(struct step *s, uint32_t group, uint32_t layer) {
     const struct model_params *p = &s->model->params;
     const double slot = (double)plan_kv_slot_bytes(s->plan->kv_type, p->head_dim) / PAGE_TOKENS;
+    const uint32_t tokens = model_seen(p, layer, s->tokens);
     double slowest = 0;
     for (uint32_t c = 0; c < s->plan->n_cards; c++) {
         const struct plan_card *card = &s->plan->cards[c];
         if (!in(group, c) || card->head_begin == card->head_end)
             continue;
-        const double bytes = slot * (card->kv_end - card->kv_begin) * s->tokens;
+        const double bytes = slot * (card->kv_end - card->kv_begin) * tokens;
         const double ops =
-            4.0 * (card->head_end - card->head_begin) * p->head_dim * (double)s->tokens * s->n_rows;
+            4.0 * (card->head_end - card->head_begin) * p->head_dim * (double)tokens * s->n_rows;
         slowest =
             longer(slowest, longer(read_seconds(s, c, bytes), count_seconds(s, c, ops, false)));
     }
@@ -229,7 +230,7 @@ static void pass_operation(struct step *s, const struct model_op *op) {
         move_hidden(s, group);
         pass_matrices(s, group, op->tensor + 1, 3, s->n_rows);
         copy_kv(s, group);
-        pass_attention(s, group);
+        pass_attention(s, group, (uint32_t)op->layer);
         pass_matrices(s, group, op->tensor + 4, 1, s->n_rows);
         sum_lanes(s, group);
         return;

@@ -46,6 +46,13 @@ static uint32_t forms_of(const struct model *model, uint32_t roles) {
     return forms;
 }
 
+static bool has_role(const struct model *model, uint32_t roles) {
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (roles & 1u << model->tensors[i].role)
+            return true;
+    return false;
+}
+
 uint32_t scratch_nodes(uint32_t lane_begin, uint32_t lane_end, uint8_t nodes[LANES]) {
     uint32_t n = 0;
     while (lane_begin < lane_end) {
@@ -78,7 +85,8 @@ struct scratch_forms scratch_forms(const struct model *model) {
                                     1u << ROLE_FFN_GATE | 1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT |
                                     (model->params.tied ? 1u << ROLE_TOKEN_EMBD : 0)),
         .attention = forms_of(model, 1u << ROLE_ATTN_OUT),
-        .ffn = forms_of(model, 1u << ROLE_FFN_DOWN)};
+        .ffn = forms_of(model, 1u << ROLE_FFN_DOWN),
+        .post_norms = has_role(model, 1u << ROLE_ATTN_POST | 1u << ROLE_FFN_POST)};
 }
 
 void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
@@ -108,6 +116,8 @@ void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *form
         scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim, forms->attention);
         scratch->ffn =
             take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin], forms->ffn);
+        if (forms->post_norms)
+            scratch->sum = take_rows(&end, n_rows, p->n_embd);
         scratch->n_slots = count_slots(plan, card);
         scratch->slots = take_planes(&end, scratch->n_slots, n_rows, p->n_embd);
     }

@@ -9,11 +9,12 @@
 #include "daemon/placement/plan.h"
 
 struct scratch {
-    struct rows hidden;          /* n_embd: the residual stream */
-    struct rows qkv;             /* the card's query heads, then owned keys, then owned values */
-    struct planes slots;         /* n_embd; n_slots of them */
-    struct rows logits;          /* the card's part of the vocabulary; max_outputs rows */
-    struct activation norm;      /* n_embd */
+    struct rows hidden;     /* n_embd: the residual stream */
+    struct rows qkv;        /* the card's query heads, then owned keys, then owned values */
+    struct planes slots;    /* n_embd; n_slots of them */
+    struct rows logits;     /* the card's part of the vocabulary; max_outputs rows */
+    struct rows sum;        /* n_embd: what a layer adds, before its norm; of models with one */
+    struct activation norm; /* n_embd */
     struct activation attention; /* the card's query heads */
     struct activation ffn;       /* the card's FFN columns */
     uint32_t n_slots;            /* of all cards that share a layer with this one */
@@ -28,6 +29,7 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
  * where they are known. */
 struct scratch_forms {
     uint32_t norm, attention, ffn;
+    bool post_norms; /* the model norms sums before they are added */
 };
 struct scratch_forms scratch_forms(const struct model *model);
 void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,

@@ -59,20 +59,30 @@ static const struct model_op *op_of(const struct model *model, int32_t layer,
 /* The tensors of a layer's operations that are read: 4 of attention, 3 of the FFN. */
 #define LAYER_MATRICES 7
 
-static bool matrices_of(const struct model *model, int32_t layer,
-                        uint32_t tensors[LAYER_MATRICES]) {
+/* What a layer reads. */
+struct reads {
+    uint32_t tensors[LAYER_MATRICES];
+    uint32_t tokens; /* of the cache, by a query that has some before it */
+};
+
+static bool reads_of(const struct model *model, int32_t layer, uint32_t tokens,
+                     struct reads *reads) {
     const struct model_op *attention = op_of(model, layer, MODEL_ATTENTION);
     const struct model_op *ffn = op_of(model, layer, MODEL_FFN);
     if (!attention || !ffn)
         return false;
-    memcpy(tensors, attention->tensor + 1, 4 * sizeof *tensors);
-    memcpy(tensors + 4, ffn->tensor + 1, 3 * sizeof *tensors);
+    memcpy(reads->tensors, attention->tensor + ATTENTION_Q, 4 * sizeof *reads->tensors);
+    memcpy(reads->tensors + 4, ffn->tensor + FFN_GATE, 3 * sizeof *reads->tensors);
+    reads->tokens = model_seen(&model->params, (uint32_t)layer, tokens);
     return true;
 }
 
-static bool are_alike(const struct model *model, const uint32_t *a, const uint32_t *b) {
+static bool are_alike(const struct model *model, const struct reads *a, const struct reads *b) {
+    if (a->tokens != b->tokens)
+        return false;
     for (uint32_t i = 0; i < LAYER_MATRICES; i++) {
-        const struct model_tensor *x = &model->tensors[a[i]], *y = &model->tensors[b[i]];
+        const struct model_tensor *x = &model->tensors[a->tensors[i]];
+        const struct model_tensor *y = &model->tensors[b->tensors[i]];
         if (x->type != y->type || x->rows != y->rows || x->cols != y->cols)
             return false;
     }
@@ -100,16 +110,15 @@ static void add_matrix(struct times *t, const struct plan *trial, uint32_t tenso
 }
 
 static void fill_kind(struct times *t, const struct plan *trial, uint32_t kind, uint32_t begin,
-                      uint32_t end, const uint32_t tensors[LAYER_MATRICES]) {
+                      uint32_t end, const struct reads *reads) {
     const struct plan_card *c = &trial->cards[0];
-    const double tokens = trial->context > 1 ? trial->context / 2 : 1;
-    const double kv = t->kv_bytes * (c->kv_end - c->kv_begin) * tokens;
+    const double kv = t->kv_bytes * (c->kv_end - c->kv_begin) * reads->tokens;
     const double ops =
-        4.0 * (c->head_end - c->head_begin) * t->box->input->model->params.head_dim * tokens;
+        4.0 * (c->head_end - c->head_begin) * t->box->input->model->params.head_dim * reads->tokens;
     double seconds[4][CARDS_MAX] = {{0}};
     static const uint8_t phase_of[LAYER_MATRICES] = {0, 0, 0, 1, 2, 2, 3};
     for (uint32_t m = 0; m < LAYER_MATRICES; m++)
-        add_matrix(t, trial, tensors[m], seconds[phase_of[m]]);
+        add_matrix(t, trial, reads->tensors[m], seconds[phase_of[m]]);
     for (uint32_t i = 0; i < t->box->n; i++)
         t->passes[kind][i][begin][end] = (struct pass){
             .qkv = seconds[0][i],
@@ -120,7 +129,7 @@ static void fill_kind(struct times *t, const struct plan *trial, uint32_t kind, 
 }
 
 static void fill_lanes(struct times *t, struct plan *trial, uint32_t kind,
-                       const uint32_t tensors[LAYER_MATRICES]) {
+                       const struct reads *reads) {
     const struct model_params *p = &t->box->input->model->params;
     for (uint32_t b = 0; b < LANES; b++)
         for (uint32_t e = b + 1; e <= LANES; e++) {
@@ -129,25 +138,26 @@ static void fill_lanes(struct times *t, struct plan *trial, uint32_t kind,
             uint8_t nodes[LANES];
             t->n_nodes[b][e] = (uint8_t)scratch_nodes(b, e, nodes);
             t->heads[b][e] = trial->cards[0];
-            fill_kind(t, trial, kind, b, e, tensors);
+            fill_kind(t, trial, kind, b, e, reads);
         }
 }
 
 static void fill_kinds(struct times *t, struct plan *trial) {
     const struct model *model = t->box->input->model;
-    uint32_t first[TIMES_KINDS_MAX][LAYER_MATRICES], tensors[LAYER_MATRICES];
+    const uint32_t tokens = trial->context > 1 ? trial->context / 2 : 1;
+    struct reads first[TIMES_KINDS_MAX], reads;
     for (uint32_t l = 0; l < model->params.n_layers; l++) {
         uint32_t kind = 0;
-        if (!matrices_of(model, (int32_t)l, tensors))
+        if (!reads_of(model, (int32_t)l, tokens, &reads))
             continue;
-        while (kind < t->n_kinds && !are_alike(model, first[kind], tensors))
+        while (kind < t->n_kinds && !are_alike(model, &first[kind], &reads))
             kind++;
         if (kind == TIMES_KINDS_MAX)
             kind--;
         if (kind == t->n_kinds) {
-            memcpy(first[kind], tensors, sizeof tensors);
+            first[kind] = reads;
             t->n_kinds++;
-            fill_lanes(t, trial, kind, tensors);
+            fill_lanes(t, trial, kind, &reads);
         }
         t->kind_of[l] = (uint8_t)kind;
         t->n_of_kind[kind]++;

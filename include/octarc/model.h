@@ -55,10 +55,12 @@ enum tensor_role {
     ROLE_ATTN_V_BIAS, /* [1, n_kv_heads * head_dim] */
     ROLE_ATTN_Q_NORM, /* [1, head_dim]: of every query head */
     ROLE_ATTN_K_NORM, /* [1, head_dim] */
+    ROLE_ATTN_POST,   /* [1, n_embd]: norm of what the attention adds */
     ROLE_FFN_NORM,    /* [1, n_embd] */
     ROLE_FFN_GATE,    /* [n_ff, n_embd] */
     ROLE_FFN_UP,      /* [n_ff, n_embd] */
     ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
+    ROLE_FFN_POST,    /* [1, n_embd]: norm of what the FFN adds */
     ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
     ROLE_NONE,        /* no tensor: of a slot that an architecture does not use */
     ROLE_COUNT
@@ -107,6 +109,9 @@ struct rope_params {
     bool has_freqs;             /* a ROLE_ROPE_FREQS tensor divides the frequencies */
 };
 
+/* What the gate of an FFN is passed through; gelu with tanh in it. */
+enum gate { GATE_SILU, GATE_GELU };
+
 struct model_params {
     char arch[32];
     char name[MODEL_NAME_MAX]; /* general.name, or the file's name */
@@ -114,8 +119,26 @@ struct model_params {
     uint32_t n_ctx_train;
     float norm_eps;
     bool tied; /* token_embd is the output matrix too */
+    enum gate gate;
+    float embd_scale;    /* of a token's row; 0: as it is */
+    float attn_scale;    /* of a score; 0: 1 / sqrt(head_dim) */
+    float attn_soft_cap; /* x = cap * tanh(x / cap) of a scaled score; 0: none */
+    float logit_soft_cap;
     struct rope_params rope;
+    /* Sliding windows: of each run of `window_period` layers all but the last see `window`
+     * positions only, the query's own the last of them.  0: no layer has one. */
+    uint32_t window, window_period;
+    struct rope_params window_rope; /* of those layers; its dims are those of rope */
 };
+
+static inline bool model_windowed(const struct model_params *p, uint32_t layer) {
+    return p->window && layer % p->window_period != p->window_period - 1;
+}
+
+/* Of `tokens` positions before it, how many a query of the layer sees. */
+static inline uint32_t model_seen(const struct model_params *p, uint32_t layer, uint32_t tokens) {
+    return model_windowed(p, layer) && tokens > p->window ? p->window : tokens;
+}
 
 #define NO_TENSOR UINT32_MAX
 
@@ -123,8 +146,8 @@ struct model_params {
  * Which slots an operation uses is written beside it. */
 enum model_op_kind {
     MODEL_EMBED,     /* h = token_embd[token]                         {token_embd} */
-    MODEL_ATTENTION, /* h += out(attention(rope(q, k), v))            enum attention_slot */
-    MODEL_FFN,       /* h += down(silu(gate(x)) * up(x))              {norm, gate, up, down} */
+    MODEL_ATTENTION, /* h += post(out(attention(rope(q, k), v)))      enum attention_slot */
+    MODEL_FFN,       /* h += post(down(act(gate(x)) * up(x)))         enum ffn_slot */
     MODEL_HEAD,      /* logits = output(norm(h)), rows wanted only    {norm, output} */
 };
 
@@ -141,7 +164,11 @@ enum attention_slot {
     ATTENTION_V_BIAS,
     ATTENTION_Q_NORM,
     ATTENTION_K_NORM,
+    ATTENTION_POST, /* RMS norm of the output before it is added */
 };
+
+/* Slots of MODEL_FFN; the last may be absent. */
+enum ffn_slot { FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, FFN_POST };
 
 #define MODEL_OP_SLOTS 12
 

@@ -59,7 +59,7 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_llama, arch_qwen2, arch_qwen3;
+extern const struct arch arch_gemma3, arch_llama, arch_qwen2, arch_qwen3;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *
@@ -69,6 +69,8 @@ int arch_u32(const struct model_params *p, const struct gguf *gguf, const char *
              uint32_t min, uint32_t max, uint32_t *value, struct err *err);
 int arch_u32_optional(const struct model_params *p, const struct gguf *gguf, const char *suffix,
                       uint32_t min, uint32_t max, uint32_t *value, struct err *err);
+int arch_f32(const struct model_params *p, const struct gguf *gguf, const char *suffix, float min,
+             float max, float *value, struct err *err);
 int arch_f32_optional(const struct model_params *p, const struct gguf *gguf, const char *suffix,
                       float min, float max, float *value, struct err *err);
 bool arch_has(const struct model_params *p, const struct gguf *gguf, const char *suffix);
@@ -78,6 +80,11 @@ bool arch_has(const struct model_params *p, const struct gguf *gguf, const char 
 int arch_read_common(struct model_params *p, const struct gguf *gguf, struct err *err);
 /* The rotation of positions and its scalings, old and new keys; `neox` is the architecture's. */
 int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, struct err *err);
+/* Layers of which all but the last of each `period` have a sliding window: its size, the period
+ * where the file names one, and the rotation of those layers, which is never scaled.  The model's
+ * own rotation is read before. */
+int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
+                      struct err *err);
 /* Both, for architectures that turn the halves of a head against each other and add nothing. */
 int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err);
 

@@ -65,6 +65,14 @@ int arch_f32_optional(const struct model_params *p, const struct gguf *gguf, con
     return 0;
 }
 
+int arch_f32(const struct model_params *p, const struct gguf *gguf, const char *suffix, float min,
+             float max, float *value, struct err *err) {
+    if (!arch_has(p, gguf, suffix))
+        return err_set(err, -ENOENT, "%s: key '%s' is missing", gguf_name(gguf),
+                       key_name(p, suffix).text);
+    return arch_f32_optional(p, gguf, suffix, min, max, value, err);
+}
+
 /* The rows of the embedding are the vocabulary; the tokenizer's list says how many there must be,
  * so that a wrong matrix is found by its shape. */
 static int read_vocab(struct model_params *p, const struct gguf *gguf, struct err *err) {
@@ -130,13 +138,9 @@ int arch_read_common(struct model_params *p, const struct gguf *gguf, struct err
         rc = read_heads(p, gguf, err);
     if (!rc)
         rc = read_vocab(p, gguf, err);
-    if (rc)
-        return rc;
-    if (!arch_has(p, gguf, "attention.layer_norm_rms_epsilon"))
-        return err_set(err, -ENOENT, "%s: key '%s.attention.layer_norm_rms_epsilon' is missing",
-                       gguf_name(gguf), p->arch);
-    return arch_f32_optional(p, gguf, "attention.layer_norm_rms_epsilon", 1e-20f, 1.0f,
-                             &p->norm_eps, err);
+    return rc ? rc
+              : arch_f32(p, gguf, "attention.layer_norm_rms_epsilon", 1e-20f, 1.0f, &p->norm_eps,
+                         err);
 }
 
 /* The kind of scaling.  A file that names none but gives a factor means linear. */
@@ -235,6 +239,21 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
     }
     p->rope = rope;
     return 0;
+}
+
+int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
+                      struct err *err) {
+    int rc = arch_u32(p, gguf, "attention.sliding_window", 1, ARCH_CONTEXT_MAX, &p->window, err);
+    p->window_period = period;
+    if (!rc)
+        rc = arch_u32_optional(p, gguf, "attention.sliding_window_pattern", 1, LAYERS_MAX,
+                               &p->window_period, err);
+    p->window_rope = (struct rope_params){.dims = p->rope.dims,
+                                          .neox = p->rope.neox,
+                                          .freq_base = p->rope.freq_base,
+                                          .factor = 1.0f,
+                                          .attn_factor = 1.0f};
+    return rc;
 }
 
 int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err) {

@@ -13,13 +13,16 @@ from harness import (SHARED, Daemon, Skip, cached_model, default_model, equal, i
                      note, shared, test)
 
 DENSE = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
-         "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied"}
+         "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied", "gemma3"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
 PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl",
             "mxfp4"}
 # Root mean square of our distance from the exact result, over the peer's.
 BAR, BAR_K, BAR_POOLED = 1.35, 0.9, 1.15
 TOLERANCE = 2e-3
+# The reference looks GELU up in a table of half floats.  Exact arithmetic with such a table comes
+# within 2e-3 of its figures, without one within 5e-3 (tests/golden/make_tiny.py --verify).
+GELU_TOLERANCE = 1e-2
 PERPLEXITY_CHUNKS = int(os.environ.get("PERPLEXITY_CHUNKS", "25"))
 
 
@@ -128,7 +131,8 @@ def every_dense_tiny_model_agrees_in_logits_and_greedy_ids():
         with own:
             ours, _ = first_distances(own, golden, "first_logits")
             note("%s: largest difference %.2g" % (name, math.sqrt(max(ours))))
-            assert math.sqrt(max(ours)) <= TOLERANCE, name
+            bound = GELU_TOLERANCE if name.startswith("gemma") else TOLERANCE
+            assert math.sqrt(max(ours)) <= bound, name
             for case in golden["cases"]:
                 follow(own, case)
 
@@ -220,6 +224,12 @@ def a_larger_model_is_as_near_as_the_peer():
                            read(shared("goldens", "real", "qwen2.5-coder-0.5b-q4_k_m.json")))
 
 
+@test
+def a_model_with_windows_is_as_near_as_the_peer():
+    is_as_near_as_the_peer(cached_model("gemma-3-270m"),
+                           read(shared("goldens", "real", "gemma-3-270m-q4_k_m.json")))
+
+
 def tokenizer_agrees(model, golden):
     with serve(model, cards="1", context="64") as own:
         for entry in golden["encode"]:
@@ -244,12 +254,21 @@ def a_larger_models_tokenizer_agrees_on_every_text():
                      read(shared("goldens", "tokenizer", "qwen2.json")))
 
 
-def perplexity_is_the_peers(model, record):
+@test
+def an_spm_tokenizer_agrees_on_every_text():
+    tokenizer_agrees(cached_model("gemma-3-270m"),
+                     read(shared("goldens", "tokenizer", "gemma3.json")))
+
+
+def perplexity_is_the_peers(model, record, bos=None):
+    """bos: the token that every chunk begins with, where the model asks for one."""
     with open(shared("goldens", "us-docs.txt"), encoding="utf-8") as f:
         text = f.read()
     with serve(model, cards="8", context="1024") as own:
         tokens = own.rpc("tokenize", {"content": text, "parse_special": False})["tokens"]
+        tokens = tokens if bos is None else [bos] + tokens
         chunks = [tokens[i:i + 512] for i in range(0, len(tokens) - 511, 512)]
+        chunks = chunks if bos is None else [[bos] + chunk[1:] for chunk in chunks]
         equal(len(chunks), record["chunks"], "chunks")
         total = scored = 0
         for chunk in chunks[:PERPLEXITY_CHUNKS]:
@@ -275,6 +294,13 @@ def a_larger_models_perplexity_is_within_half_a_percent_of_the_peers():
     perplexity_is_the_peers(
         cached_model("qwen2.5-coder-0.5b-instruct"),
         read(shared("goldens", "perplexity.json"))["results"]["qwen2.5-coder-0.5b-q4_k_m"])
+
+
+@test
+def the_perplexity_of_a_model_with_windows_is_within_half_a_percent_of_the_peers():
+    perplexity_is_the_peers(
+        cached_model("gemma-3-270m"),
+        read(shared("goldens", "perplexity.json"))["results"]["gemma-3-270m-q4_k_m"], bos=2)
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def a_quantised_model_on_any_cards():
 
 
 @test
-def biased_and_normed_heads_on_any_cards():
-    for name in ("tiny-qwen2", "tiny-qwen3"):
+def every_other_architecture_on_any_cards():
+    for name in ("tiny-qwen2", "tiny-qwen3", "tiny-gemma3"):
         check(tiny(name), 24, COMBINATIONS[:1] + COMBINATIONS[4:6] + COMBINATIONS[8:])
 
 

@@ -172,8 +172,14 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         break;
     case OP_COMBINE:
         check_part(&c, op->combine.part);
-        check_rows(&c, op->combine.hidden, n, op->combine.n);
+        check_rows(&c, op->combine.out, n, op->combine.n);
         check_slots(&c, op->combine.slots, op->combine.slot, op->combine.n);
+        break;
+    case OP_ADD_NORM:
+        check_part(&c, op->add_norm.part);
+        check_rows(&c, op->add_norm.hidden, n, op->add_norm.n);
+        check_rows(&c, op->add_norm.sum, n, op->add_norm.n);
+        inside(&c, card, AREA_WEIGHTS, op->add_norm.weight, (uint64_t)op->add_norm.n * 4);
         break;
     case OP_GATE_UP:
         check_matrix(&c, &op->gate_up.gate);

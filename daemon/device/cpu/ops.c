@@ -59,6 +59,8 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
         return (rows_of(op->combine.part, p) + COMBINE_ROWS - 1) / COMBINE_ROWS;
     case OP_NORM:
         return op->norm.outputs ? p->n_outputs : rows_of(op->norm.part, p);
+    case OP_ADD_NORM:
+        return rows_of(op->add_norm.part, p);
     case OP_QKV:
         return tiles_of(op->qkv.q.rows) + tiles_of(op->qkv.k.rows) + tiles_of(op->qkv.v.rows);
     case OP_ATTENTION: {
@@ -126,8 +128,10 @@ static void run_embed(struct device *d, uint32_t card, const struct op *op,
         return;
     const struct activation none = {0};
     const struct matmul m = matmul_at(d, card, &op->embed.embd, &none);
-    d->kernels->unpack_row(&m, (uint32_t)token - op->embed.vocab_begin,
-                           rows_at(d, card, op->embed.hidden, row));
+    float *x = rows_at(d, card, op->embed.hidden, row);
+    d->kernels->unpack_row(&m, (uint32_t)token - op->embed.vocab_begin, x);
+    for (uint32_t i = 0; op->embed.scale > 0 && i < m.cols; i++)
+        x[i] *= op->embed.scale;
 }
 
 /* Norm of n values straight into the forms, a piece at a time would need the sum first: the row is
@@ -150,6 +154,17 @@ static void run_norm(struct device *d, uint32_t card, const struct op *op,
     norm_row(d, rows_at(d, card, op->norm.hidden, row),
              (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->norm.weight), op->norm.n,
              op->norm.eps, &act, to);
+}
+
+static void run_add_norm(struct device *d, uint32_t card, const struct op *op,
+                         const struct step_params *p, uint32_t item) {
+    const uint32_t row = row_part_begin(op->add_norm.part, p->n_rows) + item, n = op->add_norm.n;
+    const float *weight = (float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->add_norm.weight);
+    float *sum = rows_at(d, card, op->add_norm.sum, row);
+    float *hidden = rows_at(d, card, op->add_norm.hidden, row);
+    d->kernels->scale(sum, weight, d->kernels->rms_inverse(sum, n, op->add_norm.eps), n, sum);
+    for (uint32_t i = 0; i < n; i++)
+        hidden[i] += sum[i];
 }
 
 /* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
@@ -235,18 +250,22 @@ static void attend(struct device *d, uint32_t card, const struct op *op,
             .half_bytes = op->attention.kv.slot_bytes / 2,
             .type = op->attention.kv.type,
             .scale = op->attention.scale,
+            .soft_cap = op->attention.soft_cap,
         };
         uint32_t n = 0, end = head;
         while (end < head_end &&
                (op->attention.head_begin + end) / op->attention.heads_per_kv == kv_head)
             end++;
-        for (uint32_t r = row; r < row_end; r++)
+        for (uint32_t r = row; r < row_end; r++) {
+            const uint32_t seen = p->rows[r].position + 1, window = op->attention.window;
             for (uint32_t h = head; h < end; h++)
                 queries[n++] = (struct attention_query){
                     .q = rows_at(d, card, op->attention.q, r) + h * dim,
-                    .n_positions = p->rows[r].position + 1,
+                    .n_positions = seen,
                     .out = out + (r - row) * stride + (h - first) * dim,
+                    .first = window && seen > window ? seen - window : 0,
                 };
+        }
         d->kernels->attention(&job, queries, n);
         head = end;
     }
@@ -297,16 +316,19 @@ static void run_combine(struct device *d, uint32_t card, const struct op *op,
 }
 
 /* Sixteen rows of gate and up times a panel, multiplied into one half of the atoms of x. */
-static void gate_tile(struct device *d, const struct matmul *gate, const struct matmul *up,
-                      uint32_t tile, const struct panel *for_gate, const struct panel *for_up,
-                      float (*x)[ATOM]) {
+static void gate_tile(struct device *d, enum gate function, const struct matmul *gate,
+                      const struct matmul *up, uint32_t tile, const struct panel *for_gate,
+                      const struct panel *for_up, float (*x)[ATOM]) {
     float u[PANEL_ROWS_MAX][TILE];
     const uint32_t left = gate->rows - tile * TILE, width = left < TILE ? left : TILE;
     float *g = &x[0][tile % 2 * TILE];
     d->kernels->tile(gate, tile, for_gate, g, ATOM);
     d->kernels->tile(up, tile, for_up, &u[0][0], TILE);
     for (uint32_t i = 0; i < for_gate->n; i++)
-        d->kernels->silu_mul(g + i * ATOM, u[i], width);
+        if (function == GATE_GELU)
+            d->kernels->gelu_mul(g + i * ATOM, u[i], width);
+        else
+            d->kernels->silu_mul(g + i * ATOM, u[i], width);
 }
 
 static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
@@ -330,7 +352,7 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
         for (uint32_t item = begin; item < end; item++) {
             const uint32_t left = gate.rows - item * ATOM, width = left < ATOM ? left : ATOM;
             for (uint32_t half = 0; half * TILE < width; half++)
-                gate_tile(d, &gate, &up, 2 * item + half, &work->panels[0],
+                gate_tile(d, op->gate_up.function, &gate, &up, 2 * item + half, &work->panels[0],
                           &work->panels[same ? 0 : 1], x);
             for (uint32_t i = 0; i < n; i++)
                 d->kernels->store(&act, row + i, item * ATOM, x[i], width);
@@ -342,8 +364,12 @@ static void run_logits(struct device *d, uint32_t card, const struct op *op,
                        const struct step_params *p, uint32_t begin, uint32_t end,
                        struct cpu_work *work) {
     const struct matmul m = matmul_at(d, card, &op->logits.w, &op->logits.act);
+    const uint32_t left = m.rows - begin * TILE, all = (end - begin) * TILE;
     run_tiles(d, &m, p->n_outputs, begin, end, rows_at(d, card, op->logits.out, 0),
               op->logits.out.stride, work);
+    for (uint32_t i = 0; op->logits.soft_cap > 0 && i < p->n_outputs; i++)
+        d->kernels->soft_cap(rows_at(d, card, op->logits.out, i) + begin * TILE,
+                             op->logits.soft_cap, left < all ? left : all);
 }
 
 /* Operations whose items stand alone. */
@@ -355,6 +381,9 @@ static void run_item(struct device *d, uint32_t card, const struct op *op,
         break;
     case OP_NORM:
         run_norm(d, card, op, p, item);
+        break;
+    case OP_ADD_NORM:
+        run_add_norm(d, card, op, p, item);
         break;
     case OP_ROPE_STORE:
         run_rope_store(d, card, op, p, item);

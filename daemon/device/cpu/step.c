@@ -38,7 +38,7 @@ static bool count_phase(struct device *d, struct cpu_phase *phase,
         phase->items += cpu_op_items(task->op, params);
         copies &= task->op->kind == OP_EXCHANGE;
         rotations &= task->op->kind == OP_ROPE_STORE;
-        norms &= task->op->kind == OP_NORM;
+        norms &= task->op->kind == OP_NORM || task->op->kind == OP_ADD_NORM;
     }
     copies &= params->n_rows <= EXCHANGES_ALONE; /* else an item may be of many rows */
     return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE) ||

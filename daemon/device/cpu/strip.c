@@ -74,9 +74,12 @@ void strip_combine(const struct device *d, uint32_t card, const struct op *op,
             planes[i] =
                 (float *)(void *)place_at(d, card, op->combine.slots.offset + plane, s, row);
         }
-    d->kernels->combine(rows_at(d, card, op->combine.hidden, row) + col, op->combine.hidden.stride,
-                        n, planes, (uint64_t)s->tile_rows * TILE,
-                        left < s->n_tiles * TILE ? left : s->n_tiles * TILE);
+    const uint32_t width = left < s->n_tiles * TILE ? left : s->n_tiles * TILE;
+    float *out = rows_at(d, card, op->combine.out, row) + col;
+    for (uint32_t r = 0; op->combine.alone && r < n; r++)
+        memset(out + (uint64_t)r * op->combine.out.stride, 0, width * sizeof *out);
+    d->kernels->combine(out, op->combine.out.stride, n, planes, (uint64_t)s->tile_rows * TILE,
+                        width);
 }
 
 /* --- phases that may run strip by strip --- */

@@ -48,7 +48,7 @@ static void make_sum(struct sum *sum) {
         ops[1].exchange.src_offset = ops[1].exchange.dst_offset = plane_at(!c);
         ops[1].exchange.row_bytes = 48 * sizeof(float);
         ops[2].kind = OP_COMBINE;
-        ops[2].combine.hidden = (struct rows){sum_hidden, 48};
+        ops[2].combine.out = (struct rows){sum_hidden, 48};
         ops[2].combine.slots = (struct planes){sum_planes, 48};
         memset(ops[2].combine.slot, NO_SLOT, TREE_NODES);
         ops[2].combine.slot[2] = 0;
@@ -155,7 +155,7 @@ static void a_strip_reads_no_other_card_in_isolation(void) {
     crossing.ops[0][0].lanes.act.f32 += (uint64_t)(base[1] - base[0]);
     CHECK(crashes(run_many_rows, d));
     make_sum(&crossing);
-    crossing.ops[1][2].combine.hidden.offset += (uint64_t)(base[0] - base[1]);
+    crossing.ops[1][2].combine.out.offset += (uint64_t)(base[0] - base[1]);
     CHECK(crashes(run_many_rows, d));
     make_sum(&crossing);
     CHECK(!crashes(run_many_rows, d));

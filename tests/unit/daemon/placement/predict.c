@@ -75,6 +75,18 @@ static void one_card_reads_everything_once_for_a_token(void) {
     model_finish(&model);
 }
 
+static void a_layer_with_a_window_reads_no_more_than_that(void) {
+    start(4);
+    model.params.window = 20;
+    model.params.window_period = 2; /* layers 0 and 2 */
+    make_box(1, 1, 1, 5);
+    make_plan(SPLIT_LAYER);
+    const struct prediction p = predicted();
+    const double bytes = 4 * LAYER + HEAD + 2 * ((32 + 20) * 2 * 32 * 2);
+    CHECK(near(p.decode_tokens_per_s, 1e9 / bytes));
+    model_finish(&model);
+}
+
 static void a_prompt_costs_its_operations(void) {
     start(2);
     make_box(1, 1000, 1, 5); /* reading costs next to nothing */
@@ -171,7 +183,8 @@ static void more_of_anything_never_lowers_the_prediction_of_a_plan(void) {
     CHECK(n_better > 50);
 }
 
-CHECK_MAIN(T(one_card_reads_everything_once_for_a_token), T(a_prompt_costs_its_operations),
+CHECK_MAIN(T(one_card_reads_everything_once_for_a_token),
+           T(a_layer_with_a_window_reads_no_more_than_that), T(a_prompt_costs_its_operations),
            T(whole_layers_cost_one_after_the_other_and_a_hop_between),
            T(lanes_cost_at_once_and_two_exchanges_a_layer), T(what_the_box_does_not_state_is_named),
            T(more_of_anything_never_lowers_the_prediction_of_a_plan))

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each architecture reads of its file beside what llama does (model.c), and what it refuses.
+ */
+#include <math.h>
+
+#include "tests/gguf_model.h"
+
+/* --- gemma3 --- */
+
+static void gemma_layer(int layer) {
+    layer_tensor(layer, "attn_norm.weight", 64, 0);
+    layer_tensor(layer, "attn_q.weight", 64, 128);
+    layer_tensor(layer, "attn_k.weight", 64, 32);
+    layer_tensor(layer, "attn_v.weight", 64, 32);
+    layer_tensor(layer, "attn_output.weight", 128, 64);
+    layer_tensor(layer, "post_attention_norm.weight", 64, 0);
+    layer_tensor(layer, "ffn_norm.weight", 64, 0);
+    layer_tensor(layer, "ffn_gate.weight", 64, 96);
+    layer_tensor(layer, "ffn_up.weight", 64, 96);
+    layer_tensor(layer, "ffn_down.weight", 96, 64);
+    layer_tensor(layer, "post_ffw_norm.weight", 64, 0);
+}
+
+static void gemma3(void) {
+    n_keys = n_tensors = 0;
+    set_string("general.architecture", "gemma3");
+    set_u32("gemma3.block_count", 1);
+    set_u32("gemma3.context_length", 512);
+    set_u32("gemma3.embedding_length", 64);
+    set_u32("gemma3.feed_forward_length", 96);
+    set_u32("gemma3.attention.head_count", 4);
+    set_u32("gemma3.attention.head_count_kv", 1);
+    set_u32("gemma3.attention.key_length", 32);
+    set_u32("gemma3.attention.value_length", 32);
+    set_f32("gemma3.attention.layer_norm_rms_epsilon", 1e-6);
+    set_f32("gemma3.rope.freq_base", 1e6);
+    set_u32("gemma3.attention.sliding_window", 16);
+    set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
+    gemma_layer(0);
+    layer_tensor(0, "attn_q_norm.weight", 32, 0);
+    layer_tensor(0, "attn_k_norm.weight", 32, 0);
+}
+
+static void gemma3_has_windows_and_a_rotation_for_them(void) {
+    gemma3();
+    struct model m = read_good();
+    const struct model_params *p = &m.params;
+    CHECK(p->tied && p->gate == GATE_GELU && p->embd_scale == 8.0f && p->attn_scale == 0.0f);
+    CHECK(p->attn_soft_cap == 0.0f && p->logit_soft_cap == 0.0f);
+    CHECK(p->window == 16 && p->window_period == 6);
+    CHECK(p->rope.neox && p->rope.freq_base == 1e6f && p->window_rope.neox);
+    CHECK(p->window_rope.freq_base == 1e4f && p->window_rope.dims == 32);
+    for (uint32_t layer = 0; layer < 18; layer++)
+        CHECK_EQ(model_windowed(p, layer), layer % 6 != 5);
+    CHECK(model_seen(p, 0, 15) == 15 && model_seen(p, 0, 400) == 16 &&
+          model_seen(p, 5, 400) == 400);
+    const struct model_op *attention = &m.ops[1], *ffn = &m.ops[2];
+    CHECK(!strcmp(m.tensors[attention->tensor[ATTENTION_POST]].name,
+                  "blk.0.post_attention_norm.weight"));
+    CHECK(!strcmp(m.tensors[ffn->tensor[FFN_POST]].name, "blk.0.post_ffw_norm.weight"));
+    CHECK_EQ(attention->tensor[ATTENTION_Q_BIAS], NO_TENSOR);
+    model_finish(&m);
+}
+
+/* The windows' own rotation is never scaled. */
+static void gemma3_scales_the_rotation_of_whole_layers_only(void) {
+    gemma3();
+    set_string("gemma3.rope.scaling.type", "linear");
+    set_f32("gemma3.rope.scaling.factor", 8);
+    set_u32("gemma3.attention.sliding_window_pattern", 2);
+    set_f32("gemma3.rope.freq_base_swa", 2e4);
+    set_f32("gemma3.final_logit_softcapping", 30);
+    struct model m = read_good();
+    const struct model_params *p = &m.params;
+    CHECK(p->rope.scaling == ROPE_LINEAR && p->rope.factor == 8);
+    CHECK(p->window_rope.scaling == ROPE_NONE && p->window_rope.freq_base == 2e4f);
+    CHECK(p->window_period == 2 && p->logit_soft_cap == 30.0f);
+    model_finish(&m);
+}
+
+static void gemma3_refuses_what_is_wrong_by_name(void) {
+    gemma3();
+    drop_key("gemma3.attention.sliding_window");
+    check_refused(-EINVAL, "gemma3.attention.sliding_window", "missing");
+    gemma3();
+    set_u32("gemma3.attention.sliding_window", 0);
+    check_refused(-EINVAL, "gemma3.attention.sliding_window", "not 1 to");
+    gemma3();
+    set_string("gemma3.attention.sliding_window", "many");
+    check_refused(-EINVAL, "gemma3.attention.sliding_window", "");
+    gemma3();
+    set_u32("gemma3.attention.sliding_window_pattern", 0);
+    check_refused(-EINVAL, "gemma3.attention.sliding_window_pattern", "not 1 to");
+    gemma3();
+    set_f32("gemma3.final_logit_softcapping", NAN);
+    check_refused(-EINVAL, "gemma3.final_logit_softcapping", "not 0 to");
+    gemma3();
+    set_f32("gemma3.rope.freq_base_swa", 0);
+    check_refused(-EINVAL, "gemma3.rope.freq_base_swa", "not 1 to");
+    gemma3();
+    tensor("blk.0.post_ffw_norm.weight")->cols = 0;
+    check_refused(-EINVAL, "blk.0.post_ffw_norm.weight", "missing");
+    gemma3();
+    layer_tensor(0, "attn_q_norm.weight", 64, 0);
+    check_refused(-EINVAL, "blk.0.attn_q_norm.weight' has the shape [1, 64]",
+                  "[1, 32] was expected");
+}
+
+CHECK_MAIN(T(gemma3_has_windows_and_a_rotation_for_them),
+           T(gemma3_scales_the_rotation_of_whole_layers_only),
+           T(gemma3_refuses_what_is_wrong_by_name))
