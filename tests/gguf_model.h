@@ -26,7 +26,7 @@ struct tensor {
 
 static struct key keys[24];
 static size_t n_keys;
-static struct tensor tensors[32];
+static struct tensor tensors[600];
 static size_t n_tensors;
 
 static inline struct key *key(const char *name) {

@@ -17,8 +17,9 @@
 struct err;
 struct gguf;
 
-#define ARCH_DIM_MAX     (1u << 20) /* of every dimension; more is an error */
-#define ARCH_CONTEXT_MAX (1u << 28) /* trained positions */
+#define ARCH_DIM_MAX      (1u << 20) /* of every dimension; more is an error */
+#define ARCH_CONTEXT_MAX  (1u << 28) /* trained positions */
+#define ARCH_SOFT_CAP_MAX 1e6f
 
 /* A side of a tensor, in the words of struct model_params. */
 enum arch_dim {
@@ -59,7 +60,7 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_gemma3, arch_llama, arch_qwen2, arch_qwen3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_qwen2, arch_qwen3;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *
@@ -80,9 +81,9 @@ bool arch_has(const struct model_params *p, const struct gguf *gguf, const char 
 int arch_read_common(struct model_params *p, const struct gguf *gguf, struct err *err);
 /* The rotation of positions and its scalings, old and new keys; `neox` is the architecture's. */
 int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, struct err *err);
-/* Layers of which all but the last of each `period` have a sliding window: its size, the period
- * where the file names one, and the rotation of those layers, which is never scaled.  The model's
- * own rotation is read before. */
+/* Layers of which all but the last of each `period` have a sliding window: its size (p->window is
+ * what it is where the file names none; 0: it must), the period where the file names one, and the
+ * rotation of those layers, which is never scaled.  The model's own rotation is read before. */
 int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
                       struct err *err);
 /* Both, for architectures that turn the halves of a head against each other and add nothing. */

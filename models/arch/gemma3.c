@@ -11,7 +11,6 @@
 #define WINDOW_PERIOD    6u
 #define WINDOW_FREQ_BASE 10000.0f
 #define LAYERS_27B       62u /* whose scores are scaled by the width, not by the head's */
-#define SOFT_CAP_MAX     1e6f
 
 static int read_params(struct model_params *p, const struct gguf *gguf, struct err *err) {
     int rc = arch_read_dense(p, gguf, err);
@@ -22,7 +21,7 @@ static int read_params(struct model_params *p, const struct gguf *gguf, struct e
         rc = arch_f32_optional(p, gguf, "rope.freq_base_swa", 1.0f, 1e12f,
                                &p->window_rope.freq_base, err);
     if (!rc)
-        rc = arch_f32_optional(p, gguf, "final_logit_softcapping", 0.0f, SOFT_CAP_MAX,
+        rc = arch_f32_optional(p, gguf, "final_logit_softcapping", 0.0f, ARCH_SOFT_CAP_MAX,
                                &p->logit_soft_cap, err);
     if (rc)
         return rc;

@@ -243,7 +243,8 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
 
 int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
                       struct err *err) {
-    int rc = arch_u32(p, gguf, "attention.sliding_window", 1, ARCH_CONTEXT_MAX, &p->window, err);
+    int rc = arch_u32_optional(p, gguf, "attention.sliding_window", 1, ARCH_CONTEXT_MAX, &p->window,
+                               err);
     p->window_period = period;
     if (!rc)
         rc = arch_u32_optional(p, gguf, "attention.sliding_window_pattern", 1, LAYERS_MAX,

@@ -13,7 +13,8 @@ from harness import (SHARED, Daemon, Skip, cached_model, default_model, equal, i
                      note, shared, test)
 
 DENSE = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
-         "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied", "gemma3"}
+         "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied", "gemma2",
+         "gemma3"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
 PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl",
             "mxfp4"}
@@ -21,7 +22,7 @@ PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k
 BAR, BAR_K, BAR_POOLED = 1.35, 0.9, 1.15
 TOLERANCE = 2e-3
 # The reference looks GELU up in a table of half floats.  Exact arithmetic with such a table comes
-# within 2e-3 of its figures, without one within 5e-3 (tests/golden/make_tiny.py --verify).
+# within 2.3e-3 of its figures, without one within 6.9e-3 (tests/golden/make_tiny.py --verify).
 GELU_TOLERANCE = 1e-2
 PERPLEXITY_CHUNKS = int(os.environ.get("PERPLEXITY_CHUNKS", "25"))
 

@@ -158,6 +158,10 @@ MODELS = [
     {"file": "tiny-gemma3.gguf", "arch": "gemma3", "seed": 37, "layers": 7, "embd": 64, "heads": 4,
      "kv": 1, "head_dim": 32, "ff": 160, "base": 1000000.0, "tied": True, "types": {},
      "keys": {"attention.sliding_window": 20}, "prompts": PROMPTS + [LONG]},
+    {"file": "tiny-gemma2.gguf", "arch": "gemma2", "seed": 41, "layers": 4, "embd": 64, "heads": 4,
+     "kv": 2, "head_dim": 16, "ff": 160, "base": 10000.0, "tied": True, "types": {},
+     "keys": {"attention.sliding_window": 9, "attn_logit_softcapping": 2.5,
+              "final_logit_softcapping": 8.0}, "prompts": PROMPTS + [LONG]},
 ]
 
 # With enough layers that some can stay in host memory, of sizes that differ.  What it computes on

@@ -7,18 +7,18 @@
 
 /* --- gemma3 --- */
 
-static void gemma_layer(int layer) {
-    layer_tensor(layer, "attn_norm.weight", 64, 0);
-    layer_tensor(layer, "attn_q.weight", 64, 128);
-    layer_tensor(layer, "attn_k.weight", 64, 32);
-    layer_tensor(layer, "attn_v.weight", 64, 32);
-    layer_tensor(layer, "attn_output.weight", 128, 64);
-    layer_tensor(layer, "post_attention_norm.weight", 64, 0);
-    layer_tensor(layer, "ffn_norm.weight", 64, 0);
-    layer_tensor(layer, "ffn_gate.weight", 64, 96);
-    layer_tensor(layer, "ffn_up.weight", 64, 96);
-    layer_tensor(layer, "ffn_down.weight", 96, 64);
-    layer_tensor(layer, "post_ffw_norm.weight", 64, 0);
+static void gemma_layer(int layer, uint64_t embd, uint64_t q, uint64_t kv, uint64_t ff) {
+    layer_tensor(layer, "attn_norm.weight", embd, 0);
+    layer_tensor(layer, "attn_q.weight", embd, q);
+    layer_tensor(layer, "attn_k.weight", embd, kv);
+    layer_tensor(layer, "attn_v.weight", embd, kv);
+    layer_tensor(layer, "attn_output.weight", q, embd);
+    layer_tensor(layer, "post_attention_norm.weight", embd, 0);
+    layer_tensor(layer, "ffn_norm.weight", embd, 0);
+    layer_tensor(layer, "ffn_gate.weight", embd, ff);
+    layer_tensor(layer, "ffn_up.weight", embd, ff);
+    layer_tensor(layer, "ffn_down.weight", ff, embd);
+    layer_tensor(layer, "post_ffw_norm.weight", embd, 0);
 }
 
 static void gemma3(void) {
@@ -37,7 +37,7 @@ static void gemma3(void) {
     set_u32("gemma3.attention.sliding_window", 16);
     set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
     set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
-    gemma_layer(0);
+    gemma_layer(0, 64, 128, 32, 96);
     layer_tensor(0, "attn_q_norm.weight", 32, 0);
     layer_tensor(0, "attn_k_norm.weight", 32, 0);
 }
@@ -107,6 +107,77 @@ static void gemma3_refuses_what_is_wrong_by_name(void) {
                   "[1, 32] was expected");
 }
 
+/* --- gemma2 --- */
+
+static void gemma2(void) {
+    n_keys = n_tensors = 0;
+    set_string("general.architecture", "gemma2");
+    set_u32("gemma2.block_count", 1);
+    set_u32("gemma2.context_length", 8192);
+    set_u32("gemma2.embedding_length", 64);
+    set_u32("gemma2.feed_forward_length", 96);
+    set_u32("gemma2.attention.head_count", 4);
+    set_u32("gemma2.attention.head_count_kv", 1);
+    set_u32("gemma2.attention.key_length", 32);
+    set_u32("gemma2.attention.value_length", 32);
+    set_f32("gemma2.attention.layer_norm_rms_epsilon", 1e-6);
+    set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
+    gemma_layer(0, 64, 128, 32, 96);
+}
+
+static void gemma2_caps_scores_and_logits(void) {
+    gemma2();
+    struct model m = read_good();
+    CHECK(m.params.attn_soft_cap == 50.0f && m.params.logit_soft_cap == 30.0f);
+    CHECK(m.params.window == 4096 && m.params.window_period == 2);
+    CHECK(model_windowed(&m.params, 0) && !model_windowed(&m.params, 1));
+    CHECK(!memcmp(&m.params.window_rope, &m.params.rope, sizeof m.params.rope));
+    CHECK(m.params.gate == GATE_GELU && m.params.embd_scale == 8.0f && m.params.attn_scale == 0);
+    model_finish(&m);
+
+    set_u32("gemma2.attention.sliding_window", 7);
+    set_f32("gemma2.attn_logit_softcapping", 0); /* none */
+    set_f32("gemma2.final_logit_softcapping", 5);
+    m = read_good();
+    CHECK(m.params.window == 7 && m.params.attn_soft_cap == 0 && m.params.logit_soft_cap == 5);
+    model_finish(&m);
+}
+
+/* Of the largest model the width counts, 16 over 4 heads, not the head's 2. */
+static void the_largest_gemma2_scales_its_scores_otherwise(void) {
+    gemma2();
+    set_u32("gemma2.block_count", 46);
+    set_u32("gemma2.embedding_length", 16);
+    set_u32("gemma2.attention.key_length", 2);
+    set_u32("gemma2.attention.value_length", 2);
+    set_u32("gemma2.feed_forward_length", 4);
+    set_tensor("token_embd.weight", TENSOR_F32, 16, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 16, 0);
+    for (int layer = 0; layer < 46; layer++)
+        gemma_layer(layer, 16, 8, 2, 4);
+    struct model m = read_good();
+    CHECK(m.params.attn_scale == 0.5f);
+    model_finish(&m);
+}
+
+static void gemma2_refuses_what_is_wrong_by_name(void) {
+    gemma2();
+    set_f32("gemma2.attn_logit_softcapping", -1);
+    check_refused(-EINVAL, "gemma2.attn_logit_softcapping", "not 0 to");
+    gemma2();
+    set_u32("gemma2.final_logit_softcapping", 30);
+    check_refused(-EINVAL, "gemma2.final_logit_softcapping", "");
+    gemma2();
+    layer_tensor(0, "attn_q_norm.weight", 32, 0);
+    check_refused(-ENOTSUP, "blk.0.attn_q_norm.weight", "gemma2");
+    gemma2();
+    layer_tensor(0, "post_attention_norm.weight", 32, 0);
+    check_refused(-EINVAL, "[1, 32]", "[1, 64] was expected");
+}
+
 CHECK_MAIN(T(gemma3_has_windows_and_a_rotation_for_them),
            T(gemma3_scales_the_rotation_of_whole_layers_only),
-           T(gemma3_refuses_what_is_wrong_by_name))
+           T(gemma3_refuses_what_is_wrong_by_name), T(gemma2_caps_scores_and_logits),
+           T(the_largest_gemma2_scales_its_scores_otherwise),
+           T(gemma2_refuses_what_is_wrong_by_name))
