@@ -10,11 +10,10 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-#define NONE UINT32_MAX
-
-struct merge_rule {
-    uint32_t offset, left, right; /* in bpe.bytes */
-    uint32_t next;
+struct merge_slot {
+    int32_t left, right; /* left NO_TOKEN: empty */
+    uint32_t order;      /* the number of the merge */
+    int32_t id;          /* of both; NO_TOKEN: no token, and of no other merge */
 };
 
 int ids_add(struct ids *ids, int32_t id) {
@@ -30,117 +29,130 @@ int ids_add(struct ids *ids, int32_t id) {
     return 0;
 }
 
-static uint32_t bucket_of(const struct bpe *b, const char *bytes, size_t left, size_t right) {
-    return (uint32_t)vocab_hash(bytes, left + right, left) & (b->n_buckets - 1);
+/* The slot of the two, or the empty one where they would be. */
+static struct merge_slot *find_slot(const struct bpe *b, int32_t left, int32_t right) {
+    const uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    const uint64_t h = (key ^ key >> 29) * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t i = (uint32_t)(h >> 32) & (b->n_slots - 1); /* at least twice the merges: never full */
+    while (b->slots[i].left != NO_TOKEN && (b->slots[i].left != left || b->slots[i].right != right))
+        i = (i + 1) & (b->n_slots - 1);
+    return &b->slots[i];
 }
 
-/* "left right": the first space that is not the first character separates them. */
-static int add_rule(struct bpe *b, const struct vocab *v, const struct gguf_string *s,
-                    uint32_t *at) {
+/* "left right": the first space that is not the first character separates them.  bytes: room for
+ * the merge's length. */
+static int add_merge(struct bpe *b, const struct vocab *v, const struct gguf_string *s,
+                     uint32_t order, char *bytes) {
     const char *space = s->n > 2 ? memchr(s->bytes + 1, ' ', s->n - 2) : NULL;
     if (!space)
         return -EINVAL;
-    struct merge_rule *r = &b->rules[b->n_rules];
-    char *bytes = b->bytes + *at;
-    r->offset = *at;
-    r->left = (uint32_t)vocab_bytes_of(s->bytes, (size_t)(space - s->bytes), bytes);
-    r->right =
-        (uint32_t)vocab_bytes_of(space + 1, (size_t)(s->bytes + s->n - space - 1), bytes + r->left);
-    if (vocab_find(v, bytes, r->left) == NO_TOKEN ||
-        vocab_find(v, bytes + r->left, r->right) == NO_TOKEN)
+    const size_t n = vocab_bytes_of(s->bytes, (size_t)(space - s->bytes), bytes);
+    const size_t more = vocab_bytes_of(space + 1, (size_t)(s->bytes + s->n - space - 1), bytes + n);
+    const int32_t left = vocab_find(v, bytes, n), right = vocab_find(v, bytes + n, more);
+    if (left == NO_TOKEN || right == NO_TOKEN)
         return -EINVAL;
-    uint32_t *bucket = &b->buckets[bucket_of(b, bytes, r->left, r->right)];
-    for (; *bucket != NONE; bucket = &b->rules[*bucket].next) {
-        const struct merge_rule *known = &b->rules[*bucket];
-        /* A rule that stands twice keeps its first rank, and makes no chain longer. */
-        if (known->left == r->left && known->right == r->right &&
-            !memcmp(b->bytes + known->offset, bytes, r->left + r->right))
-            return 0;
-    }
-    *at += r->left + r->right;
-    r->next = NONE;
-    *bucket = b->n_rules++;
+    struct merge_slot *slot = find_slot(b, left, right);
+    if (slot->left == NO_TOKEN) /* one that stands twice keeps its first rank */
+        *slot = (struct merge_slot){left, right, order, vocab_find(v, bytes, n + more)};
+    const unsigned char after = (unsigned char)bytes[n];
+    b->joins[(unsigned char)bytes[n - 1]][after / 8] |= (uint8_t)(1 << after % 8);
     return 0;
+}
+
+static int add_merges(struct bpe *b, const struct vocab *v, const struct gguf *gguf,
+                      const struct gguf_string *merges, size_t n, struct err *err) {
+    size_t longest = 0;
+    int rc = 0;
+    for (size_t i = 0; i < n; i++)
+        longest = merges[i].n > longest ? merges[i].n : longest;
+    for (b->n_slots = 1024; b->n_slots < 2 * n;)
+        b->n_slots *= 2;
+    b->slots = malloc(b->n_slots * sizeof *b->slots);
+    char *bytes = malloc(longest + 1);
+    if (!b->slots || !bytes) {
+        free(bytes);
+        return err_set(err, -ENOMEM, "%s: no memory for %zu merges", gguf_name(gguf), n);
+    }
+    memset(b->slots, 0xff, b->n_slots * sizeof *b->slots);
+    for (size_t i = 0; i < n && !rc; i++)
+        if ((rc = add_merge(b, v, &merges[i], (uint32_t)i, bytes)))
+            err_set(err, rc, "%s: merge %zu ('%s') is not two tokens with a space between",
+                    gguf_name(gguf), i, shown(merges[i].bytes, merges[i].n).text);
+    free(bytes);
+    return rc;
 }
 
 int bpe_init(struct bpe *bpe, const struct vocab *v, const struct gguf *gguf, struct err *err) {
     struct bpe b = {0};
     struct gguf_string *merges = NULL, pre = {"default", 7};
-    size_t n = 0, room = 0;
-    uint32_t at = 0;
+    size_t n = 0;
     int rc = gguf_strings(gguf, "tokenizer.ggml.merges", &merges, &n, err);
     if (rc)
         return rc == -ENOENT ? -EINVAL : rc;
-    if (gguf_has(gguf, "tokenizer.ggml.pre") &&
-        (rc = gguf_string(gguf, "tokenizer.ggml.pre", &pre, err)))
-        goto fail;
-    /* What is left out or replaced makes a name that is not known. */
-    rc = splitter_create(&b.splitter, shown(pre.bytes, pre.n).text, err);
-    if (rc)
-        goto fail;
-    for (size_t i = 0; i < n; i++)
-        room += merges[i].n;
-    for (b.n_buckets = 1024; b.n_buckets < 2 * n;)
-        b.n_buckets *= 2;
-    b.rules = calloc(n + 1, sizeof *b.rules);
-    b.bytes = room < UINT32_MAX ? malloc(room + 1) : NULL;
-    b.buckets = malloc(b.n_buckets * sizeof *b.buckets);
-    if (!b.rules || !b.bytes || !b.buckets) {
-        rc = err_set(err, -ENOMEM, "%s: no memory for %zu merges", gguf_name(gguf), n);
-        goto fail;
-    }
-    memset(b.buckets, 0xff, b.n_buckets * sizeof *b.buckets);
-    for (size_t i = 0; i < n && !rc; i++)
-        if ((rc = add_rule(&b, v, &merges[i], &at)))
-            err_set(err, rc, "%s: merge %zu ('%s') is not two tokens with a space between",
-                    gguf_name(gguf), i, shown(merges[i].bytes, merges[i].n).text);
-    if (rc)
-        goto fail;
+    if (gguf_has(gguf, "tokenizer.ggml.pre"))
+        rc = gguf_string(gguf, "tokenizer.ggml.pre", &pre, err);
+    if (!rc) /* What is left out or replaced makes a name that is not known. */
+        rc = splitter_create(&b.splitter, shown(pre.bytes, pre.n).text, err);
+    if (!rc)
+        rc = add_merges(&b, v, gguf, merges, n, err);
     free(merges);
+    if (rc) {
+        bpe_finish(&b);
+        return rc;
+    }
+    for (int c = 0; c < 256; c++) {
+        const char byte = (char)c;
+        b.byte_id[c] = vocab_find(v, &byte, 1);
+    }
     *bpe = b;
     return 0;
-
-fail:
-    free(merges);
-    bpe_finish(&b);
-    return rc;
 }
 
 void bpe_finish(struct bpe *b) {
     splitter_destroy(b->splitter);
-    free(b->rules);
-    free(b->bytes);
-    free(b->buckets);
+    free(b->slots);
     *b = (struct bpe){0};
 }
 
-static bool rule_rank(const void *user, const char *text, size_t begin, size_t left, size_t right,
-                      float *rank) {
-    const struct bpe *b = user;
-    uint32_t i = b->buckets[bucket_of(b, text + begin, left, right)];
-    for (; i != NONE; i = b->rules[i].next)
-        if (b->rules[i].left == left && b->rules[i].right == right &&
-            !memcmp(b->bytes + b->rules[i].offset, text + begin, left + right)) {
-            *rank = (float)i; /* exact below 2^24, more merges than any vocabulary has */
-            return true;
-        }
-    return false;
+static bool merge_of(const void *user, const char *text, const struct symbol *left,
+                     const struct symbol *right, struct joined *joined) {
+    (void)text;
+    if (left->id == NO_TOKEN || right->id == NO_TOKEN)
+        return false;
+    const struct merge_slot *slot = find_slot(user, left->id, right->id);
+    *joined = (struct joined){slot->order, slot->id};
+    return slot->left != NO_TOKEN;
 }
 
 /* A piece that is no token is spelled byte by byte, a rare byte without a token as U+FFFD, so that
  * nothing is left out without a trace. */
-static int add_piece(const struct vocab *v, const char *p, size_t n, struct ids *ids) {
-    const int32_t id = vocab_find(v, p, n);
+static int add_bytes(const struct vocab *v, const char *p, size_t n, struct ids *ids) {
     int rc = 0;
-    if (id != NO_TOKEN)
-        return ids_add(ids, id);
     for (size_t i = 0; i < n && !rc; i++) {
         const int32_t byte = v->byte_token[(unsigned char)p[i]];
-        rc = byte != NO_TOKEN ? ids_add(ids, byte) : add_piece(v, "\xef\xbf\xbd", 3, ids);
+        const int32_t other = byte != NO_TOKEN ? byte : vocab_find(v, "\xef\xbf\xbd", 3);
+        rc = other != NO_TOKEN ? ids_add(ids, other) : add_bytes(v, "\xef\xbf\xbd", 3, ids);
     }
     return rc;
 }
 
+static int add_symbol(const struct vocab *v, const char *text, const struct symbol *s,
+                      struct ids *ids) {
+    return s->id != NO_TOKEN ? ids_add(ids, s->id) : add_bytes(v, text + s->begin, s->n, ids);
+}
+
+/* Join what the merger holds, and give it out. */
+static int finish_run(const struct bpe *b, const struct vocab *v, struct merger *m,
+                      const char *text, struct ids *ids) {
+    int rc = merger_run(m, text, merge_of, b);
+    for (int32_t i = m->n ? 0 : -1; i >= 0 && !rc; i = m->symbols[i].next)
+        rc = add_symbol(v, text, &m->symbols[i], ids);
+    merger_clear(m);
+    return rc;
+}
+
+/* Where no merge joins two bytes the word may as well end: long ones cost no more than short ones.
+ */
 static int encode_word(const struct bpe *b, const struct vocab *v, struct merger *m,
                        const char *text, struct span word, struct ids *ids) {
     const size_t n = word.end - word.begin;
@@ -151,13 +163,14 @@ static int encode_word(const struct bpe *b, const struct vocab *v, struct merger
             return ids_add(ids, id);
     }
     merger_clear(m);
-    for (size_t i = word.begin; i < word.end && !rc; i++)
-        rc = merger_add(m, i, 1);
-    if (!rc)
-        rc = merger_run(m, text, rule_rank, b);
-    for (int32_t i = 0; i >= 0 && !rc; i = m->symbols[i].next)
-        rc = add_piece(v, text + m->symbols[i].begin, m->symbols[i].n, ids);
-    return rc;
+    for (size_t i = word.begin; i < word.end && !rc; i++) {
+        const unsigned char byte = (unsigned char)text[i];
+        if (i > word.begin && !(b->joins[(unsigned char)text[i - 1]][byte / 8] >> byte % 8 & 1))
+            rc = finish_run(b, v, m, text, ids);
+        if (!rc)
+            rc = merger_add(m, i, 1, b->byte_id[byte]);
+    }
+    return rc ? rc : finish_run(b, v, m, text, ids);
 }
 
 int bpe_work_init(struct bpe_work *work, const struct bpe *b) {
@@ -191,8 +204,9 @@ int bpe_encode(const struct bpe *b, const struct vocab *v, struct bpe_work *work
             continue;
         }
         rc = encode_valid(b, v, work, text + begin, at - begin, ids);
+        const int32_t id = b->byte_id[(unsigned char)text[at]];
         if (!rc)
-            rc = add_piece(v, text + at, 1, ids);
+            rc = id != NO_TOKEN ? ids_add(ids, id) : add_bytes(v, text + at, 1, ids);
         begin = ++at;
     }
     return rc ? rc : encode_valid(b, v, work, text + begin, at - begin, ids);

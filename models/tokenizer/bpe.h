@@ -15,11 +15,10 @@ int ids_add(struct ids *ids, int32_t id);
 
 struct bpe {
     struct splitter *splitter;
-    struct merge_rule *rules; /* owned */
-    uint32_t n_rules;
-    char *bytes; /* owned: both sides of every rule */
-    uint32_t *buckets;
-    uint32_t n_buckets;
+    struct merge_slot *slots; /* owned: what two tokens become, by their ids */
+    uint32_t n_slots;
+    int32_t byte_id[256];   /* of text: NO_TOKEN where no merge can begin with it */
+    uint8_t joins[256][32]; /* bits: a merge puts such a byte before such another */
 };
 
 /* -EINVAL names the merge that is not two tokens of the vocabulary. */

@@ -7,10 +7,12 @@
 /* A symbol and the next one.  Both only grow, so another length of the two means that the pair is
  * out of date. */
 struct pair {
-    float rank;
-    int32_t left;
-    uint32_t n; /* bytes of both when the pair was made */
+    uint64_t key; /* the order, then the left symbol: the least comes first */
+    uint32_t n;   /* bytes of both when the pair was made */
+    int32_t id;   /* of both */
 };
+
+#define CHILDREN 4 /* of a place in the heap: they share a line of the cache */
 
 void merger_finish(struct merger *m) {
     free(m->symbols);
@@ -22,7 +24,7 @@ void merger_clear(struct merger *m) {
     m->n = m->n_pairs = 0;
 }
 
-int merger_add(struct merger *m, size_t begin, size_t n) {
+int merger_add(struct merger *m, size_t begin, size_t n, int32_t id) {
     if (m->n == INT32_MAX || begin > UINT32_MAX - n)
         return -E2BIG;
     if (m->n == m->capacity) {
@@ -34,14 +36,10 @@ int merger_add(struct merger *m, size_t begin, size_t n) {
         m->capacity = more;
     }
     const int32_t i = (int32_t)m->n++;
-    m->symbols[i] = (struct symbol){(uint32_t)begin, (uint32_t)n, i - 1, -1};
+    m->symbols[i] = (struct symbol){(uint32_t)begin, (uint32_t)n, i - 1, -1, id};
     if (i)
         m->symbols[i - 1].next = i;
     return 0;
-}
-
-static bool better(const struct pair *a, const struct pair *b) {
-    return a->rank < b->rank || (a->rank == b->rank && a->left < b->left);
 }
 
 static int push(struct merger *m, struct pair pair) {
@@ -54,10 +52,8 @@ static int push(struct merger *m, struct pair pair) {
         m->pairs_capacity = more;
     }
     size_t i = m->n_pairs++;
-    while (i && better(&pair, &m->heap[(i - 1) / 2])) {
-        m->heap[i] = m->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
+    for (; i && pair.key < m->heap[(i - 1) / CHILDREN].key; i = (i - 1) / CHILDREN)
+        m->heap[i] = m->heap[(i - 1) / CHILDREN];
     m->heap[i] = pair;
     return 0;
 }
@@ -66,49 +62,55 @@ static struct pair pop(struct merger *m) {
     const struct pair top = m->heap[0], last = m->heap[--m->n_pairs];
     size_t i = 0;
     for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= m->n_pairs)
+        const size_t begin = CHILDREN * i + 1;
+        const size_t end = begin + CHILDREN < m->n_pairs ? begin + CHILDREN : m->n_pairs;
+        size_t least = begin;
+        for (size_t child = begin + 1; child < end; child++)
+            if (m->heap[child].key < m->heap[least].key)
+                least = child;
+        if (begin >= end || m->heap[least].key >= last.key)
             break;
-        if (child + 1 < m->n_pairs && better(&m->heap[child + 1], &m->heap[child]))
-            child++;
-        if (!better(&m->heap[child], &last))
-            break;
-        m->heap[i] = m->heap[child];
-        i = child;
+        m->heap[i] = m->heap[least];
+        i = least;
     }
     m->heap[i] = last;
     return top;
 }
 
-static int offer(struct merger *m, const char *text, merge_rank rank, const void *user,
+static int offer(struct merger *m, const char *text, merge_rule rule, const void *user,
                  int32_t left, int32_t right) {
+    struct joined joined;
     if (left < 0 || right < 0)
         return 0;
     const struct symbol *a = &m->symbols[left], *b = &m->symbols[right];
-    struct pair pair = {.left = left, .n = a->n + b->n};
-    return rank(user, text, a->begin, a->n, b->n, &pair.rank) ? push(m, pair) : 0;
+    if (!rule(user, text, a, b, &joined))
+        return 0;
+    return push(
+        m, (struct pair){(uint64_t)joined.order << 32 | (uint32_t)left, a->n + b->n, joined.id});
 }
 
-int merger_run(struct merger *m, const char *text, merge_rank rank, const void *user) {
+int merger_run(struct merger *m, const char *text, merge_rule rule, const void *user) {
     int rc = 0;
     for (size_t i = 1; i < m->n && !rc; i++)
-        rc = offer(m, text, rank, user, (int32_t)i - 1, (int32_t)i);
+        rc = offer(m, text, rule, user, (int32_t)i - 1, (int32_t)i);
     while (m->n_pairs && !rc) {
         const struct pair pair = pop(m);
-        struct symbol *a = &m->symbols[pair.left];
+        const int32_t left = (int32_t)(uint32_t)pair.key;
+        struct symbol *a = &m->symbols[left];
         if (a->n == 0 || a->next < 0)
             continue;
         struct symbol *b = &m->symbols[a->next];
         if (a->n + b->n != pair.n)
             continue;
         a->n += b->n;
+        a->id = pair.id;
         b->n = 0;
         a->next = b->next;
         if (b->next >= 0)
-            m->symbols[b->next].previous = pair.left;
-        rc = offer(m, text, rank, user, a->previous, pair.left);
+            m->symbols[b->next].previous = left;
+        rc = offer(m, text, rule, user, a->previous, left);
         if (!rc)
-            rc = offer(m, text, rank, user, pair.left, a->next);
+            rc = offer(m, text, rule, user, left, a->next);
     }
     return rc;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* merge.h - inside tokenizer: joins neighbours in a word, best pair first.
+/* merge.h - inside tokenizer: joins neighbours in a word, best pair first; of equal ones the first.
  *
- * Pairs wait in a heap over a linked list of symbols, so a word of n symbols costs n log n. */
+ * Pairs wait in a heap over a linked list of symbols, so a word of n symbols costs n log n.  A
+ * symbol knows its token, so that to join two need not read their text again. */
 #ifndef OCTARC_MODELS_TOKENIZER_MERGE_H
 #define OCTARC_MODELS_TOKENIZER_MERGE_H
 
@@ -12,11 +13,17 @@
 struct symbol {
     uint32_t begin, n; /* bytes; n 0: joined to an earlier one */
     int32_t previous, next;
+    int32_t id; /* its token, or NO_TOKEN */
 };
 
-/* How good joining text[begin, begin + left + right) is: smaller is better; false: not allowed. */
-typedef bool (*merge_rank)(const void *user, const char *text, size_t begin, size_t left,
-                           size_t right, float *rank);
+struct joined {
+    uint32_t order; /* less is better */
+    int32_t id;     /* of the two together */
+};
+
+/* Whether two neighbours may be joined, and to what. */
+typedef bool (*merge_rule)(const void *user, const char *text, const struct symbol *left,
+                           const struct symbol *right, struct joined *joined);
 
 struct merger {
     struct symbol *symbols;
@@ -28,8 +35,8 @@ struct merger {
 void merger_finish(struct merger *merger);
 /* Start a new word. */
 void merger_clear(struct merger *merger);
-int merger_add(struct merger *merger, size_t begin, size_t n); /* the next symbol */
+int merger_add(struct merger *merger, size_t begin, size_t n, int32_t id); /* the next symbol */
 /* Join until no pair is allowed; then walk symbols from 0 by next. */
-int merger_run(struct merger *merger, const char *text, merge_rank rank, const void *user);
+int merger_run(struct merger *merger, const char *text, merge_rule rule, const void *user);
 
 #endif

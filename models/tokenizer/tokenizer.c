@@ -16,6 +16,7 @@
 struct tokenizer {
     struct vocab vocab;
     struct bpe bpe; /* byte-level vocabularies only */
+    struct spm spm; /* the others */
     int32_t bos, eos, unknown;
     bool adds_bos, adds_eos, space_prefix;
     int32_t *eogs; /* owned, ascending */
@@ -111,6 +112,8 @@ static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *
     rc = vocab_init(&t->vocab, gguf, bpe, err);
     if (!rc && bpe)
         rc = bpe_init(&t->bpe, &t->vocab, gguf, err);
+    if (!rc && !bpe)
+        spm_init(&t->spm, &t->vocab);
     const bool adds_bos = bpe ? !rc && splitter_adds_bos(t->bpe.splitter) : true;
     const uint32_t n = t->vocab.n;
     if (!rc)
@@ -207,9 +210,9 @@ static int encode_plain(const struct tokenizer *t, struct bpe_work *work, const 
                         size_t n, struct ids *ids) {
     if (n == 0)
         return 0;
-    return t->vocab.byte_level
-               ? bpe_encode(&t->bpe, &t->vocab, work, text, n, ids)
-               : spm_encode(&t->vocab, &work->merger, text, n, t->space_prefix, t->unknown, ids);
+    return t->vocab.byte_level ? bpe_encode(&t->bpe, &t->vocab, work, text, n, ids)
+                               : spm_encode(&t->spm, &t->vocab, &work->merger, text, n,
+                                            t->space_prefix, t->unknown, ids);
 }
 
 static size_t skip_space(const char *text, size_t n, size_t at) {

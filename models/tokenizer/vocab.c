@@ -14,11 +14,30 @@
 #define TOKENS_MAX (1u << 21)
 #define NONE       UINT32_MAX
 
-uint64_t vocab_hash(const char *bytes, size_t n, uint64_t seed) {
-    uint64_t h = seed ^ UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-    return h ^ h >> 29;
+struct slot {
+    uint32_t tag, id; /* the hash's other half, so that hardly a wrong token is looked at */
+};
+
+static uint64_t mix(uint64_t h) {
+    const unsigned __int128 product = (unsigned __int128)h * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash(const char *bytes, size_t n) {
+    uint64_t h = n, word;
+    uint32_t first, last;
+    for (; n >= sizeof word; n -= sizeof word, bytes += sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        h = mix(h ^ word);
+    }
+    if (n >= sizeof first) {
+        memcpy(&first, bytes, sizeof first);
+        memcpy(&last, bytes + n - sizeof last, sizeof last);
+    } else {
+        first = n ? (unsigned char)bytes[0] | (uint32_t)(unsigned char)bytes[n / 2] << 8 : 0;
+        last = n ? (unsigned char)bytes[n - 1] : 0;
+    }
+    return mix(h ^ (first | (uint64_t)last << 32));
 }
 
 /* The byte that a code point stands for in a byte-level vocabulary, or -1: printable Latin-1
@@ -110,23 +129,31 @@ static uint32_t fill_token(struct vocab *v, uint32_t id, const struct gguf_strin
     return at;
 }
 
+/* The slot that holds the token of that spelling, or the empty one where it would be. */
+static struct slot *find_slot(const struct vocab *v, const char *key, size_t n) {
+    const uint64_t h = hash(key, n);
+    const uint32_t tag = (uint32_t)(h >> 32), mask = v->n_slots - 1;
+    uint32_t i = (uint32_t)h & mask; /* at least twice the tokens: never full */
+    for (; v->slots[i].id != NONE; i = (i + 1) & mask) {
+        const struct token *t = &v->tokens[v->slots[i].id];
+        if (v->slots[i].tag == tag && t->key_n == n && !memcmp(v->bytes + t->key, key, n))
+            break;
+    }
+    return &v->slots[i];
+}
+
 static void index_token(struct vocab *v, uint32_t id) {
-    struct token *t = &v->tokens[id];
+    const struct token *t = &v->tokens[id];
     if (t->type == TOKEN_CONTROL || t->type == TOKEN_UNKNOWN || t->type == TOKEN_BYTE || !t->key_n)
         return; /* never made from text; an empty spelling is a hole that files do have */
-    if (vocab_find(v, v->bytes + t->key, t->key_n) != NO_TOKEN)
-        return; /* the same bytes spelled in two ways: text becomes the first id */
-    uint32_t *bucket = &v->buckets[vocab_hash(v->bytes + t->key, t->key_n, 0) & (v->n_buckets - 1)];
-    t->next = *bucket;
-    *bucket = id;
+    struct slot *slot = find_slot(v, v->bytes + t->key, t->key_n);
+    if (slot->id == NONE) /* the same bytes spelled in two ways: text becomes the first id */
+        *slot = (struct slot){(uint32_t)(hash(v->bytes + t->key, t->key_n) >> 32), id};
 }
 
 int32_t vocab_find(const struct vocab *v, const char *key, size_t n) {
-    uint32_t id = v->buckets[vocab_hash(key, n, 0) & (v->n_buckets - 1)];
-    for (; id != NONE; id = v->tokens[id].next)
-        if (v->tokens[id].key_n == n && !memcmp(v->bytes + v->tokens[id].key, key, n))
-            return (int32_t)id;
-    return NO_TOKEN;
+    const uint32_t id = find_slot(v, key, n)->id;
+    return id == NONE ? NO_TOKEN : (int32_t)id;
 }
 
 /* Scores and types are optional; when there they have one entry a token. */
@@ -164,16 +191,16 @@ static int read_attributes(struct vocab *v, const struct gguf *gguf, struct err 
 /* Two tokens of one spelling: no way to tell which one text becomes. */
 static int check_spellings(const struct vocab *v, const struct gguf *gguf,
                            const struct gguf_string *s, struct err *err) {
-    const uint32_t mask = v->n_buckets - 1; /* at least twice the tokens: never full */
-    uint32_t *seen = malloc(v->n_buckets * sizeof *seen);
+    const uint32_t mask = v->n_slots - 1; /* at least twice the tokens: never full */
+    uint32_t *seen = malloc(v->n_slots * sizeof *seen);
     int rc = seen ? 0 : -ENOMEM;
     if (rc)
         return err_set(err, rc, "%s: no memory for %u tokens", gguf_name(gguf), v->n);
-    memset(seen, 0xff, v->n_buckets * sizeof *seen);
+    memset(seen, 0xff, v->n_slots * sizeof *seen);
     for (uint32_t i = 0; i < v->n && !rc; i++) {
         if (s[i].n == 0)
             continue;
-        uint32_t k = (uint32_t)vocab_hash(s[i].bytes, s[i].n, 0) & mask;
+        uint32_t k = (uint32_t)hash(s[i].bytes, s[i].n) & mask;
         for (; seen[k] != NONE; k = (k + 1) & mask)
             if (s[seen[k]].n == s[i].n && !memcmp(s[seen[k]].bytes, s[i].bytes, s[i].n))
                 break;
@@ -210,14 +237,14 @@ static int allocate(struct vocab *v, const struct gguf_string *spellings, size_t
     for (size_t i = 0; i < n; i++)
         room += 2 * spellings[i].n + 1;
     v->n = (uint32_t)n;
-    for (v->n_buckets = 1024; v->n_buckets < 2 * n;)
-        v->n_buckets *= 2;
+    for (v->n_slots = 1024; v->n_slots < 2 * n;)
+        v->n_slots *= 2;
     v->tokens = calloc(n, sizeof *v->tokens);
     v->bytes = room < UINT32_MAX ? malloc(room) : NULL;
-    v->buckets = malloc(v->n_buckets * sizeof *v->buckets);
-    if (!v->tokens || !v->bytes || !v->buckets)
+    v->slots = malloc(v->n_slots * sizeof *v->slots);
+    if (!v->tokens || !v->bytes || !v->slots)
         return -ENOMEM;
-    memset(v->buckets, 0xff, v->n_buckets * sizeof *v->buckets);
+    memset(v->slots, 0xff, v->n_slots * sizeof *v->slots);
     return 0;
 }
 
@@ -259,6 +286,6 @@ int vocab_init(struct vocab *vocab, const struct gguf *gguf, bool byte_level, st
 void vocab_finish(struct vocab *v) {
     free(v->tokens);
     free(v->bytes);
-    free(v->buckets);
+    free(v->slots);
     *v = (struct vocab){0};
 }

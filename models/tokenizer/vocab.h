@@ -27,16 +27,15 @@ struct token {
     uint32_t key, key_n; /* of its spelling for look-up (SPM: with U+2581), in vocab.bytes */
     float score;
     uint8_t type;
-    bool strips;   /* white space behind it in text belongs to it */
-    uint32_t next; /* of the same hash bucket */
+    bool strips; /* white space behind it in text belongs to it */
 };
 
 struct vocab {
     struct token *tokens; /* owned */
     uint32_t n;
-    char *bytes;       /* owned */
-    uint32_t *buckets; /* owned; normal, user-defined and unused tokens by spelling */
-    uint32_t n_buckets;
+    char *bytes;        /* owned */
+    struct slot *slots; /* owned; normal, user-defined and unused tokens by spelling */
+    uint32_t n_slots;
     bool byte_level;
     int32_t byte_token[256]; /* NO_TOKEN: none; byte-level: a rare byte */
 };
@@ -54,7 +53,5 @@ int32_t vocab_find(const struct vocab *vocab, const char *key, size_t n);
 /* A byte-level spelling as bytes into out (n bytes are enough); characters that stand for no byte
  * are kept as they are.  Returns the length. */
 size_t vocab_bytes_of(const char *text, size_t n, char *out);
-
-uint64_t vocab_hash(const char *bytes, size_t n, uint64_t seed);
 
 #endif
