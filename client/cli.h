@@ -105,6 +105,10 @@ void usage_print(const struct command *command); /* NULL: of octarc itself */
 /* Parse argv into *cli.  0, or CLI_USAGE, said on stderr. */
 int usage_parse(struct cli *cli, int argc, char **argv);
 
+/* plan.c */
+/* Go on as octarcd with this option, the passed ones and --json; an exit status where it cannot. */
+int cli_become_octarcd(struct cli *cli, const char *option, const char *file);
+
 /* rebalance.c */
 /* The word as the field "card".  0, or CLI_USAGE, said on stderr. */
 int cli_card(struct cli *cli, const char *word);
@@ -113,8 +117,8 @@ int cli_card(struct cli *cli, const char *word);
 void cli_print_cards(const struct cli *cli, const cJSON *answer);
 void cli_print_requests(const struct cli *cli, const cJSON *answer);
 
-/* The verbs: cards.c, check.c, generate.c, plan.c, show.c, rebalance.c, events.c, top.c, raw.c,
- * bench/bench.c. */
+/* The verbs: cards.c, check.c, generate.c, models.c, plan.c, show.c, rebalance.c, events.c, top.c,
+ * raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */
@@ -126,6 +130,7 @@ int verb_drill(struct cli *cli);
 int verb_events(struct cli *cli);
 int verb_help(struct cli *cli);
 int verb_metrics(struct cli *cli);
+int verb_models(struct cli *cli);
 int verb_plan(struct cli *cli);
 int verb_ps(struct cli *cli);
 int verb_rebalance(struct cli *cli);

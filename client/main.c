@@ -93,6 +93,14 @@ static const struct option_info plan_options[] = {
     {"svg", NULL, "a picture on standard output", 0, OPTION_PASS, 0},
     {0}};
 
+static const struct option_info models_options[] = {
+    {"context", "N", "inspect: tokens of one sequence", 0, OPTION_PASS, 0},
+    {"max-sequences", "N", "inspect: at once", 0, OPTION_PASS, 0},
+    {"kv-type", "TYPE", "inspect: f16, f32 or q8_0", 0, OPTION_PASS, 0},
+    {"split", "SPLIT", "inspect: auto, layer, tensor or hybrid", 0, OPTION_PASS, 0},
+    {"config", "FILE", "inspect: instead of /etc/octarc/octarc.conf", 0, OPTION_PASS, 0},
+    {0}};
+
 static const struct option_info top_options[] = {
     {"interval", "SECONDS", "between two looks; else 2", 'i', OPTION_VALUE,
      offsetof(struct cli, interval)},
@@ -115,6 +123,8 @@ const struct command commands[] = {
     {"events", "", "what happened to cards and engines", events_options, 0, 0, false, verb_events},
     {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
     {"metrics", "", "counters, as Prometheus reads them", NULL, 0, 0, false, verb_metrics},
+    {"models", "inspect FILE", "what a model file says, and what it would need", models_options, 2,
+     2, true, verb_models},
     {"online", "CARD", "take a card back", online_options, 1, 1, false, verb_card},
     {"plan", "MODEL", "where a model would lie, and how fast it would be", plan_options, 1, 1, true,
      verb_plan},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan: becomes octarcd --plan, which needs no service and no card. */
+/* plan, models inspect: become octarcd, which needs no service and no card for these. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,9 +9,9 @@
 #include "client/cli.h"
 #include "octarc/error.h"
 
-int verb_plan(struct cli *cli) {
+int cli_become_octarcd(struct cli *cli, const char *option, const char *file) {
     char program[PATH_MAX];
-    const char *argv[2 * PASSED_MAX + 5] = {"octarcd", "--plan", cli->words[0]};
+    const char *argv[2 * PASSED_MAX + 5] = {"octarcd", option, file};
     char names[PASSED_MAX][32];
     int n = 3;
     struct err err;
@@ -27,4 +27,8 @@ int verb_plan(struct cli *cli) {
     }
     execv(program, (char *const *)argv);
     return cli_fail(cli, CLI_FAILED, "cannot start %s: %s", program, strerror(errno));
+}
+
+int verb_plan(struct cli *cli) {
+    return cli_become_octarcd(cli, "--plan", cli->words[0]);
 }

@@ -6,6 +6,7 @@
 
 #include "daemon/service/box.h"
 #include "daemon/service/daemon.h"
+#include "daemon/service/inspect.h"
 #include "daemon/service/whatif.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -28,6 +29,8 @@ static int run(const struct options *options, struct daemon *d) {
         return options->check_config ? 1 : EXIT_CONFIG;
     }
     log_init("octarcd", (enum log_priority)d->config.log_level);
+    if (options->inspect)
+        return inspect_run(options, &d->config);
     const bool serves = !options->check_config && !options->plan;
     if (serves && daemon_inherit(d, &err) < 0) {
         log_error("%s", err.text);

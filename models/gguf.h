@@ -87,6 +87,30 @@ int gguf_f32s(const struct gguf *gguf, const char *key, float **values, size_t *
 /* Elements of an array of any type; false where the key is absent or no array. */
 bool gguf_array_length(const struct gguf *gguf, const char *key, uint64_t *n);
 
+/* What the file says, key by key in its own order, for those who show it. */
+struct gguf_field {
+    struct gguf_string name; /* printable ASCII */
+    enum gguf_type type;     /* of the value; of an array's elements where is_array */
+    bool is_array;
+    uint64_t count; /* elements; 1 where it is no array */
+};
+
+struct gguf_value {
+    enum gguf_type type;
+    union {
+        uint64_t u;                /* GGUF_U8 … GGUF_U64 */
+        int64_t i;                 /* GGUF_I8 … GGUF_I64 */
+        double f;                  /* GGUF_F32, GGUF_F64 */
+        bool yes;                  /* GGUF_BOOL */
+        struct gguf_string string; /* GGUF_STRING */
+    };
+};
+
+size_t gguf_n_fields(const struct gguf *gguf);
+void gguf_field(const struct gguf *gguf, size_t i, struct gguf_field *field);
+/* Element `at`, below the field's count; of strings it takes as long as those before it. */
+void gguf_field_value(const struct gguf *gguf, size_t i, uint64_t at, struct gguf_value *value);
+
 size_t gguf_n_tensors(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, size_t i);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *gguf, const char *name);

@@ -244,3 +244,42 @@ bool gguf_array_length(const struct gguf *gguf, const char *key, uint64_t *n) {
     *n = k->count;
     return true;
 }
+
+/* --- Key by key ---------------------------------------------------------------------------- */
+
+size_t gguf_n_fields(const struct gguf *gguf) {
+    return gguf->n_keys;
+}
+
+void gguf_field(const struct gguf *gguf, size_t i, struct gguf_field *field) {
+    const struct gguf_key *k = &gguf->keys[i];
+    const bool is_array = k->type == GGUF_ARRAY;
+    *field = (struct gguf_field){.name = {(const char *)gguf_key_name(gguf, k), k->n},
+                                 .type = (enum gguf_type)(is_array ? k->element : k->type),
+                                 .is_array = is_array,
+                                 .count = is_array ? k->count : 1};
+}
+
+void gguf_field_value(const struct gguf *gguf, size_t i, uint64_t at, struct gguf_value *value) {
+    const struct gguf_key *k = &gguf->keys[i];
+    const uint32_t type = k->type == GGUF_ARRAY ? k->element : k->type;
+    const uint8_t *bytes = gguf->image + k->value + at * gguf_type_bytes[type];
+    bool negative;
+    uint64_t n;
+    *value = (struct gguf_value){.type = (enum gguf_type)type};
+    if (type == GGUF_STRING) {
+        for (memcpy(&n, bytes, sizeof n); at > 0; at--, memcpy(&n, bytes, sizeof n))
+            bytes += sizeof n + n;
+        value->string = (struct gguf_string){(const char *)bytes + sizeof n, n};
+    } else if (type == GGUF_F32) {
+        float f;
+        memcpy(&f, bytes, sizeof f);
+        value->f = f;
+    } else if (type == GGUF_F64) {
+        memcpy(&value->f, bytes, sizeof value->f);
+    } else if (type == GGUF_BOOL) {
+        value->yes = *bytes != 0;
+    } else if (load_integer(bytes, type, &n, &negative)) {
+        value->u = negative ? 0 - n : n; /* of the signed ones the same bits */
+    }
+}

@@ -34,8 +34,9 @@ const char options_help[] =
     "                         instruction set of the cpu backend\n"
     "  --topology FILE        the box to simulate, instead of --cards: octarc-topology(5)\n"
     "  --plan MODEL           print where the model would lie and how fast it would be, and end\n"
+    "  --inspect FILE         print what a model file says and what it would need, and end\n"
     "  --without CARD         with --plan: as if that card were not there; may be repeated\n"
-    "  --json, --svg          with --plan: all of it as JSON, or a picture\n"
+    "  --json, --svg          with --plan: all of it as JSON, or a picture; --json with --inspect\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
@@ -45,7 +46,8 @@ static const char *const later[] = {"probe", NULL};
 
 /* Options that are no keys. */
 static bool is_own(const char *name) {
-    return !strcmp(name, "config") || !strcmp(name, "plan") || !strcmp(name, "without");
+    return !strcmp(name, "config") || !strcmp(name, "plan") || !strcmp(name, "inspect") ||
+           !strcmp(name, "without");
 }
 
 static int take_card(struct options *o, const char *value, struct err *err) {
@@ -63,6 +65,8 @@ static int take(struct options *o, const char *name, const char *value, struct e
         o->config_path = value;
     } else if (!strcmp(name, "plan")) {
         o->plan = value;
+    } else if (!strcmp(name, "inspect")) {
+        o->inspect = value;
     } else {
         o->set[o->n].name = name;
         o->set[o->n++].value = value;
@@ -72,14 +76,19 @@ static int take(struct options *o, const char *name, const char *value, struct e
 
 /* Which options go together. */
 static int check(const struct options *o, struct err *err) {
-    const char *alone = o->json ? "json" : o->svg ? "svg" : o->without ? "without" : NULL;
+    const char *alone = o->svg ? "svg" : o->without ? "without" : NULL;
+    if (o->plan && o->inspect)
+        return err_set(err, -EINVAL, "--plan and --inspect: one of them");
+    if (o->json && !o->plan && !o->inspect)
+        return err_set(err, -EINVAL, "--json belongs to --plan or --inspect");
     if (!o->plan && alone)
         return err_set(err, -EINVAL, "--%s belongs to --plan", alone);
     if (o->json && o->svg)
         return err_set(err, -EINVAL, "--json and --svg: one of them");
-    for (uint32_t i = 0; i < o->n && o->plan; i++)
+    for (uint32_t i = 0; i < o->n && (o->plan || o->inspect); i++)
         if (!strcmp(o->set[i].name, "model"))
-            return err_set(err, -EINVAL, "--plan and --model both name a model");
+            return err_set(err, -EINVAL, "--%s and --model both name a model",
+                           o->plan ? "plan" : "inspect");
     return 0;
 }
 

@@ -10,9 +10,10 @@
 struct options {
     const char *config_path; /* NULL: CONFIG_FILE_DEFAULT where it exists */
     bool check_config, help, version;
-    const char *plan; /* a model: print its plan and end; NULL: serve */
-    uint32_t without; /* plan: bit per card that is thought away */
-    bool json, svg;   /* plan: how it is printed; else for people */
+    const char *plan;    /* a model: print its plan and end; NULL: serve */
+    const char *inspect; /* a model file: print what it says and end */
+    uint32_t without;    /* plan: bit per card that is thought away */
+    bool json, svg;      /* plan, inspect: how it is printed; else for people */
     uint32_t n;
     struct {
         const char *name, *value; /* lent by argv */

@@ -261,7 +261,8 @@ def bad_options_are_one_error():
         equal((got, out), (status, ""), "octarc %s: %s" % (" ".join(words), err))
         assert part in err and len(err.splitlines()) <= 2, err
     for words, part in ((("--json",), "--plan"), (("--svg",), "--plan"), (("--without", "1"), "--plan"),
-                        (("--plan", "a", "--model", "b"), "both"), (("--plan",), "needs a value")):
+                        (("--plan", "a", "--model", "b"), "both"),
+                        (("--inspect", "a", "--model", "b"), "both"), (("--plan",), "needs a value")):
         status, err = octarcd(*NONE, *words)
         equal(status, 2, err)
         assert part in err, err

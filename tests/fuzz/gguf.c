@@ -55,6 +55,22 @@ static void ask_for(const struct gguf *gguf, const char *key) {
         free(floats);
 }
 
+/* Every field, its first elements and its last. */
+static void show_all(const struct gguf *gguf) {
+    struct gguf_field field;
+    struct gguf_value value;
+    for (size_t i = 0; i < gguf_n_fields(gguf); i++) {
+        gguf_field(gguf, i, &field);
+        check(field.name.n > 0);
+        for (uint64_t at = 0; at < field.count;
+             at += at < 4 || at + 1 == field.count ? 1 : field.count - 1 - at) {
+            gguf_field_value(gguf, i, at, &value);
+            for (size_t k = 0; value.type == GGUF_STRING && k < value.string.n; k++)
+                sum += (uint8_t)value.string.bytes[k];
+        }
+    }
+}
+
 /* What a model promises to its users. */
 static void check_model(const struct model *m) {
     uint32_t begin[LANES + 1];
@@ -92,6 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         return 0;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         ask_for(gguf, keys[i]);
+    show_all(gguf);
     if (!model_read(&model, gguf, &err)) {
         check_model(&model);
         model_finish(&model);

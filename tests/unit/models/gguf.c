@@ -92,6 +92,36 @@ static void scalars_of_every_integer_type_are_read(void) {
     gguf_close(g);
 }
 
+static void fields_are_listed_with_every_element(void) {
+    struct gguf *g = open_good();
+    struct gguf_field f;
+    struct gguf_value value;
+    CHECK_EQ(gguf_n_fields(g), 16);
+    gguf_field(g, 3, &f);
+    CHECK(f.name.n == 2 && !memcmp(f.name.bytes, "i8", 2) && !f.is_array && f.count == 1);
+    gguf_field_value(g, 3, 0, &value);
+    CHECK(value.type == GGUF_I8 && value.i == -1);
+    gguf_field_value(g, 7, 0, &value);
+    CHECK(value.type == GGUF_U64 && value.u == UINT64_C(1) << 32);
+    gguf_field_value(g, 10, 0, &value);
+    CHECK(value.type == GGUF_F64 && value.f == 0.5);
+    gguf_field_value(g, 11, 0, &value);
+    CHECK(value.type == GGUF_BOOL && value.yes);
+    gguf_field(g, 12, &f);
+    CHECK(f.is_array && f.type == GGUF_STRING && f.count == 3);
+    gguf_field_value(g, 12, 1, &value);
+    CHECK_EQ(value.string.n, 0);
+    gguf_field_value(g, 12, 2, &value);
+    CHECK(value.string.n == 5 && !memcmp(value.string.bytes, "three", 5));
+    gguf_field_value(g, 13, 0, &value);
+    CHECK(value.type == GGUF_I8 && value.i == -128);
+    gguf_field_value(g, 13, 1, &value);
+    CHECK_EQ(value.i, 127);
+    gguf_field(g, 15, &f);
+    CHECK(f.is_array && f.count == 0);
+    gguf_close(g);
+}
+
 static void wrong_types_and_ranges_leave_the_value_alone(void) {
     struct gguf *g = open_good();
     struct err err;
@@ -353,7 +383,7 @@ static void fifty_thousand_keys_open_in_a_second(void) {
     gguf_close(g);
 }
 
-CHECK_MAIN(T(scalars_of_every_integer_type_are_read),
+CHECK_MAIN(T(scalars_of_every_integer_type_are_read), T(fields_are_listed_with_every_element),
            T(wrong_types_and_ranges_leave_the_value_alone), T(arrays_are_copied_and_typed),
            T(tensors_are_found_by_name_with_absolute_offsets),
            T(a_file_cut_short_anywhere_is_refused), T(other_files_are_refused),

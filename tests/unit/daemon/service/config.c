@@ -190,6 +190,11 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK(strstr(err.text, "'8'") && strstr(err.text, "0 to 7"));
     CHECK_EQ(OPTIONS(&o, &err, "--without", "1"), -EINVAL);
     CHECK(strstr(err.text, "--without belongs to --plan"));
+    CHECK_EQ(OPTIONS(&o, &err, "--inspect", "m", "--json", "--context=64"), 0);
+    CHECK(!strcmp(o.inspect, "m") && !o.plan && o.json && o.n == 1);
+    CHECK_EQ(OPTIONS(&o, &err, "--inspect", "m", "--plan", "n"), -EINVAL);
+    CHECK(strstr(err.text, "one of them"));
+    CHECK_EQ(OPTIONS(&o, &err, "--inspect", "m", "--svg"), -EINVAL);
     CHECK_EQ(OPTIONS(&o, &err, "--colour", "red"), -EINVAL);
     CHECK(strstr(err.text, "--colour"));
     CHECK_EQ(OPTIONS(&o, &err, "--cards"), -EINVAL);
