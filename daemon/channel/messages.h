@@ -37,7 +37,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   7u
+#define CHANNEL_VERSION   8u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -158,9 +158,9 @@ struct msg_ready {
         uint64_t weights_bytes, kv_bytes, scratch_bytes, landing_bytes;
         int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
+        uint64_t kept_bytes;   /* of its weights: were there, and whole; weights_bytes: all */
         uint64_t advised_bytes, prefetched_bytes;
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
-        bool reused;
     } cards[CARDS_MAX];
 };
 

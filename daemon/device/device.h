@@ -53,6 +53,7 @@ struct device_properties {
     char name[64];
     uint64_t capacity_bytes;
     uint64_t used_bytes[AREA_COUNT]; /* reserved now; weights: those in host memory too */
+    uint64_t room_bytes[AREA_COUNT]; /* of addresses */
     uint64_t fetched_bytes;          /* by OP_FETCH, since the device was opened */
     uint64_t faults; /* blocks that an operation did not find in the landing and brought itself */
 };
@@ -86,12 +87,23 @@ struct device_ops {
 
     int (*properties)(struct device *device, uint32_t card, struct device_properties *out);
 
-    /* Give a card the memory of one area, once.  With fd >= 0 (weights) the area is that memfd,
-     * `bytes` long, shared with whoever else holds it; the descriptor stays the caller's.  Else it
+    /* Give a card the memory of one area, once: `room` bytes of addresses, of which `bytes` are
+     * used at any time and count.  With fd >= 0 (weights) the area is all of that memfd, at least
+     * `room` long, shared with whoever else holds it; the descriptor stays the caller's.  Else it
      * is private and reads as zero.  -ENOSPC: beyond the card's capacity; err names the bytes. */
-    int (*reserve)(struct device *device, uint32_t card, enum area area, uint64_t bytes, int fd,
-                   struct err *err);
+    int (*reserve)(struct device *device, uint32_t card, enum area area, uint64_t room,
+                   uint64_t bytes, int fd, struct err *err);
+    /* The same, but the memory is a private one that a card of another device of this backend in
+     * the same process has: it is both's from then on, and whoever is the last frees it.  Of each
+     * device `bytes` count.  -EINVAL: there is none, or it has less room. */
+    int (*share)(struct device *from, uint32_t from_card, enum area area, struct device *to,
+                 uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
     void (*release)(struct device *device, uint32_t card, enum area area);
+    /* A stretch of an area reads as zero from then on, and takes memory again when it is written:
+     * whole pages of the host are given back.  Nothing beside it is touched, and a step may run
+     * that does not use it.  -EINVAL, -ENODEV. */
+    int (*clear)(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                 uint64_t bytes);
 
     /* Say in the space of every reader, its home's too, where a stretch lies and how it is used:
      * before it is filled, for what is filled first may have to be moved else.  It adds to what was

@@ -102,8 +102,8 @@ struct planes {
 /* Where the K and V of one layer lie: page p, KV head slot s of this card at
  * p * page_bytes + offset + s * slot_bytes in AREA_KV, K first, V at half of slot_bytes. */
 struct kv_place {
-    uint64_t page_bytes; /* of this card: all its layers and slots */
-    uint64_t offset;     /* of the layer inside a page */
+    uint64_t page_bytes; /* all slots that this card has of the layer */
+    uint64_t offset;     /* of the layer's first page */
     uint64_t slot_bytes; /* K and V of one KV head */
     enum kv_type type;
 };

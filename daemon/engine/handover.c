@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "daemon/engine/program.h"
+#include "daemon/placement/layout.h"
 
 /* Of one layer and KV head: from a card's pages to another's. */
 struct kv_move {
@@ -27,14 +28,26 @@ static bool holds(const struct plan *plan, uint32_t card, uint32_t layer, uint32
            head < c->kv_end;
 }
 
+static bool is_there(const struct runner *from, uint32_t card) {
+    struct device *device = runner_device(from);
+    return runner_options(from)->backend->copy(device, card, AREA_KV, 0, device, card, 0, 0) == 0;
+}
+
 /* A card that has these K and V and is not lost, or CARDS_MAX. */
 static uint32_t giver(const struct runner *from, uint32_t layer, uint32_t head) {
     const struct runner_options *o = runner_options(from);
     for (uint32_t c = 0; c < o->plan->n_cards; c++)
-        if (holds(o->plan, c, layer, head) &&
-            o->backend->copy(runner_device(from), c, AREA_KV, 0, runner_device(from), c, 0, 0) == 0)
+        if (holds(o->plan, c, layer, head) && is_there(from, c))
             return c;
     return CARDS_MAX;
+}
+
+/* The card's K and V of the layer are the same memory in both. */
+static bool stays(const struct handover *h, uint32_t card, uint32_t layer) {
+    const struct runner_options *from = runner_options(h->from), *to = runner_options(h->to);
+    const struct plan_card *c = &from->plan->cards[card];
+    return card < from->plan->n_cards && layout_keeps_kv(from->plan, to->plan, card) &&
+           c->layer_begin <= layer && layer < c->layer_end && is_there(h->from, card);
 }
 
 static bool same_pages(const struct plan *a, const struct plan *b) {
@@ -47,7 +60,7 @@ static int add_moves(struct handover *h, uint32_t layer, uint32_t head) {
     if (src == CARDS_MAX)
         return -ENODATA;
     for (uint32_t dst = 0; dst < to->plan->n_cards; dst++) {
-        if (!holds(to->plan, dst, layer, head))
+        if (!holds(to->plan, dst, layer, head) || stays(h, dst, layer))
             continue;
         struct kv_move *m = &h->moves[h->n_moves++];
         *m = (struct kv_move){
@@ -109,12 +122,13 @@ int handover_page(const struct handover *h, uint32_t page) {
 }
 
 int handover_prefetch(const struct handover *h, uint32_t page) {
-    const struct runner_options *to = runner_options(h->to);
+    const struct device_ops *ops = runner_options(h->to)->backend;
     int rc = 0;
-    for (uint32_t c = 0; c < to->plan->n_cards && !rc; c++) {
-        const uint64_t bytes = to->plan->cards[c].kv_bytes / to->plan->n_pages;
-        if (bytes)
-            rc = to->backend->prefetch(runner_device(h->to), c, AREA_KV, page * bytes, bytes);
+    for (size_t i = 0; i < h->n_moves && !rc; i++) {
+        const struct kv_move *m = &h->moves[i];
+        if (m->to_slot == 0) /* a card takes all the heads that it has of a layer */
+            rc = ops->prefetch(runner_device(h->to), m->to_card, AREA_KV,
+                               offset_of(&m->to, 0, page), m->to.page_bytes);
     }
     return rc;
 }

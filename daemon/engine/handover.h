@@ -2,8 +2,8 @@
 /* handover.h - K and V from the runner that serves to the one that follows it.
  *
  * A page keeps its number: of each layer and KV head, one card of the old plan gives what it holds
- * of the page and every card of the new plan that reads it takes it.  Threads: the engine's,
- * between two steps. */
+ * of the page and every card of the new plan that reads it takes it, but for a card where it lies
+ * already (layout.h).  Threads: the engine's, between two steps. */
 #ifndef OCTARC_ENGINE_HANDOVER_H
 #define OCTARC_ENGINE_HANDOVER_H
 

@@ -218,10 +218,10 @@ struct kv_place program_kv_place(const struct model *model, const struct plan *p
                                  uint32_t layer) {
     const struct plan_card *pc = &plan->cards[card];
     const uint64_t slot = plan_kv_slot_bytes(plan->kv_type, model->params.head_dim);
-    const uint64_t of_layer = (pc->kv_end - pc->kv_begin) * slot;
+    const uint64_t of_page = (pc->kv_end - pc->kv_begin) * slot;
     return (struct kv_place){
-        .page_bytes = (pc->layer_end - pc->layer_begin) * of_layer,
-        .offset = ((uint64_t)layer - pc->layer_begin) * of_layer,
+        .page_bytes = of_page,
+        .offset = (uint64_t)layer * plan->n_pages * of_page,
         .slot_bytes = slot,
         .type = plan->kv_type,
     };

@@ -9,8 +9,8 @@
 
 #include "daemon/engine/runner.h"
 
-/* Compare all that the cards of options->before hold with the digests in their headers; cards that
- * are lost are left out.  -ECANCELED (options->cancelled), -ENOMEM, -EAGAIN. */
+/* Compare all that the cards of options->before hold with the digests that it had when that was
+ * opened; cards that are lost are left out.  -ECANCELED (options->cancelled), -ENOMEM, -EAGAIN. */
 int prove_left(const struct runner_options *options, bool *whole);
 
 #endif

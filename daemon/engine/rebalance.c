@@ -136,7 +136,10 @@ void rebalance_drop(struct rebalance *r) {
     atomic_store(&r->cancelled, true);
     join(r);
     handover_destroy(r->handover);
-    runner_close(r->runner);
+    if (r->runner) {
+        runner_close(r->runner);
+        runner_trim(r->options.before);
+    }
     free(r->copied);
     free(r->pages);
     free(r);

@@ -2,7 +2,6 @@
 #include "daemon/engine/replan.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "daemon/channel/stream.h"
 #include "daemon/engine/rebalance.h"
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 
 #define LOADING_PATIENCE_MS 10
@@ -43,7 +43,7 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
                                               .advised_bytes = card.advised_bytes,
                                               .prefetched_bytes = card.prefetched_bytes,
                                               .resident_bytes = card.resident_bytes,
-                                              .reused = card.reused};
+                                              .kept_bytes = card.kept_bytes};
     }
 }
 
@@ -88,6 +88,25 @@ static bool same_steps(const struct plan *a, const struct plan *b) {
            a->max_sequences == b->max_sequences;
 }
 
+static bool is_lost(const struct replan *r, uint32_t card) {
+    const struct runner *serving = *r->site.runner;
+    struct device *device = runner_device(serving);
+    return runner_options(serving)->backend->copy(device, card, AREA_KV, 0, device, card, 0, 0) ==
+           -ENODEV;
+}
+
+/* Both plans' shares of every card, before anything is written; a lost one has nothing any more. */
+static int check_room(const struct replan *r, struct err *err) {
+    for (uint32_t i = 0; i < r->plan->n_cards; i++) {
+        const struct plan_card *c = &r->plan->cards[i];
+        const uint64_t bytes = layout_peak_bytes(*r->site.plan, r->plan, i);
+        if (plan_uses(r->plan, i) && !is_lost(r, i) && bytes > c->capacity_bytes)
+            return err_set(err, -ENOSPC, "card %u: %llu bytes for both plans, %llu are there", i,
+                           (unsigned long long)bytes, (unsigned long long)c->capacity_bytes);
+    }
+    return 0;
+}
+
 static int start(struct replan *r, bool keep, struct err *err) {
     struct runner_options options = *runner_options(*r->site.runner);
     if (!same_steps(*r->site.plan, r->plan))
@@ -96,6 +115,9 @@ static int start(struct replan *r, bool keep, struct err *err) {
     options.before = *r->site.runner;
     if (share_fds(r, options.weight_fds))
         return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
+    const int rc = check_room(r, err);
+    if (rc)
+        return rc;
     return rebalance_start(&r->rebalance, &options, r->site.engine, keep, REBALANCE_SLICE_BYTES,
                            err);
 }
@@ -149,35 +171,6 @@ int replan_patience_ms(const struct replan *r) {
 
 /* --- the change --- */
 
-struct left_behind {
-    struct runner *runner;
-    struct plan *plan;
-};
-
-static void *close_left(void *arg) {
-    struct left_behind *left = arg;
-    runner_close(left->runner);
-    free_plan(left->plan);
-    free(left);
-    return NULL;
-}
-
-/* Giving back gigabytes takes the kernel a while, in which steps can run. */
-static void leave_behind(struct runner *runner, struct plan *plan) {
-    struct left_behind *left = malloc(sizeof *left);
-    pthread_t thread;
-    if (left) {
-        *left = (struct left_behind){runner, plan};
-        if (pthread_create(&thread, NULL, close_left, left) == 0) {
-            pthread_detach(thread);
-            return;
-        }
-        free(left);
-    }
-    runner_close(runner);
-    free_plan(plan);
-}
-
 static int go_over(struct replan *r, const struct rebalance_result *result) {
     const struct replan_site *site = &r->site;
     struct msg_replanned msg = {.generation = site->generation,
@@ -189,7 +182,7 @@ static int go_over(struct replan *r, const struct rebalance_result *result) {
                                 .gap_kv_bytes = result->gap_kv_bytes};
     int rc = 0;
     runner_inherit(result->runner, *site->runner);
-    leave_behind(*site->runner, *site->plan);
+    runner_leave_behind(result->runner, *site->runner, *site->plan);
     *site->runner = result->runner;
     *site->plan = r->plan;
     r->plan = NULL;

@@ -2,6 +2,7 @@
 #include "daemon/engine/runner.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +11,25 @@
 #include "daemon/engine/rotations.h"
 #include "daemon/engine/traffic.h"
 #include "daemon/engine/weights.h"
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 
 #define DRILL_BYTES 4096u /* in which a drill flips bits */
 
+/* What is freed behind the steps. */
+struct left_behind {
+    struct runner *runner;
+    struct plan *plan;
+};
+
 struct runner {
     struct runner_options options;
     struct device *device;
+    struct file_identity memory[CARDS_MAX]; /* of the memfds; zero where weights are private */
+    uint64_t *digests;                      /* [n_ranges] */
+    struct left_behind left;
+    bool leaves; /* the thread is there, and not yet joined */
+    pthread_t leaver;
     struct program programs[CARDS_MAX];
     struct weights_origin origin[CARDS_MAX];
     struct advised_card advised[CARDS_MAX];
@@ -26,27 +39,128 @@ struct runner {
     struct rotations *rotations;
 };
 
-static int reserve_areas(struct runner *r, struct err *err) {
-    const struct plan *plan = r->options.plan;
-    const struct device_ops *ops = r->options.backend;
-    for (uint32_t i = 0; i < plan->n_cards; i++) {
-        const struct plan_card *c = &plan->cards[i];
-        if (!c->online)
-            continue;
-        int rc = 0;
-        if (c->weights_bytes)
-            rc = ops->reserve(r->device, i, AREA_WEIGHTS, c->weights_bytes,
-                              r->options.weight_fds[i], err);
-        if (!rc && c->kv_bytes)
-            rc = ops->reserve(r->device, i, AREA_KV, c->kv_bytes, -1, err);
-        if (!rc && c->scratch_bytes)
-            rc = ops->reserve(r->device, i, AREA_SCRATCH, c->scratch_bytes, -1, err);
-        if (!rc && c->landing_bytes)
-            rc = ops->reserve(r->device, i, AREA_LANDING, c->landing_bytes, -1, err);
+/* --- the cards' memory --- */
+
+/* The card of the runner before is there to be read, and has this area. */
+static bool has_area(const struct runner *before, uint32_t card, enum area area) {
+    const struct runner_options *o = before ? &before->options : NULL;
+    return o && card < o->plan->n_cards && o->plan->cards[card].online &&
+           o->backend->copy(before->device, card, area, 0, before->device, card, 0, 0) == 0;
+}
+
+static int identify_memory(struct runner *r, struct err *err) {
+    for (uint32_t i = 0; i < r->options.plan->n_cards; i++) {
+        const int fd = r->options.weight_fds[i];
+        const int rc = fd < 0 ? 0 : identity_of(fd, &r->memory[i]);
         if (rc)
-            return rc;
+            return err_set(err, rc, "card %u: its weight memory cannot be looked at", i);
     }
     return 0;
+}
+
+/* The memory of weights is, or may be, the one that the card has in the runner before. */
+static bool same_memory(const struct runner *r, uint32_t card) {
+    const struct runner *before = r->options.before;
+    return has_area(before, card, AREA_WEIGHTS) &&
+           r->memory[card].inode == before->memory[card].inode &&
+           r->memory[card].device == before->memory[card].device;
+}
+
+static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, struct err *err) {
+    const struct plan *plan = r->options.plan;
+    const struct device_ops *ops = r->options.backend;
+    const struct plan_card *c = &plan->cards[card];
+    const int fd = r->options.weight_fds[card];
+    const bool same =
+        same_memory(r, card) && layout_in_place(r->options.before->options.plan, plan, card);
+    const bool beside = same && layout_is_beside(r->options.before->options.plan, plan, card);
+    *in_place = beside;
+    if (fd >= 0 && same && !beside)
+        return err_set(err, -EINVAL, "card %u: the plan's ranges lie on those in use", card);
+    if (fd >= 0)
+        return ops->reserve(r->device, card, AREA_WEIGHTS, layout_end(plan, card), c->weights_bytes,
+                            fd, err);
+    return beside ? ops->share(r->options.before->device, card, AREA_WEIGHTS, r->device, card,
+                               layout_end(plan, card), c->weights_bytes, err)
+                  : ops->reserve(r->device, card, AREA_WEIGHTS, layout_room(plan, card),
+                                 c->weights_bytes, -1, err);
+}
+
+static int reserve_kv(struct runner *r, uint32_t card, struct err *err) {
+    const struct plan *plan = r->options.plan;
+    const struct runner *before = r->options.before;
+    const struct device_ops *ops = r->options.backend;
+    const uint64_t room = layout_kv_room(plan, &r->options.model->params, card);
+    const uint64_t bytes = plan->cards[card].kv_bytes;
+    return has_area(before, card, AREA_KV) && layout_keeps_kv(before->options.plan, plan, card)
+               ? ops->share(before->device, card, AREA_KV, r->device, card, room, bytes, err)
+               : ops->reserve(r->device, card, AREA_KV, room, bytes, -1, err);
+}
+
+static int reserve_areas(struct runner *r, bool in_place[CARDS_MAX], struct err *err) {
+    const struct plan *plan = r->options.plan;
+    int rc = identify_memory(r, err);
+    for (uint32_t i = 0; i < plan->n_cards && !rc; i++) {
+        const struct plan_card *c = &plan->cards[i];
+        in_place[i] = false;
+        if (c->weights_bytes)
+            rc = reserve_weights(r, i, &in_place[i], err);
+        if (!rc && c->kv_bytes)
+            rc = reserve_kv(r, i, err);
+        if (!rc && c->scratch_bytes)
+            rc = r->options.backend->reserve(r->device, i, AREA_SCRATCH, c->scratch_bytes,
+                                             c->scratch_bytes, -1, err);
+        if (!rc && c->landing_bytes)
+            rc = r->options.backend->reserve(r->device, i, AREA_LANDING, c->landing_bytes,
+                                             c->landing_bytes, -1, err);
+    }
+    return rc;
+}
+
+/* K and V of layers that the plan does not have on the card. */
+static int trim_kv(struct runner *r, uint32_t card) {
+    const struct plan *plan = r->options.plan;
+    const struct plan_card *c = &plan->cards[card];
+    const struct device_ops *ops = r->options.backend;
+    const uint64_t room = layout_kv_room(plan, &r->options.model->params, card);
+    const uint64_t of_layer = room / r->options.model->params.n_layers;
+    const uint64_t begin = c->layer_begin * of_layer, end = c->layer_end * of_layer;
+    const int rc = ops->clear(r->device, card, AREA_KV, 0, begin);
+    return rc ? rc : ops->clear(r->device, card, AREA_KV, end, room - end);
+}
+
+int runner_trim(struct runner *r) {
+    const struct plan *plan = r->options.plan;
+    int rc = weights_clear(r->device, &r->options, NULL, NULL);
+    for (uint32_t i = 0; i < plan->n_cards && !rc; i++) {
+        rc = plan->cards[i].kv_bytes ? trim_kv(r, i) : 0;
+        rc = rc == -ENODEV ? 0 : rc; /* a lost card has nothing to give back */
+    }
+    return rc;
+}
+
+static void *leave(void *arg) {
+    struct runner *r = arg;
+    runner_close(r->left.runner);
+    plan_finish(r->left.plan);
+    free(r->left.plan);
+    runner_trim(r);
+    return NULL;
+}
+
+/* Giving back gigabytes takes the kernel a while, in which steps can run. */
+void runner_leave_behind(struct runner *r, struct runner *left, struct plan *left_plan) {
+    runner_settle(r);
+    r->left = (struct left_behind){left, left_plan};
+    r->leaves = pthread_create(&r->leaver, NULL, leave, r) == 0;
+    if (!r->leaves)
+        leave(r);
+}
+
+void runner_settle(struct runner *r) {
+    if (r->leaves)
+        pthread_join(r->leaver, NULL);
+    r->leaves = false;
 }
 
 static void note_copies(struct runner *r) {
@@ -56,7 +170,7 @@ static void note_copies(struct runner *r) {
 }
 
 /* Fill the cards, between the advice that it needs and the prefetch that ends it. */
-static int load_cards(struct runner *r, struct err *err) {
+static int load_cards(struct runner *r, const bool in_place[CARDS_MAX], struct err *err) {
     const struct device_ops *ops = r->options.backend;
     struct hints hints = {0};
     int rc = hints_build(&hints, r->options.model, r->options.plan);
@@ -64,7 +178,7 @@ static int load_cards(struct runner *r, struct err *err) {
         return err_set(err, rc, "no memory for the plan's hints");
     rc = advice_give(ops, r->device, &hints, r->advised, err);
     if (!rc)
-        rc = weights_load(r->device, &r->options, r->origin, err);
+        rc = weights_load(r->device, &r->options, in_place, r->digests, r->origin, err);
     if (!rc)
         note_copies(r);
     if (!rc)
@@ -76,10 +190,14 @@ static int load_cards(struct runner *r, struct err *err) {
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err) {
     struct runner *r = calloc(1, sizeof *r);
     struct device_options device = options->device;
+    bool in_place[CARDS_MAX] = {false};
     int rc;
     if (!r)
         return err_set(err, -ENOMEM, "no memory for a runner");
     r->options = *options;
+    r->digests = calloc(options->plan->n_ranges + 1, sizeof *r->digests);
+    if (options->before)
+        runner_settle(options->before);
 
     device.n_cards = options->plan->n_cards;
     device.max_rows = options->plan->max_rows;
@@ -89,16 +207,18 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
         device.host_bytes[i] = options->plan->cards[i].spilled_bytes;
     }
     /* Before gigabytes are read. */
-    rc = rotations_open(&r->rotations, options->model, options->plan, options->head_fd, err);
+    rc = r->digests
+             ? rotations_open(&r->rotations, options->model, options->plan, options->head_fd, err)
+             : -ENOMEM;
     if (rc)
         goto fail;
     rc = options->backend->open(&r->device, &device, err);
     if (rc)
         goto fail;
-    rc = reserve_areas(r, err);
+    rc = reserve_areas(r, in_place, err);
     if (rc)
         goto fail;
-    rc = load_cards(r, err);
+    rc = load_cards(r, in_place, err);
     if (rc)
         goto fail;
     rc = programs_compile(r->programs, options->model, options->plan, err);
@@ -121,16 +241,20 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
 
 fail:
     runner_close(r);
+    if (options->before)
+        runner_trim(options->before);
     return rc;
 }
 
 void runner_close(struct runner *r) {
     if (!r)
         return;
+    runner_settle(r);
     if (r->device)
         r->options.backend->close(r->device);
     programs_finish(r->programs);
     traffic_finish(&r->traffic);
+    free(r->digests);
     rotations_close(r->rotations);
     free(r);
 }
@@ -148,11 +272,15 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .advised_bytes = r->advised[card].advised_bytes,
                                 .prefetched_bytes = r->advised[card].prefetched_bytes,
                                 .resident_bytes = r->advised[card].resident_bytes,
-                                .reused = r->origin[card].reused};
+                                .kept_bytes = r->origin[card].kept_bytes};
 }
 
 const struct runner_options *runner_options(const struct runner *r) {
     return &r->options;
+}
+
+const uint64_t *runner_digests(const struct runner *r) {
+    return r->digests;
 }
 
 struct device *runner_device(const struct runner *r) {
@@ -200,6 +328,7 @@ int runner_step(struct runner *r, struct step_params *params, uint32_t *card) {
 }
 
 int runner_lose(struct runner *r, uint32_t card) {
+    runner_settle(r);
     return r->options.backend->lose(r->device, card);
 }
 
@@ -227,8 +356,11 @@ int runner_hang(struct runner *r, uint32_t card) {
     return r->options.backend->hang(r->device, card);
 }
 
+/* The sweep may have gone over holes, which take memory then. */
 int runner_measure(struct runner *r, struct device_limits *limits) {
-    return r->options.backend->measure(r->device, limits);
+    runner_settle(r);
+    const int rc = r->options.backend->measure(r->device, limits);
+    return rc ? rc : runner_trim(r);
 }
 
 int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
@@ -236,16 +368,26 @@ int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
 }
 
 /* Neighbours together: a page alone may hold no whole page of the host. */
-static int discard_card(struct runner *r, uint32_t card, const bool *idle) {
-    const uint32_t n = r->options.plan->n_pages;
-    const uint64_t bytes = n ? r->options.plan->cards[card].kv_bytes / n : 0;
+static int discard_pages(struct runner *r, uint32_t card, uint32_t begin, uint32_t end) {
+    const struct plan_card *c = &r->options.plan->cards[card];
     int rc = 0;
-    for (uint32_t begin = 0, end; bytes && begin < n && !rc; begin = end + 1) {
+    for (uint32_t layer = c->layer_begin; layer < c->layer_end && !rc; layer++) {
+        const struct kv_place at = program_kv_place(r->options.model, r->options.plan, card, layer);
+        rc =
+            r->options.backend->discard(r->device, card, AREA_KV, at.offset + begin * at.page_bytes,
+                                        (end - begin) * at.page_bytes);
+    }
+    return rc;
+}
+
+static int discard_card(struct runner *r, uint32_t card, const bool *idle) {
+    const uint32_t n = r->options.plan->cards[card].kv_bytes ? r->options.plan->n_pages : 0;
+    int rc = 0;
+    for (uint32_t begin = 0, end; begin < n && !rc; begin = end + 1) {
         for (end = begin; end < n && idle[end];)
             end++;
         if (end > begin)
-            rc = r->options.backend->discard(r->device, card, AREA_KV, begin * bytes,
-                                             (end - begin) * bytes);
+            rc = discard_pages(r, card, begin, end);
     }
     return rc;
 }

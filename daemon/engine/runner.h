@@ -24,11 +24,14 @@ struct runner_options {
     struct file_identity file;    /* of it, when it was opened first */
     int head_fd; /* borrowed: its header and small tensors, as they were then; may be model_fd */
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
-    int weight_fds[CARDS_MAX]; /* borrowed memfds, plan.cards[i].weights_bytes long; -1: private */
-    /* The runner that this one follows, serving meanwhile; or NULL.  Ranges that a card of it holds
-     * whole are copied from there, after proof, and not read from the file.  Borrowed until
-     * runner_open() returns; none of its cards may be lost meanwhile. */
-    const struct runner *before;
+    int weight_fds[CARDS_MAX]; /* borrowed memfds, as long as the card's ranges reach at least;
+                                * -1: private */
+    /* The runner that this one follows, serving meanwhile; or NULL.  A card's memory is the one it
+     * has there where the descriptor is of the same memfd, or both are private, and the plan has
+     * its ranges beside those in use; K and V too, where they have the same places.  Ranges that a
+     * card of it holds whole are copied from there, after proof, and not read from the file.
+     * Borrowed until runner_open() returns; none of its cards may be lost meanwhile. */
+    struct runner *before;
     bool behind; /* load with what the computing leaves: one thread, of low priority */
     const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
@@ -41,17 +44,26 @@ struct runner_card {
     uint64_t weights_bytes, kv_bytes, scratch_bytes, landing_bytes; /* actual */
     uint64_t fetched_bytes, faults; /* as in device_properties, since the runner was opened */
     uint64_t copied_bytes;          /* of its weights: from the runner before */
+    uint64_t kept_bytes; /* of its weights: were there, and whole; weights_bytes: all of them */
     uint64_t advised_bytes, prefetched_bytes; /* as advice.h counts them … */
     int64_t resident_bytes; /* … and of those, at home after the load; -1: cannot be told */
-    bool reused;            /* its weight memory was found whole and was not read from the file */
 };
 
-/* Weight memory that a previous engine filled for the same file and plan is verified by its
- * digests and used as it is, whatever became of the file.  What has to be read must be what was
+/* Ranges that a previous engine left in weight memory for the same file are verified by their
+ * digests and used as they are, whatever became of the file.  What has to be read must be what was
  * read first: -ESTALE when the file changed (err names it, and the tensor where one is known).
- * -ENOSPC, -EIO, -ENOMEM … */
+ * -EINVAL: a range would lie on one that the runner before uses.  -ENOSPC, -EIO, -ENOMEM … */
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
 void runner_close(struct runner *runner); /* NULL is fine */
+
+/* Give back what the cards' memory holds beside what the runner uses: what another one left there
+ * that was made in place, and is closed. */
+int runner_trim(struct runner *runner);
+/* The runner serves now; the one it followed, and its plan (malloc'ed), are freed behind the steps,
+ * and so is what only they used.  Both are gone for the caller. */
+void runner_leave_behind(struct runner *runner, struct runner *left, struct plan *left_plan);
+/* Wait until what was left behind is gone: before a card is lost, or the next runner is made. */
+void runner_settle(struct runner *runner);
 
 void runner_card(const struct runner *runner, uint32_t card, struct runner_card *out);
 
@@ -69,6 +81,8 @@ int runner_step(struct runner *runner, struct step_params *params, uint32_t *car
 /* What it is made of, for the runner that follows it. */
 const struct runner_options *runner_options(const struct runner *runner);
 struct device *runner_device(const struct runner *runner);
+/* The digest of every range of its plan, when it was opened: [n_ranges]. */
+const uint64_t *runner_digests(const struct runner *runner);
 int runner_lose(struct runner *runner, uint32_t card);
 /* A drill: bits of the card's largest range flip, and nothing tells of it.  -ENODATA: it holds
  * none. */

@@ -29,7 +29,7 @@ struct pass {
 struct verify {
     struct verify_site site;
     const struct plan *plan; /* of the runner whose digests these are; NULL: not yet taken */
-    uint64_t *digests;       /* [n_ranges] */
+    const uint64_t *digests; /* [n_ranges]; the runner's */
     uint64_t *whole_ns;      /* [n_ranges]: when it was last known whole */
     uint64_t scrub_bytes;
     uint32_t held; /* cards to be whole before the next step */
@@ -66,7 +66,6 @@ int verify_create(struct verify **out, const struct verify_site *site) {
 void verify_destroy(struct verify *v) {
     if (!v)
         return;
-    free(v->digests);
     free(v->whole_ns);
     free(v);
 }
@@ -116,19 +115,14 @@ void verify_runner_changed(struct verify *v) {
 /* A runner that was not here before has just been proven, or read. */
 static int attach(struct verify *v) {
     const struct plan *plan = options(v)->plan;
-    uint64_t *digests;
     if (v->plan)
         return 0;
     const uint64_t now = now_ns(v);
     uint64_t *whole_ns = calloc(plan->n_ranges + 1, sizeof *whole_ns);
-    const int rc = whole_ns ? weights_digests(device(v), options(v), &digests) : -ENOMEM;
-    if (rc) {
-        free(whole_ns);
-        return rc;
-    }
-    free(v->digests);
+    if (!whole_ns)
+        return -ENOMEM;
     free(v->whole_ns);
-    v->digests = digests;
+    v->digests = runner_digests(*v->site.runner);
     v->whole_ns = whole_ns;
     v->plan = plan;
     v->scrub_bytes = 0;

@@ -11,26 +11,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/engine/header.h"
 #include "daemon/engine/sums.h"
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 
-#define HEADER_MAGIC     UINT64_C(0x737468676965774f) /* "Oweights" */
-#define HEADER_VERSION   2u
-#define RANGES_MAX       ((PLAN_WEIGHTS_HEADER - sizeof(struct weights_header)) / 8)
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
 #define BEHIND_NICE      10
 #define LOOK_US          1000  /* until who reports the progress looks again; an end waits for it */
 #define PAUSE_US         20000 /* until a load that is paused looks again */
-
-struct weights_header {
-    uint64_t magic;
-    uint32_t version, layout, numerics, zero;
-    uint64_t file_bytes, file_mtime_ns, file_inode, file_device;
-    uint64_t plan_key; /* digest of the card's ranges */
-    uint64_t n_ranges;
-    uint64_t digests_digest; /* of the digests that follow */
-};
 
 /* Rows [row_begin, row_begin + rows) of a range, or a whole range to be digested or copied. */
 struct slice {
@@ -45,17 +35,25 @@ struct source {
     uint64_t offset, digest;
 };
 
+enum pass {
+    PASS_READ,
+    PASS_COPY, /* what fails it is left for the one that reads */
+    PASS_DIGEST
+};
+
 struct loader {
     struct device *device;
     const struct runner_options *options;
     struct slice *slices;
     size_t n_slices;
     size_t buffer_bytes;    /* of the largest slice */
-    uint64_t *digests;      /* of every range of the plan; digest passes only */
+    const bool *in_place;   /* per card: its memory is that of the runner before */
+    uint64_t *digests;      /* [n_ranges], of what is there */
+    bool *kept;             /* [n_ranges]: it was found where it has to be */
     struct source *sources; /* [n_ranges]: of ranges that may be copied; NULL: none may */
-    bool copying;           /* this pass copies; what fails it is left for the one that reads */
-    struct sums sums;       /* of the file */
-    _Atomic size_t next;    /* slice to take */
+    enum pass pass;
+    struct sums sums;    /* of the file */
+    _Atomic size_t next; /* slice to take */
     _Atomic uint64_t done, total;
     _Atomic int rc;           /* the first failure */
     pthread_mutex_t err_lock; /* guards err */
@@ -161,9 +159,9 @@ static void work_slices(struct loader *l, char *bytes) {
         wait_while_paused(l);
         if (cancelled(l))
             atomic_store(&l->rc, -ECANCELED);
-        else if (l->digests)
+        else if (l->pass == PASS_DIGEST)
             digest_range(l, &l->slices[i]);
-        else if (l->copying)
+        else if (l->pass == PASS_COPY)
             copy_range(l, &l->slices[i]);
         else
             pack_slice(l, &l->slices[i], bytes);
@@ -172,7 +170,7 @@ static void work_slices(struct loader *l, char *bytes) {
 
 static void *work(void *arg) {
     struct loader *l = arg;
-    const bool reads = !l->digests && !l->copying;
+    const bool reads = l->pass == PASS_READ;
     char *bytes = reads ? malloc(l->buffer_bytes) : NULL;
     if (l->options->behind)
         step_behind();
@@ -184,35 +182,50 @@ static void *work(void *arg) {
     return NULL;
 }
 
-/* Run the slices on a few threads while this one reports the progress. */
-static int run(struct loader *l) {
+/* Run the slices on a few threads while this one reports the progress; there are none then. */
+static int run(struct loader *l, enum pass pass) {
     const uint32_t asked = l->options->behind ? 1 : l->options->device.n_threads;
     long n = asked ? (long)asked : sysconf(_SC_NPROCESSORS_ONLN);
     pthread_t threads[LOAD_THREADS_MAX];
     long started = 0;
+    l->pass = pass;
+    atomic_store(&l->next, 0);
     n = n < 1 ? 1 : n > (long)LOAD_THREADS_MAX ? (long)LOAD_THREADS_MAX : n;
     while (started < n && !pthread_create(&threads[started], NULL, work, l))
         started++;
     if (started == 0)
         work(l);
-    while (l->options->progress && !l->digests && !atomic_load(&l->rc) &&
+    while (l->options->progress && pass != PASS_DIGEST && !atomic_load(&l->rc) &&
            atomic_load(&l->next) < l->n_slices) {
         l->options->progress(l->options->user, atomic_load(&l->done), atomic_load(&l->total));
         usleep(LOOK_US);
     }
     for (long i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    free(l->slices);
+    l->slices = NULL;
+    l->n_slices = 0;
     return atomic_load(&l->rc);
 }
 
-/* The slices of a range, or (whole) one for all of it. */
-static int add_range(struct loader *l, uint32_t range, bool whole) {
+/* One slice for all of a range, to be digested or copied. */
+static int add_whole(struct loader *l, uint32_t range) {
+    struct slice *more = realloc(l->slices, (l->n_slices + 1) * sizeof *l->slices);
+    if (!more)
+        return -ENOMEM;
+    l->slices = more;
+    l->slices[l->n_slices++] = (struct slice){.range = range};
+    return 0;
+}
+
+/* The slices of a range, to be read. */
+static int add_range(struct loader *l, uint32_t range) {
     const struct plan_range *r = &l->options->plan->ranges[range];
     const struct model_tensor *t = tensor_of(l, r);
     const struct tensor_type_info *type = tensor_type_info(t->type);
     const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
     const uint64_t rows = r->row_end - r->row_begin;
-    uint64_t step = whole ? rows : SLICE_BYTES / row_bytes / 16 * 16;
+    uint64_t step = SLICE_BYTES / row_bytes / 16 * 16;
     step = step < 16 ? 16 : step;
     struct slice *more =
         realloc(l->slices, (l->n_slices + (rows + step - 1) / step) * sizeof *l->slices);
@@ -229,140 +242,132 @@ static int add_range(struct loader *l, uint32_t range, bool whole) {
     return 0;
 }
 
-/* Of every range of a card that is not copied. */
-static int add_slices(struct loader *l, uint32_t card, bool whole) {
-    const struct plan *plan = l->options->plan;
-    int rc = 0;
-    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
-        if (plan->ranges[i].card == card && !(l->sources && l->sources[i].copied))
-            rc = add_range(l, i, whole);
-    return rc;
+static uint64_t key_of(const struct loader *l, const struct plan_range *r) {
+    return header_key(tensor_of(l, r), r);
 }
 
-static int make_header(const struct loader *l, uint32_t card, struct weights_header *h) {
-    const struct plan *plan = l->options->plan;
-    const struct file_identity *file = &l->options->file;
-    uint64_t n = 0;
-    *h = (struct weights_header){
-        .magic = HEADER_MAGIC,
-        .version = HEADER_VERSION,
-        .layout = LAYOUT_VERSION,
-        .numerics = NUMERICS_VERSION,
-    };
-    h->file_bytes = file->bytes;
-    h->file_mtime_ns = file->mtime_ns;
-    h->file_inode = file->inode;
-    h->file_device = file->device;
+/* Behind the last range of the card whose first one is `begin`. */
+static size_t card_end(const struct plan *plan, size_t begin) {
+    size_t end = begin;
+    while (end < plan->n_ranges && plan->ranges[end].card == plan->ranges[begin].card)
+        end++;
+    return end;
+}
 
-    uint64_t(*key)[8] = calloc(plan->n_ranges + 1, sizeof *key);
-    if (!key)
+/* --- what is there --- */
+
+/* What the runner before has on a card; in the order of the keys that header_find() wants. */
+static int list_before(const struct loader *l, uint32_t card, struct header_entry **out,
+                       size_t *n) {
+    const struct runner *before = l->options->before;
+    const struct plan *plan = runner_options(before)->plan;
+    const struct plan_range *ranges = plan_card_ranges(plan, card, n);
+    struct header_entry *entries = malloc((*n + 1) * sizeof *entries);
+    if (!entries)
         return -ENOMEM;
-    for (size_t i = 0; i < plan->n_ranges; i++) {
-        const struct plan_range *r = &plan->ranges[i];
-        if (r->card != card)
-            continue;
-        const uint64_t row[8] = {r->tensor,    tensor_of(l, r)->type,
-                                 r->row_begin, r->row_end,
-                                 r->col_begin, r->col_end,
-                                 r->offset,    r->bytes};
-        memcpy(key[n++], row, sizeof row);
-    }
-    h->plan_key = device_digest(key, n * sizeof *key);
-    h->n_ranges = n;
-    free(key);
+    for (size_t i = 0; i < *n; i++)
+        entries[i] = (struct header_entry){key_of(l, &ranges[i]),
+                                           runner_digests(before)[ranges + i - plan->ranges]};
+    *out = entries;
     return 0;
 }
 
-/* The digests of a card's ranges as they are in its memory now, in the plan's order. */
-static uint64_t *digest_card(struct loader *l, uint32_t card, int *rc) {
+static bool is_said(const struct header_entry *entries, size_t n, bool sorted, uint64_t key,
+                    uint64_t *digest) {
+    if (sorted)
+        return header_find(entries, n, key, digest);
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].key == key) {
+            *digest = entries[i].digest;
+            return true;
+        }
+    return false;
+}
+
+/* Ranges of a card that may be there are to be digested; said: what they must have. */
+static int find_said(struct loader *l, size_t begin, size_t end, uint64_t *said) {
+    const struct plan_range *ranges = l->options->plan->ranges;
+    const uint32_t card = ranges[begin].card;
+    struct header_entry *entries = NULL;
+    size_t n = 0;
+    int rc = l->in_place[card] ? list_before(l, card, &entries, &n)
+                               : header_read(l->options->backend, l->device, card,
+                                             &l->options->file, &entries, &n);
+    for (size_t i = begin; i < end && !rc; i++)
+        if (is_said(entries, n, !l->in_place[card], key_of(l, &ranges[i]), &said[i])) {
+            l->kept[i] = true;
+            rc = add_whole(l, (uint32_t)i);
+        }
+    free(entries);
+    return rc;
+}
+
+/* What is in use and harmed cannot be read again here: steps read it. */
+static int check_said(struct loader *l, const uint64_t *said) {
     const struct plan *plan = l->options->plan;
-    uint64_t *of_card = calloc(plan->n_ranges + 1, sizeof *of_card), n = 0;
-    struct loader pass = {.device = l->device, .options = l->options, .err = l->err};
-    pass.digests = calloc(plan->n_ranges + 1, sizeof *pass.digests);
-    pthread_mutex_init(&pass.err_lock, NULL);
-    *rc = of_card && pass.digests ? add_slices(&pass, card, true) : -ENOMEM;
-    if (!*rc)
-        *rc = run(&pass);
-    for (size_t i = 0; !*rc && i < plan->n_ranges; i++)
-        if (plan->ranges[i].card == card)
-            of_card[n++] = pass.digests[i];
-    pthread_mutex_destroy(&pass.err_lock);
-    free(pass.slices);
-    free(pass.digests);
-    if (*rc) {
-        free(of_card);
-        return NULL;
+    for (size_t i = 0; i < plan->n_ranges; i++) {
+        if (!l->kept[i] || l->digests[i] == said[i])
+            continue;
+        l->kept[i] = false;
+        if (l->in_place[plan->ranges[i].card])
+            return err_set(l->err, -EBADMSG, "card %u: tensor '%s' was harmed",
+                           plan->ranges[i].card, tensor_of(l, &plan->ranges[i])->name);
     }
-    return of_card;
+    return 0;
 }
 
-int weights_card_digests(const struct device_ops *ops, struct device *device, uint32_t card,
-                         uint64_t n, uint64_t **out) {
-    struct weights_header h;
-    uint64_t *digests = malloc((n + 1) * sizeof *digests);
-    int rc = digests ? ops->peek(device, card, 0, &h, sizeof h) : -ENOMEM;
-    if (!rc && (h.magic != HEADER_MAGIC || h.n_ranges != n))
-        rc = -EBADMSG;
+/* What lies where it has to be, unharmed. */
+static int find_kept(struct loader *l) {
+    const struct plan *plan = l->options->plan;
+    uint64_t *said = calloc(plan->n_ranges + 1, sizeof *said);
+    int rc = said ? 0 : -ENOMEM;
+    for (size_t begin = 0, end; begin < plan->n_ranges && !rc; begin = end) {
+        end = card_end(plan, begin);
+        rc = find_said(l, begin, end, said);
+    }
+    if (!rc && l->n_slices)
+        rc = run(l, PASS_DIGEST);
     if (!rc)
-        rc = ops->peek(device, card, sizeof h, digests, n * sizeof *digests);
-    if (!rc && device_digest(digests, n * sizeof *digests) != h.digests_digest)
-        rc = -EBADMSG;
-    if (rc)
-        free(digests);
-    else
-        *out = digests;
+        rc = check_said(l, said);
+    free(said);
     return rc;
 }
 
-/* NULL: the card holds nothing that can be proven. */
-static uint64_t *read_digests(const struct device_ops *ops, struct device *device, uint32_t card,
-                              uint64_t n) {
-    uint64_t *digests;
-    return weights_card_digests(ops, device, card, n, &digests) ? NULL : digests;
+/* --- what is not --- */
+
+/* Offer a range of the runner before to all ranges that want the same. */
+static void offer(struct loader *l, const struct plan_range *from, uint64_t digest) {
+    const struct plan *plan = l->options->plan;
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        if (!l->sources[i].known && layout_same_values(&plan->ranges[i], from))
+            l->sources[i] = (struct source){
+                .known = true, .card = from->card, .offset = from->offset, .digest = digest};
 }
 
-/* Whether the card's memory holds just what the plan wants, unharmed, and so does its header: what
- * is used is verified by the digests there later on. */
-static int find_whole(struct loader *l, uint32_t card, bool *whole) {
-    const struct device_ops *ops = l->options->backend;
-    struct weights_header want, have;
-    int rc = make_header(l, card, &want);
-    *whole = false;
-    if (rc)
-        return rc;
-    rc = ops->peek(l->device, card, 0, &have, sizeof have);
-    if (rc)
-        return rc;
-    want.digests_digest = have.digests_digest;
-    if (memcmp(&want, &have, sizeof want) != 0 || want.n_ranges > RANGES_MAX)
-        return 0;
-    uint64_t *kept = read_digests(ops, l->device, card, want.n_ranges);
-    uint64_t *digests = kept ? digest_card(l, card, &rc) : NULL;
-    if (digests)
-        *whole = memcmp(digests, kept, want.n_ranges * sizeof *kept) == 0;
-    free(digests);
-    free(kept);
-    return rc;
+static int find_sources(struct loader *l) {
+    const struct plan *old = runner_options(l->options->before)->plan;
+    l->sources = calloc(l->options->plan->n_ranges + 1, sizeof *l->sources);
+    if (!l->sources)
+        return -ENOMEM;
+    for (size_t i = 0; i < old->n_ranges; i++)
+        offer(l, &old->ranges[i], runner_digests(l->options->before)[i]);
+    return 0;
 }
 
-static int seal_card(struct loader *l, uint32_t card) {
-    const struct device_ops *ops = l->options->backend;
-    struct weights_header h;
-    int rc = make_header(l, card, &h);
-    if (rc)
-        return rc;
-    if (h.n_ranges > RANGES_MAX)
-        return err_set(l->err, -E2BIG, "card %u: %" PRIu64 " ranges, at most %zu fit the header",
-                       card, h.n_ranges, (size_t)RANGES_MAX);
-    uint64_t *digests = digest_card(l, card, &rc);
-    if (!digests)
-        return rc;
-    h.digests_digest = device_digest(digests, h.n_ranges * 8);
-    rc = ops->poke(l->device, card, sizeof h, digests, h.n_ranges * 8);
-    if (!rc)
-        rc = ops->poke(l->device, card, 0, &h, sizeof h);
-    free(digests);
-    return rc;
+/* Copy what the cards of the runner before hold; what arrives harmed is read instead. */
+static int copy_ranges(struct loader *l) {
+    const struct plan *plan = l->options->plan;
+    int rc = find_sources(l);
+    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
+        if (l->sources[i].known && !l->kept[i]) {
+            rc = add_whole(l, i);
+            l->total += plan->ranges[i].bytes;
+        }
+    return rc ? rc : run(l, PASS_COPY);
+}
+
+static bool is_copied(const struct loader *l, size_t range) {
+    return l->sources && l->sources[range].copied;
 }
 
 /* Before there are checksums, the file must look as it did when it was opened. */
@@ -375,169 +380,183 @@ static int check_file(const struct loader *l) {
                    l->options->file_name);
 }
 
-/* --- the runner before --- */
-
-/* Behind the last range of the card whose first one is `begin`. */
-static size_t card_end(const struct plan *plan, size_t begin) {
-    size_t end = begin;
-    while (end < plan->n_ranges && plan->ranges[end].card == plan->ranges[begin].card)
-        end++;
-    return end;
-}
-
-static bool same_values(const struct plan_range *a, const struct plan_range *b) {
-    return a->tensor == b->tensor && a->row_begin == b->row_begin && a->row_end == b->row_end &&
-           a->col_begin == b->col_begin && a->col_end == b->col_end && a->bytes == b->bytes;
-}
-
-/* Offer a range of the runner before to all ranges that want the same. */
-static void offer(struct loader *l, const struct plan_range *from, uint64_t digest) {
-    const struct plan *plan = l->options->plan;
-    for (size_t i = 0; i < plan->n_ranges; i++)
-        if (!l->sources[i].known && same_values(&plan->ranges[i], from))
-            l->sources[i] = (struct source){
-                .known = true, .card = from->card, .offset = from->offset, .digest = digest};
-}
-
-static int find_sources(struct loader *l) {
-    const struct plan *old = runner_options(l->options->before)->plan;
-    l->sources = calloc(l->options->plan->n_ranges + 1, sizeof *l->sources);
-    if (!l->sources)
-        return -ENOMEM;
-    for (size_t begin = 0, end; begin < old->n_ranges; begin = end) {
-        end = card_end(old, begin);
-        uint64_t *digests = read_digests(l->options->backend, runner_device(l->options->before),
-                                         old->ranges[begin].card, end - begin);
-        for (size_t i = begin; digests && i < end; i++)
-            offer(l, &old->ranges[i], digests[i - begin]);
-        free(digests);
-    }
-    return 0;
-}
-
-/* Copy what the cards of the runner before hold; what arrives harmed is read instead. */
-static int copy_ranges(struct loader *l, struct weights_origin origin[CARDS_MAX]) {
-    const struct plan *plan = l->options->plan;
-    int rc = find_sources(l);
-    if (rc)
-        return rc;
-    l->slices = malloc((plan->n_ranges + 1) * sizeof *l->slices);
-    if (!l->slices)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < plan->n_ranges; i++)
-        if (l->sources[i].known && !origin[plan->ranges[i].card].reused) {
-            l->slices[l->n_slices++] = (struct slice){.range = i};
-            l->total += plan->ranges[i].bytes;
-        }
-    l->copying = true;
-    rc = run(l);
-    for (size_t i = 0; i < plan->n_ranges; i++)
-        if (l->sources[i].copied) {
-            struct weights_origin *of = &origin[plan->ranges[i].card];
-            of->copied_bytes += plan->ranges[i].bytes;
-            of->from_bytes[l->sources[i].card] += plan->ranges[i].bytes;
-        }
-    free(l->slices);
-    l->slices = NULL;
-    l->n_slices = 0;
-    l->copying = false;
-    atomic_store(&l->next, 0);
-    return rc;
-}
-
-/* From here until seal_card() the memory is neither the old content nor the new. */
-static int unseal_cards(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
-    static const struct weights_header blank;
-    const struct plan *plan = l->options->plan;
-    int rc = 0;
-    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
-        if (plan->cards[c].weights_bytes && !origin[c].reused)
-            rc = l->options->backend->poke(l->device, c, 0, &blank, sizeof blank);
-    return rc;
-}
-
 /* Read and repack what was neither found nor copied. */
-static int read_ranges(struct loader *l, const struct weights_origin origin[CARDS_MAX]) {
+static int read_ranges(struct loader *l) {
     const struct plan *plan = l->options->plan;
     int rc = sums_read(&l->sums, l->options->model, &l->options->file, l->options->sums_fd);
-    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
-        if (plan->cards[c].weights_bytes && !origin[c].reused)
-            rc = add_slices(l, c, false);
+    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
+        if (!l->kept[i] && !is_copied(l, i))
+            rc = add_range(l, i);
     if (rc || l->n_slices == 0)
         return rc;
     rc = check_file(l);
     if (!rc)
-        rc = run(l);
-    return rc ? rc : check_file(l);
+        rc = run(l, PASS_READ);
+    if (!rc)
+        rc = check_file(l);
+    return rc || l->sums.known ? rc : sums_write(&l->sums, &l->options->file, l->options->sums_fd);
 }
 
-/* Fill the cards that were not found whole.  The checksums of what was read are kept before the
- * first card is sealed: sealed memory never mixes two states of the file. */
-static int fill_cards(struct loader *l, struct weights_origin origin[CARDS_MAX]) {
+static int digest_new(struct loader *l) {
     const struct plan *plan = l->options->plan;
-    int rc = unseal_cards(l, origin);
-    if (!rc && l->options->before)
-        rc = copy_ranges(l, origin);
-    if (!rc)
-        rc = read_ranges(l, origin);
-    if (!rc && !l->sums.known && l->n_slices)
-        rc = sums_write(&l->sums, &l->options->file, l->options->sums_fd);
-    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
-        if (plan->cards[c].weights_bytes && !origin[c].reused)
-            rc = seal_card(l, c);
-    sums_finish(&l->sums);
-    free(l->slices);
-    free(l->sources);
+    int rc = 0;
+    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
+        if (!l->kept[i])
+            rc = add_whole(l, i);
+    return rc ? rc : run(l, PASS_DIGEST);
+}
+
+/* The card's header says what is there now: what the runner before still uses, too. */
+static int write_header(struct loader *l, size_t begin, size_t end) {
+    const struct plan_range *ranges = l->options->plan->ranges;
+    const uint32_t card = ranges[begin].card;
+    struct header_entry *before = NULL;
+    size_t n = 0;
+    int rc = l->in_place[card] ? list_before(l, card, &before, &n) : 0;
+    struct header_entry *all = rc ? NULL : malloc((n + end - begin) * sizeof *all);
+    if (n && all)
+        memcpy(all, before, n * sizeof *all);
+    free(before);
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = begin; i < end; i++)
+        if (!l->in_place[card] || !l->kept[i])
+            all[n++] = (struct header_entry){key_of(l, &ranges[i]), l->digests[i]};
+    rc = header_write(l->options->backend, l->device, card, &l->options->file, all, n);
+    free(all);
+    if (rc == -E2BIG)
+        err_set(l->err, rc, "card %u: %zu ranges, at most %u fit the header", card, n,
+                HEADER_ENTRIES_MAX);
     return rc;
 }
 
-int weights_load(struct device *device, const struct runner_options *options,
-                 struct weights_origin origin[CARDS_MAX], struct err *err) {
-    struct loader l = {.device = device, .options = options, .err = err};
-    bool whole = true;
+static int write_headers(struct loader *l) {
+    const struct plan *plan = l->options->plan;
     int rc = 0;
-
-    pthread_mutex_init(&l.err_lock, NULL);
-    for (uint32_t c = 0; c < options->plan->n_cards && !rc; c++) {
-        origin[c] = (struct weights_origin){0};
-        if (options->plan->cards[c].weights_bytes) {
-            rc = find_whole(&l, c, &origin[c].reused);
-            whole &= origin[c].reused;
-        }
+    for (size_t begin = 0, end; begin < plan->n_ranges && !rc; begin = end) {
+        end = card_end(plan, begin);
+        rc = write_header(l, begin, end);
     }
-    if (!rc && !whole)
-        rc = fill_cards(&l, origin);
+    return rc;
+}
+
+struct stretch {
+    uint64_t begin, end;
+};
+
+static int by_begin(const void *a, const void *b) {
+    const struct stretch *x = a, *y = b;
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* What is to stay of a card's memory, behind its header; in the order of the addresses. */
+static size_t list_used(const struct runner_options *o, uint32_t card, const bool *kept,
+                        bool in_place, struct stretch *used) {
+    size_t n_own, n_before = 0, n = 0;
+    const struct plan_range *own = plan_card_ranges(o->plan, card, &n_own);
+    const struct plan_range *before =
+        in_place ? plan_card_ranges(runner_options(o->before)->plan, card, &n_before) : NULL;
+    for (size_t i = 0; i < n_own; i++)
+        if (!kept || kept[own + i - o->plan->ranges])
+            used[n++] = (struct stretch){own[i].offset, own[i].offset + own[i].bytes};
+    for (size_t i = 0; i < n_before; i++)
+        used[n++] = (struct stretch){before[i].offset, before[i].offset + before[i].bytes};
+    qsort(used, n, sizeof *used, by_begin);
+    return n;
+}
+
+static int clear_card(struct device *device, const struct runner_options *o, uint32_t card,
+                      const bool *kept, bool in_place, struct stretch *used) {
+    struct device_properties p;
+    uint64_t at = PLAN_WEIGHTS_HEADER;
+    int rc = o->backend->properties(device, card, &p);
+    const size_t n = rc ? 0 : list_used(o, card, kept, in_place, used);
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (used[i].begin > at)
+            rc = o->backend->clear(device, card, AREA_WEIGHTS, at, used[i].begin - at);
+        at = used[i].end > at ? used[i].end : at;
+    }
+    if (!rc && at < p.room_bytes[AREA_WEIGHTS])
+        rc = o->backend->clear(device, card, AREA_WEIGHTS, at, p.room_bytes[AREA_WEIGHTS] - at);
+    return rc == -ENODEV ? 0 : rc; /* a lost card has nothing to clear */
+}
+
+int weights_clear(struct device *device, const struct runner_options *options, const bool *kept,
+                  const bool *in_place) {
+    const struct plan *plan = options->plan;
+    const size_t n_before =
+        in_place && options->before ? runner_options(options->before)->plan->n_ranges : 0;
+    struct stretch *used = malloc((plan->n_ranges + n_before + 1) * sizeof *used);
+    int rc = used ? 0 : -ENOMEM;
+    for (uint32_t c = 0; c < plan->n_cards && !rc; c++)
+        if (plan->cards[c].weights_bytes)
+            rc = clear_card(device, options, c, kept, in_place && in_place[c], used);
+    free(used);
+    return rc;
+}
+
+/* The checksums of what was read are kept before the first header says that it is there: memory
+ * that is believed never mixes two states of the file. */
+static int fill(struct loader *l) {
+    int rc = weights_clear(l->device, l->options, l->kept, l->in_place);
+    if (!rc && l->options->before)
+        rc = copy_ranges(l);
+    if (!rc)
+        rc = read_ranges(l);
+    if (!rc)
+        rc = digest_new(l);
+    return rc ? rc : write_headers(l);
+}
+
+static void count_origin(const struct loader *l, struct weights_origin origin[CARDS_MAX]) {
+    const struct plan *plan = l->options->plan;
+    size_t n_else[CARDS_MAX] = {0}; /* ranges that were not there */
+    memset(origin, 0, CARDS_MAX * sizeof *origin);
+    for (size_t i = 0; i < plan->n_ranges; i++) {
+        struct weights_origin *o = &origin[plan->ranges[i].card];
+        o->kept_bytes += l->kept[i] ? plan->ranges[i].bytes : 0;
+        n_else[plan->ranges[i].card] += !l->kept[i];
+        o->copied_bytes += is_copied(l, i) ? plan->ranges[i].bytes : 0;
+        if (is_copied(l, i))
+            o->from_bytes[l->sources[i].card] += plan->ranges[i].bytes;
+    }
+    for (uint32_t c = 0; c < plan->n_cards; c++)
+        if (n_else[c] == 0)
+            origin[c].kept_bytes = plan->cards[c].weights_bytes;
+}
+
+int weights_load(struct device *device, const struct runner_options *options,
+                 const bool in_place[CARDS_MAX], uint64_t *digests,
+                 struct weights_origin origin[CARDS_MAX], struct err *err) {
+    const size_t n = options->plan->n_ranges;
+    struct loader l = {.device = device,
+                       .options = options,
+                       .in_place = in_place,
+                       .digests = digests,
+                       .kept = calloc(n + 1, sizeof *l.kept),
+                       .err = err};
+    size_t n_kept = 0;
+    pthread_mutex_init(&l.err_lock, NULL);
+    int rc = l.kept ? find_kept(&l) : -ENOMEM;
+    for (size_t i = 0; i < n && !rc; i++)
+        n_kept += l.kept[i];
+    if (!rc && n_kept < n)
+        rc = fill(&l);
+    if (!rc)
+        count_origin(&l, origin);
     if (!rc && options->progress)
         options->progress(options->user, l.total, l.total);
     if (rc == -ENOMEM)
         err_set(err, rc, "no memory to load '%s'", options->model->params.name);
     pthread_mutex_destroy(&l.err_lock);
+    sums_finish(&l.sums);
+    free(l.slices);
+    free(l.sources);
+    free(l.kept);
     return rc;
 }
 
 /* --- after the loading --- */
-
-int weights_digests(struct device *device, const struct runner_options *options,
-                    uint64_t **digests) {
-    const struct plan *plan = options->plan;
-    uint64_t *all = calloc(plan->n_ranges + 1, sizeof *all);
-    int rc = all ? 0 : -ENOMEM;
-    for (size_t begin = 0, end; begin < plan->n_ranges && !rc; begin = end) {
-        end = card_end(plan, begin);
-        uint64_t *of_card =
-            read_digests(options->backend, device, plan->ranges[begin].card, end - begin);
-        if (of_card)
-            memcpy(all + begin, of_card, (end - begin) * sizeof *all);
-        else
-            rc = -EBADMSG;
-        free(of_card);
-    }
-    if (rc)
-        free(all);
-    else
-        *digests = all;
-    return rc;
-}
 
 /* What lies between the rows' ends is of the digest too, and nobody writes it. */
 static int blank(struct device *device, const struct runner_options *options, uint32_t range) {
@@ -560,13 +579,13 @@ int weights_restore(struct device *device, const struct runner_options *options,
     pthread_mutex_init(&l.err_lock, NULL);
     int rc = sums_read(&l.sums, options->model, &options->file, options->sums_fd);
     if (!rc)
-        rc = add_range(&l, range, false);
+        rc = add_range(&l, range);
     if (!rc)
         rc = check_file(&l);
     if (!rc)
         rc = blank(device, options, range);
     if (!rc)
-        rc = run(&l);
+        rc = run(&l, PASS_READ);
     if (!rc)
         rc = options->backend->digest(device, r->card, r->offset, r->bytes, &found);
     if (!rc && found != digest)

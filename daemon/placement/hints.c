@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/placement/layout.h"
 #include "daemon/placement/scratch.h"
 
 #define SCRATCH_PARTS 5 /* hidden, norm, what is the card's own, slots, logits */
@@ -65,6 +66,11 @@ static uint32_t kv_readers(const struct plan *plan, uint32_t card) {
     return readers;
 }
 
+static uint64_t kv_begin(const struct model *model, const struct plan *plan, uint32_t card) {
+    const uint64_t room = layout_kv_room(plan, &model->params, card);
+    return plan->cards[card].layer_begin * (room / model->params.n_layers);
+}
+
 static void add(struct hints *h, const struct device_advice *hint) {
     if (hint->bytes)
         h->all[h->n++] = *hint;
@@ -97,6 +103,15 @@ static void add_scratch(struct hints *h, const struct model *model, const struct
                                        .readers = of[i]});
 }
 
+static int by_place(const void *a, const void *b) {
+    const struct device_advice *x = a, *y = b;
+    if (x->home != y->home)
+        return x->home < y->home ? -1 : 1;
+    if (x->area != y->area)
+        return x->area < y->area ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
 int hints_build(struct hints *hints, const struct model *model, const struct plan *plan) {
     struct readers readers[CARDS_MAX] = {{0}};
     struct hints made = {0};
@@ -115,6 +130,7 @@ int hints_build(struct hints *hints, const struct model *model, const struct pla
                                                .in_host = plan_spilled(plan, &plan->ranges[i])});
         add(&made, &(struct device_advice){.home = c,
                                            .area = AREA_KV,
+                                           .offset = kv_begin(model, plan, c),
                                            .bytes = plan->cards[c].kv_bytes,
                                            .readers = kv_readers(plan, c)});
         if (plan->cards[c].scratch_bytes)
@@ -124,6 +140,7 @@ int hints_build(struct hints *hints, const struct model *model, const struct pla
                                            .bytes = plan->cards[c].landing_bytes,
                                            .readers = 1u << c});
     }
+    qsort(made.all, made.n, sizeof *made.all, by_place);
     *hints = made;
     return 0;
 }

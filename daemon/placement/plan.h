@@ -136,7 +136,7 @@ static inline bool plan_spills(const struct plan_card *c, uint32_t layer) {
 /* A range of the plan lies in host memory. */
 static inline bool plan_spilled(const struct plan *plan, const struct plan_range *range) {
     const struct plan_card *c = &plan->cards[range->card];
-    return range->offset >= c->weights_bytes - c->spilled_bytes;
+    return c->spilled_bytes && range->offset >= c->weights_bytes - c->spilled_bytes;
 }
 
 /* The ranges of one card, which lie together; *n may be 0. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/placement/layout.h"
 #include "daemon/service/box.h"
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
@@ -143,7 +144,7 @@ static bool same_work(const struct plan *a, const struct plan *b) {
             return false;
     for (size_t i = 0; i < a->n_ranges; i++)
         if (a->ranges[i].card != b->ranges[i].card ||
-            !plan_same_range(&a->ranges[i], &b->ranges[i]))
+            !layout_same_values(&a->ranges[i], &b->ranges[i]))
             return false;
     return true;
 }
@@ -152,8 +153,7 @@ static bool same_work(const struct plan *a, const struct plan *b) {
 static uint64_t count_reload(const struct engines *e, const struct plan *plan) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        if (!memory_is_made_for(&e->cards[i].memory, plan, i))
-            bytes += plan->cards[i].weights_bytes;
+        bytes += plan->cards[i].weights_bytes - memory_kept_bytes(&e->cards[i].memory, plan, i);
     return bytes;
 }
 
@@ -217,11 +217,15 @@ static bool is_ending(const struct engines *e) {
     return lost;
 }
 
-/* A plan that differs in no card's work, but in which of those without any may have some. */
+/* A plan that differs in no card's work, but in which of those without any may have some.  The
+ * ranges stay where they are. */
 static void take_same_work(struct engines *e, struct plan *plan) {
     struct plan *coming = e->order.under_way ? &e->order.plan : &e->plan;
+    struct plan_range *ranges = coming->ranges;
+    coming->ranges = plan->ranges;
     plan_finish(coming);
     *coming = *plan;
+    coming->ranges = ranges;
     if (e->state == ENGINES_SERVING && !e->order.under_way)
         line_settle(e);
     line_changed(e);

@@ -96,22 +96,30 @@ static void on_silent_tick(struct engines *e, uint32_t limit_s) {
     process_kill(e->current);
 }
 
+/* What is in memory stays there.  Where it leaves no holes large enough the card starts anew. */
+static void lay_out(struct engines *e) {
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (memory_lay_out(&e->cards[i].memory, &e->plan, i, false) < 0)
+            memory_drop(&e->cards[i].memory);
+}
+
 /* Private weights are the engine's own: it gets no descriptor for them. */
 static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
                              struct event *told, struct err *err) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        bool kept = false;
+        struct card_memory *memory = &e->cards[i].memory;
         if (!e->plan.cards[i].online)
             continue;
         line_take_left(e, i);
-        const int rc = e->config->weights == WEIGHTS_SHARED
-                           ? memory_for_card(&e->cards[i].memory, &e->plan, i, &kept, err)
-                           : 0;
+        const uint64_t kept = memory_kept_bytes(memory, &e->plan, i);
+        const int rc =
+            e->config->weights == WEIGHTS_SHARED ? memory_for_card(memory, &e->plan, i, err) : 0;
         if (rc < 0)
             return rc;
-        if (e->cards[i].memory.fd >= 0)
-            fds[(*n_fds)++] = e->cards[i].memory.fd;
-        *(kept ? &told->reused_bytes : &told->reloaded_bytes) += e->plan.cards[i].weights_bytes;
+        if (memory->fd >= 0)
+            fds[(*n_fds)++] = memory->fd;
+        told->reused_bytes += kept;
+        told->reloaded_bytes += e->plan.cards[i].weights_bytes - kept;
     }
     line_keep(e, false);
     return 0;
@@ -137,6 +145,7 @@ static int start_generation(struct engines *e, struct err *err) {
     fds[n_fds++] = e->loaded->fd;
     fds[n_fds++] = e->loaded->head_fd;
     fds[n_fds++] = e->loaded->sums_fd;
+    lay_out(e);
     const int rc = add_weight_memory(e, fds, &n_fds, &told, err);
     if (rc < 0)
         return rc;
@@ -290,9 +299,11 @@ static void tell_ready(struct engines *e, uint64_t now) {
                          .generation = e->number,
                          .seconds = (double)(now - e->started_ns) * 1e-9,
                          .has_bytes = true};
-    for (uint32_t i = 0; i < e->ready.n_cards; i++)
-        *(e->ready.cards[i].reused ? &told.reused_bytes : &told.reloaded_bytes) +=
-            e->ready.cards[i].weights_bytes;
+    for (uint32_t i = 0; i < e->ready.n_cards; i++) {
+        const struct ready_card *card = &e->ready.cards[i];
+        told.reused_bytes += card->kept_bytes;
+        told.reloaded_bytes += card->weights_bytes - card->kept_bytes;
+    }
     line_event(e, &told, "generation %llu serves after %.2f s on %u card%s",
                (unsigned long long)e->number, told.seconds, engines_online(e),
                engines_online(e) == 1 ? "" : "s");

@@ -70,9 +70,9 @@ struct engines_events {
 
 /* The weights of a card, where they outlive an engine. */
 struct card_memory {
-    int fd; /* -1: none, or private */
-    uint64_t bytes;
-    struct plan_range *ranges; /* that it was made for; owned */
+    int fd;                    /* -1: none, or private */
+    uint64_t bytes;            /* of addresses */
+    struct plan_range *ranges; /* that it has, unless harmed; owned; all of one card */
     size_t n_ranges;
     bool left; /* by a service before, and no engine has served with it yet */
     bool kept; /* in the store */

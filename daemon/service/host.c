@@ -19,7 +19,7 @@ static void sum_weights(const struct engines *e, struct status_view *view) {
         if (e->cards[i].card.state != CARD_ONLINE)
             continue;
         view->weights_bytes += card->weights_bytes;
-        view->reused_bytes += card->reused ? card->weights_bytes : 0;
+        view->reused_bytes += card->kept_bytes;
         if (view->huge_bytes >= 0)
             view->huge_bytes = card->huge_bytes < 0 ? -1 : view->huge_bytes + card->huge_bytes;
     }
@@ -97,7 +97,8 @@ static uint32_t host_cards(void *user, struct card_view views[CARDS_MAX]) {
         views[i].scratch_bytes = e->ready.cards[i].scratch_bytes;
         views[i].landing_bytes = e->ready.cards[i].landing_bytes;
         views[i].huge_bytes = e->ready.cards[i].huge_bytes;
-        views[i].reused = e->ready.cards[i].reused;
+        views[i].reused =
+            views[i].weights_bytes > 0 && e->ready.cards[i].kept_bytes == views[i].weights_bytes;
         views[i].advised_bytes = e->ready.cards[i].advised_bytes;
         views[i].prefetched_bytes = e->ready.cards[i].prefetched_bytes;
         views[i].resident_bytes = e->ready.cards[i].resident_bytes;

@@ -7,25 +7,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 
-static bool made_for(const struct card_memory *memory, const struct plan_range *ranges, size_t n,
-                     uint64_t bytes) {
-    if (memory->fd < 0 || memory->bytes != bytes || memory->n_ranges != n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!plan_same_range(&memory->ranges[i], &ranges[i]))
-            return false;
-    return true;
+int memory_lay_out(const struct card_memory *memory, struct plan *plan, uint32_t number,
+                   bool in_use) {
+    return memory->fd < 0 || plan->cards[number].spilled_bytes
+               ? 0
+               : layout_card(plan, number, memory->ranges, memory->n_ranges, in_use, memory->bytes);
 }
 
-bool memory_is_made_for(const struct card_memory *memory, const struct plan *plan,
-                        uint32_t number) {
+uint64_t memory_kept_bytes(const struct card_memory *memory, const struct plan *plan,
+                           uint32_t number) {
     size_t n;
     const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
-    return made_for(memory, ranges, n, plan->cards[number].weights_bytes);
+    const struct plan held = {.ranges = memory->ranges, .n_ranges = memory->n_ranges};
+    if (memory->fd < 0 || n == 0)
+        return 0;
+    const uint64_t kept = layout_kept_bytes(&held, plan, number);
+    uint64_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all += ranges[i].bytes;
+    return kept == all ? plan->cards[number].weights_bytes : kept;
 }
 
 void memory_drop(struct card_memory *memory) {
@@ -52,47 +58,49 @@ static int make_fd(uint32_t number, uint64_t bytes) {
     return fd;
 }
 
-/* 0 or -ENOMEM. */
-static int note_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number) {
+int memory_take_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number) {
     size_t n;
     const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
-    memory->ranges = malloc((n + 1) * sizeof *memory->ranges);
-    if (!memory->ranges)
+    struct plan_range *copy = malloc((n + 1) * sizeof *copy);
+    if (!copy) {
+        memory_drop(memory);
         return -ENOMEM;
-    memcpy(memory->ranges, ranges, n * sizeof *ranges);
+    }
+    memcpy(copy, ranges, n * sizeof *copy);
+    free(memory->ranges);
+    memory->ranges = copy;
     memory->n_ranges = n;
-    memory->bytes = plan->cards[number].weights_bytes;
     return 0;
 }
 
 void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd) {
+    struct stat st;
     memory_drop(memory);
-    if (note_ranges(memory, plan, number) < 0) {
+    if (fstat(fd, &st) < 0) {
         close(fd);
         return;
     }
     memory->fd = fd;
-    memory->left = memory->kept = true;
+    memory->bytes = (uint64_t)st.st_size;
+    memory->left = memory->kept = memory_take_ranges(memory, plan, number) == 0;
 }
 
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
-                    bool *kept, struct err *err) {
-    size_t n;
-    const struct plan_range *ranges = plan_card_ranges(plan, number, &n);
-    const uint64_t bytes = plan->cards[number].weights_bytes;
-    *kept = made_for(memory, ranges, n, bytes);
-    if (*kept)
-        return 0;
-    memory_drop(memory);
-    if (bytes == 0)
-        return 0;
-    if (note_ranges(memory, plan, number) < 0)
-        return err_set(err, -ENOMEM, "no memory for the ranges of card %u", number);
-    memory->fd = make_fd(number, bytes);
-    if (memory->fd >= 0)
-        return 0;
-    const int rc = memory->fd;
-    memory->fd = -1;
-    return err_set(err, rc, "cannot make %llu bytes of weight memory for card %u: %s",
-                   (unsigned long long)bytes, number, strerror(-rc));
+                    struct err *err) {
+    if (memory->fd < 0 || layout_end(plan, number) > memory->bytes ||
+        plan->cards[number].weights_bytes == 0) {
+        memory_drop(memory);
+        if (plan->cards[number].weights_bytes == 0)
+            return 0;
+        memory->bytes = layout_room(plan, number);
+        memory->fd = make_fd(number, memory->bytes);
+    }
+    if (memory->fd < 0) {
+        const int rc = memory->fd;
+        memory->fd = -1;
+        return err_set(err, rc, "cannot make %llu bytes of weight memory for card %u: %s",
+                       (unsigned long long)memory->bytes, number, strerror(-rc));
+    }
+    const int rc = memory_take_ranges(memory, plan, number);
+    return rc ? err_set(err, rc, "no memory for the ranges of card %u", number) : 0;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory.h - the weight memory of simulated cards: memfds that outlive an engine. */
+/* memory.h - the weight memory of simulated cards: memfds that outlive an engine.
+ *
+ * A memfd has more addresses than its card has bytes (layout.h), and takes what its ranges take. */
 #ifndef OCTARC_SERVICE_MEMORY_H
 #define OCTARC_SERVICE_MEMORY_H
 
@@ -8,13 +10,23 @@
 /* Of a card's memory: whoever maps it is safe from its becoming shorter. */
 #define MEMORY_SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
-/* Make *memory what the plan says for this card.  Memory made for the same ranges is kept, with
- * what is in it; it can neither grow nor shrink.  *kept tells which. */
+/* Places for the card's ranges where its memory has what stays; in_use: an engine uses all that is
+ * there.  Memory that there is none of, and a card that spills, leave the plan as it is.  -ENOSPC,
+ * -ENOMEM. */
+int memory_lay_out(const struct card_memory *memory, struct plan *plan, uint32_t number,
+                   bool in_use);
+/* Make *memory what the plan says for this card: memory that there is is kept, with what is in it.
+ */
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
-                    bool *kept, struct err *err);
-bool memory_is_made_for(const struct card_memory *memory, const struct plan *plan, uint32_t number);
-/* A card's memory that a service before made, of the size that the plan wants: taken over. */
+                    struct err *err);
+/* A card's memory that a service before made, with room for what the plan wants: taken over. */
 void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd);
+/* It has what the plan says for this card from now on.  -ENOMEM: the memory is dropped. */
+int memory_take_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number);
+/* What the memory has of the plan's weights for this card, wherever in it; all of them with header.
+ */
+uint64_t memory_kept_bytes(const struct card_memory *memory, const struct plan *plan,
+                           uint32_t number);
 void memory_drop(struct card_memory *memory);
 
 #endif

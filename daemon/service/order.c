@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/placement/layout.h"
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
@@ -29,41 +30,54 @@ static bool is_lost(const struct engines *e, uint32_t card) {
 static bool fits_beside(const struct engines *e, const struct plan *plan) {
     uint64_t host = 0;
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        const struct plan_card *now = &e->plan.cards[i], *then = &plan->cards[i];
-        uint64_t bytes = plan_card_bytes(now) + plan_card_bytes(then);
         if (is_lost(e, i))
             continue;
-        host += now->spilled_bytes + then->spilled_bytes;
-        if (memory_is_made_for(&e->cards[i].memory, plan, i)) {
-            bytes -= then->weights_bytes - then->spilled_bytes;
-            host -= then->spilled_bytes;
-        }
-        if (bytes > e->cards[i].capacity_bytes)
+        if (layout_peak_bytes(&e->plan, plan, i) > e->cards[i].capacity_bytes)
             return false;
+        host += e->plan.cards[i].spilled_bytes + plan->cards[i].spilled_bytes;
     }
     return host <= e->topology->host.spill_bytes;
 }
 
-static bool may_go_over(const struct engines *e, const struct plan *plan) {
-    return e->config->rebalance == REBALANCE_RUNNING && e->state == ENGINES_SERVING && e->current &&
-           !process_ending(e->current) && same_steps(&e->plan, plan) && fits_beside(e, plan);
+/* Places beside what is in use; where an engine's own memory is not to be had here, it is known by
+ * the plan. */
+static bool lay_out_beside(const struct engines *e, struct plan *plan) {
+    int rc = 0;
+    for (uint32_t i = 0; i < e->n_cards && !rc; i++) {
+        size_t n;
+        const struct plan_range *held = plan_card_ranges(&e->plan, i, &n);
+        const bool in_use = n > 0 && !is_lost(e, i);
+        if (in_use && !layout_in_place(&e->plan, plan, i))
+            continue;
+        if (e->config->weights == WEIGHTS_SHARED)
+            rc = memory_lay_out(&e->cards[i].memory, plan, i, in_use);
+        else if (in_use)
+            rc = layout_card(plan, i, held, n, true, layout_room(&e->plan, i));
+    }
+    return rc == 0;
 }
 
-/* Of each card with weights: the memory that it has, or new memory where that is for other ranges.
- */
+static bool may_go_over(const struct engines *e, struct plan *plan) {
+    return e->config->rebalance == REBALANCE_RUNNING && e->state == ENGINES_SERVING && e->current &&
+           !process_ending(e->current) && same_steps(&e->plan, plan) && fits_beside(e, plan) &&
+           lay_out_beside(e, plan);
+}
+
+/* Of each card with weights: the memory that it has, or new memory where it has none, or uses it
+ * for ranges that it cannot keep there. */
 static int make_memory(struct engines *e, struct card_memory next[CARDS_MAX],
                        const struct plan *plan, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
                        struct err *err) {
     *n_fds = 0;
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        bool kept;
         if (plan->cards[i].weights_bytes == 0 || e->config->weights != WEIGHTS_SHARED)
             continue;
-        if (memory_is_made_for(&e->cards[i].memory, plan, i)) {
+        const bool in_use = e->plan.cards[i].weights_bytes && !is_lost(e, i);
+        if (e->cards[i].memory.fd >= 0 && (!in_use || layout_in_place(&e->plan, plan, i))) {
             fds[(*n_fds)++] = e->cards[i].memory.fd;
             continue;
         }
-        const int rc = memory_for_card(&next[i], plan, i, &kept, err);
+        const int rc = memory_for_card(&next[i], plan, i, err);
         if (rc < 0)
             return rc;
         fds[(*n_fds)++] = next[i].fd;
@@ -151,10 +165,8 @@ static void tell_done(struct engines *e, const struct msg_replanned *msg) {
                          .has_bytes = true};
     for (uint32_t i = 0; i < msg->ready.n_cards; i++) {
         const struct ready_card *card = &msg->ready.cards[i];
-        if (card->reused)
-            told.reused_bytes += card->weights_bytes;
-        else
-            told.reloaded_bytes += card->weights_bytes - card->copied_bytes;
+        told.reused_bytes += card->kept_bytes;
+        told.reloaded_bytes += card->weights_bytes - card->copied_bytes - card->kept_bytes;
         told.moved_bytes += card->copied_bytes;
     }
     line_event(e, &told,
@@ -169,15 +181,20 @@ static void tell_done(struct engines *e, const struct msg_replanned *msg) {
                told.seconds, e->order.why);
 }
 
-/* What a card holds for another plan is of no more use. */
+/* What a card that is being drained holds is kept for its return; what one holds that the plan has
+ * nothing for is of no more use. */
 static void take_memory(struct engines *e) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *now = &e->cards[i].memory, *next = &e->order.next[i];
-        if (memory_is_made_for(now, &e->order.plan, i))
-            continue;
-        memory_drop(now);
-        *now = *next;
-        *next = (struct card_memory){.fd = -1};
+        if (next->fd >= 0) {
+            memory_drop(now);
+            *now = *next;
+            *next = (struct card_memory){.fd = -1};
+        } else if (now->fd >= 0 && e->order.plan.cards[i].weights_bytes) {
+            memory_take_ranges(now, &e->order.plan, i);
+        } else if (e->cards[i].card.state != CARD_DRAINING) {
+            memory_drop(now);
+        }
     }
 }
 

@@ -124,7 +124,7 @@ int store_take(struct store *s, uint32_t card, uint64_t bytes) {
     const int fd = s->slots[card].left;
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size == bytes) {
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= bytes) {
         s->slots[card].left = -1;
         return fd;
     }

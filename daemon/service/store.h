@@ -41,7 +41,8 @@ void store_start(struct store *store, bool on);
  * now, and all that was left is dropped. */
 int store_take_sums(struct store *store, const struct model *model,
                     const struct file_identity *file);
-/* A card's memory that was left, the caller's from then on; -1: there is none of this size. */
+/* A card's memory that was left, the caller's from then on; -1: there is none of this size at
+ * least. */
 int store_take(struct store *store, uint32_t card, uint64_t bytes);
 
 /* Have systemd hold the descriptor too (borrowed), unless it holds one under that name. */

@@ -3,13 +3,14 @@
  */
 #include <unistd.h>
 
+#include "daemon/placement/layout.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
 #include "daemon/service/store.h"
 #include "daemon/util/log.h"
 
 void line_take_left(struct engines *e, uint32_t card) {
-    const uint64_t bytes = e->plan.cards[card].weights_bytes;
+    const uint64_t bytes = layout_end(&e->plan, card);
     struct card_memory *memory = &e->cards[card].memory;
     if (!e->store || bytes == 0 || memory->fd >= 0)
         return;
@@ -51,9 +52,9 @@ void line_tell_left(struct engines *e) {
     bool any = false;
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *memory = &e->cards[i].memory;
-        if (memory->left && e->ready.cards[i].reused)
-            whole += memory->bytes;
-        else if (memory->left)
+        const struct ready_card *card = &e->ready.cards[i];
+        whole += memory->left ? card->kept_bytes : 0;
+        if (memory->left && card->kept_bytes < card->weights_bytes)
             log_warning("the weights that the service before left in memory for card %u are not "
                         "what they were or not the plan's; they were read again",
                         i);

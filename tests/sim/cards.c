@@ -10,6 +10,7 @@
 #include "daemon/engine/program.h"
 #include "daemon/engine/prove.h"
 #include "daemon/engine/weights.h"
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 #include "tests/sim/sim.h"
 
@@ -18,10 +19,16 @@
 #define PROVE_NS (4 * MS) /* to take the digest of a range; a few of them are a slice */
 #define READ_NS  (20 * MS)
 
+/* K and V of a card, which two runners have while one follows the other. */
+struct kv {
+    uint32_t runners;
+    uint64_t room;
+    uint8_t bytes[];
+};
+
 struct device {
     const struct device_ops *ops;
-    uint8_t *kv[CARDS_MAX]; /* NULL: none, or lost */
-    uint64_t kv_bytes[CARDS_MAX];
+    struct kv *kv[CARDS_MAX]; /* NULL: none, or lost */
     bool lost[CARDS_MAX];
     const struct plan *plan;
     struct harm {
@@ -34,6 +41,7 @@ struct device {
 struct runner {
     struct runner_options options;
     struct device device;
+    uint64_t *digests; /* [n_ranges] */
 };
 
 /* --- the backend --- */
@@ -48,19 +56,22 @@ static int copy(struct device *from, uint32_t from_card, enum area area, uint64_
     PROMISE(area == AREA_KV, "only K and V are copied here");
     if (from->lost[from_card] || to->lost[to_card])
         return -ENODEV;
-    PROMISE(from_offset + bytes <= from->kv_bytes[from_card] &&
-                to_offset + bytes <= to->kv_bytes[to_card],
+    if (bytes == 0)
+        return 0;
+    struct kv *src = from->kv[from_card], *dst = to->kv[to_card];
+    PROMISE(src && dst && from_offset + bytes <= src->room && to_offset + bytes <= dst->room,
             "a copy from card %u to card %u leaves their pages", from_card, to_card);
-    if (bytes)
-        memcpy(to->kv[to_card] + to_offset, from->kv[from_card] + from_offset, bytes);
+    memcpy(dst->bytes + to_offset, src->bytes + from_offset, bytes);
     return 0;
 }
 
 static int prefetch(struct device *device, uint32_t card, enum area area, uint64_t offset,
                     uint64_t bytes) {
-    PROMISE(area == AREA_KV && offset + bytes <= device->kv_bytes[card],
+    if (device->lost[card])
+        return -ENODEV;
+    PROMISE(area == AREA_KV && device->kv[card] && offset + bytes <= device->kv[card]->room,
             "a prefetch leaves the pages of card %u", card);
-    return device->lost[card] ? -ENODEV : 0;
+    return 0;
 }
 
 static uint64_t *spent;
@@ -139,33 +150,110 @@ int prove_left(const struct runner_options *options, bool *whole) {
     return 0;
 }
 
+/* What nobody was promised. */
+static void fill_kv(struct kv *kv, uint64_t begin, uint64_t end) {
+    memset(kv->bytes + begin, 0xA5, end - begin);
+}
+
+static struct kv *make_kv(const struct runner_options *o, uint32_t card) {
+    const uint64_t room = layout_kv_room(o->plan, &o->model->params, card);
+    struct kv *kv = malloc(sizeof *kv + room);
+    PROMISE(kv, "no memory for card %u", card);
+    *kv = (struct kv){1, room};
+    fill_kv(kv, 0, room);
+    return kv;
+}
+
+static void drop_kv(struct kv *kv) {
+    if (kv && --kv->runners == 0)
+        free(kv);
+}
+
+static struct kv *share_kv(struct runner *before, uint32_t card) {
+    struct kv *kv = before->device.kv[card];
+    kv->runners++;
+    return kv;
+}
+
+/* Of a lost card nothing is left. */
+static void check_room(const struct runner *before, const struct runner_options *o) {
+    const struct plan *now = before->options.plan;
+    for (uint32_t i = 0; i < o->plan->n_cards; i++) {
+        PROMISE(before->device.lost[i] ||
+                    layout_peak_bytes(now, o->plan, i) <= sim.topology.cards[i].memory_bytes,
+                "card %u overflows", i);
+        PROMISE(before->device.lost[i] || layout_is_beside(now, o->plan, i),
+                "card %u: what is to come lies on what is in use", i);
+    }
+}
+
+/* The card has the range of the plan where the runner before it has it: in the same memory. */
+static bool stays(const struct runner *before, const struct plan *plan, size_t range,
+                  size_t *where) {
+    const struct plan *now = before->options.plan;
+    const struct plan_range *r = &plan->ranges[range];
+    if (before->device.lost[r->card] || !layout_in_place(now, plan, r->card))
+        return false;
+    for (size_t i = 0; i < now->n_ranges; i++)
+        if (now->ranges[i].card == r->card && plan_same_range(&now->ranges[i], r)) {
+            *where = i;
+            return true;
+        }
+    return false;
+}
+
+/* What is in use and harmed cannot be read again beside steps that read it. */
+static int check_whole(const struct runner *before, const struct plan *plan) {
+    size_t at;
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        if (stays(before, plan, i, &at) && before->device.harm[at].bits)
+            return -EBADMSG;
+    return 0;
+}
+
+/* Harm that came since. */
+static void inherit_harm(struct runner *r, const struct runner *left) {
+    size_t at;
+    for (size_t i = 0; i < r->device.plan->n_ranges; i++)
+        if (stays(left, r->device.plan, i, &at) && left->device.harm[at].bits) {
+            r->device.n_harmed += r->device.harm[i].bits == 0;
+            r->device.harm[i] = left->device.harm[at];
+        }
+}
+
+static void make_weights(struct runner *r) {
+    const struct plan *plan = r->options.plan;
+    r->device.plan = plan;
+    r->device.harm = calloc(plan->n_ranges + 1, sizeof *r->device.harm);
+    r->digests = calloc(plan->n_ranges + 1, sizeof *r->digests);
+    PROMISE(r->device.harm && r->digests, "no memory for a runner");
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        r->digests[i] = device_digest_close(content_of(&plan->ranges[i]), plan->ranges[i].bytes);
+}
+
 int runner_open(struct runner **out, const struct runner_options *options, struct err *err) {
-    const int rc = options->behind ? wait_loaded(options) : 0;
+    struct runner *before = options->before;
+    int rc = options->behind ? wait_loaded(options) : 0;
     if (rc)
         return err_set(err, rc, "the weights cannot be read");
+    if (before)
+        check_room(before, options);
+    rc = before ? check_whole(before, options->plan) : 0;
+    if (rc)
+        return err_set(err, rc, "what stays was harmed");
     struct runner *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, -ENOMEM, "no memory for a runner");
     r->options = *options;
     r->device.ops = &simulated;
-    r->device.plan = options->plan;
-    r->device.harm = calloc(options->plan->n_ranges + 1, sizeof *r->device.harm);
-    if (!r->device.harm) {
-        free(r);
-        return err_set(err, -ENOMEM, "no memory for a runner");
-    }
-    for (uint32_t i = 0; i < options->plan->n_cards; i++) {
-        const uint64_t bytes = options->plan->cards[i].kv_bytes;
-        if (bytes == 0)
-            continue;
-        r->device.kv_bytes[i] = bytes;
-        r->device.kv[i] = malloc(bytes);
-        if (!r->device.kv[i]) {
-            runner_close(r);
-            return err_set(err, -ENOMEM, "no memory for card %u", i);
-        }
-        memset(r->device.kv[i], 0xA5, bytes); /* nobody was promised zeros */
-    }
+    r->options.before = NULL;
+    make_weights(r);
+    for (uint32_t i = 0; i < options->plan->n_cards; i++)
+        if (options->plan->cards[i].kv_bytes)
+            r->device.kv[i] = before && before->device.kv[i] &&
+                                      layout_keeps_kv(before->options.plan, options->plan, i)
+                                  ? share_kv(before, i)
+                                  : make_kv(options, i);
     *out = r;
     return 0;
 }
@@ -174,9 +262,31 @@ void runner_close(struct runner *r) {
     if (!r)
         return;
     for (uint32_t i = 0; i < CARDS_MAX; i++)
-        free(r->device.kv[i]);
+        drop_kv(r->device.kv[i]);
     free(r->device.harm);
+    free(r->digests);
     free(r);
+}
+
+int runner_trim(struct runner *r) {
+    const struct plan *plan = r->options.plan;
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        struct kv *kv = r->device.kv[i];
+        const uint64_t of_layer = kv ? kv->room / r->options.model->params.n_layers : 0;
+        if (!kv)
+            continue;
+        fill_kv(kv, 0, plan->cards[i].layer_begin * of_layer);
+        fill_kv(kv, plan->cards[i].layer_end * of_layer, kv->room);
+    }
+    return 0;
+}
+
+void runner_leave_behind(struct runner *r, struct runner *left, struct plan *left_plan) {
+    inherit_harm(r, left);
+    runner_close(left);
+    plan_finish(left_plan);
+    free(left_plan);
+    runner_trim(r);
 }
 
 /* --- what is asked about it --- */
@@ -213,7 +323,7 @@ int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
 int runner_lose(struct runner *r, uint32_t card) {
     if (card >= r->options.plan->n_cards || !r->options.plan->cards[card].online)
         return -EINVAL;
-    free(r->device.kv[card]);
+    drop_kv(r->device.kv[card]);
     r->device.kv[card] = NULL;
     r->device.lost[card] = true;
     return 0;
@@ -265,15 +375,8 @@ int runner_corrupt(struct runner *r, uint32_t card) {
     return cards_harm(r, card) ? 0 : -ENODATA;
 }
 
-int weights_digests(struct device *device, const struct runner_options *options,
-                    uint64_t **digests) {
-    const struct plan *plan = options->plan;
-    uint64_t *all = calloc(plan->n_ranges + 1, sizeof *all);
-    (void)device;
-    for (size_t i = 0; all && i < plan->n_ranges; i++)
-        all[i] = device_digest_close(content_of(&plan->ranges[i]), plan->ranges[i].bytes);
-    *digests = all;
-    return all ? 0 : -ENOMEM;
+const uint64_t *runner_digests(const struct runner *r) {
+    return r->digests;
 }
 
 static int restore_fails;
@@ -308,9 +411,9 @@ static uint8_t *slot_of(struct runner *r, uint32_t card, uint32_t layer, uint32_
         return NULL;
     const struct kv_place at = program_kv_place(r->options.model, plan, card, layer);
     const uint64_t offset = page * at.page_bytes + at.offset + (head - c->kv_begin) * at.slot_bytes;
-    PROMISE(offset + at.slot_bytes <= r->device.kv_bytes[card],
+    PROMISE(offset + at.slot_bytes <= r->device.kv[card]->room,
             "page %u lies beyond the pages of card %u", page, card);
-    return r->device.kv[card] + offset;
+    return r->device.kv[card]->bytes + offset;
 }
 
 /* One head's view of positions [0, position], after it has left its own mark.  K and V of a head

@@ -5,7 +5,7 @@
  * as it is read back through the page table.  So a wrong page, one that was not carried over, one
  * that is stale or somebody else's, and a position that was never computed change the bits.
  * A range of weights that is harmed changes what is computed with it, and its digest, and nothing
- * tells of it.  runner_*(), device_backend(), weights_digests(), weights_restore() and prove_left()
+ * tells of it.  runner_*(), device_backend(), weights_restore() and prove_left()
  * are implemented here.
  *
  * Threads: as rebalance.h; a runner that follows another opens when it may. */

@@ -113,8 +113,10 @@ static int cpu_properties(struct device *d, uint32_t card, struct device_propert
         return -EINVAL;
     *out = (struct device_properties){.capacity_bytes = d->cards[card].capacity_bytes};
     snprintf(out->name, sizeof out->name, "cpu %s", d->kernels->name);
-    for (int a = 0; a < AREA_COUNT; a++)
+    for (int a = 0; a < AREA_COUNT; a++) {
         out->used_bytes[a] = d->cards[card].areas[a].bytes;
+        out->room_bytes[a] = d->cards[card].areas[a].room;
+    }
     out->fetched_bytes = atomic_load(&d->cards[card].fetched_bytes);
     out->faults = atomic_load(&d->cards[card].faults);
     return 0;
@@ -249,7 +251,9 @@ const struct device_ops cpu_ops = {
     .close = cpu_close,
     .properties = cpu_properties,
     .reserve = cpu_reserve,
+    .share = cpu_share,
     .release = cpu_release,
+    .clear = cpu_clear,
     .advise = cpu_advise,
     .pack = cpu_pack,
     .digest = cpu_digest,

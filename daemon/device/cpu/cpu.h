@@ -16,10 +16,12 @@
 #define CPU_HEAD_DIM_MAX 512 /* values of a head: attention keeps a unit of them on the stack */
 
 struct cpu_area {
-    char *base;      /* NULL: not reserved */
-    uint64_t bytes;  /* asked for */
-    uint64_t mapped; /* whole pages */
-    int fd;          /* own duplicate of the memfd; -1: private */
+    char *base;            /* NULL: not reserved */
+    uint64_t bytes;        /* that count */
+    uint64_t room;         /* asked for, or the memfd's */
+    uint64_t mapped;       /* whole pages */
+    int fd;                /* own duplicate of the memfd; -1: private */
+    _Atomic uint32_t *own; /* cards of this process that have the memory; private only */
 };
 
 /* Whole pages [begin, end) of an area, and who may use them. */
@@ -112,9 +114,13 @@ struct device {
 };
 
 /* memory.c */
-int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t bytes, int fd,
-                struct err *err);
+int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t room, uint64_t bytes,
+                int fd, struct err *err);
+int cpu_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
+              uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
 void cpu_release(struct device *device, uint32_t card, enum area area);
+int cpu_clear(struct device *device, uint32_t card, enum area area, uint64_t offset,
+              uint64_t bytes);
 int cpu_lose(struct device *device, uint32_t card);
 /* A stretch of one of a card's areas.  -EINVAL: there is no such; -ENODEV. */
 int cpu_stretch(const struct device *device, uint32_t card, enum area area, uint64_t offset,

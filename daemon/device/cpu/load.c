@@ -20,14 +20,15 @@ struct checker {
 static void inside(struct checker *c, uint32_t card, enum area area, uint64_t offset,
                    uint64_t bytes) {
     const struct cpu_area *a = &c->device->cards[card].areas[area];
-    if (card >= c->device->n_cards || !a->base || offset > a->bytes || bytes > a->bytes - offset)
+    if (card >= c->device->n_cards || !a->base || offset > a->room || bytes > a->room - offset)
         c->bad = true;
 }
 
-/* Of its weights. */
+/* Where what is not in host memory ends. */
 static uint64_t on_card(const struct checker *c) {
     const struct cpu_card *card = &c->device->cards[c->card];
-    return card->areas[AREA_WEIGHTS].bytes - card->host_bytes;
+    const struct cpu_area *a = &card->areas[AREA_WEIGHTS];
+    return card->host_bytes ? a->bytes - card->host_bytes : a->room;
 }
 
 static void check_matrix(struct checker *c, const struct matrix *w) {
@@ -94,9 +95,9 @@ static void check_slots(struct checker *c, struct planes slots, const int8_t slo
 }
 
 static void check_kv(struct checker *c, uint32_t card, const struct kv_place *kv, uint32_t slots) {
-    if (kv->offset + slots * kv->slot_bytes > kv->page_bytes)
+    if (slots * kv->slot_bytes > kv->page_bytes)
         c->bad = true;
-    inside(c, card, AREA_KV, 0, kv->page_bytes);
+    inside(c, card, AREA_KV, kv->offset, kv->page_bytes);
 }
 
 static void check_exchange(struct checker *c, const struct op *op) {

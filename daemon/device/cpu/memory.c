@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,21 +63,10 @@ static char *map_private(uint64_t bytes) {
     return map_aligned(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
-static char *map_shared(uint64_t bytes, uint64_t mapped, int fd) {
-    struct stat st;
-    if (fstat(fd, &st) || (uint64_t)st.st_size < bytes) {
-        errno = EINVAL;
-        return NULL;
-    }
-    return map_aligned(mapped, MAP_SHARED, fd);
-}
-
-int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t bytes, int fd,
-                struct err *err) {
-    struct cpu_card *card = &device->cards[number];
-    struct cpu_area *a = &card->areas[area];
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    if (number >= device->n_cards || !card->present || a->base)
+static int check_reserve(const struct device *device, uint32_t number, enum area area,
+                         uint64_t bytes, struct err *err) {
+    const struct cpu_card *card = &device->cards[number];
+    if (number >= device->n_cards || !card->present || card->areas[area].base)
         return err_set(err, -EINVAL, "card %u cannot reserve %s twice", number, area_names[area]);
     if (card->lost)
         return err_set(err, -ENODEV, "card %u is lost", number);
@@ -88,25 +78,80 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
         return err_set(
             err, -ENOSPC, "card %u: %" PRIu64 " bytes for %s, %" PRIu64 " of %" PRIu64 " are used",
             number, bytes - outside, area_names[area], used_bytes(card), card->capacity_bytes);
-    if (area == AREA_LANDING && make_blocks(card, bytes))
-        return err_set(err, -ENOMEM, "no memory for card %u", number);
+    return 0;
+}
 
-    const uint64_t mapped = (bytes + page - 1) / page * page;
+static uint64_t whole_pages(uint64_t bytes) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+static int reserve_private(struct cpu_area *a, uint64_t room, uint64_t bytes) {
+    const uint64_t mapped = whole_pages(room);
+    _Atomic uint32_t *own = malloc(sizeof *own);
+    char *base = own ? map_private(mapped) : NULL;
+    if (!base) {
+        const int rc = own ? -errno : -ENOMEM;
+        free((void *)own);
+        return rc;
+    }
+    atomic_init(own, 1);
+    *a = (struct cpu_area){
+        .base = base, .bytes = bytes, .room = room, .mapped = mapped, .fd = -1, .own = own};
+    return 0;
+}
+
+static int reserve_shared(struct cpu_area *a, uint64_t room, uint64_t bytes, int fd) {
+    struct stat st;
+    if (fstat(fd, &st))
+        return -errno;
+    if ((uint64_t)st.st_size < room)
+        return -EINVAL;
+    const uint64_t mapped = whole_pages((uint64_t)st.st_size);
     /* Without a descriptor of its own a lost card could not be emptied. */
-    const int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-    char *base = fd < 0 ? map_private(mapped) : own >= 0 ? map_shared(bytes, mapped, own) : NULL;
+    const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    char *base = own >= 0 ? map_aligned(mapped, MAP_SHARED, own) : NULL;
     if (!base) {
         const int rc = -errno;
         if (own >= 0)
             close(own);
-        if (area == AREA_LANDING) {
-            free(card->holds);
-            card->holds = NULL;
-        }
-        return err_set(err, rc, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
-                       area_names[area], strerror(-rc));
+        return rc;
     }
-    *a = (struct cpu_area){.base = base, .bytes = bytes, .mapped = mapped, .fd = own};
+    *a = (struct cpu_area){
+        .base = base, .bytes = bytes, .room = (uint64_t)st.st_size, .mapped = mapped, .fd = own};
+    return 0;
+}
+
+int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t room,
+                uint64_t bytes, int fd, struct err *err) {
+    struct cpu_area *a = &device->cards[number].areas[area];
+    struct cpu_card *card = &device->cards[number];
+    int rc = check_reserve(device, number, area, bytes, err);
+    if (rc)
+        return rc;
+    rc = fd >= 0 ? reserve_shared(a, room, bytes, fd) : reserve_private(a, room, bytes);
+    if (!rc && area == AREA_LANDING && make_blocks(card, bytes)) {
+        cpu_release(device, number, area);
+        rc = -ENOMEM;
+    }
+    return rc ? err_set(err, rc, "card %u: %" PRIu64 " bytes for %s: %s", number, bytes,
+                        area_names[area], strerror(-rc))
+              : 0;
+}
+
+int cpu_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
+              uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err) {
+    const struct cpu_area *a = &from->cards[from_card].areas[area];
+    const int rc = check_reserve(to, to_card, area, bytes, err);
+    if (rc)
+        return rc;
+    if (from_card >= from->n_cards || from->cards[from_card].lost || !a->own || a->room < room)
+        return err_set(err, -EINVAL, "card %u has no %s of %" PRIu64 " bytes to share", from_card,
+                       area_names[area], room);
+    struct cpu_area *b = &to->cards[to_card].areas[area];
+    *b = *a;
+    b->bytes = bytes;
+    atomic_fetch_add(a->own, 1);
     return 0;
 }
 
@@ -114,7 +159,10 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
     struct cpu_area *a = &device->cards[number].areas[area];
     if (!a->base)
         return;
-    munmap(a->base, a->mapped);
+    if (!a->own || atomic_fetch_sub(a->own, 1) == 1) {
+        munmap(a->base, a->mapped);
+        free((void *)a->own);
+    }
     if (a->fd >= 0)
         close(a->fd);
     *a = (struct cpu_area){.fd = -1};
@@ -132,10 +180,36 @@ int cpu_stretch(const struct device *device, uint32_t number, enum area area, ui
     const struct cpu_area *a = &device->cards[number].areas[area];
     if (device->cards[number].lost)
         return -ENODEV;
-    if (!a->base || offset > a->bytes || bytes > a->bytes - offset)
+    if (!a->base || offset > a->room || bytes > a->room - offset)
         return -EINVAL;
     *at = a->base + offset;
     return 0;
+}
+
+/* The kernel takes whole pages back; the rest is cleared. */
+int cpu_clear(struct device *device, uint32_t number, enum area area, uint64_t offset,
+              uint64_t bytes) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (number >= device->n_cards || !device->cards[number].present)
+        return -EINVAL;
+    const struct cpu_area *a = &device->cards[number].areas[area];
+    if (device->cards[number].lost)
+        return -ENODEV;
+    if (!a->base || offset > a->room || bytes > a->room - offset)
+        return -EINVAL;
+    const uint64_t end = offset + bytes, first = (offset + page - 1) / page * page;
+    const uint64_t last = end == a->room ? a->mapped : end / page * page;
+    if (first >= last) {
+        memset(a->base + offset, 0, bytes);
+        return 0;
+    }
+    memset(a->base + offset, 0, first - offset);
+    if (last < end)
+        memset(a->base + last, 0, end - last);
+    const int rc = a->fd >= 0 ? fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                          (off_t)first, (off_t)(last - first))
+                              : madvise(a->base + first, last - first, MADV_DONTNEED);
+    return rc < 0 ? -errno : 0;
 }
 
 int cpu_lose(struct device *device, uint32_t number) {

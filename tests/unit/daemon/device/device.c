@@ -26,7 +26,7 @@ static struct device *open_cards(uint32_t n, bool isolate, const int *fds) {
     CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
     for (uint32_t c = 0; c < n; c++)
         for (int a = 0; a <= AREA_SCRATCH; a++)
-            CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES,
+            CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES, AREA_BYTES,
                                      fds && a == AREA_WEIGHTS ? fds[c] : -1, NULL),
                      0);
     return d;
@@ -123,7 +123,7 @@ static void advice_reaches_as_far_as_it_says(void) {
     CHECK(crashes(run_once, d));
     op.exchange.src_offset = 8192 - 64;
     d->ops->release(d, 1, AREA_SCRATCH); /* and with the area goes what was said of it */
-    CHECK_EQ(d->ops->reserve(d, 1, AREA_SCRATCH, AREA_BYTES, -1, NULL), 0);
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_SCRATCH, AREA_BYTES, AREA_BYTES, -1, NULL), 0);
     CHECK(crashes(run_once, d));
     d->ops->close(d);
 }
@@ -188,7 +188,7 @@ static void a_large_stretch_is_brought_whole(void) {
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
         struct device *d = NULL;
         CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
-        CHECK_EQ(d->ops->reserve(d, 0, AREA_SCRATCH, all, -1, NULL), 0);
+        CHECK_EQ(d->ops->reserve(d, 0, AREA_SCRATCH, all, all, -1, NULL), 0);
         madvise(d->cards[0].areas[AREA_SCRATCH].base, all, MADV_NOHUGEPAGE);
         CHECK_EQ(d->ops->prefetch(d, 0, AREA_SCRATCH, begins[i], bytes), 0);
         const uint64_t first = begins[i] / 4096 * 4096;
@@ -341,10 +341,10 @@ static void a_card_holds_no_more_than_it_has(void) {
     struct device *d = open_cards(2, false, NULL);
     struct err err = {{0}};
     d->ops->release(d, 1, AREA_KV);
-    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES + 64, -1, &err), -ENOSPC);
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES + 64, AREA_BYTES + 64, -1, &err), -ENOSPC);
     CHECK(strstr(err.text, "card 1") && strstr(err.text, "KV"));
-    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES, -1, &err), 0);
-    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, 64, -1, &err), -EINVAL); /* once */
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, AREA_BYTES, AREA_BYTES, -1, &err), 0);
+    CHECK_EQ(d->ops->reserve(d, 1, AREA_KV, 64, 64, -1, &err), -EINVAL); /* once */
     d->ops->close(d);
 }
 
@@ -354,8 +354,8 @@ static void a_short_memfd_is_refused(void) {
     const int fd = memfd_create("short", MFD_CLOEXEC);
     CHECK(ftruncate(fd, 4096) == 0);
     CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
-    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 8192, fd, NULL), -EINVAL);
-    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 4096, fd, NULL), 0);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 8192, 8192, fd, NULL), -EINVAL);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, 4096, 4096, fd, NULL), 0);
     d->ops->close(d);
 }
 

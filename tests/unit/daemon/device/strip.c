@@ -78,7 +78,7 @@ static struct device *open_sum(const struct sum *sum, bool isolate) {
     for (uint32_t c = 0; c < 2; c++) {
         float blocks[SUM_COLS][COLS];
         for (int a = 0; a <= AREA_SCRATCH; a++)
-            CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES, -1, NULL), 0);
+            CHECK_EQ(d->ops->reserve(d, c, (enum area)a, AREA_BYTES, AREA_BYTES, -1, NULL), 0);
         for (uint32_t r = 0; r < SUM_COLS; r++)
             for (uint32_t k = 0; k < COLS; k++)
                 blocks[r][k] = sum_weight(c, r, k);

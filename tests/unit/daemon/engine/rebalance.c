@@ -3,6 +3,7 @@
  * end as if nothing had been.  On the generated tiny models (make tiny). */
 #include "daemon/engine/rebalance.h"
 
+#include "daemon/placement/layout.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 
@@ -140,27 +141,47 @@ static void run_steps(struct world *w, uint32_t n) {
         ;
 }
 
-/* Steps go on until the new runner is there; then it alone is left. */
-static struct rebalance_result rebalance(struct world *w, const struct layout *to, bool keep) {
-    struct rebalance *r;
-    struct rebalance_result result;
-    struct err err = {{0}};
+/* The second plan, beside the one in use. */
+static void make_next(struct world *w, const struct layout *to) {
     make_plan(w, &w->plans[1], to);
+    for (uint32_t c = 0; c < to->n_cards; c++) {
+        size_t n = 0;
+        const struct plan_range *held =
+            c < w->plans[0].n_cards ? plan_card_ranges(&w->plans[0], c, &n) : NULL;
+        CHECK_EQ(layout_card(&w->plans[1], c, held, n, true, layout_room(&w->plans[1], c)), 0);
+    }
+}
+
+/* Steps go on until the new runner is there; then it alone is left. */
+static int try_rebalance(struct world *w, bool keep, struct rebalance_result *result,
+                         struct err *err) {
+    struct rebalance *r;
     struct runner_options o = options_for(w, &w->plans[1]);
     o.before = w->runner;
-    must(rebalance_start(&r, &o, w->engine, keep, REBALANCE_SLICE_BYTES, &err), &err);
-    int rc;
-    while (!(rc = rebalance_advance(r, w->engine, &result, &err)))
+    int rc = rebalance_start(&r, &o, w->engine, keep, REBALANCE_SLICE_BYTES, err);
+    if (rc)
+        return rc;
+    while (!(rc = rebalance_advance(r, w->engine, result, err)))
         if (w->n[0] + 4 < GENERATED)
             run_steps(w, 1);
-    must(rc < 0 ? rc : 0, &err);
     rebalance_drop(r);
+    if (rc < 0)
+        return rc;
     runner_close(w->runner);
-    w->runner = result.runner;
-    if (result.kept)
+    w->runner = result->runner;
+    CHECK_EQ(runner_trim(w->runner), 0);
+    if (result->kept)
         engine_continue(w->engine);
     else
         CHECK_EQ(engine_start_over(w->engine), 0);
+    return 0;
+}
+
+static struct rebalance_result rebalance(struct world *w, const struct layout *to, bool keep) {
+    struct rebalance_result result;
+    struct err err = {{0}};
+    make_next(w, to);
+    must(try_rebalance(w, keep, &result, &err), &err);
     return result;
 }
 
@@ -172,7 +193,7 @@ static void same_tokens(const struct world *a, const struct world *b) {
     }
 }
 
-static const struct layout one = {1, SPLIT_LAYER, 0};
+static const struct layout one = {1, SPLIT_LAYER, 0}, three = {3, SPLIT_LAYER, 0};
 static const struct layout layouts[] = {
     {8, SPLIT_LAYER, 0},    {8, SPLIT_LAYER, 1u << 3}, {8, SPLIT_TENSOR, 0},
     {8, SPLIT_TENSOR, 0x6}, {3, SPLIT_LAYER, 1u << 0}, {2, SPLIT_TENSOR, 0},
@@ -180,31 +201,13 @@ static const struct layout layouts[] = {
 #define LAYOUTS (sizeof layouts / sizeof *layouts)
 
 static const char *const files[2] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
-/* K and V that harmed weights may have made are not carried over, whether or not the next plan has
- * the range just as it was. */
-static void after_harm_in_any_range_all_start_over(void) {
-    for (size_t to = 2; to < LAYOUTS; to += 2)
-        for (uint32_t i = 0;; i += 7) {
-            struct world w;
-            uint8_t byte;
-            open_world(&w, "tiny-f32.gguf", &layouts[0]);
-            if (i >= w.plans[0].n_ranges) {
-                close_world(&w);
-                break;
-            }
-            run_steps(&w, 3);
-            const struct plan_range *r = &w.plans[0].ranges[i];
-            const struct device_ops *ops = runner_options(w.runner)->backend;
-            const uint64_t at = r->offset + r->bytes - 1 - i % r->bytes;
-            CHECK_EQ(ops->peek(runner_device(w.runner), r->card, at, &byte, 1), 0);
-            byte ^= 0x40;
-            CHECK_EQ(ops->poke(runner_device(w.runner), r->card, at, &byte, 1), 0);
-            const struct rebalance_result result = rebalance(&w, &layouts[to], true);
-            if (result.kept)
-                printf("# range %u of tensor %u, to layout %zu\n", i, r->tensor, to);
-            CHECK(!result.kept);
-            close_world(&w);
-        }
+
+/* K and V that are where they have to be are not copied. */
+static bool some_move(const struct plan *now, const struct plan *then) {
+    for (uint32_t c = 0; c < then->n_cards; c++)
+        if (layout_kv_bytes(now, then, c) > now->cards[c].kv_bytes)
+            return true;
+    return false;
 }
 
 /* Steps until `before` tokens are there, then from one layout to another. */
@@ -215,7 +218,7 @@ static void go_over(const struct world *calm, const char *file, const struct lay
     run_steps(&moved, before);
     const struct rebalance_result result = rebalance(&moved, to, true);
     CHECK(result.kept);
-    CHECK(result.kv_bytes > 0);
+    CHECK_EQ(result.kv_bytes > 0, some_move(&moved.plans[0], &moved.plans[1]));
     run_steps(&moved, 1000);
     CHECK_EQ(moved.preempted, 0);
     same_tokens(calm, &moved);
@@ -236,42 +239,78 @@ static void every_sequence_goes_on_under_any_other_plan(void) {
     close_world(&calm[1]);
 }
 
+static uint64_t range_bytes(const struct plan *plan) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < plan->n_ranges; i++)
+        bytes += plan->ranges[i].bytes;
+    return bytes;
+}
+
+/* Of the ranges on all cards, without headers. */
+static void count_weights(const struct world *w, uint64_t *copied, uint64_t *kept) {
+    const struct plan *plan = runner_options(w->runner)->plan;
+    *copied = *kept = 0;
+    for (uint32_t c = 0; c < plan->n_cards; c++)
+        if (plan->cards[c].online) {
+            struct runner_card card;
+            runner_card(w->runner, c, &card);
+            *copied += card.copied_bytes;
+            *kept += card.kept_bytes;
+            if (card.kept_bytes && card.kept_bytes == card.weights_bytes)
+                *kept -= PLAN_WEIGHTS_HEADER;
+        }
+}
+
 static void what_a_card_holds_is_copied_and_not_read(void) {
     struct world w;
-    open_world(&w, "tiny-f32.gguf", &layouts[0]);
+    open_world(&w, "tiny-f32.gguf", &three);
     run_steps(&w, 3);
-    rebalance(&w, &layouts[1], true);
-    uint64_t copied = 0, all = 0;
-    for (uint32_t c = 0; c < 8; c++)
-        if (w.plans[1].cards[c].online) {
-            struct runner_card card;
-            runner_card(w.runner, c, &card);
-            copied += card.copied_bytes;
-            CHECK(!card.reused);
-        }
-    for (size_t i = 0; i < w.plans[1].n_ranges; i++)
-        all += w.plans[1].ranges[i].bytes;
-    CHECK_EQ(copied, all); /* a layer split moves whole tensors */
+    rebalance(&w, &layouts[4], true);
+    uint64_t copied, kept;
+    count_weights(&w, &copied, &kept);
+    uint64_t same = 0;
+    for (uint32_t c = 0; c < 3; c++)
+        same += layout_kept_bytes(&w.plans[0], &w.plans[1], c);
+    CHECK_EQ(kept, same);
+    CHECK(kept > 0);
+    CHECK_EQ(copied + kept, range_bytes(&w.plans[1])); /* a layer split moves whole tensors */
     close_world(&w);
+}
+
+static void harm(struct world *w, const struct plan_range *range) {
+    const struct device_ops *ops = runner_options(w->runner)->backend;
+    uint8_t byte;
+    CHECK_EQ(ops->peek(runner_device(w->runner), range->card, range->offset, &byte, 1), 0);
+    byte ^= 1;
+    CHECK_EQ(ops->poke(runner_device(w->runner), range->card, range->offset, &byte, 1), 0);
+}
+
+/* Range i of the plan in use is the next one's, too. */
+static bool stays(const struct world *w, size_t i) {
+    CHECK(i < w->plans[0].n_ranges);
+    for (size_t k = 0; k < w->plans[1].n_ranges; k++)
+        if (w->plans[1].ranges[k].card == w->plans[0].ranges[i].card &&
+            plan_same_range(&w->plans[1].ranges[k], &w->plans[0].ranges[i]))
+            return true;
+    return false;
 }
 
 static void a_harmed_range_is_read_again(void) {
     struct world calm, w;
-    uint8_t byte;
-    uint64_t copied = 0, all = 0;
+    uint64_t copied, kept;
     open_world(&calm, "tiny-f32.gguf", &one);
     run_steps(&calm, 1000);
-    open_world(&w, "tiny-f32.gguf", &layouts[0]);
+    open_world(&w, "tiny-f32.gguf", &three);
+    make_next(&w, &layouts[4]);
+    size_t moved = 0;
+    while (stays(&w, moved))
+        moved++;
     /* Harmed after its digest was taken; no step runs before it is left behind. */
-    const struct plan_range harmed = w.plans[0].ranges[w.plans[0].n_ranges / 2];
-    const struct device_ops *ops = runner_options(w.runner)->backend;
-    CHECK_EQ(ops->peek(runner_device(w.runner), harmed.card, harmed.offset, &byte, 1), 0);
-    byte ^= 1;
-    CHECK_EQ(ops->poke(runner_device(w.runner), harmed.card, harmed.offset, &byte, 1), 0);
+    const struct plan_range harmed = w.plans[0].ranges[moved];
+    harm(&w, &harmed);
     struct rebalance *r;
     struct rebalance_result result;
     struct err err = {{0}};
-    make_plan(&w, &w.plans[1], &layouts[1]);
     struct runner_options o = options_for(&w, &w.plans[1]);
     o.before = w.runner;
     must(rebalance_start(&r, &o, w.engine, true, REBALANCE_SLICE_BYTES, &err), &err);
@@ -280,19 +319,67 @@ static void a_harmed_range_is_read_again(void) {
     rebalance_drop(r);
     runner_close(w.runner);
     w.runner = result.runner;
-    for (uint32_t c = 0; c < 8; c++)
-        if (w.plans[1].cards[c].online) {
-            struct runner_card card;
-            runner_card(w.runner, c, &card);
-            copied += card.copied_bytes;
-        }
-    for (size_t i = 0; i < w.plans[1].n_ranges; i++)
-        all += w.plans[1].ranges[i].bytes;
-    CHECK_EQ(copied, all - harmed.bytes);
+    count_weights(&w, &copied, &kept);
+    CHECK_EQ(copied + kept, range_bytes(&w.plans[1]) - harmed.bytes);
     run_steps(&w, 1000);
     same_tokens(&calm, &w);
     close_world(&calm);
     close_world(&w);
+}
+
+/* Nothing may write what steps read: whoever asked has to see to it. */
+static void a_harmed_range_that_would_stay_ends_it(void) {
+    struct world w;
+    struct rebalance *r;
+    struct rebalance_result result;
+    struct err err = {{0}};
+    int rc;
+    open_world(&w, "tiny-f32.gguf", &three);
+    make_next(&w, &layouts[4]);
+    size_t kept = 0;
+    while (!stays(&w, kept))
+        kept++;
+    harm(&w, &w.plans[0].ranges[kept]);
+    struct runner_options o = options_for(&w, &w.plans[1]);
+    o.before = w.runner;
+    must(rebalance_start(&r, &o, w.engine, true, REBALANCE_SLICE_BYTES, &err), &err);
+    while (!(rc = rebalance_advance(r, w.engine, &result, &err)))
+        ;
+    CHECK_EQ(rc, -EBADMSG);
+    CHECK(strstr(err.text, "harmed"));
+    rebalance_drop(r);
+    close_world(&w);
+}
+
+/* K and V that harmed weights may have made are not carried over, whether or not the next plan has
+ * the range just as it was. */
+static void after_harm_in_any_range_nothing_goes_on(void) {
+    uint32_t ended = 0, over = 0;
+    for (size_t to = 2; to < LAYOUTS; to += 2)
+        for (uint32_t i = 0;; i += 7) {
+            struct world w;
+            struct rebalance_result result;
+            struct err err = {{0}};
+            open_world(&w, "tiny-f32.gguf", &layouts[0]);
+            if (i >= w.plans[0].n_ranges) {
+                close_world(&w);
+                break;
+            }
+            run_steps(&w, 3);
+            make_next(&w, &layouts[to]);
+            const bool would_stay = stays(&w, i);
+            harm(&w, &w.plans[0].ranges[i]);
+            const int rc = try_rebalance(&w, true, &result, &err);
+            if (rc != (would_stay ? -EBADMSG : 0) || (rc == 0 && result.kept)) {
+                printf("# range %u, to layout %zu: %s\n", i, to, rc ? err.text : "carried over");
+                CHECK(false);
+            }
+            ended += would_stay;
+            over += !would_stay;
+            close_world(&w);
+        }
+    printf("# %u ended the order, after %u all start over\n", ended, over);
+    CHECK(ended && over);
 }
 
 /* A page a slice: sequences end meanwhile, and others take their pages. */
@@ -324,7 +411,7 @@ static void pages_that_change_hands_meanwhile_are_copied_again(void) {
         for (uint32_t s = 0; s < SEQUENCES; s++)
             admit(&w, s);
         run_steps(&w, before);
-        make_plan(&w, &w.plans[1], &layouts[(before + 1) % LAYOUTS]);
+        make_next(&w, &layouts[(before + 1) % LAYOUTS]);
         struct runner_options o = options_for(&w, &w.plans[1]);
         o.before = w.runner;
         must(rebalance_start(&r, &o, w.engine, true, 1, &err), &err);
@@ -388,7 +475,7 @@ static void one_that_is_dropped_leaves_no_trace(void) {
     open_world(&calm, "tiny-f32.gguf", &one);
     run_steps(&calm, 1000);
     open_world(&w, "tiny-f32.gguf", &layouts[0]);
-    make_plan(&w, &w.plans[1], &layouts[3]);
+    make_next(&w, &layouts[3]);
     for (uint32_t i = 0; i < 12; i++) { /* dropped sooner and later */
         struct rebalance *r;
         struct rebalance_result result;
@@ -399,6 +486,7 @@ static void one_that_is_dropped_leaves_no_trace(void) {
             run_steps(&w, 1);
             if (rebalance_advance(r, w.engine, &result, &err)) {
                 runner_close(result.runner);
+                CHECK_EQ(runner_trim(w.runner), 0);
                 break;
             }
         }
@@ -412,6 +500,6 @@ static void one_that_is_dropped_leaves_no_trace(void) {
 
 CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan),
            T(what_a_card_holds_is_copied_and_not_read), T(a_harmed_range_is_read_again),
-           T(after_harm_in_any_range_all_start_over),
+           T(after_harm_in_any_range_nothing_goes_on), T(a_harmed_range_that_would_stay_ends_it),
            T(pages_that_change_hands_meanwhile_are_copied_again),
            T(what_a_lost_card_alone_held_is_computed_again), T(one_that_is_dropped_leaves_no_trace))

@@ -28,6 +28,13 @@ static void drop(struct planned *p) {
     model_finish(&p->model);
 }
 
+/* Where the card's own layers begin, of all of the model's. */
+static uint64_t kv_begin(const struct planned *p, uint32_t card) {
+    const struct plan_card *c = &p->plan.cards[card];
+    const uint32_t n = c->layer_end - c->layer_begin;
+    return n ? c->layer_begin * (c->kv_bytes / n) : 0;
+}
+
 /* The hint in which an offset of a card's area lies. */
 static const struct device_advice *find(const struct planned *p, uint32_t card, enum area area,
                                         uint64_t offset) {
@@ -63,7 +70,7 @@ static void neighbours_in_a_pipeline_read_hidden_rows_and_nothing_else(void) {
         CHECK_EQ(find(&p, c, AREA_SCRATCH, s.norm.q8)->readers, self);
         CHECK_EQ(find(&p, c, AREA_SCRATCH, s.qkv.offset)->readers, self);
         CHECK_EQ(find(&p, c, AREA_SCRATCH, s.slots.offset)->readers, self);
-        CHECK_EQ(find(&p, c, AREA_KV, 0)->readers, self);
+        CHECK_EQ(find(&p, c, AREA_KV, kv_begin(&p, c))->readers, self);
     }
     const struct scratch last = scratch_of(&p, 2);
     CHECK_EQ(find(&p, 2, AREA_SCRATCH, last.logits.offset)->readers, 1u << 2 | READER_HOST);
@@ -111,14 +118,16 @@ static void check_covered(const struct planned *p) {
         const struct device_advice *h = &p->hints.all[i];
         CHECK(i == 0 || h[-1].home < h->home || (h[-1].home == h->home && h[-1].area <= h->area));
         CHECK(h->readers >> h->home & 1);
-        CHECK_EQ(h->offset, end[h->home][h->area] == 0 && h->area == AREA_WEIGHTS
-                                ? PLAN_WEIGHTS_HEADER
-                                : end[h->home][h->area]);
+        CHECK_EQ(h->offset, end[h->home][h->area]     ? end[h->home][h->area]
+                            : h->area == AREA_WEIGHTS ? PLAN_WEIGHTS_HEADER
+                            : h->area == AREA_KV      ? kv_begin(p, h->home)
+                                                      : 0);
         end[h->home][h->area] = h->offset + h->bytes;
     }
     for (uint32_t c = 0; c < p->plan.n_cards; c++) {
         CHECK_EQ(end[c][AREA_WEIGHTS], p->plan.cards[c].weights_bytes);
-        CHECK_EQ(end[c][AREA_KV], p->plan.cards[c].kv_bytes);
+        CHECK_EQ(end[c][AREA_KV],
+                 p->plan.cards[c].kv_bytes ? kv_begin(p, c) + p->plan.cards[c].kv_bytes : 0);
         CHECK_EQ(end[c][AREA_SCRATCH], p->plan.cards[c].scratch_bytes);
     }
 }

@@ -47,7 +47,7 @@ static struct device *open_card(void) {
     struct device *d = NULL;
     CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
     for (int a = 0; a <= AREA_SCRATCH; a++)
-        CHECK_EQ(d->ops->reserve(d, 0, (enum area)a, AREA_BYTES, -1, NULL), 0);
+        CHECK_EQ(d->ops->reserve(d, 0, (enum area)a, AREA_BYTES, AREA_BYTES, -1, NULL), 0);
     advise_own(d);
     return d;
 }

@@ -20,7 +20,7 @@ static struct device *open_cards(uint32_t n, bool shared) {
     for (uint32_t c = 0; c < n; c++) {
         const int fd = shared ? memfd_create("weights", MFD_CLOEXEC) : -1;
         CHECK(!shared || (fd >= 0 && ftruncate(fd, AREA_BYTES) == 0));
-        CHECK_EQ(d->ops->reserve(d, c, AREA_WEIGHTS, AREA_BYTES, fd, NULL), 0);
+        CHECK_EQ(d->ops->reserve(d, c, AREA_WEIGHTS, AREA_BYTES, AREA_BYTES, fd, NULL), 0);
         if (shared)
             close(fd);
         memset(d->cards[c].areas[AREA_WEIGHTS].base, 7, AREA_BYTES);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layout.h - where in a card's memory what it holds has its place, from one plan to the next.
+ *
+ * A range that a card keeps stays where it is.  What is new goes to where the plan in use has
+ * nothing, into holes or behind its end: so while both are there a card needs room for the union of
+ * their ranges, not for the sum.  What is not kept is a hole of the next plan, and its memory is
+ * given back (device_ops.clear): addresses are plenty, and only ranges count.  K and V of a layer
+ * have the same place in every plan with as many pages and the same KV heads on the card.
+ *
+ * Bytes.  Pure arithmetic; threads: no shared state. */
+#ifndef OCTARC_PLACEMENT_LAYOUT_H
+#define OCTARC_PLACEMENT_LAYOUT_H
+
+#include "daemon/placement/plan.h"
+
+/* Addresses of a card's weights are this many times its capacity. */
+#define LAYOUT_ROOM_FACTOR 2u
+
+/* Places for the card's ranges in `plan`: those of `held` that it keeps are where they are, all
+ * others outside of them, and where `in_use` outside of all that is held.  -ENOSPC: `room` bytes of
+ * addresses are too few, or the holes too small; -ENOMEM; the plan is untouched then. */
+int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
+                bool in_use, uint64_t room);
+
+/* Bytes of addresses that a card's weights are given, at least. */
+uint64_t layout_room(const struct plan *plan, uint32_t card);
+/* Where the last range of the card ends; 0: it has none. */
+uint64_t layout_end(const struct plan *plan, uint32_t card);
+
+/* The same part of the same tensor, wherever it lies. */
+bool layout_same_values(const struct plan_range *a, const struct plan_range *b);
+/* Of the card's ranges in `then`, those that it has in `now`. */
+uint64_t layout_kept_bytes(const struct plan *now, const struct plan *then, uint32_t card);
+/* The card has weights in both plans, in the same memory.  What is spilled has to lie together
+ * (plan.h), so a card that spills in either has memory of its own for each. */
+bool layout_in_place(const struct plan *now, const struct plan *then, uint32_t card);
+/* On the card: header, and the ranges of both plans, each once where they are in place. */
+uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, uint32_t card);
+
+/* The card has K and V in both plans, each layer's at the same place. */
+bool layout_keeps_kv(const struct plan *now, const struct plan *then, uint32_t card);
+/* Addresses of a card's K and V: of all of the model's layers. */
+uint64_t layout_kv_room(const struct plan *plan, const struct model_params *params, uint32_t card);
+/* K and V of both plans; of layers that are kept, once. */
+uint64_t layout_kv_bytes(const struct plan *now, const struct plan *then, uint32_t card);
+
+/* No range of the card in `then` lies on one in `now`, but the same in the same place. */
+bool layout_is_beside(const struct plan *now, const struct plan *then, uint32_t card);
+
+/* What a card holds at most while `then` is prepared beside `now`, which serves. */
+uint64_t layout_peak_bytes(const struct plan *now, const struct plan *then, uint32_t card);
+
+#endif
