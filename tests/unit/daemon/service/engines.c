@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "tests/unit/daemon/service/engines_world.h"
 
@@ -278,10 +279,17 @@ static void an_engine_that_cannot_be_told_is_replaced(void) {
     close_world();
 }
 
+/* A signal is there before what it does is. */
+static void stop_spawner(void) {
+    siginfo_t info;
+    CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
+    CHECK_EQ(waitid(P_PID, (id_t)w.spawner.pid, &info, WSTOPPED), 0);
+}
+
 static void an_engine_that_is_not_reaped_is_left_behind(void) {
     open_world(1, "wo");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
-    CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
+    stop_spawner();
     CHECK_EQ(engines_kill(&w.engines, NULL), 0);
     WAIT_FOR(w.engines.number == 2);
     CHECK(strstr(w.engines.last_event, "left behind"));
@@ -293,7 +301,7 @@ static void an_engine_that_is_not_reaped_is_left_behind(void) {
 static void an_order_to_kill_that_was_lost_is_given_again(void) {
     open_world(1, "to");
     WAIT_FOR(w.engines.state == ENGINES_SERVING);
-    CHECK_EQ(kill(w.spawner.pid, SIGSTOP), 0);
+    stop_spawner();
     while (spawner_kill(&w.spawner, INT_MAX) == 0) /* nobody's */
         ;
     CHECK_EQ(engines_kill(&w.engines, NULL), 0);
