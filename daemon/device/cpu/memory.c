@@ -86,7 +86,7 @@ static uint64_t whole_pages(uint64_t bytes) {
     return (bytes + page - 1) / page * page;
 }
 
-static int reserve_private(struct cpu_area *a, uint64_t room, uint64_t bytes) {
+static int reserve_private(struct cpu_area *a, enum area area, uint64_t room, uint64_t bytes) {
     const uint64_t mapped = whole_pages(room);
     _Atomic uint32_t *own = malloc(sizeof *own);
     char *base = own ? map_private(mapped) : NULL;
@@ -95,6 +95,10 @@ static int reserve_private(struct cpu_area *a, uint64_t room, uint64_t bytes) {
         free((void *)own);
         return rc;
     }
+    /* Pages of K and V come one at a time, and each is a little of every layer: in the middle of a
+     * step a huge page would be cleared for each of these. */
+    if (area == AREA_KV)
+        madvise(base, mapped, MADV_NOHUGEPAGE);
     atomic_init(own, 1);
     *a = (struct cpu_area){
         .base = base, .bytes = bytes, .room = room, .mapped = mapped, .fd = -1, .own = own};
@@ -129,7 +133,7 @@ int cpu_reserve(struct device *device, uint32_t number, enum area area, uint64_t
     int rc = check_reserve(device, number, area, bytes, err);
     if (rc)
         return rc;
-    rc = fd >= 0 ? reserve_shared(a, room, bytes, fd) : reserve_private(a, room, bytes);
+    rc = fd >= 0 ? reserve_shared(a, room, bytes, fd) : reserve_private(a, area, room, bytes);
     if (!rc && area == AREA_LANDING && make_blocks(card, bytes)) {
         cpu_release(device, number, area);
         rc = -ENOMEM;

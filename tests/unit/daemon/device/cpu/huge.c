@@ -106,6 +106,20 @@ static void a_process_that_may_have_none_has_none(void) {
     is_told(false, false);
 }
 
+/* Of K and V a step uses a little in many places. */
+static void what_is_touched_of_k_and_v_takes_no_more_than_that(void) {
+    struct device *d = open_cards(1, false);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_KV, AREA_BYTES, AREA_BYTES, -1, NULL), 0);
+    char *base = d->cards[0].areas[AREA_KV].base;
+    const uint64_t n = AREA_BYTES / HUGE_BYTES;
+    uint64_t there = 0;
+    for (uint64_t i = 0; i < n; i++)
+        base[i * HUGE_BYTES + 4096] = 7;
+    CHECK_EQ(d->ops->residency(d, 0, AREA_KV, 0, AREA_BYTES, &there), 0);
+    CHECK(there >= n && there <= n * (64u << 10)); /* a page of the host, whichever size it has */
+    d->ops->close(d);
+}
+
 static int read_text(struct device *d, const char *text, uint64_t bytes[CARDS_MAX]) {
     FILE *f = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
     const int rc = cpu_huge_read(d, f, bytes);
@@ -153,5 +167,6 @@ CHECK_MAIN(T(both_kinds_of_weights_begin_on_a_huge_page),
            T(private_weights_have_them_where_the_kernel_gives_them),
            T(shared_weights_have_them_where_the_kernel_gives_them),
            T(a_process_that_may_have_none_has_none),
+           T(what_is_touched_of_k_and_v_takes_no_more_than_that),
            T(each_mapping_counts_for_the_card_it_belongs_to),
            T(a_kernel_that_does_not_tell_is_an_error))
