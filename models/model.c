@@ -15,8 +15,8 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-static const struct arch *const archs[] = {&arch_gemma2, &arch_gemma3, &arch_llama, &arch_qwen2,
-                                           &arch_qwen3};
+static const struct arch *const archs[] = {&arch_gemma2, &arch_gemma3, &arch_llama,
+                                           &arch_phi3,   &arch_qwen2,  &arch_qwen3};
 #define ARCHS (sizeof archs / sizeof *archs)
 
 struct build {
@@ -124,6 +124,23 @@ static int check_type(const struct build *b, const struct gguf_tensor *t, bool v
                    gguf_name(b->gguf), t->name, tensor_type_info(t->type)->name, known);
 }
 
+/* Rows of a tensor of the file that one line of the table means, and where those begin. */
+struct part {
+    uint64_t begin, rows, of; /* of: rows of the whole */
+};
+
+static struct part part_of(const struct build *b, const struct arch_tensor *a) {
+    struct part part = {.rows = dim_value(&b->model.params, a->rows)};
+    for (size_t i = 0; i < b->arch->n_tensors; i++) {
+        const struct arch_tensor *other = &b->arch->tensors[i];
+        if (strcmp(other->name, a->name))
+            continue;
+        part.begin += other < a ? dim_value(&b->model.params, other->rows) : 0;
+        part.of += dim_value(&b->model.params, other->rows);
+    }
+    return part;
+}
+
 /* Find one tensor of the table and append it to the model.  layer: -1 outside of the layers. */
 static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t layer) {
     char name[GGUF_TENSOR_NAME_MAX + 1];
@@ -138,9 +155,9 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
         return 0;
     if (!t)
         return err_set(b->err, -EINVAL, "%s: tensor '%s' is missing", gguf_name(b->gguf), name);
-    const uint64_t rows = dim_value(&b->model.params, a->rows);
+    const struct part part = part_of(b, a);
     const uint64_t cols = dim_value(&b->model.params, a->cols);
-    int rc = check_shape(b, t, rows, cols);
+    int rc = check_shape(b, t, part.of, cols);
     if (!rc)
         rc = check_type(b, t, a->rows == DIM_ONE);
     if (rc)
@@ -151,10 +168,10 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
                                   .cut = a->cut,
                                   .type = t->type,
                                   .layer = layer,
-                                  .rows = rows,
+                                  .rows = part.rows,
                                   .cols = cols,
-                                  .file_offset = t->offset,
-                                  .bytes = t->bytes};
+                                  .file_offset = t->offset + t->bytes / part.of * part.begin,
+                                  .bytes = t->bytes / part.of * part.rows};
     memcpy(made->name, name, sizeof name);
     b->used[t - gguf_tensor(b->gguf, 0)] = true;
     b->index[a->role] = (uint32_t)b->model.n_tensors++;

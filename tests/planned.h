@@ -58,7 +58,7 @@ static inline void check_coverage(const struct model *m, const struct plan *plan
         }
     }
     for (uint32_t t = 0; t < m->n_tensors; t++)
-        if (m->tensors[t].role != ROLE_ROPE_FREQS)
+        if (!model_tensor_is_rotation(&m->tensors[t]))
             CHECK_EQ(values[t], m->tensors[t].rows * m->tensors[t].cols);
     free(values);
     free(homes);

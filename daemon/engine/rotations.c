@@ -22,17 +22,25 @@ struct rotation {
 struct rotations {
     const struct model *model;
     const struct plan *plan;
-    float *freqs; /* of the file; NULL: it has none */
+    float *freqs; /* of the file, for this context; NULL: it has none */
+    const char *freqs_name;
     struct rotation of[ROPE_TABLES_MAX];
 };
+
+/* The divisors that count for the plan's context. */
+static bool counts(const struct rotations *r, const struct model_tensor *t) {
+    const bool fits = r->plan->context <= r->model->params.rope.original_context;
+    return t->role == ROLE_ROPE_FREQS || t->role == (fits ? ROLE_ROPE_SHORT : ROLE_ROPE_LONG);
+}
 
 /* The divisors of the rotation frequencies, when the model has them. */
 static int read_freqs(struct rotations *r, int head_fd, struct err *err) {
     const struct model *model = r->model;
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct model_tensor *t = &model->tensors[i];
-        if (t->role != ROLE_ROPE_FREQS)
+        if (!counts(r, t))
             continue;
+        r->freqs_name = t->name;
         const struct tensor_type_info *type = tensor_type_info(t->type);
         void *blocks = malloc(t->bytes);
         r->freqs = malloc(t->cols * sizeof *r->freqs);
@@ -66,17 +74,16 @@ static int check(const struct rotations *r, const struct rotation *of, struct er
     for (uint32_t i = 0; of->freqs && i < p->dims / 2; i++) {
         if (!(of->freqs[i] > 0 && isfinite(of->freqs[i])))
             return err_set(err, -EINVAL,
-                           "%s: value %u of tensor 'rope_freqs.weight' is %g, not a finite number "
-                           "above 0",
-                           name, i, (double)of->freqs[i]);
+                           "%s: value %u of tensor '%s' is %g, not a finite number above 0", name,
+                           i, r->freqs_name, (double)of->freqs[i]);
         least = of->freqs[i] < of->freqs[least] ? i : least;
     }
     if (of->freqs)
         return err_set(err, -EINVAL,
-                       "%s: position %u cannot be rotated; value %u of tensor 'rope_freqs.weight' "
-                       "is %g, rope.freq_base %g, rope.scaling.factor %g",
-                       name, last, least, (double)of->freqs[least], (double)p->freq_base,
-                       (double)p->factor);
+                       "%s: position %u cannot be rotated; value %u of tensor '%s' is %g, "
+                       "rope.freq_base %g, rope.scaling.factor %g",
+                       name, last, least, r->freqs_name, (double)of->freqs[least],
+                       (double)p->freq_base, (double)p->factor);
     return err_set(err, -EINVAL,
                    "%s: position %u cannot be rotated; rope.freq_base is %g, rope.scaling.factor "
                    "%g",

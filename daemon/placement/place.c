@@ -64,9 +64,8 @@ int places_check_cards(const struct places *places, uint32_t n_cards, struct err
     return 0;
 }
 
-/* What the host turns into cos and sin lies on no card. */
 static bool matches(const struct place *place, const struct model_tensor *t) {
-    return t->role != ROLE_ROPE_FREQS && fnmatch(place->pattern, t->name, 0) == 0;
+    return !model_tensor_is_rotation(t) && fnmatch(place->pattern, t->name, 0) == 0;
 }
 
 int places_check_names(const struct places *places, const struct model *model, struct err *err) {

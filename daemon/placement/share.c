@@ -92,7 +92,7 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
     struct plan_range r = {.tensor = tensor, .card = card, .row_end = t->rows, .col_end = t->cols};
     uint32_t lanes[LANES + 1];
 
-    if (!c->online || t->role == ROLE_ROPE_FREQS) /* the host turns those into cos and sin */
+    if (!c->online || model_tensor_is_rotation(t))
         return false;
     if (t->layer >= 0 &&
         ((uint32_t)t->layer < c->layer_begin || (uint32_t)t->layer >= c->layer_end))

@@ -56,7 +56,7 @@ static int copy_head(struct loaded *l) {
     int rc = copy_bytes(l->head_fd, l->fd, 0, weights);
     for (size_t i = 0; i < l->model.n_tensors && rc == 0; i++) {
         const struct model_tensor *t = &l->model.tensors[i];
-        if (t->role == ROLE_ROPE_FREQS)
+        if (model_tensor_is_rotation(t))
             rc = copy_bytes(l->head_fd, l->fd, t->file_offset, t->file_offset + t->bytes);
     }
     if (rc == 0 && fcntl(l->head_fd, F_ADD_SEALS,

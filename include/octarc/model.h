@@ -62,6 +62,8 @@ enum tensor_role {
     ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
     ROLE_FFN_POST,    /* [1, n_embd]: norm of what the FFN adds */
     ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
+    ROLE_ROPE_SHORT,  /* the same, where a context fits rope.original_context */
+    ROLE_ROPE_LONG,   /* and where it does not */
     ROLE_NONE,        /* no tensor: of a slot that an architecture does not use */
     ROLE_COUNT
 };
@@ -77,6 +79,7 @@ enum tensor_cut {
     CUT_FFN_LANES,  /* columns, by FFN lanes */
 };
 
+/* A tensor of the file, or rows of one that holds several, one after another. */
 struct model_tensor {
     char name[64];
     enum tensor_role role;
@@ -94,6 +97,11 @@ static inline bool model_tensor_is_vector(const struct model_tensor *t) {
     return t->cut == CUT_COPY && t->rows == 1;
 }
 
+/* The host turns it into cos and sin: it lies on no card. */
+static inline bool model_tensor_is_rotation(const struct model_tensor *t) {
+    return t->role == ROLE_ROPE_FREQS || t->role == ROLE_ROPE_SHORT || t->role == ROLE_ROPE_LONG;
+}
+
 enum rope_scaling { ROPE_NONE, ROPE_LINEAR, ROPE_YARN };
 
 struct rope_params {
@@ -105,7 +113,7 @@ struct rope_params {
     float attn_factor;          /* multiplies sin and cos; 1 = none */
     float beta_fast, beta_slow; /* yarn ramp */
     float ext_factor;           /* yarn mix; 1 with yarn, else 0 */
-    uint32_t original_context;  /* yarn: context before the scaling */
+    uint32_t original_context;  /* before the scaling; of yarn, and of ROLE_ROPE_SHORT */
     bool has_freqs;             /* a ROLE_ROPE_FREQS tensor divides the frequencies */
 };
 

@@ -33,6 +33,8 @@ enum arch_dim {
     DIM_ROPE_PAIRS, /* rope.dims / 2 */
 };
 
+/* Lines of one name are parts of one tensor of the file: the rows of the first, then those of the
+ * next. */
 struct arch_tensor {
     const char *name; /* "output.weight"; of a layer without its prefix: "attn_q.weight" */
     enum tensor_role role;
@@ -60,7 +62,7 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_qwen2, arch_qwen3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_phi3, arch_qwen2, arch_qwen3;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *

@@ -163,6 +163,10 @@ static int read_scaling(struct rope_params *rope, const struct model_params *p,
         }
     }
     const bool longrope = type.n == 8 && !memcmp(type.bytes, "longrope", 8);
+    if (longrope && gguf_find_tensor(gguf, "rope_factors_long.weight")) {
+        rope->scaling = ROPE_NONE; /* all of it is in the divisors */
+        return 0;
+    }
     return err_set(err, longrope ? -ENOTSUP : -EINVAL,
                    "%s: key '%s.rope.scaling.type' is %s; supported are none, linear, yarn",
                    gguf_name(gguf), p->arch, longrope ? "longrope" : "of an unknown kind");
@@ -175,11 +179,7 @@ static int read_yarn(struct rope_params *rope, const struct model_params *p,
         return err_set(err, -EINVAL, "%s: key '%s.rope.freq_base' is 1, more with yarn",
                        gguf_name(gguf), p->arch);
     rope->ext_factor = 1.0f;
-    rope->original_context = p->n_ctx_train;
-    int rc = arch_u32_optional(p, gguf, "rope.scaling.original_context_length", 1, ARCH_CONTEXT_MAX,
-                               &rope->original_context, err);
-    if (!rc)
-        rc = arch_f32_optional(p, gguf, "rope.scaling.yarn_ext_factor", 0.0f, 1.0f,
+    int rc = arch_f32_optional(p, gguf, "rope.scaling.yarn_ext_factor", 0.0f, 1.0f,
                                &rope->ext_factor, err);
     if (!rc)
         rc = arch_f32_optional(p, gguf, "rope.scaling.yarn_beta_fast", 1e-3f, 1e6f,
@@ -225,6 +225,9 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
                      gguf_name(gguf), rope.dims, p->arch);
     if (!rc)
         rc = arch_f32_optional(p, gguf, "rope.freq_base", 1.0f, 1e12f, &rope.freq_base, err);
+    if (!rc)
+        rc = arch_u32_optional(p, gguf, "rope.scaling.original_context_length", 1, ARCH_CONTEXT_MAX,
+                               &rope.original_context, err);
     if (!rc)
         rc = read_scaling(&rope, p, gguf, err);
     if (!rc)

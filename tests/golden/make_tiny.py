@@ -162,6 +162,10 @@ MODELS = [
      "kv": 2, "head_dim": 16, "ff": 160, "base": 10000.0, "tied": True, "types": {},
      "keys": {"attention.sliding_window": 9, "attn_logit_softcapping": 2.5,
               "final_logit_softcapping": 8.0}, "prompts": PROMPTS + [LONG]},
+    {"file": "tiny-phi3.gguf", "arch": "phi3", "seed": 43, "layers": 2, "embd": 96, "heads": 6,
+     "kv": 2, "head_dim": 16, "rot": 12, "ff": 224, "base": 10000.0, "tied": False,
+     "keys": {"rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.1},
+     "types": {"blk.0.attn_qkv": "Q8_0", "blk.1.ffn_up": "Q4_0"}, "prompts": PROMPTS},
 ]
 
 # With enough layers that some can stay in host memory, of sizes that differ.  What it computes on
@@ -198,12 +202,19 @@ def tensors_of(m):
 
     scaled = arch_of(m).startswith("gemma")  # a token's row, by sqrt(embd)
     yield matrix("token_embd", len(TOKENS), embd, 1.0 if scaled else 3.0)
+    fused = arch_of(m) == "phi3"
+    if fused:
+        yield norm("rope_factors_short", m["rot"] // 2)
+        yield norm("rope_factors_long", m["rot"] // 2)
     for i in range(m["layers"]):
         layer = "blk.%d." % i
         yield norm(layer + "attn_norm")
-        yield matrix(layer + "attn_q", q, embd, 1.5)
-        yield matrix(layer + "attn_k", kv, embd, 1.5)
-        yield matrix(layer + "attn_v", kv, embd, 1.0)
+        if fused:
+            yield matrix(layer + "attn_qkv", q + 2 * kv, embd, 1.5)
+        else:
+            yield matrix(layer + "attn_q", q, embd, 1.5)
+            yield matrix(layer + "attn_k", kv, embd, 1.5)
+            yield matrix(layer + "attn_v", kv, embd, 1.0)
         if arch_of(m) == "qwen2":
             yield bias(layer + "attn_q", q)
             yield bias(layer + "attn_k", kv)
@@ -216,8 +227,9 @@ def tensors_of(m):
             yield norm(layer + "post_attention_norm")
             yield norm(layer + "post_ffw_norm")
         yield norm(layer + "ffn_norm")
-        yield matrix(layer + "ffn_gate", ff, embd, 1.0)
-        yield matrix(layer + "ffn_up", ff, embd, 1.0)
+        if not fused:
+            yield matrix(layer + "ffn_gate", ff, embd, 1.0)
+        yield matrix(layer + "ffn_up", 2 * ff if fused else ff, embd, 1.0)
         yield matrix(layer + "ffn_down", embd, ff, 1.5)
     yield norm("output_norm")
     if not m["tied"]:
@@ -253,7 +265,7 @@ def keys_of(m):
     yield u32(arch_of(m) + ".attention.value_length", m["head_dim"])
     yield key(arch_of(m) + ".attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))
     yield key(arch_of(m) + ".rope.freq_base", F32, struct.pack("<f", m["base"]))
-    yield u32(arch_of(m) + ".rope.dimension_count", m["head_dim"])
+    yield u32(arch_of(m) + ".rope.dimension_count", m.get("rot", m["head_dim"]))
     yield u32(arch_of(m) + ".vocab_size", len(TOKENS))
     for name, value in m.get("keys", {}).items():
         kind, raw = ((STRING, string(value)) if isinstance(value, str) else

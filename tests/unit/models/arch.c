@@ -176,8 +176,100 @@ static void gemma2_refuses_what_is_wrong_by_name(void) {
     check_refused(-EINVAL, "[1, 32]", "[1, 64] was expected");
 }
 
+/* --- phi3 --- */
+
+static void phi3(void) {
+    n_keys = n_tensors = 0;
+    set_string("general.architecture", "phi3");
+    set_u32("phi3.block_count", 1);
+    set_u32("phi3.context_length", 4096);
+    set_u32("phi3.embedding_length", 64);
+    set_u32("phi3.feed_forward_length", 96);
+    set_u32("phi3.attention.head_count", 4);
+    set_u32("phi3.attention.head_count_kv", 2);
+    set_f32("phi3.attention.layer_norm_rms_epsilon", 1e-5);
+    set_u32("phi3.rope.dimension_count", 12);
+    set_u32("phi3.attention.sliding_window", 2047);
+    set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
+    set_tensor("output.weight", TENSOR_F32, 64, 40);
+    layer_tensor(0, "attn_norm.weight", 64, 0);
+    set_tensor("blk.0.attn_qkv.weight", TENSOR_Q8_0, 64, 128);
+    layer_tensor(0, "attn_output.weight", 64, 64);
+    layer_tensor(0, "ffn_norm.weight", 64, 0);
+    layer_tensor(0, "ffn_up.weight", 64, 192);
+    layer_tensor(0, "ffn_down.weight", 96, 64);
+}
+
+/* Each part is a tensor of its own behind the one before, so that a plan may cut it by its own
+ * rule.
+ */
+static void phi3_finds_the_parts_of_its_fused_tensors(void) {
+    phi3();
+    struct model m = read_good();
+    const struct model_tensor *q = &m.tensors[m.ops[1].tensor[ATTENTION_Q]];
+    const struct model_tensor *k = &m.tensors[m.ops[1].tensor[ATTENTION_K]];
+    const struct model_tensor *v = &m.tensors[m.ops[1].tensor[ATTENTION_V]];
+    const struct model_tensor *gate = &m.tensors[m.ops[2].tensor[FFN_GATE]];
+    const struct model_tensor *up = &m.tensors[m.ops[2].tensor[FFN_UP]];
+    CHECK(q->rows == 64 && k->rows == 32 && v->rows == 32 && q->cols == 64 && v->cols == 64);
+    CHECK(q->cut == CUT_HEAD_ROWS && k->cut == CUT_KV_ROWS && v->cut == CUT_KV_ROWS);
+    CHECK(q->bytes == 64 * 68 && k->bytes == 32 * 68 && v->bytes == 32 * 68);
+    CHECK(k->file_offset == q->file_offset + q->bytes &&
+          v->file_offset == k->file_offset + k->bytes);
+    CHECK(gate->rows == 96 && up->rows == 96 && gate->bytes == 96 * 64 * 4);
+    CHECK_EQ(up->file_offset, gate->file_offset + gate->bytes);
+    CHECK(!strcmp(q->name, "blk.0.attn_qkv.weight") && !strcmp(v->name, q->name));
+    CHECK(m.params.window == 0 && m.params.rope.dims == 12 && m.params.rope.neox);
+    model_finish(&m);
+}
+
+static void phi3_has_divisors_for_short_and_long_contexts(void) {
+    phi3();
+    set_tensor("rope_factors_short.weight", TENSOR_F32, 6, 0);
+    set_tensor("rope_factors_long.weight", TENSOR_F32, 6, 0);
+    set_string("phi3.rope.scaling.type", "longrope");
+    set_f32("phi3.rope.scaling.attn_factor", 1.19);
+    set_u32("phi3.rope.scaling.original_context_length", 512);
+    struct model m = read_good();
+    uint32_t n = 0;
+    CHECK(m.params.rope.scaling == ROPE_NONE && m.params.rope.attn_factor == 1.19f);
+    CHECK_EQ(m.params.rope.original_context, 512);
+    for (size_t i = 0; i < m.n_tensors; i++)
+        n += model_tensor_is_rotation(&m.tensors[i]);
+    CHECK_EQ(n, 2);
+    model_finish(&m);
+}
+
+static void phi3_refuses_what_is_wrong_by_name(void) {
+    phi3();
+    set_tensor("blk.0.attn_qkv.weight", TENSOR_Q8_0, 64, 64);
+    check_refused(-EINVAL, "blk.0.attn_qkv.weight' has the shape [64, 64]",
+                  "[128, 64] was expected");
+    phi3();
+    layer_tensor(0, "ffn_up.weight", 64, 96);
+    check_refused(-EINVAL, "blk.0.ffn_up.weight' has the shape [96, 64]", "[192, 64] was expected");
+    phi3();
+    tensor("blk.0.attn_qkv.weight")->cols = 0;
+    check_refused(-EINVAL, "blk.0.attn_qkv.weight", "missing");
+    phi3();
+    set_tensor("rope_factors_long.weight", TENSOR_F32, 6, 0);
+    check_refused(-EINVAL, "rope_factors_short.weight' is missing", "rope_factors_long.weight");
+    phi3();
+    set_string("phi3.rope.scaling.type", "longrope");
+    check_refused(-ENOTSUP, "longrope", "none, linear, yarn");
+    phi3();
+    set_tensor("rope_factors_short.weight", TENSOR_F32, 6, 0);
+    set_tensor("rope_factors_long.weight", TENSOR_F32, 8, 0);
+    check_refused(-EINVAL, "[1, 8]", "[1, 6] was expected");
+    phi3();
+    set_u32("phi3.rope.scaling.original_context_length", 0);
+    check_refused(-EINVAL, "phi3.rope.scaling.original_context_length", "not 1 to");
+}
+
 CHECK_MAIN(T(gemma3_has_windows_and_a_rotation_for_them),
            T(gemma3_scales_the_rotation_of_whole_layers_only),
            T(gemma3_refuses_what_is_wrong_by_name), T(gemma2_caps_scores_and_logits),
            T(the_largest_gemma2_scales_its_scores_otherwise),
-           T(gemma2_refuses_what_is_wrong_by_name))
+           T(gemma2_refuses_what_is_wrong_by_name), T(phi3_finds_the_parts_of_its_fused_tensors),
+           T(phi3_has_divisors_for_short_and_long_contexts), T(phi3_refuses_what_is_wrong_by_name))
