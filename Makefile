@@ -30,13 +30,14 @@ HARDEN     := -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -DVALUE_WORK_MAX=1048576u)
 # -ffp-contract=off: a multiply-add is fused only where the source says fma (docs/numerics.md).
 ALL_CFLAGS  = -std=gnu11 $(WARN) $(HARDEN) -fPIE -ffp-contract=off -I. -Iinclude -D_GNU_SOURCE \
-              -DOCTARC_VERSION='"$(VERSION)"' -DOCTARC_LIBEXECDIR='"$(libexecdir)"' $(SANFLAGS)
+              -DOCTARC_VERSION='"$(VERSION)"' -DOCTARC_LIBEXECDIR='"$(libexecdir)"' -DOCTARC_DATADIR='"$(datadir)"' $(SANFLAGS)
 LINK        = $(CC) $(ALL_CFLAGS) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 pkg         = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
 FRONT_LIBS  = $(call pkg,libuv libcjson libmicrohttpd libsystemd inih libpcre2-8) -lm -lpthread
 ENGINE_LIBS = -lm -lpthread
-CLIENT_LIBS = $(call pkg,libcjson libcurl) -lpthread
+CLIENT_LIBS = $(call pkg,libcjson libcurl libzip libcrypto) -lpthread
+TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libzip libcrypto)
 
 # V=1 shows whole commands.
 Q   := $(if $(filter 1,$(V)),,@)
@@ -48,6 +49,7 @@ core     := $(filter-out $(mains) daemon/device/cpu/isa/%,$(shell find daemon mo
 lib      := $(wildcard client/lib/*.c)
 cli      := $(wildcard client/*.c)
 cli_bench := $(wildcard client/bench/*.c)
+cli_pull := $(wildcard client/pull/*.c)
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
 simulation := $(B)/tests/unit/daemon/simulation
@@ -75,12 +77,12 @@ $(B)/octarcd: $(call obj,daemon/main.c) $(B)/core.a
 $(B)/octarc-engine: $(call obj,daemon/engine/main.c) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(ENGINE_LIBS)
-$(B)/octarc: $(call obj,$(cli) $(cli_bench)) $(B)/liboctarc.a $(B)/core.a
+$(B)/octarc: $(call obj,$(cli) $(cli_bench) $(cli_pull)) $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(CLIENT_LIBS)
-$(filter-out $(simulation),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/liboctarc.a $(B)/core.a
+$(filter-out $(simulation),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/pull.a $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
-	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
+	$(Q)$(LINK) -o $@ $^ $(TEST_LIBS)
 # What the simulation puts in the place of a file of the archive is found first.
 $(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.a
 	$(call say,LD,$@)
@@ -89,6 +91,7 @@ $(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.
 $(B)/core.a: $(call obj,$(core)) $(isa)
 $(B)/liboctarc.a: $(call obj,$(lib))
 $(B)/bench.a: $(call obj,$(cli_bench))
+$(B)/pull.a: $(call obj,$(cli_pull))
 $(B)/%.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -196,9 +199,9 @@ fuzz-stage:
 fuzz-run: $(fuzzers)
 	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) $(RUN) --title fuzz \
 	  $(foreach f,$(fuzzers),"tests/fuzz/run $(f) tests/fuzz/corpus/$(notdir $(f)) $(B)/corpus")
-$(fuzzers): $(B)/%: $(B)/%.o $(B)/liboctarc.a $(B)/core.a
+$(fuzzers): $(B)/%: $(B)/%.o $(B)/pull.a $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
-	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(FRONT_LIBS)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(TEST_LIBS)
 
 soak: $(simulation)  ## simulated schedules until stopped, or for SOAK_SECONDS; SEED=n plays one again
 	$(Q)SEED=$(SEED) SOAK_SECONDS=$(or $(SOAK_SECONDS),0) $<
@@ -218,6 +221,7 @@ install: all $(if $(shell command -v scdoc),man)  ## DESTDIR= PREFIX=; starts no
 	install -D -m 644 -t "$(DESTDIR)$(libdir)" $(B)/liboctarc.a
 	install -D -m 644 -t "$(DESTDIR)$(includedir)" include/octarc.h
 	install -D -m 644 -t "$(DESTDIR)$(datadir)/octarc/topology" daemon/placement/topology/*.json
+	install -D -m 644 -t "$(DESTDIR)$(datadir)/octarc/catalog" models/catalog/*.json
 	install -D -m 644 client/octarc.bash \
 	  "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/octarc"
 	install -D -m 644 -t "$(DESTDIR)$(unitdir)" systemd/octarcd.socket

@@ -67,6 +67,7 @@ struct cli {
     int n_passed;
     const char *socket; /* NULL: the default */
     const char *system, *wait, *against, *interval, *count;
+    const char *to, *sha256, *index, *catalog;
     bool json, no_legend, verbose, help, version, stream, add_special, quick;
     bool wait_card, release, dry_run, follow, silent;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
@@ -117,8 +118,8 @@ int cli_card(struct cli *cli, const char *word);
 void cli_print_cards(const struct cli *cli, const cJSON *answer);
 void cli_print_requests(const struct cli *cli, const cJSON *answer);
 
-/* The verbs: cards.c, check.c, generate.c, models.c, plan.c, show.c, rebalance.c, events.c, top.c,
- * raw.c, bench/bench.c. */
+/* The verbs: cards.c, check.c, generate.c, models.c, plan.c, pull.c, show.c, rebalance.c, events.c,
+ * top.c, raw.c, bench/bench.c. */
 int verb_bench(struct cli *cli);
 int verb_call(struct cli *cli);
 int verb_card(struct cli *cli); /* drain, online */
@@ -133,6 +134,7 @@ int verb_metrics(struct cli *cli);
 int verb_models(struct cli *cli);
 int verb_plan(struct cli *cli);
 int verb_ps(struct cli *cli);
+int verb_pull(struct cli *cli);
 int verb_rebalance(struct cli *cli);
 int verb_status(struct cli *cli);
 int verb_tokenize(struct cli *cli);

@@ -99,6 +99,17 @@ static const struct option_info models_options[] = {
     {"kv-type", "TYPE", "inspect: f16, f32 or q8_0", 0, OPTION_PASS, 0},
     {"split", "SPLIT", "inspect: auto, layer, tensor or hybrid", 0, OPTION_PASS, 0},
     {"config", "FILE", "inspect: instead of /etc/octarc/octarc.conf", 0, OPTION_PASS, 0},
+    {"to", "DIR", "look there, instead of in the cache", 0, OPTION_VALUE, offsetof(struct cli, to)},
+    {"catalog", "DIR", "of manifests", 0, OPTION_VALUE, offsetof(struct cli, catalog)},
+    {0}};
+
+static const struct option_info pull_options[] = {
+    {"to", "DIR", "have it there, instead of in the cache", 0, OPTION_VALUE,
+     offsetof(struct cli, to)},
+    {"sha256", "DIGEST", "what it must have", 0, OPTION_VALUE, offsetof(struct cli, sha256)},
+    {"index", "URL", "of Python packages; else $PIP_INDEX_URL, pypi.org", 0, OPTION_VALUE,
+     offsetof(struct cli, index)},
+    {"catalog", "DIR", "of manifests", 0, OPTION_VALUE, offsetof(struct cli, catalog)},
     {0}};
 
 static const struct option_info top_options[] = {
@@ -123,12 +134,14 @@ const struct command commands[] = {
     {"events", "", "what happened to cards and engines", events_options, 0, 0, false, verb_events},
     {"help", "[VERB]", "this text, or a verb's options", NULL, 0, 1, true, verb_help},
     {"metrics", "", "counters, as Prometheus reads them", NULL, 0, 0, false, verb_metrics},
-    {"models", "inspect FILE", "what a model file says, and what it would need", models_options, 2,
-     2, true, verb_models},
+    {"models", "[inspect FILE]", "of the catalog; or what a model file says", models_options, 0, 2,
+     true, verb_models},
     {"online", "CARD", "take a card back", online_options, 1, 1, false, verb_card},
     {"plan", "MODEL", "where a model would lie, and how fast it would be", plan_options, 1, 1, true,
      verb_plan},
     {"ps", "", "the requests under way", NULL, 0, 0, false, verb_ps},
+    {"pull", "NAME|URL|FILE", "fetch a model, check it, put it in its place", pull_options, 1, 1,
+     true, verb_pull},
     {"rebalance", "", "plan anew for the cards there are", rebalance_options, 0, 0, false,
      verb_rebalance},
     {"run", "[MESSAGE…]", "the same as chat", chat_options, 0, -1, false, verb_chat},

@@ -136,9 +136,8 @@ def a_bench_that_is_killed_takes_its_services_with_it():
 
 @test
 def what_is_missing_is_named():
-    with open(os.path.join(ROOT, "models", "catalog", "models.json")) as f:
-        catalog = json.load(f)
-    default = catalog["models"][catalog["default"]]["file"]
+    with open(os.path.join(ROOT, "models", "catalog", "smollm2-135m-instruct.json")) as f:
+        default = json.load(f)["file"]
     with tempfile.TemporaryDirectory() as folder:
         bad = os.path.join(folder, "bad.gguf")
         with open(bad, "w") as f:

@@ -120,7 +120,7 @@ def what_is_no_model_is_one_clear_error():
             got, out, err = run("models", "inspect", *words, *NONE)
             equal((got, out), (status, ""), "%r: %s" % (words, err))
             assert part in err, (part, err)
-    for words in (("models",), ("models", "inspect"), ("models", "forget", "x")):
+    for words in (("models", "inspect"), ("models", "list"), ("models", "forget", "x")):
         equal(run(*words)[0], 2, " ".join(words))
 
 

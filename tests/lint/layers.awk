@@ -10,7 +10,8 @@ BEGIN {
     border["microhttpd.h"] = "daemon/socket"
     border["uv.h"] = "daemon/service daemon/socket"
     border["systemd/"] = border["ini.h"] = "daemon/service"
-    border["curl/"] = "client/bench"
+    border["curl/"] = "client/bench client/pull/"
+    border["zlib.h"] = "client/pull"
     border["pcre2.h"] = "models/tokenizer"
 }
 function layer(path,   dir) {
