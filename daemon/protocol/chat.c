@@ -46,6 +46,44 @@ static struct chat_value *to_value(const struct json *doc, const cJSON *item) {
     return chat_none();
 }
 
+/* Clients send the arguments of a call as text, templates write them as a value.  Text that is no
+ * JSON stays text. */
+static struct chat_value *to_arguments(const struct json *outer, const cJSON *item) {
+    struct json doc;
+    const size_t n = cJSON_IsString(item) ? strlen(item->valuestring) : 0;
+    char *text = n ? strdup(item->valuestring) : NULL;
+    if (!text || json_read(&doc, text, n, NULL)) {
+        free(text);
+        return to_value(outer, item);
+    }
+    struct chat_value *value = to_value(&doc, doc.root);
+    json_finish(&doc);
+    free(text);
+    return value;
+}
+
+static struct chat_value *to_function(const struct json *doc, const cJSON *function) {
+    struct chat_value *value = chat_dict();
+    for (const cJSON *member = function->child; member; member = member->next)
+        value = chat_set(value, member->string,
+                         !strcmp(member->string, "arguments") ? to_arguments(doc, member)
+                                                              : to_value(doc, member));
+    return value;
+}
+
+static struct chat_value *to_calls(const struct json *doc, const cJSON *calls) {
+    struct chat_value *list = chat_list();
+    for (const cJSON *call = calls->child; call; call = call->next) {
+        struct chat_value *value = chat_dict();
+        for (const cJSON *member = call->child; member; member = member->next)
+            value = chat_set(value, member->string,
+                             !strcmp(member->string, "function") ? to_function(doc, member)
+                                                                 : to_value(doc, member));
+        list = chat_append(list, value);
+    }
+    return list;
+}
+
 static int bad(struct failure *failure, size_t i, const char *what) {
     return failure_set(failure, ERROR_BAD_FIELD, "messages", "messages[%zu]: %s", i, what);
 }
@@ -69,6 +107,20 @@ static int join_parts(const cJSON *parts, size_t i, struct buffer *text, struct 
     return 0;
 }
 
+static int check_calls(const struct json *doc, const cJSON *calls, size_t i,
+                       struct failure *failure) {
+    size_t n;
+    if (!cJSON_IsArray(calls) || json_numbers(doc, calls, &n))
+        return bad(failure, i, "'tool_calls' must be a list");
+    for (const cJSON *call = calls->child; call; call = call->next) {
+        const cJSON *function = cJSON_GetObjectItemCaseSensitive(call, "function");
+        if (!cJSON_IsObject(function) ||
+            !cJSON_IsString(cJSON_GetObjectItemCaseSensitive(function, "name")))
+            return bad(failure, i, "a call of 'tool_calls' must have a 'function' with a 'name'");
+    }
+    return 0;
+}
+
 static int add_message(const struct params *params, struct chat_value **list, const cJSON *message,
                        size_t i, struct failure *failure) {
     const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
@@ -79,10 +131,11 @@ static int add_message(const struct params *params, struct chat_value **list, co
         return bad(failure, i, "a message must be an object");
     if (!cJSON_IsString(role))
         return bad(failure, i, "'role' must be a string");
-    if (calls && calls->child)
-        return failure_set(failure, ERROR_NOT_SUPPORTED, "messages",
-                           "messages[%zu]: 'tool_calls' is not supported", i);
-    if (!cJSON_IsString(content) && !cJSON_IsArray(content))
+    calls = cJSON_IsNull(calls) ? NULL : calls;
+    if (calls && check_calls(params->doc, calls, i, failure))
+        return -1;
+    const bool empty = calls && calls->child && (!content || cJSON_IsNull(content));
+    if (!empty && !cJSON_IsString(content) && !cJSON_IsArray(content))
         return bad(failure, i, "'content' must be a string or a list of text parts");
     if (json_numbers(params->doc, content, &n))
         return bad(failure, i, "a part of 'content' must be an object");
@@ -94,10 +147,14 @@ static int add_message(const struct params *params, struct chat_value **list, co
     }
     struct chat_value *dict = chat_dict();
     for (const cJSON *member = message->child; member; member = member->next)
-        dict = chat_set(dict, member->string,
-                        member == content && cJSON_IsArray(content)
-                            ? chat_string(text.n ? text.bytes : "", text.n)
-                            : to_value(params->doc, member));
+        if (member == calls)
+            dict = chat_set(dict, member->string, to_calls(params->doc, member));
+        else if (member == content && (empty || cJSON_IsArray(content)))
+            dict = chat_set(dict, member->string, chat_string(text.n ? text.bytes : "", text.n));
+        else if (strcmp(member->string, "tool_calls") != 0) /* null: none */
+            dict = chat_set(dict, member->string, to_value(params->doc, member));
+    if (empty && !content) /* what every template can join with other text */
+        dict = chat_set(dict, "content", chat_string("", 0));
     *list = chat_append(*list, dict);
     buffer_finish(&text);
     return 0;
@@ -112,6 +169,8 @@ static struct chat_value *make_globals(const struct params *params, const struct
     globals = chat_set(globals, "bos_token", chat_string(bos, strlen(bos)));
     globals = chat_set(globals, "eos_token", chat_string(eos, strlen(eos)));
     globals = chat_set(globals, "add_generation_prompt", chat_bool(params->add_generation_prompt));
+    if (params->tools)
+        globals = chat_set(globals, "tools", to_value(params->doc, params->tools));
     const cJSON *more = params->template_kwargs;
     for (const cJSON *member = more ? more->child : NULL; member; member = member->next)
         globals = chat_set(globals, member->string, to_value(params->doc, member));
@@ -127,6 +186,9 @@ int chat_text(const struct params *params, const struct model_view *model, char 
         return failure_set(failure, ERROR_NOT_SUPPORTED, "messages",
                            "the model has no usable chat template: %s",
                            model->chat_error ? model->chat_error : "its file holds none");
+    if (params->tools && chat_template_form(model->chat).kind == REPLY_PLAIN)
+        return failure_set(failure, ERROR_NOT_SUPPORTED, "tools",
+                           "the model's chat template takes no tools");
     if (!cJSON_IsArray(messages))
         return failure_set(failure, ERROR_BAD_FIELD, "messages",
                            messages ? "'messages' must be a list" : "'messages' is missing");

@@ -102,7 +102,7 @@ static const struct field fields[] = {
     {"prompt_cache_options", OPENAI, IGNORED},
     {"prompt_cache_retention", OPENAI, IGNORED},
     {"reasoning_effort", KIND_CHAT, IGNORED},
-    {"reasoning_format", KIND_CHAT, IGNORED},
+    {"reasoning_format", KIND_CHAT, F_READ, 0, 0, AT(raw_reasoning), read_reasoning_format},
     {"release", KIND_CARD, F_BOOL, 0, 0, AT(release), NULL},
     {"repeat_last_n", GEN, F_INT, -1, INT_TOP, AT(repeat_last_n), NULL},
     {"repeat_penalty", GEN, F_NUMBER, 0.01, 100, AT(repeat_penalty), NULL},
@@ -125,8 +125,8 @@ static const struct field fields[] = {
     {"temperature", GEN, F_NUMBER, 0, 100, AT(temperature), NULL},
     {"timings_per_token", GEN, IGNORED},
     {"tokens", KIND_DETOKENIZE, F_ANY, 0, 0, AT(tokens), NULL},
-    {"tool_choice", KIND_CHAT, IGNORED},
-    {"tools", KIND_CHAT | KIND_TEMPLATE, F_READ, 0, 0, NOWHERE, read_unsupported},
+    {"tool_choice", KIND_CHAT | KIND_TEMPLATE, F_READ, 0, 0, AT(no_tools), read_tool_choice},
+    {"tools", KIND_CHAT | KIND_TEMPLATE, F_READ, 0, 0, AT(tools), read_tools},
     {"top_k", GEN, F_INT, -1, INT_TOP, AT(top_k), NULL},
     {"top_logprobs", KIND_CHAT, F_INT, 0, TOP_LOGPROBS_MAX, AT(n_logprobs), NULL},
     {"top_n_sigma", GEN, NEUTRAL(-1)},
@@ -255,6 +255,8 @@ int params_read(struct params *params, enum kind kind, const struct json *doc, c
         if (!cJSON_IsNull(value) && read_field(params, field, value, failure))
             return -1;
     }
+    if (params->no_tools)
+        params->tools = NULL;
     if (kind == KIND_CHAT && params->n_logprobs > 0 && !params->logprobs)
         return failure_set(failure, ERROR_BAD_FIELD, "top_logprobs",
                            "'top_logprobs' needs 'logprobs': true");

@@ -41,6 +41,8 @@ struct params {
     const struct tokenizer *tokenizer; /* borrowed while reading */
     const char *model;
     const struct cJSON *prompt, *messages, *template_kwargs, *tokens;
+    const struct cJSON *tools; /* NULL: none, or none wanted */
+    bool no_tools, raw_reasoning;
     const char *content;
     bool stream, include_usage;
     int64_t max_tokens; /* -1: until the context is full */

@@ -16,11 +16,16 @@ static void choice_finish(struct choice *choice) {
                                 &choice->logprobs, &choice->tops,   &choice->offsets};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_finish(buffers[i]);
+    said_finish(choice);
 }
 
 static size_t choice_bytes(const struct choice *choice) {
     return choice->text.n + choice->tokens.n + choice->entries.n + choice->logprobs.n +
-           choice->tops.n + choice->offsets.n;
+           choice->tops.n + choice->offsets.n + choice->reasoning.n + choice->calls.n;
+}
+
+static bool has_news(const struct choice *choice) {
+    return choice->text.n || choice->reasoning.n || choice->calls.n;
 }
 
 static void generation_destroy(struct generation *g) {
@@ -92,6 +97,7 @@ static void send_chunk(struct generation *g, struct choice *choice, bool last) {
     generation_send(g, &json, w.rc);
     choice->text.n = choice->tokens.n = choice->entries.n = 0;
     choice->logprobs.n = choice->tops.n = choice->offsets.n = 0;
+    choice->reasoning.n = choice->calls.n = 0;
 }
 
 /* Whether the answer is whole so far and not too big; else it fails. */
@@ -149,10 +155,10 @@ static void on_text(void *user, uint32_t index, const char *text, size_t n,
         if (g->params.logprobs)
             g->shape->token(g, choice, &tokens[i]);
     }
-    g->no_memory |= buffer_append(&choice->text, text, n) != 0;
+    said_more(choice, text, n);
     choice->newline |= n && memchr(text, '\n', n) != NULL;
     g->bytes += choice_bytes(choice) - before;
-    if (g->params.stream && choice->text.n)
+    if (g->params.stream && has_news(choice))
         send_chunk(g, choice, false);
     check_answer(g);
 }
@@ -196,6 +202,7 @@ static void on_choice_end(void *user, uint32_t index, const struct request_end *
         generation_fail(g, &failure);
         return;
     }
+    said_all(choice);
     if (!check_answer(g))
         return;
     choice->ended = true;
@@ -203,7 +210,7 @@ static void on_choice_end(void *user, uint32_t index, const struct request_end *
     if (end->stop_word)
         snprintf(choice->stop_word, sizeof choice->stop_word, "%s", end->stop_word);
     if (g->params.stream) {
-        if (choice->text.n)
+        if (has_news(choice))
             send_chunk(g, choice, false);
         send_chunk(g, choice, true);
     }
@@ -257,6 +264,7 @@ static void fill_spec(const struct generation *g, const struct prompt *prompt,
                      .bias = p->bias},
         .stops = p->stops,
         .n_stops = p->n_stops,
+        .special = said_control(g),
     };
 }
 
@@ -281,8 +289,11 @@ static int make_runs(struct generation *g, struct failure *failure) {
         run->choices = calloc(n, sizeof *run->choices);
         if (!run->choices)
             return failure_set(failure, ERROR_FAILED, NULL, "no memory");
-        for (uint32_t c = 0; c < n; c++)
+        for (uint32_t c = 0; c < n; c++) {
             run->choices[c] = (struct choice){.run = run, .index = (uint32_t)r * n + c};
+            if (said_begin(&run->choices[c]))
+                return failure_set(failure, ERROR_FAILED, NULL, "no memory");
+        }
     }
     g->n_open = (uint32_t)g->set.n * n;
     return 0;

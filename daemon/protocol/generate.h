@@ -9,12 +9,17 @@
 
 #include "daemon/protocol/call.h"
 #include "daemon/protocol/prompt.h"
+#include "models/chat/reply.h"
 
 struct choice {
     struct run *run;
-    uint32_t index;       /* in the answer: prompt * n + choice */
-    struct buffer text;   /* what was not sent yet; of a whole answer: all */
-    struct buffer tokens; /* JSON numbers, comma between */
+    uint32_t index;          /* in the answer: prompt * n + choice */
+    struct buffer text;      /* what was not sent yet; of a whole answer: all */
+    struct reply *reply;     /* owned; takes the text apart; NULL: it is all text */
+    struct buffer reasoning; /* as text */
+    struct buffer calls;     /* of tools: items of a JSON list; as text */
+    uint32_t n_calls;        /* so far */
+    struct buffer tokens;    /* JSON numbers, comma between */
     /* Members of JSON lists, made token by token: completions use all, the others the first. */
     struct buffer entries, logprobs, tops, offsets;
     uint32_t n_tokens; /* so far */
@@ -76,6 +81,14 @@ void generation_bury(struct protocol *protocol);
 /* Send *json as a chunk and finish it; rc is the writer's. */
 void generation_send(struct generation *g, struct buffer *json, int rc);
 struct choice *generation_choice(struct generation *g, uint32_t index);
+
+/* said.c: what a choice says becomes its text, its reasoning and its calls, or is all text. */
+bool said_needed(const struct generation *g);
+bool said_control(const struct generation *g); /* control tokens must be in the text */
+int said_begin(struct choice *choice);         /* -1: no memory */
+void said_more(struct choice *choice, const char *text, size_t n);
+void said_all(struct choice *choice); /* nothing more comes */
+void said_finish(struct choice *choice);
 
 /* Parts that several shapes write. */
 void write_timings(struct writer *w, const struct generation *g);

@@ -8,6 +8,8 @@
 #include "models/tokenizer/tokenizer.h"
 
 static const char *finish_reason(const struct choice *choice) {
+    if (choice->n_calls && choice->end.finish != FINISH_LENGTH)
+        return "tool_calls";
     return choice->end.finish == FINISH_LENGTH ? "length" : "stop";
 }
 
@@ -229,6 +231,21 @@ static void write_chat_logprobs(const struct generation *g, const struct choice 
     }
 }
 
+static void write_member(struct writer *w, const char *key, const struct buffer *text) {
+    if (text->n) {
+        write_key(w, key);
+        write_text(w, text->bytes, text->n);
+    }
+}
+
+/* What there is of it. */
+static void write_said(const struct choice *choice, struct writer *w) {
+    write_member(w, "reasoning_content", &choice->reasoning);
+    write_member(w, "content", &choice->text);
+    if (choice->calls.n)
+        write_list(w, "tool_calls", &choice->calls);
+}
+
 static void write_delta(const struct generation *g, const struct choice *choice, const char *role,
                         bool last, struct writer *w) {
     write_head(g, w, "chat.completion.chunk");
@@ -240,10 +257,8 @@ static void write_delta(const struct generation *g, const struct choice *choice,
     write_open(w, '{');
     if (role)
         write_key_string(w, "role", role);
-    if (choice->text.n && !role) {
-        write_key(w, "content");
-        write_text(w, choice->text.bytes, choice->text.n);
-    }
+    if (!role)
+        write_said(choice, w);
     write_close(w, '}');
     write_chat_logprobs(g, choice, w);
     write_key_string(w, "finish_reason", last ? finish_reason(choice) : NULL);
@@ -278,8 +293,11 @@ static void chat_whole(struct generation *g, struct writer *w) {
         write_key(w, "message");
         write_open(w, '{');
         write_key_string(w, "role", "assistant");
-        write_key(w, "content");
-        write_text(w, choice->text.bytes, choice->text.n);
+        if (!choice->text.n && choice->calls.n)
+            write_key_string(w, "content", NULL);
+        else if (!choice->text.n)
+            write_key_string(w, "content", "");
+        write_said(choice, w);
         write_key_string(w, "refusal", NULL);
         write_close(w, '}');
         write_chat_logprobs(g, choice, w);

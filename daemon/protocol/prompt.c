@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/protocol/protocol.h"
+#include "models/chat/chat.h"
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"
 
@@ -130,6 +131,19 @@ static int build_prompts(struct prompt_set *set, const struct params *params,
     return 0;
 }
 
+/* Whether the answer goes on inside the reasoning that the prompt begins. */
+static bool opens_reasoning(const char *text, size_t n) {
+    static const char *const openers[] = {"<think>", "[THINK]"};
+    while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
+        n--;
+    for (size_t i = 0; i < sizeof openers / sizeof *openers; i++) {
+        const size_t length = strlen(openers[i]);
+        if (n >= length && !memcmp(text + n - length, openers[i], length))
+            return true;
+    }
+    return false;
+}
+
 int prompt_build(struct prompt_set *set, const struct params *params,
                  const struct model_view *model, struct failure *failure) {
     const char *field = params->kind == KIND_CHAT ? "messages" : "prompt";
@@ -139,6 +153,7 @@ int prompt_build(struct prompt_set *set, const struct params *params,
         size_t n;
         if (chat_text(params, model, &text, &n, failure))
             return -1;
+        set->thinking = chat_template_form(model->chat).thinks && opens_reasoning(text, n);
         /* Most templates write the beginning themselves; it must not be there twice. */
         const size_t n_bos = model->bos_text ? strlen(model->bos_text) : 0;
         const bool has_bos = n_bos && n >= n_bos && !memcmp(text, model->bos_text, n_bos);
@@ -173,5 +188,7 @@ static size_t weight(const cJSON *item) {
 }
 
 size_t prompt_weight(const struct params *params) {
-    return weight(params->kind & (KIND_CHAT | KIND_TEMPLATE) ? params->messages : params->prompt);
+    return params->kind & (KIND_CHAT | KIND_TEMPLATE)
+               ? weight(params->messages) + weight(params->tools)
+               : weight(params->prompt);
 }

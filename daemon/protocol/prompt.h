@@ -16,7 +16,8 @@ struct prompt {
 struct prompt_set {
     struct prompt prompts[64]; /* PROMPTS_MAX */
     size_t n;
-    bool list; /* the request had a list of prompts */
+    bool list;     /* the request had a list of prompts */
+    bool thinking; /* the answer goes on inside the reasoning that the prompt begins */
 };
 
 /* 0, or -1 with *failure filled; release with prompt_set_finish() either way. */

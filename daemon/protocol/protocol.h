@@ -22,6 +22,7 @@
 #define BATCH_MAX             64           /* messages of one JSON-RPC batch */
 #define PIPELINED_MAX         64           /* JSON-RPC requests under way on one connection */
 #define TOP_LOGPROBS_MAX      20           /* top_logprobs of chat */
+#define TOOLS_MAX             128          /* tools of a request */
 #define COMPLETION_LOGPROBS   5            /* logprobs of /v1/completions; OpenAI's limit */
 
 struct protocol;

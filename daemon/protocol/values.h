@@ -18,5 +18,6 @@ typedef int field_reader(struct params *params, const struct field_place *place,
 field_reader read_count_of_logprobs, read_false, read_id, read_logit_bias, read_no_suffix,
     read_response_format, read_seed, read_stop, read_stream_options, read_template_kwargs,
     read_unsupported;
+field_reader read_reasoning_format, read_tool_choice, read_tools; /* tools.c */
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "models/chat/reply.h"
 #include "models/chat/value_impl.h"
 
 enum node_kind {
@@ -87,6 +88,7 @@ struct node {
 struct chat_template {
     struct node *root;
     struct node *all; /* owned: every node */
+    struct reply_form form;
 };
 
 struct err;

@@ -20,8 +20,13 @@ int chat_template_create(struct chat_template **out, const char *source, size_t 
         free(t);
         return rc;
     }
+    t->form = reply_form_of(source, n);
     *out = t;
     return 0;
+}
+
+struct reply_form chat_template_form(const struct chat_template *t) {
+    return t->form;
 }
 
 void chat_template_destroy(struct chat_template *t) {

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "models/chat/reply.h"
 #include "models/chat/value.h"
 
 #define CHAT_SOURCE_MAX (1u << 20)  /* bytes of a template */
@@ -25,6 +26,9 @@ struct chat_template;
 int chat_template_create(struct chat_template **tmpl, const char *source, size_t n,
                          struct err *err);
 void chat_template_destroy(struct chat_template *tmpl);
+
+/* How a model of this template spells reasoning and calls of tools. */
+struct reply_form chat_template_form(const struct chat_template *tmpl);
 
 /* Render with `globals`, a dict that stays the caller's (messages, tools, bos_token, eos_token,
  * add_generation_prompt, …).  The text is the caller's, terminated, *n bytes.

@@ -4,6 +4,7 @@
  * scheduler_*, and fake_model.h tokenizer_* and chat_*.
  *
  *   prompt begins with   a choice says
+ *   "say "               what follows, up to a bar, then ends
  *   "utf8"               "é€" in single bytes, again and again
  *   "fail"               one token, then -ENODEV
  *   "hang"               nothing
@@ -37,6 +38,7 @@ struct request {
     void *user;
     uint64_t id;
     char script[8];
+    char say[256];
     uint32_t made[CHOICES_MAX];
     bool over[CHOICES_MAX], cancelled;
     uint32_t n_over;
@@ -138,6 +140,13 @@ static void fake_choice(struct request *r, uint32_t c) {
         fake_over(r, c, FINISH_WORD);
         return;
     }
+    if (*r->say) {
+        if (r->say[r->made[c]])
+            fake_token(r, c, (unsigned char)r->say[r->made[c]]);
+        else
+            fake_over(r, c, FINISH_STOP);
+        return;
+    }
     if (r->made[c] >= 20 && strncmp(r->script, "flood", 5) != 0) {
         fake_over(r, c, FINISH_STOP);
         return;
@@ -187,6 +196,10 @@ int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
     r->id = ++s->n;
     for (size_t i = 0; i < 7 && i < spec->n_tokens; i++)
         r->script[i] = (char)spec->tokens[i];
+    for (size_t i = 4; !strncmp(r->script, "say ", 4) && i < spec->n_tokens &&
+                       spec->tokens[i] != '|' && i - 4 < sizeof r->say - 1;
+         i++)
+        r->say[i - 4] = (char)spec->tokens[i];
     const bool too_long = !strncmp(r->script, "long", 4), full = !strncmp(r->script, "full", 4);
     if (too_long || full) {
         free(r);

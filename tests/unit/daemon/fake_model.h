@@ -141,6 +141,10 @@ static struct chat_value *fake_get(struct chat_value *dict, const char *key) {
             return dict->members[i].value;
     return &none;
 }
+struct reply_form chat_template_form(const struct chat_template *tmpl) {
+    (void)tmpl;
+    return (struct reply_form){REPLY_TAGGED, true};
+}
 int chat_template_render(const struct chat_template *tmpl, struct chat_value *globals, char **text,
                          size_t *n, struct err *err) {
     struct chat_value *messages = fake_get(globals, "messages");
@@ -156,6 +160,8 @@ int chat_template_render(const struct chat_template *tmpl, struct chat_value *gl
         buffer_append(&out, content->text, content->n);
         buffer_printf(&out, "|%s\n", fake_get(message, "role")->text);
     }
+    if (fake_get(globals, "tools")->n_members)
+        buffer_printf(&out, "%zu tools\n", fake_get(globals, "tools")->n_members);
     buffer_printf(&out, "%s", fake_get(globals, "add_generation_prompt")->n ? "assistant:" : "");
     buffer_append(&out, "", 1);
     *text = out.bytes;

@@ -117,8 +117,8 @@ static void unknown_paths_and_methods_are_named(void) {
     start();
     expect(http(&f, "GET", "/nothing", NULL), " 404 ", "unknown_method");
     expect(http(&f, "GET", "/v1/completions", NULL), " 404 ", "this path takes POST");
-    expect(http(&f, "POST", "/v1/chat/completions", "{\"messages\": [], \"tools\": [{}]}"), " 400 ",
-           "not_supported");
+    expect(http(&f, "POST", "/v1/chat/completions", "{\"messages\": [], \"functions\": [{}]}"),
+           " 400 ", "not_supported");
     expect(http(&f, "GET", "/v1/models/other", NULL), " 404 ", "not_found");
     expect(rpc(&f, "nothing", NULL), "-32601", "no such method: 'nothing'");
     expect(rpc(&f, "complete", "[1]"), "-32602", "params");

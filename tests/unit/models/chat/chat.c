@@ -350,17 +350,17 @@ static void threads_share_a_template(void) {
     chat_template_destroy(t);
 }
 
-static struct chat_template *model_template(void) {
+static struct chat_template *model_template(const char *file) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char path[512];
     struct gguf *gguf;
     struct gguf_string source;
     struct chat_template *t;
-    snprintf(path, sizeof path, "%s%s/octarc/models/SmolLM2-135M-Instruct.Q4_1.gguf",
-             cache ? cache : home, cache ? "" : "/.cache");
+    snprintf(path, sizeof path, "%s%s/octarc/models/%s", cache ? cache : home,
+             cache ? "" : "/.cache", file);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        SKIP("the default model is not in the cache");
+        SKIP("the model is not in the cache");
     CHECK_EQ(gguf_open(&gguf, fd, path, NULL), 0);
     CHECK_EQ(gguf_string(gguf, "tokenizer.chat_template", &source, NULL), 0);
     CHECK_EQ(chat_template_create(&t, source.bytes, source.n, NULL), 0);
@@ -369,10 +369,10 @@ static struct chat_template *model_template(void) {
     return t;
 }
 
-static void the_default_models_template_matches_the_reference(void) {
-    cJSON *json = read_json(shared("goldens/chat/smollm2.json"));
+static void compare_renderings(const char *golden, const char *model) {
+    cJSON *json = read_json(shared(golden));
     CHECK(json);
-    struct chat_template *t = model_template();
+    struct chat_template *t = model_template(model);
     const cJSON *c;
     cJSON_ArrayForEach(c, json) {
         struct chat_value *g = chat_dict();
@@ -392,8 +392,18 @@ static void the_default_models_template_matches_the_reference(void) {
     cJSON_Delete(json);
 }
 
+static void the_default_models_template_matches_the_reference(void) {
+    compare_renderings("goldens/chat/smollm2.json", "SmolLM2-135M-Instruct.Q4_1.gguf");
+}
+
+static void a_template_with_tools_matches_the_reference(void) {
+    compare_renderings("goldens/chat/qwen2.5-coder.json",
+                       "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf");
+}
+
 CHECK_MAIN(T(templates_render_as_jinja_renders_them), T(hostile_templates_end_with_an_error),
            T(work_on_text_ends), T(work_on_lists_ends), T(work_on_dicts_and_shared_parts_ends),
            T(many_names_end_by_their_count), T(macros_call_each_other_only_so_deep),
            T(deep_nesting_needs_no_deep_stack), T(deep_values_need_no_deep_stack),
-           T(threads_share_a_template), T(the_default_models_template_matches_the_reference))
+           T(threads_share_a_template), T(the_default_models_template_matches_the_reference),
+           T(a_template_with_tools_matches_the_reference))

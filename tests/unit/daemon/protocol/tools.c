@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tools and reasoning in chats: what is taken, and what an answer's parts become. */
+#include "tests/unit/daemon/fake_server.h"
+
+static struct fake_server f;
+
+static void start(void) {
+    fake_server_init(&f);
+    fake_server_start(&f);
+}
+
+#define TOOLS                                                                                      \
+    "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"get_it\", \"parameters\": "   \
+    "{}}}]"
+#define SAY(text) "\"messages\": [{\"role\": \"user\", \"content\": \"say " text "\"}]"
+#define CALL                                                                                       \
+    "<tool_call>{\\\"name\\\": \\\"get_it\\\", \\\"arguments\\\": {\\\"x\\\": [1]}}</tool_call>"
+
+static void a_call_is_no_text(void) {
+    start();
+    char *reply =
+        http(&f, "POST", "/v1/chat/completions", "{" SAY("Yes. " CALL "\\n" CALL) ", " TOOLS "}");
+    HAS(reply, "\"message\": {\"role\": \"assistant\", \"content\": \"Yes.\", \"tool_calls\": "
+               "[{\"id\": \"call_");
+    HAS(reply, "_0_0\", \"type\": \"function\", \"function\": {\"name\": \"get_it\", "
+               "\"arguments\": \"{\\\"x\\\": [1]}\"}}, {\"id\": \"call_");
+    HAS(reply, "_0_1\", ");
+    HAS(reply, "\"finish_reason\": \"tool_calls\"");
+    free(reply);
+    reply = http(&f, "POST", "/v1/chat/completions", "{" SAY(CALL) ", " TOOLS "}");
+    HAS(reply, "\"content\": null, \"tool_calls\": [{");
+    free(reply);
+    reply =
+        http(&f, "POST", "/v1/chat/completions", "{" SAY(CALL) ", " TOOLS ", \"max_tokens\": 20}");
+    HAS(reply, "\"content\": \"<tool_call>{\\\"name\\\": \", \"refusal\"");
+    HAS(reply, "\"finish_reason\": \"length\"");
+    free(reply);
+    fake_server_stop(&f);
+}
+
+static void a_streamed_call_comes_whole(void) {
+    start();
+    char *reply = http(&f, "POST", "/v1/chat/completions",
+                       "{" SAY("<think>Hm</think>Yes. " CALL) ", " TOOLS ", \"stream\": true}");
+    HAS(reply, "\"delta\": {\"reasoning_content\": \"H\"}");
+    HAS(reply, "\"delta\": {\"reasoning_content\": \"m\"}");
+    HAS(reply, "\"delta\": {\"content\": \"Y\"}");
+    HAS(reply, "\"delta\": {\"content\": \".\"}");
+    HAS(reply, "\"delta\": {\"tool_calls\": [{\"index\": 0, \"id\": \"call_");
+    HAS(reply, "\"arguments\": \"{\\\"x\\\": [1]}\"}}]}");
+    HAS(reply, "\"delta\": {}, \"logprobs\": null, \"finish_reason\": \"tool_calls\"");
+    HAS_NOT(reply, "tool_call>");
+    HAS_NOT(reply, "think");
+    HAS_NOT(reply, "\"content\": \" \"");
+    free(reply);
+    fake_server_stop(&f);
+}
+
+static void without_tools_it_is_text(void) {
+    static const char *const more[] = {"", ", \"tools\": []", ", \"tools\": null",
+                                       ", " TOOLS ", \"tool_choice\": \"none\""};
+    start();
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        char body[1024];
+        snprintf(body, sizeof body, "{" SAY(CALL) "%s}", more[i]);
+        char *reply = http(&f, "POST", "/v1/chat/completions", body);
+        HAS(reply, "\"content\": \"<tool_call>{\\\"name\\\"");
+        HAS(reply, "\"finish_reason\": \"stop\"");
+        HAS_NOT(reply, "tool_calls");
+        free(reply);
+    }
+    fake_server_stop(&f);
+}
+
+static void reasoning_stays_where_it_is_only_when_asked(void) {
+    start();
+    char *reply =
+        http(&f, "POST", "/v1/chat/completions", "{" SAY("<think>\\nHm\\n</think>\\n\\nSo.") "}");
+    HAS(reply, "\"reasoning_content\": \"Hm\", \"content\": \"So.\"");
+    free(reply);
+    reply = http(&f, "POST", "/v1/chat/completions",
+                 "{" SAY("<think>Hm</think>So.") ", \"reasoning_format\": \"none\"}");
+    HAS(reply, "\"content\": \"<think>Hm</think>So.\"");
+    HAS_NOT(reply, "reasoning_content");
+    free(reply);
+    fake_server_stop(&f);
+}
+
+static void tools_and_calls_reach_the_template(void) {
+    start();
+    char *reply = http(&f, "POST", "/apply-template", "{" SAY("x") ", " TOOLS "}");
+    HAS(reply, "1 tools");
+    free(reply);
+    reply =
+        http(&f, "POST", "/apply-template", "{" SAY("x") ", " TOOLS ", \"tool_choice\": \"none\"}");
+    HAS_NOT(reply, "1 tools");
+    free(reply);
+    reply = http(&f, "POST", "/apply-template",
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+                 "\"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"1\", \"type\": "
+                 "\"function\", \"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}]}, "
+                 "{\"role\": \"tool\", \"content\": \"b\", \"tool_call_id\": \"1\"}]}");
+    HAS(reply, "a|user\\n|assistant\\nb|tool\\n");
+    free(reply);
+    fake_server_stop(&f);
+}
+
+static void what_is_wrong_is_named(void) {
+    static const struct {
+        const char *field, *part;
+    } wrong[] = {
+        {"\"tools\": {}", "'tools' must be a list"},
+        {"\"tools\": [1]", "tools[0]: a tool must be an object"},
+        {"\"tools\": [{\"type\": \"x\"}]", "\\\"x\\\" is not supported"},
+        {"\"tools\": [{\"type\": \"function\"}]", "'function' must be an object with a 'name'"},
+        {"\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"a b\"}}]",
+         "at most 64 letters"},
+        {"\"tool_choice\": \"required\"", "forces a call is not supported"},
+        {"\"tool_choice\": {\"type\": \"function\"}", "forces a call is not supported"},
+        {"\"tool_choice\": \"maybe\"", "'tool_choice' must be"},
+        {"\"reasoning_format\": \"x\"", "'reasoning_format' must be"},
+    };
+    start();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char body[1024];
+        snprintf(body, sizeof body, "{" SAY("a") ", %s}", wrong[i].field);
+        char *reply = http(&f, "POST", "/v1/chat/completions", body);
+        HAS(reply, "HTTP/1.1 400");
+        HAS(reply, wrong[i].part);
+        free(reply);
+    }
+    char *many = malloc(1 << 16), *at = many;
+    at += sprintf(at, "{" SAY("a") ", \"tools\": [");
+    for (int i = 0; i < 129; i++)
+        at += sprintf(at, "%s{\"type\": \"function\", \"function\": {\"name\": \"f\"}}",
+                      i ? ", " : "");
+    strcpy(at, "]}");
+    char *reply = http(&f, "POST", "/v1/chat/completions", many);
+    HAS(reply, "'tools' has more than 128 tools");
+    free(reply);
+    reply = http(&f, "POST", "/v1/chat/completions",
+                 "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}]}]}");
+    HAS(reply, "messages[0]: a call of 'tool_calls' must have");
+    free(reply);
+    free(many);
+    fake_server_stop(&f);
+}
+
+CHECK_MAIN(T(a_call_is_no_text), T(a_streamed_call_comes_whole), T(without_tools_it_is_text),
+           T(reasoning_stays_where_it_is_only_when_asked), T(tools_and_calls_reach_the_template),
+           T(what_is_wrong_is_named))
