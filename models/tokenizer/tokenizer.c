@@ -200,7 +200,9 @@ int tokenizer_piece(const struct tokenizer *t, int32_t id, bool control, const c
     if (id < 0 || (uint32_t)id >= t->vocab.n)
         return -EINVAL;
     *bytes = t->vocab.bytes + t->vocab.tokens[id].offset;
-    *n = tokenizer_is_control(t, id) && !control ? 0 : t->vocab.tokens[id].n;
+    const bool shown =
+        t->vocab.tokens[id].type != TOKEN_UNUSED && (control || !tokenizer_is_control(t, id));
+    *n = shown ? t->vocab.tokens[id].n : 0;
     return 0;
 }
 

@@ -45,8 +45,9 @@ const int32_t *tokenizer_eogs(const struct tokenizer *tokenizer, size_t *n);
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n, unsigned flags,
                      int32_t **ids, size_t *n_ids, struct err *err);
 
-/* The bytes of one token, as it appears in text (not always whole UTF-8).  Control tokens are empty
- * unless `control`.  The bytes belong to the tokenizer.  -EINVAL when id is not of the vocabulary.
+/* The bytes of one token, as it appears in text (not always whole UTF-8).  Unused tokens, which
+ * only fill the vocabulary up, are empty, and control tokens unless `control`.  The bytes belong to
+ * the tokenizer.  -EINVAL when id is not of the vocabulary.
  */
 int tokenizer_piece(const struct tokenizer *tokenizer, int32_t id, bool control, const char **bytes,
                     size_t *n);

@@ -114,19 +114,31 @@ static void compare(const char *model, const char *golden) {
     compare_known(model, golden, UINT32_MAX);
 }
 
-static const char *default_model(void) {
+static const char *cached_model(const char *file) {
     static char path[512];
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache)
-        snprintf(path, sizeof path, "%s/octarc/models/SmolLM2-135M-Instruct.Q4_1.gguf", cache);
+        snprintf(path, sizeof path, "%s/octarc/models/%s", cache, file);
     else
-        snprintf(path, sizeof path, "%s/.cache/octarc/models/SmolLM2-135M-Instruct.Q4_1.gguf",
-                 home ? home : "");
+        snprintf(path, sizeof path, "%s/.cache/octarc/models/%s", home ? home : "", file);
     return path;
+}
+
+static const char *default_model(void) {
+    return cached_model("SmolLM2-135M-Instruct.Q4_1.gguf");
 }
 
 static void smollm2(void) {
     compare(default_model(), "goldens/tokenizer/smollm2.json");
+}
+
+static void gemma3(void) {
+    compare(cached_model("gemma-3-270m-q4_k_m.gguf"), "goldens/tokenizer/gemma3.json");
+}
+
+static void qwen2_of_a_model(void) {
+    compare(cached_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
+            "goldens/tokenizer/qwen2.json");
 }
 
 static void spm_with_prefix(void) {
@@ -328,7 +340,8 @@ static void generated_model(void) {
     free(text);
 }
 
-CHECK_MAIN(T(generated_model), T(smollm2), T(spm_with_prefix), T(spm_without_prefix), T(qwen2),
-           T(llama3), T(gpt4o), T(prompts_of_every_tiny_model), T(vectors_gpt2),
-           T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3), T(vectors_deepseek_llm),
-           T(vectors_deepseek_coder), T(twice_the_text_takes_about_twice_the_time))
+CHECK_MAIN(T(generated_model), T(smollm2), T(gemma3), T(qwen2_of_a_model), T(spm_with_prefix),
+           T(spm_without_prefix), T(qwen2), T(llama3), T(gpt4o), T(prompts_of_every_tiny_model),
+           T(vectors_gpt2), T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3),
+           T(vectors_deepseek_llm), T(vectors_deepseek_coder),
+           T(twice_the_text_takes_about_twice_the_time))
