@@ -162,8 +162,7 @@ MODELS = [
      "kv": 2, "head_dim": 16, "ff": 160, "base": 10000.0, "tied": True, "types": {},
      "keys": {"attention.sliding_window": 9, "attn_logit_softcapping": 2.5,
               "final_logit_softcapping": 8.0}, "prompts": PROMPTS + [LONG]},
-    # Control tokens of models that are called phi-3 take the blanks behind them: not those of this one.
-    {"file": "tiny-phi3.gguf", "name": "tiny-fused", "arch": "phi3", "seed": 43, "layers": 2, "embd": 96, "heads": 6,
+    {"file": "tiny-fused.gguf", "arch": "phi3", "seed": 43, "layers": 2, "embd": 96, "heads": 6,
      "kv": 2, "head_dim": 16, "rot": 12, "ff": 224, "base": 10000.0, "tied": False,
      "keys": {"rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.1},
      "types": {"blk.0.attn_qkv": "Q8_0", "blk.1.ffn_up": "Q4_0"}, "prompts": PROMPTS},
@@ -255,7 +254,7 @@ def keys_of(m):
         return key(name, U32, struct.pack("<I", value))
 
     yield key("general.architecture", STRING, string(arch_of(m)))
-    yield key("general.name", STRING, string(m.get("name", m["file"][:-5])))
+    yield key("general.name", STRING, string(m["file"][:-5]))
     yield u32(arch_of(m) + ".block_count", m["layers"])
     yield u32(arch_of(m) + ".context_length", 512)
     yield u32(arch_of(m) + ".embedding_length", m["embd"])

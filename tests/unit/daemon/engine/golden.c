@@ -131,7 +131,7 @@ static void quantised_weights_stay_near_the_reference(void) {
 static void other_architectures_stay_near_the_reference(void) {
     stays_near("tiny-qwen2.gguf");
     stays_near("tiny-qwen3.gguf");
-    stays_near("tiny-phi3.gguf");
+    stays_near("tiny-fused.gguf");
 }
 
 CHECK_MAIN(T(float_weights_match_the_reference), T(quantised_weights_stay_near_the_reference),
