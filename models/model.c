@@ -15,7 +15,7 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-static const struct arch *const archs[] = {&arch_gemma2, &arch_gemma3, &arch_llama,
+static const struct arch *const archs[] = {&arch_gemma2, &arch_gemma3, &arch_llama, &arch_mistral3,
                                            &arch_phi3,   &arch_qwen2,  &arch_qwen3};
 #define ARCHS (sizeof archs / sizeof *archs)
 

@@ -112,9 +112,14 @@ static int check(const struct rope_params *p) {
         return -EINVAL;
     if (p->scaling == ROPE_YARN &&
         (!positive(p->beta_fast) || !positive(p->beta_slow) || p->original_context == 0 ||
-         p->freq_base == 1.0f || !(p->ext_factor >= 0.0f && p->ext_factor <= 1.0f)))
+         p->freq_base == 1.0f || !(p->log_multiplier >= 0.0f) ||
+         !(p->ext_factor >= 0.0f && p->ext_factor <= 1.0f)))
         return -EINVAL;
     return 0;
+}
+
+float rope_temperature(uint32_t original_context, float scale, uint32_t position) {
+    return (float)fma(natural_log(1.0 + position / original_context), scale, 1.0);
 }
 
 int rope_table(const struct rope_params *p, const float *freqs, uint32_t position, float *cos_sin) {
@@ -127,7 +132,8 @@ int rope_table(const struct rope_params *p, const float *freqs, uint32_t positio
     const double log_base = natural_log(p->freq_base);
     double magnitude = p->attn_factor;
     if (yarn && factor > 1.0)
-        magnitude *= 1.0 + 0.1 * natural_log(factor);
+        magnitude *= (1.0 + 0.1 * natural_log(factor)) /
+                     (1.0 + 0.1 * p->log_multiplier * natural_log(factor));
 
     for (uint32_t i = 0; i < p->dims / 2; i++) {
         if (freqs && !positive(freqs[i]))

@@ -13,7 +13,7 @@
  *            low), 0, 1)), low and high the pairs (rounded outwards, kept inside the head) that
  *            turn beta_fast and beta_slow times within original_context
  * and sine and cosine are multiplied by attn_factor, with yarn (ext_factor > 0, factor > 1) also by
- * 1 + 0.1 ln(factor). */
+ * (1 + 0.1 ln(factor)) / (1 + 0.1 log_multiplier ln(factor)). */
 #ifndef OCTARC_MODELS_ROPE_H
 #define OCTARC_MODELS_ROPE_H
 
@@ -31,5 +31,9 @@
  *   -ERANGE  an angle exceeds ROPE_ANGLE_MAX
  * cos_sin may be partly written then. */
 int rope_table(const struct rope_params *p, const float *freqs, uint32_t position, float *cos_sin);
+
+/* What the rotated queries of a position are multiplied by so that attention stays sharp over many:
+ * 1 + scale * ln(1 + floor(position / original_context)).  original_context > 0. */
+float rope_temperature(uint32_t original_context, float scale, uint32_t position);
 
 #endif

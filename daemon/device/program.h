@@ -126,8 +126,8 @@ enum op_kind {
     OP_NORM,  /* act = rms_norm(hidden) * weight of the part's rows; with `outputs`, of all output
                * rows instead */
     OP_QKV,   /* qkv = {q, k, v} . act; the parts side by side in a row */
-    OP_ROPE_STORE, /* add the biases, norm the heads of q and k, rotate q in place; rotate k and
-                    * store k and v of the owned KV heads */
+    OP_ROPE_STORE, /* add the biases, norm the heads of q and k, rotate q in place, and scale it;
+                    * rotate k and store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
     OP_COMBINE,    /* out += the tree over all slots, of the part's rows */
@@ -290,6 +290,7 @@ struct step_params {
     uint32_t n_outputs;
     const float *
         rope[ROPE_TABLES_MAX]; /* those that the programs name: [n_rows][rope_dims / 2][cos, sin] */
+    const float *q_scale;      /* [n_rows]: of the rotated queries; NULL: none */
     float *logits;             /* [n_outputs][n_vocab] */
     uint32_t n_vocab;
 };

@@ -25,6 +25,7 @@ struct rotations {
     float *freqs; /* of the file, for this context; NULL: it has none */
     const char *freqs_name;
     struct rotation of[ROPE_TABLES_MAX];
+    float *q_scale; /* [max_rows] of the step; NULL: none */
 };
 
 /* The divisors that count for the plan's context. */
@@ -115,6 +116,10 @@ int rotations_open(struct rotations **rotations, const struct model *model, cons
     for (int i = 0; i < ROPE_TABLES_MAX && !rc; i++)
         if (r->of[i].params)
             rc = prepare(r, &r->of[i], err);
+    if (!rc && p->temperature_scale > 0) {
+        r->q_scale = malloc(plan->max_rows * sizeof *r->q_scale);
+        rc = r->q_scale ? 0 : err_set(err, -ENOMEM, "no memory for %u rows", plan->max_rows);
+    }
     if (rc)
         rotations_close(r);
     else
@@ -128,8 +133,10 @@ void rotations_close(struct rotations *r) {
         free(r->of[i].known);
         free(r->of[i].step);
     }
-    if (r)
+    if (r) {
         free(r->freqs);
+        free(r->q_scale);
+    }
     free(r);
 }
 
@@ -151,6 +158,7 @@ static int fill(struct rotation *of, const struct step_params *params) {
 }
 
 int rotations_fill(struct rotations *r, struct step_params *params) {
+    const struct model_params *p = &r->model->params;
     int rc = 0;
     for (uint32_t i = 0; i < params->n_rows; i++)
         if (params->rows[i].position >= r->plan->context)
@@ -160,5 +168,9 @@ int rotations_fill(struct rotations *r, struct step_params *params) {
             rc = fill(&r->of[i], params);
             params->rope[i] = r->of[i].step;
         }
+    for (uint32_t i = 0; r->q_scale && i < params->n_rows; i++)
+        r->q_scale[i] = rope_temperature(p->rope.original_context, p->temperature_scale,
+                                         params->rows[i].position);
+    params->q_scale = r->q_scale;
     return rc;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rotations.h - cos and sin of the positions of a step, for each kind of layer.
+/* rotations.h - cos and sin of the positions of a step, for each kind of layer, and what queries
+ * are scaled by.
  *
  * A position is computed once and kept.  Everything that a file may have wrong is found when they
  * are opened: a step cannot fail for it, which would end one engine after the other.  One thread at
@@ -19,8 +20,8 @@ int rotations_open(struct rotations **rotations, const struct model *model, cons
                    int head_fd, struct err *err);
 void rotations_close(struct rotations *rotations); /* takes NULL */
 
-/* Point params->rope at the tables of its rows, which are right until the next call.  -EINVAL: a
- * position beyond the context. */
+/* Point params->rope and q_scale at the tables of its rows, which are right until the next call.
+ * -EINVAL: a position beyond the context. */
 int rotations_fill(struct rotations *rotations, struct step_params *params);
 
 #endif

@@ -76,7 +76,8 @@ void runner_inherit(struct runner *runner, const struct runner *before);
 /* Something else was carried to a card of it.  Nothing where it is the same card. */
 void runner_note_carried(struct runner *runner, uint32_t from, uint32_t to, uint64_t bytes);
 
-/* Run one step.  params->rope is filled in here (leave it zero).  As device_ops.step. */
+/* Run one step.  params->rope and q_scale are filled in here (leave them zero).  As
+ * device_ops.step. */
 int runner_step(struct runner *runner, struct step_params *params, uint32_t *card);
 /* What it is made of, for the runner that follows it. */
 const struct runner_options *runner_options(const struct runner *runner);

@@ -113,8 +113,10 @@ struct rope_params {
     float attn_factor;          /* multiplies sin and cos; 1 = none */
     float beta_fast, beta_slow; /* yarn ramp */
     float ext_factor;           /* yarn mix; 1 with yarn, else 0 */
-    uint32_t original_context;  /* before the scaling; of yarn, and of ROLE_ROPE_SHORT */
-    bool has_freqs;             /* a ROLE_ROPE_FREQS tensor divides the frequencies */
+    float
+        log_multiplier; /* yarn: takes back as much of what it multiplies sin and cos by; 0: none */
+    uint32_t original_context; /* before the scaling; of yarn, and of ROLE_ROPE_SHORT */
+    bool has_freqs;            /* a ROLE_ROPE_FREQS tensor divides the frequencies */
 };
 
 /* What the gate of an FFN is passed through; gelu with tanh in it. */
@@ -128,9 +130,10 @@ struct model_params {
     float norm_eps;
     bool tied; /* token_embd is the output matrix too */
     enum gate gate;
-    float embd_scale;    /* of a token's row; 0: as it is */
-    float attn_scale;    /* of a score; 0: 1 / sqrt(head_dim) */
-    float attn_soft_cap; /* x = cap * tanh(x / cap) of a scaled score; 0: none */
+    float embd_scale;        /* of a token's row; 0: as it is */
+    float attn_scale;        /* of a score; 0: 1 / sqrt(head_dim) */
+    float temperature_scale; /* of rope_temperature(); 0: none */
+    float attn_soft_cap;     /* x = cap * tanh(x / cap) of a scaled score; 0: none */
     float logit_soft_cap;
     struct rope_params rope;
     /* Sliding windows: of each run of `window_period` layers all but the last see `window`

@@ -62,7 +62,8 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_phi3, arch_qwen2, arch_qwen3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_mistral3, arch_phi3, arch_qwen2,
+    arch_qwen3;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *

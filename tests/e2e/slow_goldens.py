@@ -14,7 +14,8 @@ from harness import (SHARED, Daemon, Skip, cached_model, default_model, equal, i
 
 DENSE = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
          "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied", "gemma2",
-         "gemma3", "phi3-fused", "phi3-longrope", "phi3-longrope-ctx256"}
+         "gemma3", "phi3-fused", "phi3-longrope", "phi3-longrope-ctx256",
+         "mistral3-tempscale"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
 PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl",
             "mxfp4"}

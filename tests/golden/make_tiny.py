@@ -166,6 +166,12 @@ MODELS = [
      "kv": 2, "head_dim": 16, "rot": 12, "ff": 224, "base": 10000.0, "tied": False,
      "keys": {"rope.scaling.original_context_length": 64, "rope.scaling.attn_factor": 1.1},
      "types": {"blk.0.attn_qkv": "Q8_0", "blk.1.ffn_up": "Q4_0"}, "prompts": PROMPTS},
+    {"file": "tiny-mistral3.gguf", "arch": "mistral3", "seed": 47, "layers": 2, "embd": 64,
+     "heads": 4, "kv": 2, "head_dim": 32, "ff": 160, "base": 10000.0, "tied": False, "types": {},
+     "keys": {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+              "rope.scaling.original_context_length": 32,
+              "rope.scaling.yarn_log_multiplier": 1.0, "attention.temperature_scale": 0.5},
+     "prompts": PROMPTS + [LONG]},
 ]
 
 # With enough layers that some can stay in host memory, of sizes that differ.  What it computes on

@@ -225,6 +225,8 @@ static void run_rope_store(struct device *d, uint32_t card, const struct op *op,
     prepare_heads(d, card, v, op->rope.n_kv, dim, op->rope.v_bias, (struct vector){0}, 0);
     for (uint32_t h = 0; h < op->rope.n_heads + op->rope.n_kv; h++)
         d->kernels->rotate(x + h * dim, cos_sin, op->rope.rope_dims, op->rope.neox);
+    for (uint32_t i = 0; p->q_scale && i < op->rope.n_heads * dim; i++)
+        x[i] *= p->q_scale[row];
     for (uint32_t h = 0; h < op->rope.n_kv; h++) {
         char *kv = cpu_kv_at(d, card, &op->rope.kv, op->rope.kv_slot + h, page);
         d->kernels->store_k(kv, op->rope.kv.type, dim, at, k + h * dim);

@@ -267,9 +267,68 @@ static void phi3_refuses_what_is_wrong_by_name(void) {
     check_refused(-EINVAL, "phi3.rope.scaling.original_context_length", "not 1 to");
 }
 
+/* --- mistral3 --- */
+
+static void mistral3(void) {
+    n_keys = n_tensors = 0;
+    set_string("general.architecture", "mistral3");
+    set_u32("mistral3.block_count", 1);
+    set_u32("mistral3.context_length", 4096);
+    set_u32("mistral3.embedding_length", 64);
+    set_u32("mistral3.feed_forward_length", 96);
+    set_u32("mistral3.attention.head_count", 4);
+    set_u32("mistral3.attention.head_count_kv", 2);
+    set_f32("mistral3.attention.layer_norm_rms_epsilon", 1e-5);
+    set_string("mistral3.rope.scaling.type", "yarn");
+    set_f32("mistral3.rope.scaling.factor", 16);
+    set_u32("mistral3.rope.scaling.original_context_length", 256);
+    set_tensor("token_embd.weight", TENSOR_F32, 64, 40);
+    set_tensor("output_norm.weight", TENSOR_F32, 64, 0);
+    layer_tensor(0, "attn_norm.weight", 64, 0);
+    layer_tensor(0, "attn_q.weight", 64, 64);
+    layer_tensor(0, "attn_k.weight", 64, 32);
+    layer_tensor(0, "attn_v.weight", 64, 32);
+    layer_tensor(0, "attn_output.weight", 64, 64);
+    layer_tensor(0, "ffn_norm.weight", 64, 0);
+    layer_tensor(0, "ffn_gate.weight", 64, 96);
+    layer_tensor(0, "ffn_up.weight", 64, 96);
+    layer_tensor(0, "ffn_down.weight", 96, 64);
+}
+
+static void mistral3_has_a_temperature_and_takes_back_a_factor(void) {
+    mistral3();
+    struct model m = read_good();
+    CHECK(m.params.temperature_scale == 0.0f && m.params.rope.log_multiplier == 0.0f);
+    CHECK(!m.params.rope.neox && m.params.rope.scaling == ROPE_YARN && m.params.rope.factor == 16);
+    CHECK_EQ(m.params.rope.original_context, 256);
+    model_finish(&m);
+    set_f32("mistral3.attention.temperature_scale", 0.1);
+    set_f32("mistral3.rope.scaling.yarn_log_multiplier", 1);
+    m = read_good();
+    CHECK(m.params.temperature_scale == 0.1f && m.params.rope.log_multiplier == 1.0f);
+    model_finish(&m);
+}
+
+static void mistral3_refuses_what_is_wrong_by_name(void) {
+    mistral3();
+    set_f32("mistral3.attention.temperature_scale", -0.1);
+    check_refused(-EINVAL, "mistral3.attention.temperature_scale", "not 0 to");
+    mistral3();
+    set_string("mistral3.rope.scaling.yarn_log_multiplier", "1");
+    check_refused(-EINVAL, "mistral3.rope.scaling.yarn_log_multiplier", "");
+    mistral3();
+    layer_tensor(0, "ffn_gate_exps.weight", 64, 96);
+    check_refused(-ENOTSUP, "blk.0.ffn_gate_exps.weight", "mistral3");
+    mistral3();
+    layer_tensor(0, "attn_k.weight", 64, 64);
+    check_refused(-EINVAL, "[64, 64]", "[32, 64] was expected");
+}
+
 CHECK_MAIN(T(gemma3_has_windows_and_a_rotation_for_them),
            T(gemma3_scales_the_rotation_of_whole_layers_only),
            T(gemma3_refuses_what_is_wrong_by_name), T(gemma2_caps_scores_and_logits),
            T(the_largest_gemma2_scales_its_scores_otherwise),
            T(gemma2_refuses_what_is_wrong_by_name), T(phi3_finds_the_parts_of_its_fused_tensors),
-           T(phi3_has_divisors_for_short_and_long_contexts), T(phi3_refuses_what_is_wrong_by_name))
+           T(phi3_has_divisors_for_short_and_long_contexts), T(phi3_refuses_what_is_wrong_by_name),
+           T(mistral3_has_a_temperature_and_takes_back_a_factor),
+           T(mistral3_refuses_what_is_wrong_by_name))

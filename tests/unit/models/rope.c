@@ -46,6 +46,33 @@ static void plain_angles_agree_with_the_c_library(void) {
     }
 }
 
+/* The factor that yarn multiplies sine and cosine by may be taken back, all of it by 1. */
+static void yarn_may_take_its_factor_back(void) {
+    struct rope_params p = plain(64, 10000), back = p;
+    float with[64], without[64];
+    p.scaling = back.scaling = ROPE_YARN;
+    p.factor = back.factor = 4;
+    p.ext_factor = back.ext_factor = 1;
+    for (int i = 0; i < 3; i++) {
+        back.log_multiplier = 0.5f * (float)i;
+        const double taken = 1 + 0.1 * (double)back.log_multiplier * log(4);
+        CHECK_EQ(rope_table(&p, NULL, 77, with), 0);
+        CHECK_EQ(rope_table(&back, NULL, 77, without), 0);
+        for (int k = 0; k < 64; k++)
+            CHECK(fabs((double)without[k] * taken - (double)with[k]) < 2e-7);
+    }
+    back.log_multiplier = NAN;
+    CHECK_EQ(rope_table(&back, NULL, 77, without), -EINVAL);
+}
+
+static void a_temperature_grows_with_the_logarithm_of_the_position(void) {
+    for (uint32_t position = 0; position < 5000; position += 7) {
+        const double want = 1 + 0.1 * log(1 + floor(position / 128.0));
+        CHECK(fabs((double)rope_temperature(128, 0.1f, position) - want) < 1e-7);
+    }
+    CHECK(rope_temperature(128, 0.1f, 127) == 1.0f && rope_temperature(128, 0.1f, 128) > 1.0f);
+}
+
 static void linear_scaling_divides_the_position(void) {
     struct rope_params p = plain(64, 10000), quarter = p;
     p.scaling = ROPE_LINEAR;
@@ -124,7 +151,8 @@ static void bad_parameters_are_refused(void) {
     CHECK_EQ(rope_table(&p, (const float[]){1e-30f}, 1, table), -ERANGE);
 }
 
-CHECK_MAIN(T(plain_angles_agree_with_the_c_library), T(linear_scaling_divides_the_position),
-           T(divisors_of_the_file_divide_the_frequencies),
+CHECK_MAIN(T(plain_angles_agree_with_the_c_library), T(yarn_may_take_its_factor_back),
+           T(a_temperature_grows_with_the_logarithm_of_the_position),
+           T(linear_scaling_divides_the_position), T(divisors_of_the_file_divide_the_frequencies),
            T(yarn_mixes_both_frequencies_along_its_ramp),
            T(the_table_of_one_position_has_these_bits), T(bad_parameters_are_refused))

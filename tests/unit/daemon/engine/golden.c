@@ -105,7 +105,8 @@ static void compare_file(const char *file, double tolerance, struct distance *d)
 }
 
 static void float_weights_match_the_reference(void) {
-    static const char *const files[] = {"tiny-f32.gguf", "tiny-gemma2.gguf", "tiny-gemma3.gguf"};
+    static const char *const files[] = {"tiny-f32.gguf", "tiny-gemma2.gguf", "tiny-gemma3.gguf",
+                                        "tiny-mistral3.gguf"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct distance d = {0};
         compare_file(files[i], 1e-3, &d);

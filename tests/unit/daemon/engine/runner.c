@@ -13,8 +13,9 @@
 
 static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
 /* Of every other architecture one. */
-static const char *const arch_files[] = {"tiny-qwen2.gguf", "tiny-qwen3.gguf", "tiny-gemma2.gguf",
-                                         "tiny-gemma3.gguf", "tiny-fused.gguf"};
+static const char *const arch_files[] = {"tiny-qwen2.gguf",  "tiny-qwen3.gguf",
+                                         "tiny-gemma2.gguf", "tiny-gemma3.gguf",
+                                         "tiny-fused.gguf",  "tiny-mistral3.gguf"};
 
 static float *reference(const char *file, enum kv_type kv_type) {
     struct loaded l;
