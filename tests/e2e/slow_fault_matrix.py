@@ -16,6 +16,8 @@ from harness import Daemon, main, note, test, tiny
 CARDS = 8
 TOKENS = 24
 HANGS = 6  # of each way
+ARCHITECTURES = ("qwen2", "qwen3", "gemma2", "gemma3", "fused", "mistral3")  # of the tiny models
+DRAWN = 18  # and two silent cards: twenty faults on each architecture
 STRIDE = 7  # from one to the next: no multiple of the cards, so that both card and moment change
 CONFIG = "[service]\ncard_silence = 1\ncard_faults = 64\n"
 
@@ -29,22 +31,26 @@ def chosen(faults):
     return all_cells[::STRIDE][:HANGS]
 
 
+def run_cells(todo, way, split, model):
+    with Daemon("--cards", str(CARDS), "--context", "512", "--split", split, model=model,
+                rebalance=way, deaths=SILENT, config=CONFIG) as daemon:
+        crowd, early = Crowd(daemon, TOKENS, words=3), 0
+        want = [s.transcript() for s in crowd.run()]
+        begin = time.monotonic()
+        for cell in todo:
+            run_cell(crowd, cell, want)
+            early += cell[1] == "prefill" and crowd.early
+            take_back(daemon)
+        seconds = time.monotonic() - begin
+        prefills = sum(cell[1] == "prefill" for cell in todo)
+        note("%s, %s, %s: %d cells in %.1f s, %.2f s each; %d of %d came before the first token" % (
+            os.path.basename(model), way, split, len(todo), seconds, seconds / len(todo), early,
+            prefills))
+
+
 def run_all(faults, split):
     for way in WAYS:
-        with Daemon("--cards", str(CARDS), "--context", "512", "--split", split, model=tiny(),
-                    rebalance=way, deaths=SILENT, config=CONFIG) as daemon:
-            crowd = Crowd(daemon, TOKENS, words=3)
-            want = [s.transcript() for s in crowd.run()]
-            todo, early = chosen(faults), 0
-            begin = time.monotonic()
-            for cell in todo:
-                run_cell(crowd, cell, want)
-                early += cell[1] == "prefill" and crowd.early
-                take_back(daemon)
-            seconds = time.monotonic() - begin
-            prefills = sum(cell[1] == "prefill" for cell in todo)
-            note("%s, %s: %d cells in %.1f s, %.2f s each; %d of %d came before the first token" % (
-                way, split, len(todo), seconds, seconds / len(todo), early, prefills))
+        run_cells(chosen(faults), way, split, tiny())
 
 
 def quick():
@@ -64,6 +70,15 @@ def no_fault_at_any_moment_changes_an_answer_where_tensors_are_split():
 @test
 def no_silence_at_any_moment_changes_an_answer():
     run_all(("hang",), "tensor")
+
+
+@test
+def twenty_faults_change_no_answer_of_any_architecture():
+    for i, name in enumerate(ARCHITECTURES):
+        draw = random.Random(int(os.environ.get("FAULTS_SEED", "0")) + i)
+        todo = draw.sample(cells(CARDS, quick()), DRAWN) + draw.sample(
+            cells(CARDS, ("hang",)), 20 - DRAWN)
+        run_cells(todo, WAYS[i % 2], ("layer", "tensor")[i // 2 % 2], tiny("tiny-" + name))
 
 
 if __name__ == "__main__":
