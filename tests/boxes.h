@@ -20,7 +20,7 @@ static inline void boxed_small(struct boxed *b, uint32_t seed) {
     b->model = (struct model){.params = random_shape()};
     b->model.params.n_layers = 1 + draw(4);
     toy_model(&b->model, TENSOR_Q8_0);
-    b->in = tight_input(&b->model, 1 + draw(8), (enum split)draw(3), 32 * (1 + draw(16)));
+    b->in = tight_input(&b->model, 1 + draw(8), (enum split)draw(SPLITS), 32 * (1 + draw(16)));
     if (b->in.n_cards > 1 && draw(4) == 0)
         b->in.online[draw(b->in.n_cards)] = false;
 }
@@ -44,7 +44,7 @@ static inline void boxed_full(struct boxed *b, uint32_t seed) {
     /* Query heads in groups of equal size. */
     b->model.params.n_heads -= b->model.params.n_heads % 8;
     toy_model(&b->model, TENSOR_Q8_0);
-    b->in = tight_input(&b->model, 8, (enum split)draw(3), 4096 << draw(4));
+    b->in = tight_input(&b->model, 8, (enum split)draw(SPLITS), 4096 << draw(4));
     b->in.max_rows = 512;
 }
 

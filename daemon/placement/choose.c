@@ -118,16 +118,17 @@ static int find_alike(struct chooser *c, struct candidate *a) {
 
 static int consider(const struct plan *plan, struct chooser *c, enum split split) {
     struct candidate *a = &c->of[split];
+    const bool hybrid = split == SPLIT_HYBRID;
     int rc = 0;
     a->split = split;
-    if (c->times.known || split == SPLIT_HYBRID)
+    if (hybrid ? box_fits_way(&c->box, WAY_GROUPS) : c->times.known)
         rc = find_by_speed(c, a);
     a->balance = c->times.known ? "decoding is then predicted to be fastest" : balance_alike;
     if (rc == 0 && !a->found) {
         find_by_bytes(c, a);
         a->n_contexts = 1;
         a->balance = "the fullest card is then the least full";
-        if (!a->found && c->box.bounds.any && !c->times.known && split != SPLIT_HYBRID)
+        if (!a->found && c->box.bounds.any && !c->times.known && !hybrid)
             rc = find_alike(c, a);
     }
     return rc < 0 || !a->found || !c->times.known ? rc : measure(plan, c, a);
@@ -177,9 +178,10 @@ static void give_reason(struct plan *plan, const struct chooser *c, enum split a
                  "%s split: predicted to decode fastest, %.1f tokens/s%s", name, a->decode, others);
     else
         snprintf(plan->reason, sizeof plan->reason, "%s split: chosen because %s", name,
-                 plan->split == SPLIT_TENSOR
+                 plan->split == SPLIT_LAYER ? "a layer boundary is the least to send between cards"
+                 : plan->split == SPLIT_TENSOR
                      ? "whole layers do not fit these cards"
-                     : "a layer boundary is the least to send between cards");
+                     : "neither whole layers nor lanes of all of them fit these cards");
 }
 
 /* A split that is to be faster than the best so far, or as fast, with no less room for KV; what is
@@ -202,16 +204,20 @@ static int consider_rates(const struct plan *plan, struct chooser *c) {
     if (rc == 0)
         rc = c->of[SPLIT_TENSOR].by_speed ? consider_within(plan, c, SPLIT_LAYER, 1e-8)
                                           : consider(plan, c, SPLIT_LAYER);
-    return rc == 0 && fastest(c) ? consider_within(plan, c, SPLIT_HYBRID, 0) : rc;
+    if (rc < 0)
+        return rc;
+    return fastest(c) ? consider_within(plan, c, SPLIT_HYBRID, 0) : consider(plan, c, SPLIT_HYBRID);
 }
 
-/* What fits at all is decided by the searches that are exact in bytes, layers and lanes.  Where
- * nothing is known of speed the first that fits is as good as any. */
+/* What fits at all is decided by the searches that are exact in bytes.  Where nothing is known of
+ * speed the first that fits is as good as any. */
 static int consider_all(const struct plan *plan, struct chooser *c) {
+    int rc = 0;
     if (c->times.known)
         return consider_rates(plan, c);
-    const int rc = consider(plan, c, SPLIT_LAYER);
-    return rc < 0 || c->of[SPLIT_LAYER].found ? rc : consider(plan, c, SPLIT_TENSOR);
+    for (int split = SPLIT_LAYER; split < SPLITS && rc == 0 && !fastest(c); split++)
+        rc = consider(plan, c, (enum split)split);
+    return rc;
 }
 
 /* --- what fits nowhere --- */

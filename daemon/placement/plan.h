@@ -33,7 +33,7 @@ struct plan_input {
      * each link is direct. */
     const struct topology *topology;
     enum split split; /* SPLIT_AUTO: the one that is predicted to decode fastest; where nothing is
-                         known layer, or tensor where that does not fit */
+                         known the first of layer, tensor and hybrid that fits */
     uint32_t context; /* tokens of one sequence; 0 = min(trained, 4096) */
     uint32_t max_sequences; /* at once */
     uint32_t max_rows;      /* of a step; never more than the context */
@@ -97,7 +97,7 @@ struct plan {
  *             that there is not or that matches no tensor …
  *   -ENOTSUP  the backend cannot run a tensor's type, or the KV type with this head size
  *   -ENOSPC   it does not fit; err says what is missing on which card, where everything lies as
- *             well as it can, and every change by which it would fit, each of them tried: the other
+ *             well as it can, and every change by which it would fit, each of them tried: another
  *             split, the largest context, another card; or the bytes to be saved.  Where it would
  *             fit without the overrides, which of them is in the way
  *   -ENOMEM */

@@ -37,8 +37,9 @@ static struct shortage measure(struct box *box, struct plan *plan) {
     uint64_t least = UINT64_MAX;
     const uint32_t n = box_ways(in->split, ways);
     for (uint32_t i = 0; i < n; i++) {
-        const bool last = ways[i] == WAY_LAYERS_CUT_HEAD || ways[i] == WAY_LANES_CUT_HEAD;
-        const uint64_t factor = last ? box_grow(box, ways[i], shares) : UINT64_MAX;
+        if (ways[i] == WAY_LAYERS || ways[i] == WAY_LANES)
+            continue; /* the next way holds what this one does */
+        const uint64_t factor = box_grow(box, ways[i], shares);
         if (factor < least) {
             least = factor;
             memcpy(best, shares, sizeof best);
@@ -136,15 +137,22 @@ int refuse_places(const struct plan *start, const struct plan_input *in, struct 
 
 /* --- bytes --- */
 
-int refuse(struct box *box, struct plan *plan, struct err *err) {
+/* The first of the splits that were not looked at with which it fits; SPLIT_AUTO: none. */
+static enum split other_split(struct box *box) {
     const enum split asked = box->input->split;
-    const enum split other = asked == SPLIT_LAYER    ? SPLIT_TENSOR
-                             : asked == SPLIT_TENSOR ? SPLIT_LAYER
-                                                     : SPLIT_AUTO;
+    for (int split = SPLIT_LAYER; split < SPLITS; split++)
+        if ((asked == SPLIT_LAYER || asked == SPLIT_TENSOR) && split != (int)asked &&
+            box_fits(box, (enum split)split))
+            return (enum split)split;
+    return SPLIT_AUTO;
+}
+
+int refuse(struct box *box, struct plan *plan, struct err *err) {
+    const enum split other = other_split(box);
     const uint32_t wanted = plan->context, context = largest_context(box, plan);
     const uint64_t size = another_card(box);
     char advice[280] = "";
-    if (other != SPLIT_AUTO && box_fits(box, other))
+    if (other != SPLIT_AUTO)
         add(advice, sizeof advice, " with split = %s", plan_split_name(other));
     if (context)
         add(advice, sizeof advice, "%s with a context of %u tokens instead of %u",

@@ -90,6 +90,8 @@ uint32_t box_ways(enum split split, enum way ways[WAY_COUNT]) {
         ways[n++] = WAY_LANES;
         ways[n++] = WAY_LANES_CUT_HEAD;
     }
+    if (split == SPLIT_HYBRID || split == SPLIT_AUTO)
+        ways[n++] = WAY_GROUPS;
     return n;
 }
 
@@ -169,15 +171,22 @@ static bool find(struct box *box, enum way way, uint64_t factor, struct share *s
     case WAY_LANES:
     case WAY_LANES_CUT_HEAD:
         return find_lanes(box, way, factor, shares ? shares : unused);
+    case WAY_GROUPS:
+        return runs_find(box, shares);
     case WAY_COUNT:
         break;
     }
     return false;
 }
 
+bool box_fits_way(struct box *box, enum way way) {
+    return find(box, way, FACTOR_ONE, NULL);
+}
+
 bool box_fits(struct box *box, enum split split) {
-    return (split != SPLIT_TENSOR && find(box, WAY_LAYERS_CUT_HEAD, FACTOR_ONE, NULL)) ||
-           (split != SPLIT_LAYER && find(box, WAY_LANES_CUT_HEAD, FACTOR_ONE, NULL));
+    return (split != SPLIT_TENSOR && box_fits_way(box, WAY_LAYERS_CUT_HEAD)) ||
+           (split != SPLIT_LAYER && box_fits_way(box, WAY_LANES_CUT_HEAD)) ||
+           ((split == SPLIT_HYBRID || split == SPLIT_AUTO) && box_fits_way(box, WAY_GROUPS));
 }
 
 /* The least factor above `none`, with which nothing fits, up to `all`, with which it does; within a

@@ -177,8 +177,9 @@ static void the_fullest_card_is_the_least_full_that_it_can_be(void) {
     random_state = 16;
     for (int round = 0; round < 240; round++) {
         const enum way way = (enum way)(round % WAY_COUNT);
-        if (way == WAY_LANES)
-            continue; /* on every card, and head and lanes alike: the next way has more */
+        if (way == WAY_LANES || way == WAY_GROUPS)
+            continue; /* on every card, and head and lanes alike: the next has more; tests in runs.c
+                       */
         struct model_params p = random_shape();
         p.n_layers = 1 + draw(way == WAY_LAYERS ? 12 : 4);
         start(p);
@@ -213,7 +214,7 @@ static void another_card_or_more_bytes_or_less_context_never_hurts(void) {
     for (int round = 0; round < 120; round++) {
         start(random_shape());
         struct plan_input in =
-            tight_input(&model, 1 + draw(7), (enum split)draw(3), 32 * (2 + draw(10)));
+            tight_input(&model, 1 + draw(7), (enum split)draw(SPLITS), 32 * (2 + draw(10)));
         if (fits(&in)) {
             n_fit++;
             struct plan_input more = in;
@@ -239,15 +240,15 @@ static void another_card_or_more_bytes_or_less_context_never_hurts(void) {
 
 /* How full the fullest card is with these shares and one context. */
 static double fullest(const struct box *box, const struct share *shares) {
-    uint32_t n_slots = 0;
     double most = 0;
     uint8_t nodes[LANES];
-    for (uint32_t i = 0; i < box->n; i++)
-        n_slots += scratch_nodes(shares[i].lane_begin, shares[i].lane_end, nodes);
     for (uint32_t i = 0; i < box->n; i++) {
-        const bool whole = shares[i].lane_end - shares[i].lane_begin == LANES;
-        const double full = (double)costs_of(&box->costs, &shares[i], whole ? 1 : n_slots) /
-                            (double)box->capacity[i];
+        uint32_t n_slots = 0; /* of the cards with the same layers */
+        for (uint32_t k = 0; k < box->n; k++)
+            if (shares[k].layer_begin == shares[i].layer_begin)
+                n_slots += scratch_nodes(shares[k].lane_begin, shares[k].lane_end, nodes);
+        const double full =
+            (double)costs_of(&box->costs, &shares[i], n_slots) / (double)box->capacity[i];
         most = full > most ? full : most;
     }
     CHECK(most <= 1);
@@ -284,29 +285,37 @@ static void more_context_never_frees_a_byte_of_the_fullest_card(void) {
     CHECK(n_compared > 30);
 }
 
-static void auto_takes_layers_where_they_fit_and_lanes_where_they_do_not(void) {
-    uint32_t n_of[3] = {0};
+static void auto_takes_the_first_split_that_fits(void) {
+    static const char *const reasons[SPLITS] = {"", "least to send", "whole layers do not fit",
+                                                "neither whole layers nor lanes"};
+    uint32_t n_of[SPLITS] = {0};
     random_state = 13;
-    for (int round = 0; round < 120; round++) {
+    for (int round = 0; round < 400; round++) {
         start(random_shape());
         struct plan_input in = tight_input(&model, 1 + draw(8), SPLIT_AUTO, 32 * (2 + draw(10)));
-        struct plan_input layer = in, tensor = in;
         struct plan plan = {0};
-        layer.split = SPLIT_LAYER;
-        tensor.split = SPLIT_TENSOR;
-        const bool layers = fits(&layer), lanes = fits(&tensor);
+        enum split first = SPLIT_LAYER;
+        for (; first < SPLITS; first++) {
+            struct plan_input named = in;
+            named.split = first;
+            if (fits(&named))
+                break;
+        }
         if (plan_build(&plan, &in, &err) == 0) {
-            CHECK_EQ(plan.split, layers ? SPLIT_LAYER : SPLIT_TENSOR);
-            CHECK(strstr(plan.reason, layers ? "least to send" : "whole layers do not fit"));
+            CHECK_EQ(plan.split, first);
+            CHECK(strstr(plan.reason, reasons[first]));
             n_of[plan.split]++;
         } else {
-            CHECK(!layers && !lanes);
+            CHECK_EQ(first, SPLITS);
             n_of[0]++;
         }
         plan_finish(&plan);
         model_finish(&model);
     }
-    CHECK(n_of[SPLIT_LAYER] > 10 && n_of[SPLIT_TENSOR] > 1 && n_of[0] > 10);
+    printf("# layer %u, tensor %u, hybrid %u, refused %u\n", n_of[SPLIT_LAYER], n_of[SPLIT_TENSOR],
+           n_of[SPLIT_HYBRID], n_of[0]);
+    CHECK(n_of[SPLIT_LAYER] > 10 && n_of[SPLIT_TENSOR] > 1 && n_of[SPLIT_HYBRID] > 1);
+    CHECK(n_of[0] > 10);
 }
 
 /* --- advice --- */
@@ -314,6 +323,31 @@ static void auto_takes_layers_where_they_fit_and_lanes_where_they_do_not(void) {
 static uint32_t advised(const char *before) {
     const char *at = strstr(err.text, before);
     return at ? (uint32_t)strtoul(at + strlen(before), NULL, 10) : 0;
+}
+
+/* SPLIT_AUTO: none. */
+static enum split advised_split(void) {
+    for (int split = SPLIT_LAYER; split < SPLITS; split++) {
+        char text[40];
+        snprintf(text, sizeof text, "with split = %s", plan_split_name((enum split)split));
+        if (strstr(err.text, text))
+            return (enum split)split;
+    }
+    return SPLIT_AUTO;
+}
+
+/* The first of the other splits that fits; SPLIT_AUTO: none. */
+static enum split first_other(const struct plan_input *in) {
+    const struct err said = err;
+    enum split first = SPLIT_AUTO;
+    for (int split = SPLITS - 1; split >= SPLIT_LAYER; split--) {
+        struct plan_input other = *in;
+        other.split = (enum split)split;
+        if (fits(&other))
+            first = other.split;
+    }
+    err = said;
+    return first;
 }
 
 static void check_context(struct plan_input in, uint32_t context) {
@@ -325,19 +359,18 @@ static void check_context(struct plan_input in, uint32_t context) {
 }
 
 static void every_advice_is_true_and_none_is_kept_back(void) {
-    uint32_t n_context = 0, n_card = 0, n_split = 0, n_none = 0;
+    uint32_t n_context = 0, n_card = 0, n_split = 0, n_hybrid = 0, n_none = 0;
     random_state = 14;
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 400; round++) {
         start(random_shape());
         struct plan_input in =
-            tight_input(&model, 1 + draw(8), (enum split)draw(3), 32 * (1 + draw(16)));
+            tight_input(&model, 1 + draw(8), (enum split)draw(SPLITS), 32 * (1 + draw(16)));
         if (!fits(&in)) {
             const struct err said = err;
             const uint32_t context = advised("context of ");
             const bool card = advised("another card of ") > 0;
-            const bool tensor = strstr(err.text, "split = tensor") != NULL;
-            const bool layer = strstr(err.text, "split = layer") != NULL;
-            const uint32_t missing = advised("has to save ");
+            const enum split split = advised_split();
+            const uint32_t missing = advised("has to save "), spill = advised("host_spill = ");
             struct plan_input other = in;
             n_context += context > 0;
             if (context)
@@ -345,15 +378,9 @@ static void every_advice_is_true_and_none_is_kept_back(void) {
             other.context = PAGE_TOKENS;
             CHECK_EQ(fits(&other) && in.context > PAGE_TOKENS, context > 0);
 
-            other = in;
-            if (in.split != SPLIT_AUTO) {
-                other.split = in.split == SPLIT_LAYER ? SPLIT_TENSOR : SPLIT_LAYER;
-                CHECK_EQ(fits(&other), tensor || layer);
-                CHECK_EQ(other.split == SPLIT_TENSOR ? layer : tensor, false);
-            } else {
-                CHECK(!tensor && !layer);
-            }
-            n_split += tensor || layer;
+            CHECK_EQ(first_other(&in), split);
+            n_split += split == SPLIT_LAYER || split == SPLIT_TENSOR;
+            n_hybrid += split == SPLIT_HYBRID;
 
             other = in;
             if (in.n_cards < CARDS_MAX) {
@@ -367,7 +394,11 @@ static void every_advice_is_true_and_none_is_kept_back(void) {
             }
             n_card += card;
 
-            CHECK_EQ(missing > 0, !context && !card && !tensor && !layer);
+            other = in;
+            other.host_spill = spill * MIB;
+            CHECK(!spill || fits(&other));
+
+            CHECK_EQ(missing > 0, !context && !card && !split && !spill);
             if (missing) {
                 other = in;
                 for (uint32_t i = 0; i < in.n_cards; i++)
@@ -380,7 +411,8 @@ static void every_advice_is_true_and_none_is_kept_back(void) {
         }
         model_finish(&model);
     }
-    CHECK(n_context > 10 && n_card > 10 && n_split > 5 && n_none > 10);
+    printf("# hybrid %u of %u splits\n", n_hybrid, n_hybrid + n_split);
+    CHECK(n_context > 10 && n_card > 10 && n_split > 5 && n_hybrid > 3 && n_none > 10);
 }
 
 static void a_refusal_leaves_the_plan_alone(void) {
@@ -479,7 +511,7 @@ static double milliseconds(const struct plan_input *in) {
 
 static void planning_takes_no_time(void) {
     for (int tied = 0; tied < 2; tied++)
-        for (int split = SPLIT_AUTO; split <= SPLIT_TENSOR; split++) {
+        for (int split = SPLIT_AUTO; split < SPLITS; split++) {
             struct model_params p = toy_smollm2();
             p.n_layers = 33; /* 300 tensors */
             p.tied = tied != 0;
@@ -499,8 +531,7 @@ CHECK_MAIN(T(what_fits_in_any_way_is_not_refused),
            T(the_fullest_card_is_the_least_full_that_it_can_be),
            T(another_card_or_more_bytes_or_less_context_never_hurts),
            T(more_context_never_frees_a_byte_of_the_fullest_card),
-           T(auto_takes_layers_where_they_fit_and_lanes_where_they_do_not),
-           T(every_advice_is_true_and_none_is_kept_back), T(a_refusal_leaves_the_plan_alone),
-           T(a_card_that_is_too_small_is_passed_over),
+           T(auto_takes_the_first_split_that_fits), T(every_advice_is_true_and_none_is_kept_back),
+           T(a_refusal_leaves_the_plan_alone), T(a_card_that_is_too_small_is_passed_over),
            T(the_output_matrix_goes_where_there_is_room),
            T(equal_cards_are_filled_evenly_with_the_output_matrix_last), T(planning_takes_no_time))
