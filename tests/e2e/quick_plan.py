@@ -100,6 +100,40 @@ def does_as_planned(*words):
         equal(answer["links"], planned["links"])
 
 
+def two_pairs(folder):
+    """Four cards of 1 MiB on two switches, between which there is no direct link."""
+    path = os.path.join(folder, "two-pairs.json")
+    slots = (("18", 0), ("1c", 0), ("58", 1), ("5c", 1))
+    with open(path, "w") as f:
+        json.dump({"description": "two pairs", "host": {"memory_mib": 65536, "peer_access": "numa"},
+                   "kinds": [{"kind": "small", "name": "card", "memory_mib": 1}],
+                   "cards": [{"kind": "small", "slot": "0000:%s:00.0" % slot, "numa": numa}
+                             for slot, numa in slots]}, f)
+    return path
+
+
+@test
+def groups_hold_what_neither_layers_nor_lanes_can():
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("--topology", two_pairs(folder), "--context", "384", "--host-spill", "0")
+        for split in ("layer", "tensor"):
+            status, out, err = run("plan", tiny(), *NONE, *words, "--split", split)
+            equal((status, out), (1, ""), split)
+            assert "it would fit with split = hybrid" in err, err
+        answer = plan(*words)
+        equal((answer["fits"], answer["split"]), (True, "hybrid"))
+        assert "neither whole layers nor lanes of all" in answer["reason"], answer["reason"]
+        groups = {tuple(c["layers"]) for c in answer["cards"]}
+        equal((len(groups), {c["lanes"][1] - c["lanes"][0] for c in answer["cards"]} & {0, 8}),
+              (2, set()), "runs, and cards without or with all lanes")
+        does_as_planned(*words)
+        said = []
+        for options in (words, ("--cards", "1", "--context", "384")):
+            with Daemon(*options, model=tiny()) as own:
+                said.append(own.complete("Once upon a time", 24)["choices"][0]["text"])
+        equal(said[0], said[1], "on groups, on one card")
+
+
 @test
 def what_the_user_places_lies_there_in_every_split():
     words = ("--cards", "3", "--card-memory", "4M", "--context", "128")
