@@ -58,11 +58,10 @@ static int identify_memory(struct runner *r, struct err *err) {
     return 0;
 }
 
-/* The memory of weights is, or may be, the one that the card has in the runner before. */
+/* The memory of weights is the one that the card has in the runner before, or both are private. */
 static bool same_memory(const struct runner *r, uint32_t card) {
     const struct runner *before = r->options.before;
-    return has_area(before, card, AREA_WEIGHTS) &&
-           r->memory[card].inode == before->memory[card].inode &&
+    return r->memory[card].inode == before->memory[card].inode &&
            r->memory[card].device == before->memory[card].device;
 }
 
@@ -71,19 +70,19 @@ static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, stru
     const struct device_ops *ops = r->options.backend;
     const struct plan_card *c = &plan->cards[card];
     const int fd = r->options.weight_fds[card];
-    const bool same =
-        same_memory(r, card) && layout_in_place(r->options.before->options.plan, plan, card);
-    const bool beside = same && layout_is_beside(r->options.before->options.plan, plan, card);
-    *in_place = beside;
-    if (fd >= 0 && same && !beside)
+    const bool used = has_area(r->options.before, card, AREA_WEIGHTS);
+    *in_place = used && layout_in_place(r->options.before->options.plan, plan, card);
+    if (used && fd >= 0 && *in_place != same_memory(r, card))
+        return err_set(err, -EINVAL, "card %u: it has other memory in use", card);
+    if (*in_place && !layout_is_beside(r->options.before->options.plan, plan, card))
         return err_set(err, -EINVAL, "card %u: the plan's ranges lie on those in use", card);
     if (fd >= 0)
         return ops->reserve(r->device, card, AREA_WEIGHTS, layout_end(plan, card), c->weights_bytes,
                             fd, err);
-    return beside ? ops->share(r->options.before->device, card, AREA_WEIGHTS, r->device, card,
-                               layout_end(plan, card), c->weights_bytes, err)
-                  : ops->reserve(r->device, card, AREA_WEIGHTS, layout_room(plan, card),
-                                 c->weights_bytes, -1, err);
+    return *in_place ? ops->share(r->options.before->device, card, AREA_WEIGHTS, r->device, card,
+                                  layout_end(plan, card), c->weights_bytes, err)
+                     : ops->reserve(r->device, card, AREA_WEIGHTS, layout_room(plan, card),
+                                    c->weights_bytes, -1, err);
 }
 
 static int reserve_kv(struct runner *r, uint32_t card, struct err *err) {

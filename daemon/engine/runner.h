@@ -26,9 +26,10 @@ struct runner_options {
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
     int weight_fds[CARDS_MAX]; /* borrowed memfds, as long as the card's ranges reach at least;
                                 * -1: private */
-    /* The runner that this one follows, serving meanwhile; or NULL.  A card's memory is the one it
-     * has there where the descriptor is of the same memfd, or both are private, and the plan has
-     * its ranges beside those in use; K and V too, where they have the same places.  Ranges that a
+    /* The runner that this one follows, serving meanwhile; or NULL.  The weight memory of a card
+     * that has some there is the same, and so the descriptor is, or both are private; the plan's
+     * ranges are beside those in use.  Its K and V are the same memory where they have the same
+     * places.  Ranges that a
      * card of it holds whole are copied from there, after proof, and not read from the file.
      * Borrowed until runner_open() returns; none of its cards may be lost meanwhile. */
     struct runner *before;
@@ -52,7 +53,8 @@ struct runner_card {
 /* Ranges that a previous engine left in weight memory for the same file are verified by their
  * digests and used as they are, whatever became of the file.  What has to be read must be what was
  * read first: -ESTALE when the file changed (err names it, and the tensor where one is known).
- * -EINVAL: a range would lie on one that the runner before uses.  -ENOSPC, -EIO, -ENOMEM … */
+ * -EINVAL: the memory is another than the runner before uses, or a range would lie on one of its.
+ * -ENOSPC, -EIO, -ENOMEM … */
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
 void runner_close(struct runner *runner); /* NULL is fine */
 

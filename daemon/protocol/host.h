@@ -100,12 +100,11 @@ struct metrics_view {
 
 /* Something that happened to a card or a generation. */
 struct event {
-    uint64_t number;  /* from 1 on */
-    uint64_t ms;      /* since 1970 */
-    const char *kind; /* card, start, ready, end, plan, rebalance, rebalanced, harmed, residency,
-                       * pressure; static
-                       */
-    int32_t card;     /* -1: none */
+    uint64_t number;       /* from 1 on */
+    uint64_t ms;           /* since 1970 */
+    const char *kind;      /* card, start, ready, end, plan, rebalance, rebalanced, no_room, harmed,
+                            * residency, pressure …; static */
+    int32_t card;          /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */
     double seconds;        /* it took, or lived; negative: says nothing of it */

@@ -98,10 +98,14 @@ void line_size_cards(struct engines *e) {
         e->cards[i].capacity_bytes = e->topology->cards[i].memory_bytes;
 }
 
+void line_plan_input(const struct engines *e, const bool *use, struct plan_input *in) {
+    box_plan_input(e->config, e->topology, &e->loaded->model, in);
+    memcpy(in->online, use, e->n_cards * sizeof *use);
+}
+
 static int plan_for(const struct engines *e, const bool *use, struct plan *plan, struct err *err) {
     struct plan_input in;
-    box_plan_input(e->config, e->topology, &e->loaded->model, &in);
-    memcpy(in.online, use, e->n_cards * sizeof *use);
+    line_plan_input(e, use, &in);
     struct err why = {{0}};
     const int rc = plan_build(plan, &in, &why);
     return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;
@@ -135,7 +139,7 @@ static bool same_card(const struct plan_card *a, const struct plan_card *b) {
 }
 
 /* No card would have anything else to do. */
-static bool same_work(const struct plan *a, const struct plan *b) {
+bool line_same_work(const struct plan *a, const struct plan *b) {
     if (a->split != b->split || a->n_cards != b->n_cards || a->n_ranges != b->n_ranges ||
         a->n_pages != b->n_pages || a->max_rows != b->max_rows)
         return false;
@@ -167,7 +171,7 @@ int engines_compare(const struct engines *e, struct rebalance_view *view, struct
         return rc;
     for (uint32_t i = 0; i < e->n_cards; i++)
         sources[i] = e->plan.cards[i].online && !e->lost_here[i];
-    struct rebalance_view made = {.changes = !same_work(&e->plan, &plan),
+    struct rebalance_view made = {.changes = !line_same_work(&e->plan, &plan),
                                   .model = &e->loaded->model,
                                   .reload_bytes = count_reload(e, &plan)};
     rc = moves_between(&made.moves, &e->plan, &plan, sources);
@@ -249,7 +253,7 @@ void engines_use_cards(struct engines *e, const char *why) {
         line_hand_over(e, why);
         return;
     }
-    if (!same_work(line_coming_plan(e), &plan)) {
+    if (!line_same_work(line_coming_plan(e), &plan)) {
         if (line_go_over(e, &plan, why))
             return;
         plan_finish(&plan);
@@ -374,7 +378,7 @@ static bool go_over_without(struct engines *e, uint32_t number) {
     if (line_plan(e, NO_CARD, &plan, NULL) < 0)
         return false;
     snprintf(why, sizeof why, "card %u was lost", number);
-    if (e->config->rebalance == REBALANCE_RUNNING && same_work(line_coming_plan(e), &plan) &&
+    if (e->config->rebalance == REBALANCE_RUNNING && line_same_work(line_coming_plan(e), &plan) &&
         !plan_uses(&e->plan, number)) {
         e->lost_here[number] = false;
         e->ending = ENDING_UNSEEN;

@@ -44,7 +44,7 @@ void engines_init(struct engines *e) {
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         identify(&e->topology->cards[i], i, identity);
         card_init(&e->cards[i].card, identity);
-        e->cards[i].memory.fd = e->order.next[i].fd = -1;
+        e->cards[i].memory.fd = e->order.next[i].fd = e->order.before.next[i].fd = -1;
     }
     uv_timer_init(e->loop, &e->timer);
     e->timer.data = e;

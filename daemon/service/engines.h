@@ -112,10 +112,20 @@ struct engines {
         bool under_way;
         bool called_off;  /* by the engine: what happened is said next */
         bool after_loss;  /* it computes nothing until then, and what it may say does not count */
+        bool more;        /* it is a wave on the way to the plan that is wanted */
         struct plan plan; /* owned while it is under way … */
         struct card_memory next[CARDS_MAX]; /* … and so is memory that was made for it */
         uint64_t given_ns;
         char why[128];
+        /* The one whose place it took, until that is answered: it may have been carried out. */
+        struct {
+            bool waits;
+            uint64_t number, given_ns;
+            struct plan plan;                   /* owned while it waits … */
+            struct card_memory next[CARDS_MAX]; /* … and so are these */
+        } before;
+        bool crossed; /* that one was carried out: this one was made for another plan in use */
+        bool again;   /* when that one is answered, what is to be done is to be looked at again */
     } order;
     /* Memory is short: what nobody waits for with a request is put off (putoff.c). */
     struct {

@@ -27,6 +27,8 @@ void line_wait_for_card(struct engines *engines, const char *why);
 
 /* What the configuration says of each card's memory; the host's share where it says nothing. */
 void line_size_cards(struct engines *engines);
+/* What every plan is made of, for these cards. */
+void line_plan_input(const struct engines *engines, const bool *use, struct plan_input *input);
 /* A plan for the cards that may be used, but for `without`.  As plan_build(). */
 int line_plan(const struct engines *engines, uint32_t without, struct plan *plan, struct err *err);
 /* No plan fits at the start; but it would if no card were held back.  True: line_plan() of all
@@ -46,8 +48,13 @@ void line_fenced(struct engines *engines, const struct msg_fenced *msg);
 
 /* --- order.c --- */
 
-/* Tell the engine that serves to go over to the plan, which is the order's from then on.  False: it
- * cannot be done while it runs, or could not be said; nothing was changed. */
+/* Two plans give every card the same to hold and to do, be it at another place of its memory. */
+bool line_same_work(const struct plan *a, const struct plan *b);
+
+/* Tell the engine that serves to go over to the plan, which is the order's from then on: or, where
+ * it has no room for that, to the first on the way there (waves.h); when it is there the line asks
+ * for the next.  False: it cannot be done while it runs, or could not be said; nothing was changed.
+ */
 bool line_go_over(struct engines *engines, struct plan *plan, const char *why);
 void line_replanned(struct engines *engines, const struct msg_replanned *msg);
 /* The plan that will be in use as far as is known now. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/placement/layout.h"
+#include "daemon/placement/waves.h"
 #include "daemon/service/events.h"
 #include "daemon/service/line.h"
 #include "daemon/service/memory.h"
@@ -27,16 +28,41 @@ static bool is_lost(const struct engines *e, uint32_t card) {
 }
 
 /* Until it has gone over, a card holds what it held and what it is to hold. */
+static bool is_tight(const struct engines *e, const struct plan *plan, uint32_t card) {
+    return !is_lost(e, card) &&
+           layout_peak_bytes(&e->plan, plan, card) > e->cards[card].capacity_bytes;
+}
+
 static bool fits_beside(const struct engines *e, const struct plan *plan) {
     uint64_t host = 0;
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        if (is_lost(e, i))
-            continue;
-        if (layout_peak_bytes(&e->plan, plan, i) > e->cards[i].capacity_bytes)
+        if (is_tight(e, plan, i))
             return false;
-        host += e->plan.cards[i].spilled_bytes + plan->cards[i].spilled_bytes;
+        if (!is_lost(e, i))
+            host += e->plan.cards[i].spilled_bytes + plan->cards[i].spilled_bytes;
     }
     return host <= e->topology->host.spill_bytes;
+}
+
+/* Why the engine is replaced, though it could have gone over. */
+static void tell_no_room(struct engines *e, const struct plan *plan) {
+    struct event told = {.kind = "no_room", .card = -1, .generation = e->number, .seconds = -1};
+    uint32_t card = 0;
+    while (card < e->n_cards && !is_tight(e, plan, card))
+        card++;
+    if (card < e->n_cards) {
+        told.card = (int32_t)card;
+        line_event(e, &told,
+                   "card %u has no room for what it holds beside what it is to hold (%llu of %llu "
+                   "MiB), and there is no way in parts: another generation has to start",
+                   card, (unsigned long long)layout_peak_bytes(&e->plan, plan, card) >> 20,
+                   (unsigned long long)e->cards[card].capacity_bytes >> 20);
+    } else {
+        line_event(e, &told,
+                   "host memory has no room for the weights that stay in it in both plans: another "
+                   "generation has to start");
+    }
+    log_notice("%s", told.text);
 }
 
 /* Places beside what is in use; where an engine's own memory is not to be had here, it is known by
@@ -57,10 +83,30 @@ static bool lay_out_beside(const struct engines *e, struct plan *plan) {
     return rc == 0;
 }
 
-static bool may_go_over(const struct engines *e, struct plan *plan) {
+/* The plan in use needs a card that is lost. */
+static bool is_broken(const struct engines *e) {
+    bool broken = false;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        broken |= is_lost(e, i) && plan_uses(&e->plan, i);
+    return broken;
+}
+
+static bool may_go_over(const struct engines *e, const struct plan *plan) {
     return e->config->rebalance == REBALANCE_RUNNING && e->state == ENGINES_SERVING && e->current &&
-           !process_ending(e->current) && same_steps(&e->plan, plan) && fits_beside(e, plan) &&
-           lay_out_beside(e, plan);
+           !process_ending(e->current) && same_steps(&e->plan, plan);
+}
+
+/* The plan that comes first on the way to `plan`.  An engine that lost a card has no time for ways.
+ */
+static int find_wave(const struct engines *e, const struct plan *plan, struct waves *waves) {
+    struct plan_input in;
+    bool use[CARDS_MAX];
+    if (is_broken(e))
+        return -ENOSPC;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        use[i] = plan->cards[i].online;
+    line_plan_input(e, use, &in);
+    return waves_find(waves, &e->plan, plan, &in);
 }
 
 /* Of each card with weights: the memory that it has, or new memory where it has none, or uses it
@@ -90,7 +136,17 @@ static void drop_memory(struct card_memory next[CARDS_MAX]) {
         memory_drop(&next[i]);
 }
 
+static void forget_before(struct engines *e) {
+    if (!e->order.before.waits)
+        return;
+    e->order.before.waits = false;
+    drop_memory(e->order.before.next);
+    plan_finish(&e->order.before.plan);
+}
+
 void line_forget_order(struct engines *e) {
+    forget_before(e);
+    e->order.again = false;
     if (!e->order.under_way)
         return;
     e->order.under_way = e->order.after_loss = false;
@@ -99,32 +155,38 @@ void line_forget_order(struct engines *e) {
     e->order.plan = (struct plan){.ranges = NULL};
 }
 
-/* The plan in use needs a card that is lost. */
-static bool is_broken(const struct engines *e) {
-    bool broken = false;
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        broken |= is_lost(e, i) && plan_uses(&e->plan, i);
-    return broken;
+/* Another takes its place; what was made for it is kept until the engine says what became of it. */
+static void set_aside(struct engines *e) {
+    if (!e->order.under_way)
+        return;
+    e->order.before.waits = true;
+    e->order.before.number = e->order.number;
+    e->order.before.given_ns = e->order.given_ns;
+    e->order.before.plan = e->order.plan;
+    memcpy(e->order.before.next, e->order.next, sizeof e->order.next);
 }
 
 static void tell_order(struct engines *e) {
     struct event told = {.kind = "rebalance", .card = -1, .generation = e->number, .seconds = -1};
-    line_event(e, &told, "generation %llu goes over to another plan (%s split): %s",
-               (unsigned long long)e->number, plan_split_name(e->order.plan.split), e->order.why);
+    line_event(e, &told, "generation %llu goes over to another plan (%s split%s): %s",
+               (unsigned long long)e->number, plan_split_name(e->order.plan.split),
+               e->order.more ? ", a part of the way" : "", e->order.why);
     log_notice("generation %llu goes over to another plan: %s", (unsigned long long)e->number,
                e->order.why);
 }
 
-bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
+/* Tell it: true, the plan is the order's. */
+static bool give_order(struct engines *e, struct plan *plan, bool more, const char *why) {
     struct card_memory next[CARDS_MAX];
-    const struct msg_replan msg = {.number = e->order.number + 1, .keep = true, .plan = *plan};
+    struct msg_replan msg = {.number = e->order.number + 1, .keep = true};
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
     struct err err = {{0}};
-    if (!may_go_over(e, plan))
+    if (!lay_out_beside(e, plan))
         return false;
     for (uint32_t i = 0; i < CARDS_MAX; i++)
         next[i] = (struct card_memory){.fd = -1};
+    msg.plan = *plan;
     int rc = make_memory(e, next, plan, fds, &n_fds, &err);
     if (rc == 0)
         rc = process_send_fds(e->current, MSG_REPLAN, &msg, fds, n_fds);
@@ -134,10 +196,11 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
         drop_memory(next);
         return false;
     }
-    line_forget_order(e);
+    set_aside(e);
     e->order.number++;
     e->order.under_way = true;
-    e->order.called_off = false;
+    e->order.called_off = e->order.crossed = false;
+    e->order.more = more;
     e->order.after_loss = is_broken(e);
     e->order.plan = *plan;
     e->order.given_ns = uv_hrtime();
@@ -145,6 +208,33 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
     snprintf(e->order.why, sizeof e->order.why, "%s", why);
     tell_order(e);
     line_changed(e);
+    return true;
+}
+
+bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
+    struct waves waves;
+    if (!may_go_over(e, plan))
+        return false;
+    if (e->order.before.waits) { /* until that is answered nobody knows what is in use */
+        e->order.again = true;
+        e->order.after_loss |= is_broken(e);
+        plan_finish(plan);
+        return true;
+    }
+    if (fits_beside(e, plan))
+        return give_order(e, plan, false, why);
+    if (find_wave(e, plan, &waves) < 0 || waves.n == 1) {
+        tell_no_room(e, plan);
+        return false;
+    }
+    const bool under_way = e->order.under_way && line_same_work(&e->order.plan, &waves.first);
+    if (!under_way && !give_order(e, &waves.first, true, why)) {
+        waves_finish(&waves);
+        return false;
+    }
+    if (under_way)
+        waves_finish(&waves);
+    plan_finish(plan);
     return true;
 }
 
@@ -157,11 +247,11 @@ bool line_unheard(const struct engines *e, const struct message *msg) {
 
 /* --- the answer --- */
 
-static void tell_done(struct engines *e, const struct msg_replanned *msg) {
+static void tell_done(struct engines *e, const struct msg_replanned *msg, uint64_t given_ns) {
     struct event told = {.kind = "rebalanced",
                          .card = -1,
                          .generation = e->number,
-                         .seconds = (double)(uv_hrtime() - e->order.given_ns) * 1e-9,
+                         .seconds = (double)(uv_hrtime() - given_ns) * 1e-9,
                          .has_bytes = true};
     for (uint32_t i = 0; i < msg->ready.n_cards; i++) {
         const struct ready_card *card = &msg->ready.cards[i];
@@ -183,42 +273,77 @@ static void tell_done(struct engines *e, const struct msg_replanned *msg) {
 
 /* What a card that is being drained holds is kept for its return; what one holds that the plan has
  * nothing for is of no more use. */
-static void take_memory(struct engines *e) {
+static void take_memory(struct engines *e, struct card_memory of_order[CARDS_MAX]) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        struct card_memory *now = &e->cards[i].memory, *next = &e->order.next[i];
+        struct card_memory *now = &e->cards[i].memory, *next = &of_order[i];
         if (next->fd >= 0) {
             memory_drop(now);
             *now = *next;
             *next = (struct card_memory){.fd = -1};
-        } else if (now->fd >= 0 && e->order.plan.cards[i].weights_bytes) {
-            memory_take_ranges(now, &e->order.plan, i);
+        } else if (now->fd >= 0 && e->plan.cards[i].weights_bytes) {
+            memory_take_ranges(now, &e->plan, i);
         } else if (e->cards[i].card.state != CARD_DRAINING) {
             memory_drop(now);
         }
     }
 }
 
-static void go_on(struct engines *e, const struct msg_replanned *msg) {
-    tell_done(e, msg);
-    take_memory(e);
+/* The order's plan and memory are those in use. */
+static void adopt(struct engines *e, struct plan *plan, struct card_memory next[CARDS_MAX],
+                  const struct msg_replanned *msg) {
     plan_finish(&e->plan);
-    e->plan = e->order.plan;
-    e->order.plan = (struct plan){.ranges = NULL};
-    e->order.under_way = e->order.after_loss = false;
+    e->plan = *plan;
+    *plan = (struct plan){.ranges = NULL};
+    take_memory(e, next);
     e->order.n_done++;
     line_keep(e, true);
     e->ready = msg->ready;
     line_tell_residency(e);
     line_tell_spilled(e);
+}
+
+static void look_again(struct engines *e) {
+    char why[sizeof e->order.why];
+    snprintf(why, sizeof why, "%s", e->order.why);
+    engines_use_cards(e, why);
+}
+
+/* Of a way of several waves, the next one is asked for: what it leads to may be another by now. */
+static void go_on(struct engines *e, const struct msg_replanned *msg) {
+    tell_done(e, msg, e->order.given_ns);
+    adopt(e, &e->order.plan, e->order.next, msg);
+    e->order.under_way = e->order.after_loss = false;
     memset(e->lost_here, 0, sizeof e->lost_here);
     e->ending = ENDING_UNSEEN;
     e->why[0] = 0;
     line_settle(e);
     line_changed(e);
+    if (e->order.more)
+        look_again(e);
+}
+
+/* The answer crossed the order that was to take its place. */
+static void hear_of_before(struct engines *e, const struct msg_replanned *msg) {
+    const bool again = e->order.again;
+    if (msg->error == 0) {
+        tell_done(e, msg, e->order.before.given_ns);
+        adopt(e, &e->order.before.plan, e->order.before.next, msg);
+        e->order.crossed = true;
+        line_settle(e);
+        line_changed(e);
+    }
+    forget_before(e);
+    e->order.again = false;
+    if (again)
+        look_again(e);
 }
 
 void line_replanned(struct engines *e, const struct msg_replanned *msg) {
     char why[128];
+    if (e->order.before.waits && msg->number == e->order.before.number) {
+        hear_of_before(e, msg);
+        return;
+    }
     if (!e->order.under_way || msg->number != e->order.number)
         return; /* another took its place */
     if (msg->error == 0) {
@@ -230,6 +355,10 @@ void line_replanned(struct engines *e, const struct msg_replanned *msg) {
     e->order.called_off = msg->error == -ECANCELED;
     if (e->order.called_off)
         return; /* a card is lost, or weights were harmed: that is said next */
+    if (e->order.crossed) {
+        look_again(e);
+        return;
+    }
     log_warning("generation %llu cannot go over while it runs: %s", (unsigned long long)e->number,
                 msg->text);
     if (e->state == ENGINES_SERVING)

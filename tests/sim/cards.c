@@ -175,16 +175,19 @@ static struct kv *share_kv(struct runner *before, uint32_t card) {
     return kv;
 }
 
-/* Of a lost card nothing is left. */
-static void check_room(const struct runner *before, const struct runner_options *o) {
+/* No card ever holds more than it can, of which a lost one has nothing left.  An order that crossed
+ * the answer to the one before may lie on what is in use by now, and is refused. */
+static int check_room(const struct runner *before, const struct runner_options *o) {
     const struct plan *now = before->options.plan;
+    int rc = 0;
     for (uint32_t i = 0; i < o->plan->n_cards; i++) {
-        PROMISE(before->device.lost[i] ||
-                    layout_peak_bytes(now, o->plan, i) <= sim.topology.cards[i].memory_bytes,
+        if (before->device.lost[i])
+            continue;
+        PROMISE(layout_peak_bytes(now, o->plan, i) <= sim.topology.cards[i].memory_bytes,
                 "card %u overflows", i);
-        PROMISE(before->device.lost[i] || layout_is_beside(now, o->plan, i),
-                "card %u: what is to come lies on what is in use", i);
+        rc = layout_is_beside(now, o->plan, i) ? rc : -EINVAL;
     }
+    return rc;
 }
 
 /* The card has the range of the plan where the runner before it has it: in the same memory. */
@@ -236,8 +239,9 @@ int runner_open(struct runner **out, const struct runner_options *options, struc
     int rc = options->behind ? wait_loaded(options) : 0;
     if (rc)
         return err_set(err, rc, "the weights cannot be read");
-    if (before)
-        check_room(before, options);
+    rc = before ? check_room(before, options) : 0;
+    if (rc)
+        return err_set(err, rc, "the plan's ranges lie on those in use");
     rc = before ? check_whole(before, options->plan) : 0;
     if (rc)
         return err_set(err, rc, "what stays was harmed");

@@ -60,6 +60,7 @@ struct sim {
     uint32_t engine_pages;         /* that an engine uses of its plan's; fewer make them scarce */
     uint32_t busy_ms;              /* in which requests come, and faults begin */
     uint32_t deaths_left;          /* that nothing explains */
+    bool tight;                    /* two plans seldom fit beside each other */
     bool admit_starves;            /* now and then there is no memory for an ADMIT */
     struct client *clients;
     uint32_t n_clients;
@@ -109,7 +110,8 @@ uint64_t faults_last_ns(void); /* NEVER: there are some left */
 /* One whole schedule; returns only when every promise was kept. */
 void sim_run(uint64_t seed);
 struct sim_totals {
-    uint64_t requests, tokens, generations, rebalances, replays, preempted, cancelled, failed;
+    uint64_t requests, tokens, generations, rebalances, waves, replays, preempted, cancelled,
+        failed;
     uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };
 extern struct sim_totals sim_totals; /* of all runs of this process */

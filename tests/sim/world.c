@@ -22,7 +22,12 @@ struct sim_totals sim_totals;
 /* --- what it is told --- */
 
 static void on_changed(void *user) {
+    static uint64_t counted;
+    const uint64_t number = sim.engines.order.number;
     (void)user;
+    if (sim.engines.order.under_way && sim.engines.order.more && number != counted)
+        sim_totals.waves++;
+    counted = number;
 }
 
 static void on_failed(void *user, int error, const char *text) {
@@ -57,7 +62,7 @@ static void make_model(void) {
                                  .head_fd = -1,
                                  .sums_fd = -1,
                                  .tokenizer = (struct tokenizer *)sim_tokenizer,
-                                 .model.params = {.n_layers = 2 + draw(r, 4),
+                                 .model.params = {.n_layers = 2 + draw(r, one_in(r, 2) ? 4 : 12),
                                                   .n_embd = 64,
                                                   .n_heads = n_kv * (1 + draw(r, 3)),
                                                   .n_kv_heads = n_kv,
@@ -87,6 +92,36 @@ static void make_config(void) {
 }
 
 /* Any card can hold the model; most of them two plans at once, and pages for everyone. */
+static void size_cards(const struct plan_card *c, uint32_t n, uint64_t bytes[CARDS_MAX]) {
+    const uint64_t all = c->weights_bytes + c->scratch_bytes + c->kv_bytes;
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] = all * (one_in(&sim.random, 6) ? 1 : 3);
+    topology_plain(&sim.topology, n, bytes, 0);
+}
+
+static bool is_enough(void) {
+    struct plan_input in;
+    struct plan plan;
+    box_plan_input(&sim.config, &sim.topology, &sim.loaded.model, &in);
+    const bool fits = plan_build(&plan, &in, NULL) == 0;
+    if (fits)
+        plan_finish(&plan);
+    return fits;
+}
+
+/* All but one hold the model, and not much more: nowhere is there room for two plans. */
+static void size_tightly(const struct plan_card *c, uint32_t n, uint64_t bytes[CARDS_MAX]) {
+    const uint64_t held = c->weights_bytes - PLAN_WEIGHTS_HEADER + c->kv_bytes;
+    uint64_t percent = 105;
+    do {
+        for (uint32_t i = 0; i < n; i++)
+            bytes[i] = held * (percent + draw(&sim.random, 30)) / 100 / (n - 1) +
+                       2 * c->scratch_bytes + PLAN_WEIGHTS_HEADER;
+        topology_plain(&sim.topology, n, bytes, 0);
+        percent += 10;
+    } while (!is_enough());
+}
+
 static void make_cards(void) {
     const uint32_t n = 1 + draw(&sim.random, CARDS_MAX);
     struct plan_input in;
@@ -96,11 +131,15 @@ static void make_cards(void) {
     topology_plain(&sim.topology, 1, bytes, 0);
     box_plan_input(&sim.config, &sim.topology, &sim.loaded.model, &in);
     PROMISE(!plan_build(&plan, &in, &err), "%s", err.text);
-    const struct plan_card *c = &plan.cards[0];
-    const uint64_t all = c->weights_bytes + c->scratch_bytes + c->kv_bytes;
-    for (uint32_t i = 0; i < n; i++)
-        bytes[i] = all * (one_in(&sim.random, 6) ? 1 : 3);
-    topology_plain(&sim.topology, n, bytes, 0);
+    sim.tight = n > 2 && one_in(&sim.random, 2);
+    if (sim.tight && !one_in(&sim.random, 3)) {
+        sim.config.split = SPLIT_LAYER;
+        sim.config.rebalance = REBALANCE_RUNNING;
+    }
+    if (sim.tight)
+        size_tightly(&plan.cards[0], n, bytes);
+    else
+        size_cards(&plan.cards[0], n, bytes);
     sim.engine_pages = plan.n_pages;
     if (one_in(&sim.random, 2))
         sim.engine_pages = PAGES_LEAST + draw(&sim.random, plan.n_pages - PAGES_LEAST + 1);

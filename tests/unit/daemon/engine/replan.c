@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "daemon/channel/stream.h"
+#include "daemon/placement/layout.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 
@@ -52,12 +53,17 @@ static struct plan plan_on(uint32_t n_cards, uint32_t sequences) {
         in.capacity_bytes[i] = 256 * MIB;
     }
     must(plan_build(&plan, &in, &err), &err);
+    for (uint32_t i = 0; i < n_cards && site.plan->ranges; i++) {
+        size_t n = 0;
+        const struct plan_range *held = plan_card_ranges(site.plan, i, &n);
+        CHECK_EQ(layout_card(&plan, i, held, n, true, layout_room(&plan, i)), 0);
+    }
     return plan;
 }
 
 static void open_site(void) {
     struct err err = {{0}};
-    site = (struct site){.plan = malloc(sizeof *site.plan)};
+    site = (struct site){.plan = calloc(1, sizeof *site.plan)};
     CHECK_EQ(plan_model(&site.l, "tiny-f32.gguf", &(struct setup){.n_cards = 1, .split = 1}), 0);
     *site.plan = plan_on(2, 4);
     struct runner_options o = {.backend = device_backend("cpu"),
