@@ -66,9 +66,9 @@ class Stream:
     def transcript(self):
         return [self.choices[k] for k in sorted(self.choices)]
 
-    def gap(self):
-        """The longest one between two pieces."""
-        return max((b - a for a, b in zip(self.times, self.times[1:])), default=0.0)
+    def gap(self, since=0.0):
+        """The longest one between two pieces, of those that had not ended by then."""
+        return max((b - a for a, b in zip(self.times, self.times[1:]) if b > since), default=0.0)
 
 
 class Crowd:
