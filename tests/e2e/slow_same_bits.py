@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The same answer, to the last bit, on any number of cards, with any split, alone or in a crowd."""
-from harness import Daemon, default_model, equal, in_parallel, main, test, tiny
+from harness import Daemon, cached_model, default_model, equal, in_parallel, main, test, tiny
 
 PROMPT = "Once upon a time in a small village by the sea there lived"
 # Different lengths; asked alone, and all at once with others that share their beginnings.
@@ -68,6 +68,11 @@ def every_other_architecture_on_any_cards():
 @test
 def the_default_model_on_any_cards():
     check(default_model(), 16, COMBINATIONS)
+
+
+@test
+def a_real_model_with_windows_on_any_cards():
+    check(cached_model("gemma-3-270m"), 8, COMBINATIONS[:1] + COMBINATIONS[5:6] + COMBINATIONS[8:])
 
 
 @test

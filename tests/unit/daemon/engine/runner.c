@@ -311,9 +311,11 @@ static void every_kv_type_keeps_the_promise(void) {
 }
 
 static void a_sequence_does_not_notice_its_neighbours(void) {
+    static const char *const files[] = {"tiny-f32.gguf", "tiny-mixed.gguf", "tiny-gemma2.gguf",
+                                        "tiny-mistral3.gguf"};
     struct loaded l;
-    for (size_t m = 0; m < 2; m++) {
-        load(&l, model_files[m], &(struct setup){.n_cards = 3, .split = SPLIT_TENSOR});
+    for (size_t m = 0; m < sizeof files / sizeof *files; m++) {
+        load(&l, files[m], &(struct setup){.n_cards = 3, .split = SPLIT_TENSOR});
         const uint32_t n_vocab = l.model.params.n_vocab;
         float *alone = calloc(n_vocab, sizeof *alone),
               *together = calloc(3 * n_vocab, sizeof *alone);
