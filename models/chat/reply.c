@@ -223,26 +223,30 @@ static void pass(struct reply *r, size_t at, const struct marker *m) {
 
 /* A whole reply in braces is a call of a tool that there is: one family marks it in no other way,
  * small models of another forget the marks. */
-static bool begins_bare_call(const struct reply *r) {
+static void enter_bare_call(struct reply *r) {
     size_t at = 0;
+    if ((r->form.kind != REPLY_LLAMA && r->form.kind != REPLY_TAGGED) || !r->tools || r->said ||
+        r->state != IN_CONTENT)
+        return;
     while (at < r->held.n && is_blank(r->held.bytes[at]))
         at++;
-    return (r->form.kind == REPLY_LLAMA || r->form.kind == REPLY_TAGGED) && r->tools && !r->said &&
-           r->state == IN_CONTENT && at < r->held.n && r->held.bytes[at] == '{';
+    if (at == r->held.n || r->held.bytes[at] != '{')
+        return;
+    leave(r, at, NULL);
+    buffer_drop(&r->held, at);
+    r->searched = 0;
+    r->state = IN_CALL;
+    r->opened = "";
 }
 
 static void work(struct reply *r) {
     const struct marker *m;
     size_t at, held;
-    while ((m = find(r, &at, &held))) {
+    for (enter_bare_call(r); (m = find(r, &at, &held)); enter_bare_call(r)) {
         pass(r, at, m);
         r->searched = 0;
     }
     r->searched = r->held.n - held;
-    if (begins_bare_call(r)) {
-        r->state = IN_CALL;
-        r->opened = "";
-    }
     if (r->state == IN_CONTENT || r->state == IN_REASONING) {
         leave(r, r->held.n - held, NULL);
         buffer_drop(&r->held, r->held.n - held);

@@ -119,6 +119,8 @@ static void qwen_calls_tools(void) {
           "<tool_call>{\"name\": \"f\"}</tool_call>");
     check(f, true, false, " {\"name\": \"f\", \"arguments\": {}}\n", "<f {}>");
     check(f, true, false, "{\"name\": \"unknown\"} ", "{\"name\": \"unknown\"} ");
+    check((struct reply_form){REPLY_TAGGED, true}, true, false, /* found by the fuzzer */
+          "<think>a</think>\n{<tool_call>x</tool_call>", "{a}{<tool_call>x</tool_call>");
     static const char *const none[] = {"a <tool_call>x</tool_call> b",
                                        "<tool_call>{\"name\": \"a b\"}</tool_call>",
                                        "<tool_call>{\"name\": 1}</tool_call>",
