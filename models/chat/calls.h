@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daemon/util/buffer.h"
+
 #define TOOL_NAME_MAX  64
 #define TOOL_CALLS_MAX 64 /* of one reply's text between two markers */
 
@@ -22,6 +24,10 @@ size_t calls_read(const char *text, size_t n, struct tool_call calls[TOOL_CALLS_
 
 /* Whether the text is one object of JSON: arguments, where the name is known. */
 bool calls_arguments(const char *text, size_t n, const char **begin, size_t *length);
+
+/* One call as gemma writes it (calls_gemma.c): call:NAME{key:<escape>text<escape>,key:1}.  Its
+ * arguments are made as JSON in the buffer, which the caller finishes. */
+bool calls_gemma(const char *text, size_t n, struct buffer *json, struct tool_call *call);
 
 /* A name that a tool may have. */
 bool calls_name(const char *name, size_t n);

@@ -19,6 +19,9 @@ static const struct marker tagged[] = {
 static const struct marker llama[] = {{"<|python_tag|>", IN_CONTENT, IN_CALL}, {0}};
 static const struct marker mistral[] = {
     {"[TOOL_CALLS]", IN_CONTENT, IN_CALL}, {"[TOOL_CALLS]", IN_CALL, IN_CALL}, {0}};
+static const struct marker gemma[] = {{"<start_function_call>", IN_CONTENT, IN_CALL},
+                                      {"<end_function_call>", IN_CALL, IN_CONTENT},
+                                      {0}};
 static const struct marker phi[] = {
     {"<|tool_call|>", IN_CONTENT, IN_CALL}, {"<|/tool_call|>", IN_CALL, IN_CONTENT}, {0}};
 /* What a message is follows from its header: see enter_message(). */
@@ -33,7 +36,8 @@ static const struct marker harmony[] = {
 
 static const struct marker *const markers[] = {
     [REPLY_PLAIN] = NULL,      [REPLY_TAGGED] = tagged, [REPLY_LLAMA] = llama,
-    [REPLY_MISTRAL] = mistral, [REPLY_PHI] = phi,       [REPLY_HARMONY] = harmony,
+    [REPLY_MISTRAL] = mistral, [REPLY_GEMMA] = gemma,   [REPLY_PHI] = phi,
+    [REPLY_HARMONY] = harmony,
 };
 
 /* --- which form --- */
@@ -50,6 +54,8 @@ struct reply_form reply_form_of(const char *t, size_t n) {
         form = (struct reply_form){REPLY_HARMONY, false};
     else if (tools && holds(t, n, "[TOOL_CALLS]"))
         form.kind = REPLY_MISTRAL;
+    else if (tools && holds(t, n, "<start_function_call>"))
+        form.kind = REPLY_GEMMA;
     else if (tools && holds(t, n, "<|tool_call|>"))
         form.kind = REPLY_PHI;
     else if (tools && holds(t, n, "<tool_call>"))
@@ -61,8 +67,8 @@ struct reply_form reply_form_of(const char *t, size_t n) {
 }
 
 bool reply_form_control(struct reply_form form) {
-    return form.kind == REPLY_LLAMA || form.kind == REPLY_MISTRAL || form.kind == REPLY_PHI ||
-           form.kind == REPLY_HARMONY;
+    return form.kind == REPLY_LLAMA || form.kind == REPLY_GEMMA || form.kind == REPLY_MISTRAL ||
+           form.kind == REPLY_PHI || form.kind == REPLY_HARMONY;
 }
 
 /* --- giving out --- */
@@ -116,6 +122,8 @@ static void read_calls(struct reply *r, const char *text, size_t n, const char *
     if (*r->name) {
         calls[0] = (struct tool_call){.name = r->name, .n_name = strlen(r->name)};
         n_calls = calls_arguments(text, n, &calls[0].arguments, &calls[0].n_arguments);
+    } else if (r->form.kind == REPLY_GEMMA) {
+        n_calls = calls_gemma(text, n, &r->arguments, &calls[0]);
     } else {
         n_calls = calls_read(text, n, calls);
     }
@@ -282,4 +290,5 @@ void reply_end(struct reply *r) {
 void reply_finish(struct reply *r) {
     buffer_finish(&r->held);
     buffer_finish(&r->blank);
+    buffer_finish(&r->arguments);
 }

@@ -17,6 +17,7 @@ enum reply_kind {
     REPLY_TAGGED,  /* qwen, hermes: <tool_call>{"name", "arguments"}</tool_call>, or bare */
     REPLY_LLAMA,   /* the whole reply is {"name", "parameters"}, perhaps behind <|python_tag|> */
     REPLY_MISTRAL, /* [TOOL_CALLS][{"name", "arguments"}], or name[ARGS]{…} */
+    REPLY_GEMMA,   /* <start_function_call>call:name{…}<end_function_call> */
     REPLY_PHI,     /* <|tool_call|>[{"name", "arguments"}]<|/tool_call|> */
     REPLY_HARMONY, /* gpt-oss: <|channel|>analysis<|message|>… */
 };
@@ -51,6 +52,7 @@ struct reply {
     struct buffer held;           /* not yet decided */
     size_t searched;              /* bytes of it in which no marker begins */
     struct buffer blank;          /* blanks that go out before more text */
+    struct buffer arguments;      /* of a call, where they are to be written as JSON first */
     const struct reply_events *events;
     void *user;
     int rc; /* -ENOMEM: something is missing */

@@ -77,6 +77,7 @@ static void the_template_tells_the_form(void) {
     CHECK_EQ(form_of("tools <|start_header_id|>ipython").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools <|python_tag|>").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools [TOOL_CALLS]").kind, REPLY_MISTRAL);
+    CHECK_EQ(form_of("tools <start_function_call>").kind, REPLY_GEMMA);
     CHECK_EQ(form_of("tools <|tool_call|>").kind, REPLY_PHI);
     CHECK_EQ(form_of("tools <|channel|> <|message|>").kind, REPLY_HARMONY);
     CHECK(form_of("x.split('</think>')").thinks && !form_of("think").thinks);
@@ -159,6 +160,28 @@ static void mistral_calls_tools(void) {
     check(f, true, false, "[TOOL_CALLS]f[ARGS]{\"a\": ", "[TOOL_CALLS]f[ARGS]{\"a\": ");
 }
 
+static void gemma_calls_tools(void) {
+    const struct reply_form f = {REPLY_GEMMA, false};
+    check(f, true, false,
+          "<start_function_call>call:get_it{city:<escape>Paris, \"F\"<escape>,days:3,hot:false,"
+          "tags:[<escape>a<escape>,b],in:{x:-1.5}}<end_function_call>",
+          "<get_it {\"city\": \"Paris, \\\"F\\\"\", \"days\": 3, \"hot\": false, \"tags\": "
+          "[\"a\", \"b\"], \"in\": {\"x\": -1.5}}>");
+    check(f, true, false,
+          "<start_function_call>call:f{}<end_function_call>\n"
+          "<start_function_call>call:g{}",
+          "<f {}><g {}>");
+    static const char *const none[] = {"<start_function_call>call:f{a:<end_function_call>",
+                                       "<start_function_call>call:f{a}<end_function_call>",
+                                       "<start_function_call>call:f<end_function_call>",
+                                       "<start_function_call>f{}<end_function_call>",
+                                       "<start_function_call>call:f{} x<end_function_call>",
+                                       "<start_function_call>call:f{a:1,a:2}<end_function_call>",
+                                       "<start_function_call>call:f{a:<escape>"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        check(f, true, false, none[i], none[i]);
+}
+
 static void phi_calls_tools(void) {
     const struct reply_form f = {REPLY_PHI, false};
     check(f, true, false, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {}}]<|/tool_call|>",
@@ -201,5 +224,5 @@ static void a_long_call_takes_no_long_time(void) {
 
 CHECK_MAIN(T(the_template_tells_the_form), T(text_without_markers_is_text_to_the_byte),
            T(reasoning_is_told_from_the_answer), T(qwen_calls_tools), T(llama_calls_tools),
-           T(mistral_calls_tools), T(phi_calls_tools), T(gpt_oss_speaks_in_channels),
-           T(a_long_call_takes_no_long_time))
+           T(mistral_calls_tools), T(gemma_calls_tools), T(phi_calls_tools),
+           T(gpt_oss_speaks_in_channels), T(a_long_call_takes_no_long_time))
