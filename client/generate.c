@@ -16,6 +16,7 @@ struct answer {
     char *text; /* owned; all of it, terminated; NULL: nothing yet */
     size_t n, capacity;
     char finish[24];       /* why it ended */
+    bool reasons;          /* its reasoning is being shown */
     double in, out, per_s; /* tokens read and made, and the speed; 0: not told */
 };
 
@@ -50,17 +51,43 @@ static void note_counts(struct answer *answer, struct span chunk) {
         answer->per_s = number_of(timings, "predicted_per_second");
 }
 
-/* The text of a choice, decoded; NULL: it has none, or no memory.  free() it.  cJSON cannot be
- * used: it ends a string at the first NUL, which is a token like any other. */
-static char *choice_text(struct span choice, size_t *n) {
+/* A text of a choice, decoded; NULL: it has none, or no memory.  free() it.  cJSON cannot be used:
+ * it ends a string at the first NUL, which is a token like any other. */
+static char *choice_member(struct span choice, const char *member, size_t *n) {
     struct span from = scan_member(choice, "delta");
     if (!from.at)
         from = scan_member(choice, "message");
-    const struct span value = from.at ? scan_member(from, "content") : scan_member(choice, "text");
+    const struct span value = from.at ? scan_member(from, member) : scan_member(choice, "text");
     char *text = value.at && *value.at == '"' ? malloc(value.n) : NULL;
     if (text)
         *n = scan_string(value, text, value.n);
     return text;
+}
+
+static char *choice_text(struct span choice, size_t *n) {
+    return choice_member(choice, "content", n);
+}
+
+/* Somebody who watches sees that it thinks; whoever reads the output gets the answer alone. */
+static void show_reasoning(struct answer *answer, struct span choice) {
+    size_t n = 0;
+    const bool chat = scan_member(choice, "delta").at != NULL;
+    if (!chat || !(answer->cli->verbose || isatty(STDERR_FILENO)))
+        return;
+    char *text = choice_member(choice, "reasoning_content", &n);
+    const bool ends =
+        !text && answer->reasons && scan_member(scan_member(choice, "delta"), "content").at;
+    const bool dim = colour_wanted(stderr);
+    if (text) {
+        fputs(dim ? "\033[2m" : "", stderr);
+        text_print(stderr, text, n);
+        fputs(dim ? "\033[0m" : "", stderr);
+        answer->reasons = true;
+    } else if (ends) {
+        fputs("\n\n", stderr);
+        answer->reasons = false;
+    }
+    free(text);
 }
 
 static int on_chunk(void *user, const char *json) {
@@ -70,6 +97,7 @@ static int on_chunk(void *user, const char *json) {
     const struct span finish = scan_member(choice, "finish_reason");
     int rc = 0;
     size_t n = 0;
+    show_reasoning(answer, choice);
     char *text = choice_text(choice, &n);
     if (text) {
         text_print(stdout, text, n);

@@ -34,6 +34,27 @@ def complete_prints_the_text_and_a_newline():
 
 
 @test
+def reasoning_is_for_those_who_watch():
+    """The tiny model, told by its template that all it says is reasoning."""
+    end, start = b"'<|im_start|>assistant\n'", b"'</think>'[:0]+'<think>'"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "thinks.gguf")
+        with open(tiny(), "rb") as f:
+            raw = f.read()
+        equal((raw.count(end), len(start)), (1, len(end)))
+        with open(path, "wb") as f:
+            f.write(raw.replace(end, start))
+        with Daemon("--context", "256", model=path) as own:
+            words = ("chat", "-n", "8", "-t", "0", "Hello")
+            message = json.loads(own.client("--json", *words)[1])["choices"][0]["message"]
+            equal((message["content"], bool(message["reasoning_content"].strip())), ("", True))
+            equal(own.client(*words), (0, "\n", ""), "the answer alone")
+            status, out, err = own.client("-v", *words)
+            equal((status, out), (0, "\n"))
+            assert message["reasoning_content"].split()[0] in err, (message, err)
+
+
+@test
 def complete_takes_the_prompt_from_stdin_without_its_last_newline():
     want = say("complete", "-n", "16", "-t", "0", PROMPT)
     equal(say("complete", "-n", "16", "-t", "0", stdin=(PROMPT + "\n").encode()), want)
