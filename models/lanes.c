@@ -23,6 +23,10 @@ void model_ffn_lanes(const struct model_params *p, uint32_t begin[LANES + 1]) {
     lanes_of_units(p->n_ff, ATOM, begin);
 }
 
+void model_expert_lanes(const struct model_params *p, uint32_t begin[LANES + 1]) {
+    lanes_of_units(p->n_experts, 1, begin);
+}
+
 /* Fewer than LANES groups: the lanes are shared among the groups, then the units inside one. */
 static void lanes_inside_groups(uint32_t n_groups, uint32_t group, uint32_t unit,
                                 uint32_t begin[LANES + 1]) {

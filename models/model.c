@@ -15,8 +15,9 @@
 #include "models/shown.h"
 #include "octarc/error.h"
 
-static const struct arch *const archs[] = {&arch_gemma2, &arch_gemma3, &arch_llama, &arch_mistral3,
-                                           &arch_phi3,   &arch_qwen2,  &arch_qwen3};
+static const struct arch *const archs[] = {
+    &arch_gemma2, &arch_gemma3, &arch_llama,    &arch_llama_experts, &arch_mistral3,
+    &arch_phi3,   &arch_qwen2,  &arch_qwen2moe, &arch_qwen3,         &arch_qwen3moe};
 #define ARCHS (sizeof archs / sizeof *archs)
 
 struct build {
@@ -30,6 +31,14 @@ struct build {
 
 /* --- Architecture and name ----------------------------------------------------------------- */
 
+/* What decides between two of one name. */
+static bool has_experts(const struct build *b) {
+    uint32_t n = 0;
+    return arch_has(&b->model.params, b->gguf, "expert_count") &&
+           !arch_u32(&b->model.params, b->gguf, "expert_count", 1, UINT32_MAX, &n,
+                     &(struct err){{0}});
+}
+
 static int find_arch(struct build *b) {
     struct gguf_string name;
     const int rc = gguf_string(b->gguf, "general.architecture", &name, b->err);
@@ -38,15 +47,18 @@ static int find_arch(struct build *b) {
     char known[256] = "";
     size_t at = 0;
     for (size_t i = 0; i < ARCHS; i++) {
-        if (name.n == strlen(archs[i]->name) && !memcmp(name.bytes, archs[i]->name, name.n)) {
+        const bool again = i && !strcmp(archs[i]->name, archs[i - 1]->name);
+        if (name.n == strlen(archs[i]->name) && !memcmp(name.bytes, archs[i]->name, name.n) &&
+            (!b->arch || archs[i]->experts == has_experts(b))) {
             b->arch = archs[i];
             snprintf(b->model.params.arch, sizeof b->model.params.arch, "%s", archs[i]->name);
-            return 0;
         }
-        if (at < sizeof known)
+        if (at < sizeof known && !again)
             at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "",
                                    archs[i]->name);
     }
+    if (b->arch)
+        return 0;
     return err_set(b->err, -ENOTSUP, "%s: architecture '%s' is not supported; supported: %s",
                    gguf_name(b->gguf), shown(name.bytes, name.n).text, known);
 }
@@ -84,23 +96,31 @@ static uint64_t dim_value(const struct model_params *p, enum arch_dim dim) {
         return p->n_ff;
     case DIM_ROPE_PAIRS:
         return p->rope.dims / 2;
+    case DIM_EXPERTS:
+        return p->n_experts;
+    case DIM_FF_EXPERT:
+        return p->n_ff_expert;
     }
     return 0;
 }
 
-static int check_shape(const struct build *b, const struct gguf_tensor *t, uint64_t rows,
-                       uint64_t cols) {
-    if (t->ne[0] == cols && t->ne[1] == rows && t->ne[2] == 1 && t->ne[3] == 1)
+/* depth: matrices of that shape, one after another. */
+static int check_shape(const struct build *b, const struct gguf_tensor *t, uint64_t depth,
+                       uint64_t rows, uint64_t cols) {
+    if (t->ne[0] == cols && t->ne[1] == rows && t->ne[2] == depth && t->ne[3] == 1)
         return 0;
-    char shape[96];
+    char shape[96], matrices[32] = "";
     size_t at = 0;
     for (uint32_t d = t->n_dims > 2 ? t->n_dims : 2; d-- > 0;)
         at += (size_t)snprintf(shape + at, sizeof shape - at, "%" PRIu64 "%s", t->ne[d],
                                d ? ", " : "");
+    if (depth > 1)
+        snprintf(matrices, sizeof matrices, "%" PRIu64 ", ", depth);
     return err_set(b->err, -EINVAL,
-                   "%s: tensor '%s' has the shape [%s], [%" PRIu64 ", %" PRIu64
-                   "] was expected (rows, columns)",
-                   gguf_name(b->gguf), t->name, shape, rows, cols);
+                   "%s: tensor '%s' has the shape [%s], [%s%" PRIu64 ", %" PRIu64
+                   "] was expected (%srows, columns)",
+                   gguf_name(b->gguf), t->name, shape, matrices, rows, cols,
+                   depth > 1 ? "experts, " : "");
 }
 
 static bool is_float(uint32_t type) {
@@ -157,7 +177,8 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
         return err_set(b->err, -EINVAL, "%s: tensor '%s' is missing", gguf_name(b->gguf), name);
     const struct part part = part_of(b, a);
     const uint64_t cols = dim_value(&b->model.params, a->cols);
-    int rc = check_shape(b, t, part.of, cols);
+    const uint64_t depth = a->each_expert ? b->model.params.n_experts : 1;
+    int rc = check_shape(b, t, depth, part.of, cols);
     if (!rc)
         rc = check_type(b, t, a->rows == DIM_ONE);
     if (rc)
@@ -168,7 +189,7 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
                                   .cut = a->cut,
                                   .type = t->type,
                                   .layer = layer,
-                                  .rows = part.rows,
+                                  .rows = depth * part.rows,
                                   .cols = cols,
                                   .file_offset = t->offset + t->bytes / part.of * part.begin,
                                   .bytes = t->bytes / part.of * part.rows};

@@ -76,6 +76,18 @@ static inline void put_tensor(struct gguf_bytes *b, const char *name, uint32_t t
     put_u64(b, offset);
 }
 
+/* `depth` matrices, one after another. */
+static inline void put_stack(struct gguf_bytes *b, const char *name, uint32_t type, uint64_t cols,
+                             uint64_t rows, uint64_t depth, uint64_t offset) {
+    put_string(b, name);
+    put_u32(b, 3);
+    put_u64(b, cols);
+    put_u64(b, rows);
+    put_u64(b, depth);
+    put_u32(b, type);
+    put_u64(b, offset);
+}
+
 /* Pad to the alignment, then n zero bytes of tensor data. */
 static inline void put_data(struct gguf_bytes *b, size_t alignment, size_t n) {
     static const uint8_t zero[4096];

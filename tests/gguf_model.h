@@ -22,6 +22,7 @@ struct tensor {
     char name[64];
     uint32_t type;
     uint64_t cols, rows; /* rows 0: one dimension; cols 0: left out */
+    uint64_t depth;      /* 0: two dimensions */
 };
 
 static struct key keys[24];
@@ -66,12 +67,21 @@ static inline void set_tensor(const char *name, uint32_t type, uint64_t cols, ui
     t->type = type;
     t->cols = cols;
     t->rows = rows;
+    t->depth = 0;
 }
 
 static inline void layer_tensor(int layer, const char *name, uint64_t cols, uint64_t rows) {
     char full[64];
     snprintf(full, sizeof full, "blk.%d.%s", layer, name);
     set_tensor(full, TENSOR_F32, cols, rows);
+}
+
+static inline void layer_stack(int layer, const char *name, uint64_t cols, uint64_t rows,
+                               uint64_t depth) {
+    char full[64];
+    snprintf(full, sizeof full, "blk.%d.%s", layer, name);
+    set_tensor(full, TENSOR_F32, cols, rows);
+    tensor(full)->depth = depth;
 }
 
 static inline int read_model(struct model *model, struct err *err) {
@@ -95,9 +105,13 @@ static inline int read_model(struct model *model, struct err *err) {
         const struct tensor *t = &tensors[i];
         if (!t->cols)
             continue;
-        put_tensor(&b, t->name, t->type, t->cols, t->rows, offset);
+        if (t->depth)
+            put_stack(&b, t->name, t->type, t->cols, t->rows, t->depth, offset);
+        else
+            put_tensor(&b, t->name, t->type, t->cols, t->rows, offset);
         const struct tensor_type_info *info = tensor_type_info(t->type);
-        offset += t->cols / info->block_values * info->block_bytes * (t->rows ? t->rows : 1);
+        offset += t->cols / info->block_values * info->block_bytes * (t->rows ? t->rows : 1) *
+                  (t->depth ? t->depth : 1);
         offset = (offset + 31) / 32 * 32;
     }
     put_data(&b, 32, offset);

@@ -87,6 +87,14 @@ static inline void check_capacity(const struct plan *plan) {
     }
 }
 
+static inline void check_same_ranges(const struct plan *a, const struct plan *b) {
+    CHECK_EQ(a->n_ranges, b->n_ranges);
+    for (size_t i = 0; i < a->n_ranges; i++) {
+        const struct plan_range *x = &a->ranges[i], *y = &b->ranges[i];
+        CHECK(plan_same_range(x, y) && x->card == y->card && x->copy == y->copy);
+    }
+}
+
 static inline struct model_params random_shape(void) {
     static const uint32_t dims[] = {16, 32, 64, 80, 128};
     const uint32_t n_kv = 1 + draw(9), head_dim = dims[draw(5)];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* toy_model.h - a llama-shaped struct model made in memory, for tests of placement and programs. */
+/* toy_model.h - a llama-shaped struct model made in memory, with experts or without, for tests of
+ * placement and programs. */
 #ifndef OCTARC_TESTS_TOY_MODEL_H
 #define OCTARC_TESTS_TOY_MODEL_H
 
@@ -9,7 +10,7 @@
 
 #include "octarc/model.h"
 
-#define TOY_PER_LAYER 9
+#define TOY_PER_LAYER 13
 
 static inline uint32_t toy_tensor(struct model *m, const char *name, enum tensor_role role,
                                   enum tensor_cut cut, int32_t layer, uint64_t rows, uint64_t cols,
@@ -23,6 +24,27 @@ static inline uint32_t toy_tensor(struct model *m, const char *name, enum tensor
     t->cols = cols;
     t->type = rows == 1 ? TENSOR_F32 : type;
     return (uint32_t)m->n_tensors++;
+}
+
+static inline void toy_ffn(struct model *m, uint32_t *of, int32_t l, uint32_t type) {
+    const struct model_params *p = &m->params;
+    of[0] = toy_tensor(m, "gate", ROLE_FFN_GATE, CUT_FFN_ROWS, l, p->n_ff, p->n_embd, type);
+    of[1] = toy_tensor(m, "up", ROLE_FFN_UP, CUT_FFN_ROWS, l, p->n_ff, p->n_embd, type);
+    of[2] = toy_tensor(m, "down", ROLE_FFN_DOWN, CUT_FFN_LANES, l, p->n_embd, p->n_ff, type);
+}
+
+static inline void toy_experts(struct model *m, struct model_op *f, int32_t l, uint32_t type) {
+    const struct model_params *p = &m->params;
+    const uint32_t up = p->n_experts * p->n_ff_expert, down = p->n_experts * p->n_embd;
+    f->kind = MODEL_EXPERTS;
+    f->tensor[EXPERTS_ROUTER] =
+        toy_tensor(m, "router", ROLE_ROUTER, CUT_COPY, l, p->n_experts, p->n_embd, type);
+    f->tensor[EXPERTS_GATE] =
+        toy_tensor(m, "gates", ROLE_EXPERT_GATE, CUT_EXPERT_ROWS, l, up, p->n_embd, type);
+    f->tensor[EXPERTS_UP] =
+        toy_tensor(m, "ups", ROLE_EXPERT_UP, CUT_EXPERT_ROWS, l, up, p->n_embd, type);
+    f->tensor[EXPERTS_DOWN] =
+        toy_tensor(m, "downs", ROLE_EXPERT_DOWN, CUT_EXPERT_ROWS, l, down, p->n_ff_expert, type);
 }
 
 static inline void toy_layer(struct model *m, int32_t l, uint32_t type) {
@@ -39,9 +61,10 @@ static inline void toy_layer(struct model *m, int32_t l, uint32_t type) {
     a->tensor[3] = toy_tensor(m, "v", ROLE_ATTN_V, CUT_KV_ROWS, l, kv, p->n_embd, type);
     a->tensor[4] = toy_tensor(m, "out", ROLE_ATTN_OUT, CUT_HEAD_LANES, l, p->n_embd, q, type);
     f->tensor[0] = toy_tensor(m, "ffn_norm", ROLE_FFN_NORM, CUT_COPY, l, 1, p->n_embd, type);
-    f->tensor[1] = toy_tensor(m, "gate", ROLE_FFN_GATE, CUT_FFN_ROWS, l, p->n_ff, p->n_embd, type);
-    f->tensor[2] = toy_tensor(m, "up", ROLE_FFN_UP, CUT_FFN_ROWS, l, p->n_ff, p->n_embd, type);
-    f->tensor[3] = toy_tensor(m, "down", ROLE_FFN_DOWN, CUT_FFN_LANES, l, p->n_embd, p->n_ff, type);
+    if (p->n_experts)
+        toy_experts(m, f, l, type);
+    if (p->n_ff)
+        toy_ffn(m, f->tensor + (p->n_experts ? (int)EXPERTS_FFN_GATE : (int)FFN_GATE), l, type);
 }
 
 /* Fill *m from the shapes in m->params; free with model_finish(). */

@@ -99,6 +99,30 @@ struct planes {
     uint32_t stride; /* values of a row, a multiple of 16 */
 };
 
+/* Which experts each row uses, in AREA_SCRATCH: n_used ids, ascending (u32), as many weights (f32),
+ * and how much the shared expert counts. */
+struct routes {
+    struct rows rows;
+    uint32_t n_used;
+};
+
+static inline uint32_t routes_width(uint32_t n_used) {
+    return 2 * n_used + 1;
+}
+
+/* Which rows use each of a card's experts, in AREA_SCRATCH.  Words: how many experts are used at
+ * all; of each of these, ascending, its number on the card; where its rows begin, and where the
+ * last one's end; then the rows, ascending, and at last their weights.  An activation of the
+ * experts has one row for each of those. */
+struct hits {
+    uint64_t offset;
+    uint32_t n_experts, n_rows; /* at most */
+};
+
+static inline uint64_t hits_bytes(struct hits hits) {
+    return 4 * (2 + 2 * (uint64_t)hits.n_experts + 2 * (uint64_t)hits.n_rows);
+}
+
 /* Where the K and V of one layer lie: page p, KV head slot s of this card at
  * p * page_bytes + offset + s * slot_bytes in AREA_KV, K first, V at half of slot_bytes. */
 struct kv_place {
@@ -133,8 +157,14 @@ enum op_kind {
     OP_COMBINE,    /* out += the tree over all slots, of the part's rows */
     OP_ADD_NORM,   /* hidden += rms_norm(sum) * weight, of the part's rows */
     OP_GATE_UP,    /* act = silu(gate . act) * (up . act), or gelu */
-    OP_LOGITS,     /* logits = soft cap of W . act over the output rows */
-    OP_EXCHANGE,   /* copy rows from another card (pulled by the receiver), or to the host */
+    OP_ROUTE,      /* routes = the n_used largest of router . act, of the part's rows */
+    OP_DISPATCH,   /* hits = the routes to the card's experts */
+    OP_EXPERT_GATE_UP, /* act = as OP_GATE_UP, of each expert that is used, for the rows that use it
+                        */
+    OP_EXPERT_DOWN,    /* slots = lane by lane what is left of the shared expert, then the sum over
+                        * weight * (down . act) of the experts used; then up the tree */
+    OP_LOGITS,         /* logits = soft cap of W . act over the output rows */
+    OP_EXCHANGE,       /* copy rows from another card (pulled by the receiver), or to the host */
     OP_FETCH, /* bring weights that lie in host memory to the landing; by the end of its phase */
 };
 
@@ -227,6 +257,42 @@ struct op {
             enum gate function;
             struct activation out;
         } gate_up;
+        struct {
+            struct activation act; /* with FORM_F32 where there is a shared gate */
+            struct matrix router;  /* a row for each expert of the model */
+            struct vector shared;  /* gate of the shared expert: its sigmoid counts */
+            bool normed;           /* the weights of a row add up to 1 */
+            struct row_part part;
+            struct routes routes;
+        } route;
+        struct {
+            struct routes routes;
+            uint32_t expert_begin; /* of the model: the card's first */
+            struct hits hits;
+        } dispatch;
+        struct {
+            struct activation act;
+            struct matrix gate, up; /* of all experts of the card, one after another */
+            enum gate function;
+            uint32_t n_used; /* of all experts, by a row */
+            struct hits hits;
+            struct activation out; /* hits.n_rows rows */
+        } expert_gate_up;
+        struct {
+            struct activation act; /* hits.n_rows rows */
+            struct matrix w;       /* n rows of each expert of the card */
+            uint32_t n;
+            struct hits hits;
+            struct routes routes;
+            struct activation shared_act;
+            struct matrix shared; /* as lanes.w; no rows: there is none */
+            uint32_t lane_begin, lane_end;
+            uint32_t
+                expert[LANES + 1];   /* lane l is the card's experts [expert[l], expert[l + 1]) */
+            uint32_t col[LANES + 1]; /* of the shared one, as lanes.col */
+            int8_t slot[TREE_NODES]; /* as lanes.slot */
+            struct planes slots;
+        } expert_down;
         struct {
             struct activation act; /* row i: output i */
             struct matrix w;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/engine/compiler.h"
+#include "daemon/engine/experts.h"
 #include "octarc/error.h"
 
 static void compile_embed(struct compiler *c, const struct model_op *op) {
@@ -293,6 +294,9 @@ int programs_compile(struct program programs[CARDS_MAX], const struct model *mod
             break;
         case MODEL_FFN:
             compile_ffn(&c, op);
+            break;
+        case MODEL_EXPERTS:
+            experts_compile(&c, op);
             break;
         case MODEL_HEAD:
             compile_head(&c, op);

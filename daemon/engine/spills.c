@@ -51,6 +51,17 @@ static uint32_t matrices_of(const struct op *op, const struct matrix *out[3]) {
     case OP_LOGITS:
         out[0] = &op->logits.w;
         return 1;
+    case OP_ROUTE:
+        out[0] = &op->route.router;
+        return 1;
+    case OP_EXPERT_GATE_UP:
+        out[0] = &op->expert_gate_up.gate;
+        out[1] = &op->expert_gate_up.up;
+        return 2;
+    case OP_EXPERT_DOWN:
+        out[0] = &op->expert_down.w;
+        out[1] = &op->expert_down.shared;
+        return 2;
     default:
         return 0;
     }

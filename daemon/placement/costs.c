@@ -114,7 +114,7 @@ void costs_context(struct costs *costs, const struct plan *plan, const struct pl
         scratch_of(&trial, &(struct share){.layer_end = n_layers, .lane_end = LANES});
 
     costs->scratch_both =
-        whole.qkv.offset; /* what every card of a layer or of the head begins with */
+        whole.routes.rows.offset; /* what every card of a layer or of the head begins with */
     costs->scratch_slot = (uint64_t)plan->max_rows * whole.slots.stride * 4;
     costs->scratch_embd = scratch_of(&trial, &(struct share){.embd_end = LANES}).bytes;
     for (uint32_t b = 0; b <= LANES; b++)

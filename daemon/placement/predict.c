@@ -62,14 +62,17 @@ static double longer(double a, double b) {
 
 static double matrix_seconds(const struct step *s, uint32_t card, uint32_t tensor,
                              uint32_t n_rows) {
-    const struct plan_range *r = s->ranges[card * s->model->n_tensors + tensor];
+    const struct plan_range *r =
+        tensor == NO_TENSOR ? NULL : s->ranges[card * s->model->n_tensors + tensor];
     if (!r)
         return 0;
+    const struct model_tensor *t = &s->model->tensors[tensor];
     const double weights =
         (double)(r->row_end - r->row_begin) * (double)(r->col_end - r->col_begin);
-    const bool int8 = scratch_form(s->model->tensors[tensor].type) == FORM_Q8;
-    return longer(read_seconds(s, card, (double)r->bytes),
-                  count_seconds(s, card, 2 * weights * n_rows, int8));
+    const double used = model_used(&s->model->params, t), read = used * n_rows;
+    return longer(
+        read_seconds(s, card, (double)r->bytes * (read < 1 ? read : 1)),
+        count_seconds(s, card, 2 * weights * used * n_rows, scratch_form(t->type) == FORM_Q8));
 }
 
 /* Of `from` to `to`, without the latency. */
@@ -220,6 +223,15 @@ static void pass_embedding(struct step *s) {
     s->holders = readers;
 }
 
+static void pass_experts(struct step *s, uint32_t group, const struct model_op *op) {
+    const uint32_t up[] = {op->tensor[EXPERTS_ROUTER], op->tensor[EXPERTS_GATE],
+                           op->tensor[EXPERTS_UP], op->tensor[EXPERTS_FFN_GATE],
+                           op->tensor[EXPERTS_FFN_UP]};
+    const uint32_t down[] = {op->tensor[EXPERTS_DOWN], op->tensor[EXPERTS_FFN_DOWN]};
+    pass_matrices(s, group, up, sizeof up / sizeof *up, s->n_rows);
+    pass_matrices(s, group, down, sizeof down / sizeof *down, s->n_rows);
+}
+
 static void pass_operation(struct step *s, const struct model_op *op) {
     const uint32_t group = op->layer >= 0 ? group_of(s, (uint32_t)op->layer) : head_group(s);
     switch (op->kind) {
@@ -238,6 +250,11 @@ static void pass_operation(struct step *s, const struct model_op *op) {
         move_hidden(s, group);
         pass_matrices(s, group, op->tensor + 1, 2, s->n_rows);
         pass_matrices(s, group, op->tensor + 3, 1, s->n_rows);
+        sum_lanes(s, group);
+        return;
+    case MODEL_EXPERTS:
+        move_hidden(s, group);
+        pass_experts(s, group, op);
         sum_lanes(s, group);
         return;
     case MODEL_HEAD:

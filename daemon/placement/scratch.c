@@ -83,9 +83,12 @@ struct scratch_forms scratch_forms(const struct model *model) {
     return (struct scratch_forms){
         .norm = forms_of(model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V |
                                     1u << ROLE_FFN_GATE | 1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT |
+                                    1u << ROLE_ROUTER | 1u << ROLE_EXPERT_GATE |
+                                    1u << ROLE_EXPERT_UP | 1u << ROLE_SHARED_GATE |
                                     (model->params.tied ? 1u << ROLE_TOKEN_EMBD : 0)),
         .attention = forms_of(model, 1u << ROLE_ATTN_OUT),
         .ffn = forms_of(model, 1u << ROLE_FFN_DOWN),
+        .experts = forms_of(model, 1u << ROLE_EXPERT_DOWN),
         .post_norms = has_role(model, 1u << ROLE_ATTN_POST | 1u << ROLE_FFN_POST)};
 }
 
@@ -93,6 +96,26 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
                     uint32_t card) {
     const struct scratch_forms forms = scratch_forms(model);
     scratch_layout_in(scratch, &forms, &model->params, plan, card);
+}
+
+static void take_routes(struct scratch *scratch, uint64_t *end, const struct model_params *p,
+                        uint64_t n_rows) {
+    scratch->routes.n_used = p->n_experts_used;
+    scratch->routes.rows =
+        take_rows(end, n_rows, p->n_experts ? routes_width(p->n_experts_used) : 0);
+}
+
+static void take_experts(struct scratch *scratch, uint64_t *end, const struct model_params *p,
+                         const struct plan_card *c, uint64_t n_rows, uint32_t forms) {
+    uint32_t lanes[LANES + 1];
+    model_expert_lanes(p, lanes);
+    const uint32_t n = lanes[c->lane_end] - lanes[c->lane_begin];
+    const uint64_t most = n_rows * (n < p->n_experts_used ? n : p->n_experts_used);
+    if (!n)
+        return;
+    scratch->hits = (struct hits){.n_experts = n, .n_rows = (uint32_t)most};
+    scratch->hits.offset = take(end, hits_bytes(scratch->hits));
+    scratch->experts = take_activation(end, most, p->n_ff_expert, forms);
 }
 
 void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,
@@ -112,10 +135,12 @@ void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *form
     if (layers || head)
         scratch->norm = take_activation(&end, n_rows, p->n_embd, forms->norm);
     if (layers) {
+        take_routes(scratch, &end, p, n_rows);
         scratch->qkv = take_rows(&end, n_rows, (n_heads + 2 * n_own) * p->head_dim);
         scratch->attention = take_activation(&end, n_rows, n_heads * p->head_dim, forms->attention);
         scratch->ffn =
             take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin], forms->ffn);
+        take_experts(scratch, &end, p, c, n_rows, forms->experts);
         if (forms->post_norms)
             scratch->sum = take_rows(&end, n_rows, p->n_embd);
         scratch->n_slots = count_slots(plan, card);

@@ -13,10 +13,13 @@ struct scratch {
     struct rows qkv;        /* the card's query heads, then owned keys, then owned values */
     struct planes slots;    /* n_embd; n_slots of them */
     struct rows logits;     /* the card's part of the vocabulary; max_outputs rows */
+    struct routes routes;   /* of models with experts */
     struct rows sum;        /* n_embd: what a layer adds, before its norm; of models with one */
     struct activation norm; /* n_embd */
     struct activation attention; /* the card's query heads */
     struct activation ffn;       /* the card's FFN columns */
+    struct hits hits;            /* of the card's experts; n_experts 0: it has none */
+    struct activation experts;   /* n_ff_expert; hits.n_rows rows */
     uint32_t n_slots;            /* of all cards that share a layer with this one */
     uint64_t bytes;
 };
@@ -28,7 +31,7 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
 /* The forms of the activations, which are the same for every card of every plan; and the layout
  * where they are known. */
 struct scratch_forms {
-    uint32_t norm, attention, ffn;
+    uint32_t norm, attention, ffn, experts;
     bool post_norms; /* the model norms sums before they are added */
 };
 struct scratch_forms scratch_forms(const struct model *model);

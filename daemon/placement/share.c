@@ -119,6 +119,11 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
         model_ffn_lanes(p, lanes);
         cut_rows(&r, lanes[c->lane_begin], lanes[c->lane_end]);
         break;
+    case CUT_EXPERT_ROWS:
+        model_expert_lanes(p, lanes);
+        cut_rows(&r, t->rows / p->n_experts * lanes[c->lane_begin],
+                 t->rows / p->n_experts * lanes[c->lane_end]);
+        break;
     case CUT_HEAD_LANES:
     case CUT_FFN_LANES:
         if (t->cut == CUT_HEAD_LANES)

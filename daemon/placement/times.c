@@ -56,31 +56,53 @@ static const struct model_op *op_of(const struct model *model, int32_t layer,
     return NULL;
 }
 
-/* The tensors of a layer's operations that are read: 4 of attention, 3 of the FFN. */
-#define LAYER_MATRICES 7
+/* What a layer reads: tensors, and in which phase of it. */
+#define LAYER_MATRICES 11
+enum { PHASE_QKV, PHASE_OUT, PHASE_GATE_UP, PHASE_DOWN, PHASES };
 
-/* What a layer reads. */
 struct reads {
-    uint32_t tensors[LAYER_MATRICES];
+    uint32_t n, tensors[LAYER_MATRICES];
+    uint8_t phase[LAYER_MATRICES];
     uint32_t tokens; /* of the cache, by a query that has some before it */
 };
+
+/* Slots [first, last] of an operation, those that are there. */
+static void add_reads(struct reads *reads, const struct model_op *op, uint32_t first, uint32_t last,
+                      uint8_t phase) {
+    for (uint32_t slot = first; slot <= last; slot++)
+        if (op->tensor[slot] != NO_TENSOR) {
+            reads->phase[reads->n] = phase;
+            reads->tensors[reads->n++] = op->tensor[slot];
+        }
+}
 
 static bool reads_of(const struct model *model, int32_t layer, uint32_t tokens,
                      struct reads *reads) {
     const struct model_op *attention = op_of(model, layer, MODEL_ATTENTION);
     const struct model_op *ffn = op_of(model, layer, MODEL_FFN);
-    if (!attention || !ffn)
+    const struct model_op *experts = op_of(model, layer, MODEL_EXPERTS);
+    if (!attention || (!ffn && !experts))
         return false;
-    memcpy(reads->tensors, attention->tensor + ATTENTION_Q, 4 * sizeof *reads->tensors);
-    memcpy(reads->tensors + 4, ffn->tensor + FFN_GATE, 3 * sizeof *reads->tensors);
+    reads->n = 0;
+    add_reads(reads, attention, ATTENTION_Q, ATTENTION_V, PHASE_QKV);
+    add_reads(reads, attention, ATTENTION_OUT, ATTENTION_OUT, PHASE_OUT);
+    if (ffn) {
+        add_reads(reads, ffn, FFN_GATE, FFN_UP, PHASE_GATE_UP);
+        add_reads(reads, ffn, FFN_DOWN, FFN_DOWN, PHASE_DOWN);
+    } else {
+        add_reads(reads, experts, EXPERTS_ROUTER, EXPERTS_UP, PHASE_GATE_UP);
+        add_reads(reads, experts, EXPERTS_DOWN, EXPERTS_DOWN, PHASE_DOWN);
+        add_reads(reads, experts, EXPERTS_FFN_GATE, EXPERTS_FFN_UP, PHASE_GATE_UP);
+        add_reads(reads, experts, EXPERTS_FFN_DOWN, EXPERTS_FFN_DOWN, PHASE_DOWN);
+    }
     reads->tokens = model_seen(&model->params, (uint32_t)layer, tokens);
     return true;
 }
 
 static bool are_alike(const struct model *model, const struct reads *a, const struct reads *b) {
-    if (a->tokens != b->tokens)
+    if (a->tokens != b->tokens || a->n != b->n)
         return false;
-    for (uint32_t i = 0; i < LAYER_MATRICES; i++) {
+    for (uint32_t i = 0; i < a->n; i++) {
         const struct model_tensor *x = &model->tensors[a->tensors[i]];
         const struct model_tensor *y = &model->tensors[b->tensors[i]];
         if (x->type != y->type || x->rows != y->rows || x->cols != y->cols)
@@ -101,8 +123,10 @@ static void add_matrix(struct times *t, const struct plan *trial, uint32_t tenso
     struct plan_range r;
     if (!share_range(trial, in->model, 0, tensor, &r))
         return;
-    const double ops = 2.0 * (double)(r.row_end - r.row_begin) * (double)(r.col_end - r.col_begin);
-    const double bytes = (double)share_packed_bytes(in, &r);
+    const double used = model_used(&in->model->params, &in->model->tensors[tensor]);
+    const double ops =
+        2.0 * used * (double)(r.row_end - r.row_begin) * (double)(r.col_end - r.col_begin);
+    const double bytes = used * (double)share_packed_bytes(in, &r);
     const bool int8 = scratch_form(in->model->tensors[tensor].type) == FORM_Q8;
     for (uint32_t i = 0; i < t->box->n; i++)
         seconds[i] += card_seconds(bytes, t->bytes_per_s[i], ops,
@@ -115,17 +139,16 @@ static void fill_kind(struct times *t, const struct plan *trial, uint32_t kind, 
     const double kv = t->kv_bytes * (c->kv_end - c->kv_begin) * reads->tokens;
     const double ops =
         4.0 * (c->head_end - c->head_begin) * t->box->input->model->params.head_dim * reads->tokens;
-    double seconds[4][CARDS_MAX] = {{0}};
-    static const uint8_t phase_of[LAYER_MATRICES] = {0, 0, 0, 1, 2, 2, 3};
-    for (uint32_t m = 0; m < LAYER_MATRICES; m++)
-        add_matrix(t, trial, reads->tensors[m], seconds[phase_of[m]]);
+    double seconds[PHASES][CARDS_MAX] = {{0}};
+    for (uint32_t m = 0; m < reads->n; m++)
+        add_matrix(t, trial, reads->tensors[m], seconds[reads->phase[m]]);
     for (uint32_t i = 0; i < t->box->n; i++)
         t->passes[kind][i][begin][end] = (struct pass){
-            .qkv = seconds[0][i],
+            .qkv = seconds[PHASE_QKV][i],
             .attention = card_seconds(kv, t->bytes_per_s[i], ops, t->f16_flops_per_s[i]),
-            .out = seconds[1][i],
-            .gate_up = seconds[2][i],
-            .down = seconds[3][i]};
+            .out = seconds[PHASE_OUT][i],
+            .gate_up = seconds[PHASE_GATE_UP][i],
+            .down = seconds[PHASE_DOWN][i]};
 }
 
 static void fill_lanes(struct times *t, struct plan *trial, uint32_t kind,

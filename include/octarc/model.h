@@ -18,6 +18,8 @@
 #define LANES          8  /* fixed eighths of a summed dimension; docs/numerics.md */
 #define ATOM           32 /* values of the summed dimension that share one activation scale */
 #define LAYERS_MAX     512
+#define EXPERTS_MAX    512 /* of a layer */
+#define USED_MAX       64  /* of them, by one token */
 #define MODEL_NAME_MAX 128
 
 /* Numbers of the GGUF format. */
@@ -61,6 +63,12 @@ enum tensor_role {
     ROLE_FFN_UP,      /* [n_ff, n_embd] */
     ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
     ROLE_FFN_POST,    /* [1, n_embd]: norm of what the FFN adds */
+    ROLE_ROUTER,      /* [n_experts, n_embd] */
+    ROLE_EXPERT_GATE, /* [n_experts * n_ff_expert, n_embd]: one expert after another */
+    ROLE_EXPERT_UP,   /* the same */
+    ROLE_EXPERT_DOWN, /* [n_experts * n_embd, n_ff_expert] */
+    ROLE_SHARED_GATE, /* [1, n_embd]: how much the shared expert, whose matrices are those of an
+                       * FFN, counts */
     ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
     ROLE_ROPE_SHORT,  /* the same, where a context fits rope.original_context */
     ROLE_ROPE_LONG,   /* and where it does not */
@@ -70,13 +78,14 @@ enum tensor_role {
 
 /* How a role is cut when a layer is shared by several cards (tensor split). */
 enum tensor_cut {
-    CUT_COPY,       /* small: every card of the layer holds all of it (home: the first of them) */
-    CUT_VOCAB_ROWS, /* rows, in runs of whole 16-row tiles */
-    CUT_HEAD_ROWS,  /* rows, with the query heads of the card's attention lanes */
-    CUT_KV_ROWS,    /* rows, with the KV heads the card owns */
-    CUT_HEAD_LANES, /* columns, by attention lanes */
-    CUT_FFN_ROWS,   /* rows, with the atoms of the card's FFN lanes */
-    CUT_FFN_LANES,  /* columns, by FFN lanes */
+    CUT_COPY,        /* small: every card of the layer holds all of it (home: the first of them) */
+    CUT_VOCAB_ROWS,  /* rows, in runs of whole 16-row tiles */
+    CUT_HEAD_ROWS,   /* rows, with the query heads of the card's attention lanes */
+    CUT_KV_ROWS,     /* rows, with the KV heads the card owns */
+    CUT_HEAD_LANES,  /* columns, by attention lanes */
+    CUT_FFN_ROWS,    /* rows, with the atoms of the card's FFN lanes */
+    CUT_FFN_LANES,   /* columns, by FFN lanes */
+    CUT_EXPERT_ROWS, /* rows, with the whole experts of the card's lanes */
 };
 
 /* A tensor of the file, or rows of one that holds several, one after another. */
@@ -125,7 +134,12 @@ enum gate { GATE_SILU, GATE_GELU };
 struct model_params {
     char arch[32];
     char name[MODEL_NAME_MAX]; /* general.name, or the file's name */
-    uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
+    uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim;
+    uint32_t n_ff; /* of a layer's FFN; with experts, of the one they share; 0: there is none */
+    uint32_t n_vocab;
+    /* Experts of a layer, all alike; 0: it has an FFN instead. */
+    uint32_t n_experts, n_experts_used, n_ff_expert;
+    bool experts_normed; /* the weights of those used by a token add up to 1 */
     uint32_t n_ctx_train;
     float norm_eps;
     bool tied; /* token_embd is the output matrix too */
@@ -151,6 +165,11 @@ static inline uint32_t model_seen(const struct model_params *p, uint32_t layer, 
     return model_windowed(p, layer) && tokens > p->window ? p->window : tokens;
 }
 
+/* The part of a tensor that a token uses: of a layer's experts, only some. */
+static inline double model_used(const struct model_params *p, const struct model_tensor *t) {
+    return t->cut == CUT_EXPERT_ROWS ? (double)p->n_experts_used / p->n_experts : 1;
+}
+
 #define NO_TENSOR UINT32_MAX
 
 /* One fused operation of the model.  tensor[] indexes struct model.tensors; NO_TENSOR = absent.
@@ -159,6 +178,7 @@ enum model_op_kind {
     MODEL_EMBED,     /* h = token_embd[token]                         {token_embd} */
     MODEL_ATTENTION, /* h += post(out(attention(rope(q, k), v)))      enum attention_slot */
     MODEL_FFN,       /* h += post(down(act(gate(x)) * up(x)))         enum ffn_slot */
+    MODEL_EXPERTS,   /* h += a weighted sum of several FFNs           enum experts_slot */
     MODEL_HEAD,      /* logits = output(norm(h)), rows wanted only    {norm, output} */
 };
 
@@ -180,6 +200,19 @@ enum attention_slot {
 
 /* Slots of MODEL_FFN; the last may be absent. */
 enum ffn_slot { FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, FFN_POST };
+
+/* Slots of MODEL_EXPERTS; those of the shared expert may all be absent, and are where n_ff is 0. */
+enum experts_slot {
+    EXPERTS_NORM,
+    EXPERTS_ROUTER,
+    EXPERTS_GATE,
+    EXPERTS_UP,
+    EXPERTS_DOWN,
+    EXPERTS_SHARED_GATE, /* how much it counts is the sigmoid of this times the input */
+    EXPERTS_FFN_GATE,
+    EXPERTS_FFN_UP,
+    EXPERTS_FFN_DOWN,
+};
 
 #define MODEL_OP_SLOTS 12
 
@@ -233,5 +266,7 @@ void model_ffn_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);
 /* The same for the attention output: values of the concatenated heads; whole heads only unless a
  * head is narrower than an atom, in which case units of lcm(head_dim, ATOM). */
 void model_attention_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);
+/* The experts of a lane, which are never cut (rule 6): [begin[l], begin[l + 1]), maybe none. */
+void model_expert_lanes(const struct model_params *p, uint32_t begin[LANES + 1]);
 
 #endif

@@ -31,6 +31,8 @@ enum arch_dim {
     DIM_HEAD,     /* head_dim */
     DIM_FF,
     DIM_ROPE_PAIRS, /* rope.dims / 2 */
+    DIM_EXPERTS,
+    DIM_FF_EXPERT,
 };
 
 /* Lines of one name are parts of one tensor of the file: the rows of the first, then those of the
@@ -42,6 +44,7 @@ struct arch_tensor {
     enum arch_dim rows, cols;
     bool in_layer; /* once a layer, named "blk.N.…" */
     bool optional;
+    bool each_expert; /* one such matrix after another (ne[2]), as many as there are experts */
 };
 
 /* An operation of every layer; slot i is the tensor of role[i] in that layer. */
@@ -53,6 +56,7 @@ struct arch_op {
 
 struct arch {
     const char *name; /* the value of general.architecture, and the prefix of its keys */
+    bool experts;     /* of files with experts; there may be another of the same name without */
     /* Fill everything but arch, name, tied and rope.has_freqs, which model.c knows.  -EINVAL,
      * -ENOENT (a key is missing), -ENOTSUP (a variant this build cannot run). */
     int (*read_params)(struct model_params *p, const struct gguf *gguf, struct err *err);
@@ -62,8 +66,8 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_mistral3, arch_phi3, arch_qwen2,
-    arch_qwen3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_llama_experts, arch_mistral3,
+    arch_phi3, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen3moe;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *
@@ -89,7 +93,12 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
  * rotation of those layers, which is never scaled.  The model's own rotation is read before. */
 int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
                       struct err *err);
-/* Both, for architectures that turn the halves of a head against each other and add nothing. */
+/* The keys of experts, after the common ones: how many, how many a token uses, and their width,
+ * which is what p->n_ff_expert is where the file names none; 0: it must.  Sets p->n_ff to 0.
+ * -ENOTSUP where an expert's rows do not fill whole tiles. */
+int arch_read_experts(struct model_params *p, const struct gguf *gguf, struct err *err);
+/* Common keys and rotation, for architectures that turn the halves of a head against each other and
+ * add nothing. */
 int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err);
 
 #endif

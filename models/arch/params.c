@@ -10,6 +10,9 @@
 #include "models/gguf.h"
 #include "octarc/error.h"
 
+#define EXPERT_ROWS                                                                                \
+    16u /* those of an expert begin and end with a tile of rows, as they are packed */
+
 /* "llama.rope.scaling.yarn_attn_factor"; both parts are this program's own and short. */
 struct key_name {
     char text[96];
@@ -258,6 +261,31 @@ int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t 
                                           .factor = 1.0f,
                                           .attn_factor = 1.0f};
     return rc;
+}
+
+int arch_read_experts(struct model_params *p, const struct gguf *gguf, struct err *err) {
+    uint32_t softmax = 1; /* how their weights are made: the only way known here */
+    float scale = 1.0f;   /* of the weights */
+    int rc = arch_u32(p, gguf, "expert_count", 2, EXPERTS_MAX, &p->n_experts, err);
+    const uint32_t most = p->n_experts < USED_MAX ? p->n_experts : USED_MAX;
+    if (!rc)
+        rc = arch_u32(p, gguf, "expert_used_count", 1, most, &p->n_experts_used, err);
+    if (!rc)
+        rc = arch_u32_optional(p, gguf, "expert_feed_forward_length", 1, ARCH_DIM_MAX,
+                               &p->n_ff_expert, err);
+    if (!rc)
+        rc = arch_u32_optional(p, gguf, "expert_gating_func", 1, 1, &softmax, err);
+    if (!rc)
+        rc = arch_f32_optional(p, gguf, "expert_weights_scale", 1.0f, 1.0f, &scale, err);
+    if (rc)
+        return rc;
+    p->n_ff = 0;
+    if (p->n_ff_expert % EXPERT_ROWS || p->n_embd % EXPERT_ROWS)
+        return err_set(err, -ENOTSUP,
+                       "%s: experts of %u values that make %u are not supported, only multiples of "
+                       "%u",
+                       gguf_name(gguf), p->n_ff_expert, p->n_embd, EXPERT_ROWS);
+    return 0;
 }
 
 int arch_read_dense(struct model_params *p, const struct gguf *gguf, struct err *err) {

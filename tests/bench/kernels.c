@@ -104,12 +104,16 @@ static void run_model(void *arg, uint32_t member) {
     const uint8_t *at = b->weights;
     for (int layer = 0; layer < N_LAYERS; layer++)
         for (int i = 0; i < MATRICES; i++) {
-            const struct matmul m = {at, b->type, shapes[i].rows, shapes[i].cols,
-                                     b->acts[shapes[i].cols == 1536]};
+            const struct matmul m = {.tiles = at,
+                                     .type = b->type,
+                                     .rows = shapes[i].rows,
+                                     .cols = shapes[i].cols,
+                                     .act = b->acts[shapes[i].cols == 1536]};
             run_matrix(b, &m, shapes[i].lanes, member);
             at += pack_bytes(b->type, false, shapes[i].rows, shapes[i].cols);
         }
-    const struct matmul head = {at, TENSOR_Q8_0, VOCAB, 576, b->acts[0]};
+    const struct matmul head = {
+        .tiles = at, .type = TENSOR_Q8_0, .rows = VOCAB, .cols = 576, .act = b->acts[0]};
     if (b->with_head)
         run_matrix(b, &head, false, member);
 }

@@ -76,6 +76,9 @@ static void check_model(const struct model *m) {
     uint32_t begin[LANES + 1];
     model_ffn_lanes(&m->params, begin);
     check(begin[LANES] == m->params.n_ff);
+    model_expert_lanes(&m->params, begin);
+    check(begin[LANES] == m->params.n_experts && m->params.n_experts <= EXPERTS_MAX);
+    check(m->params.n_experts_used <= m->params.n_experts);
     model_attention_lanes(&m->params, begin);
     check(begin[LANES] == m->params.n_heads * m->params.head_dim);
     for (size_t i = 0; i < m->n_tensors; i++) {

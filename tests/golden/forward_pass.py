@@ -88,6 +88,7 @@ class Model:
         self.cut_fused()
         self.rotation = self.window_rotation = self.make_rotation()
         self.activation, self.embd_scale, self.window = silu, 1.0, None
+        self.weights_of_all = arch == "qwen2moe"  # weights of experts are shares of all there are
         if arch.startswith("gemma"):
             self.activation = gelu_of_halves if gelu_table else gelu
             self.embd_scale = math.sqrt(self.embd)
@@ -106,7 +107,7 @@ class Model:
             self.weights[layer + "attn_v"] = rows[q + kv:]
         for i in range(self.n_layers):
             up, gate = "blk.%d.ffn_up" % i, "blk.%d.ffn_gate" % i
-            if gate not in self.weights:
+            if up in self.weights and gate not in self.weights:
                 n = self.get("feed_forward_length")
                 self.weights[gate], self.weights[up] = self.weights[up][:n], self.weights[up][n:]
 
@@ -180,6 +181,35 @@ class Model:
         first = max(0, len(keys) - self.window) if windowed else 0
         return product(w[name + "attn_output"], self.attend(q, keys[first:], values[first:]))
 
+    def expert(self, name, number, x):
+        """One FFN of those that lie in one tensor each."""
+        def matrix(part):
+            rows = self.weights[name + part]
+            n = len(rows) // self.get("expert_count")
+            return rows[number * n:(number + 1) * n]
+
+        gated = [self.activation(g) * u for g, u in zip(product(matrix("ffn_gate_exps"), x),
+                                                        product(matrix("ffn_up_exps"), x))]
+        return product(matrix("ffn_down_exps"), gated)
+
+    def experts(self, name, x):
+        """The weighted sum of those experts that score highest, and of one that is always there."""
+        scores = product(self.weights[name + "ffn_gate_inp"], x)
+        used = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+        used = used[:self.get("expert_used_count")]
+        total = sum(math.exp(s) for i, s in enumerate(scores) if i in used or self.weights_of_all)
+        parts = [(math.exp(scores[i]) / total, self.expert(name, i, x)) for i in used]
+        if name + "ffn_down_shexp" in self.weights:
+            gate = dot(self.weights[name + "ffn_gate_inp_shexp"][0], x)
+            parts.append((1 / (1 + math.exp(-gate)), self.ffn(name, "_shexp", x)))
+        return [sum(weight * part[i] for weight, part in parts) for i in range(len(x))]
+
+    def ffn(self, name, suffix, x):
+        gated = [self.activation(g) * u
+                 for g, u in zip(product(self.weights[name + "ffn_gate" + suffix], x),
+                                 product(self.weights[name + "ffn_up" + suffix], x))]
+        return product(self.weights[name + "ffn_down" + suffix], gated)
+
     def step(self, token, cache):
         """Logits after one more token; cache is a list of (keys, values) of each layer."""
         w = self.weights
@@ -188,9 +218,8 @@ class Model:
             name = "blk.%d." % i
             h = self.added(h, self.attention(i, h, keys, values), name + "post_attention_norm")
             x = rms_norm(h, w[name + "ffn_norm"][0], self.eps)
-            gated = [self.activation(g) * u for g, u in zip(product(w[name + "ffn_gate"], x),
-                                                            product(w[name + "ffn_up"], x))]
-            h = self.added(h, product(w[name + "ffn_down"], gated), name + "post_ffw_norm")
+            y = self.experts(name, x) if name + "ffn_gate_inp" in w else self.ffn(name, "", x)
+            h = self.added(h, y, name + "post_ffw_norm")
         logits = product(w["output"], rms_norm(h, w["output_norm"][0], self.eps))
         return [self.capped(x, "final_logit_softcapping") for x in logits]
 

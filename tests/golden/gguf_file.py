@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """GGUF files of version 3, as far as make_tiny.py writes them: types, keys, tensors as floats."""
+import math
 import struct
 
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
@@ -55,12 +56,13 @@ class File:
         return (name, dims) + self.take("<IQ")
 
     def rows(self, name):
-        """The tensor as a list of rows of floats; one row for a vector."""
+        """The tensor as a list of rows of floats; one row for a vector, those of one matrix after
+        another where it has three dimensions."""
         dims, number, begin = self.tensors[name]
         kind = TYPE_OF_NUMBER[number]
         _, block, size = TYPES[kind]
         per_row = dims[0] // block * size
-        count = dims[1] if len(dims) > 1 else 1
+        count = math.prod(dims[1:])
         return [expand(kind, self.raw[begin + r * per_row:begin + (r + 1) * per_row])
                 for r in range(count)]
 

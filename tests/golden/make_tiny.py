@@ -172,6 +172,24 @@ MODELS = [
               "rope.scaling.original_context_length": 32,
               "rope.scaling.yarn_log_multiplier": 1.0, "attention.temperature_scale": 0.5},
      "prompts": PROMPTS + [LONG]},
+    # Nothing is rounded to 8 bits before a router, so that it chooses what the reference does.
+    {"file": "tiny-qwen3moe.gguf", "arch": "qwen3moe", "seed": 51, "layers": 2, "embd": 64,
+     "heads": 4, "kv": 2, "head_dim": 32, "ff": 96, "base": 1000000.0, "tied": False,
+     "experts": 13, "keys": {"expert_count": 13, "expert_used_count": 3,
+                             "expert_feed_forward_length": 64},
+     "types": {"blk.1.ffn_gate_exps": "Q8_0", "blk.1.ffn_up_exps": "Q4_0",
+               "blk.1.ffn_down_exps": "Q4_1", "output": "Q8_0"}, "prompts": PROMPTS},
+    {"file": "tiny-mixtral.gguf", "seed": 73, "layers": 3, "embd": 64, "heads": 4, "kv": 2,
+     "head_dim": 16, "ff": 48, "base": 10000.0, "tied": False, "experts": 5,
+     "keys": {"expert_count": 5, "expert_used_count": 2}, "types": {}, "prompts": PROMPTS},
+    {"file": "tiny-qwen2moe.gguf", "arch": "qwen2moe", "seed": 71, "layers": 2, "embd": 64,
+     "heads": 4, "kv": 2, "head_dim": 16, "ff": 160, "base": 1000000.0, "tied": True,
+     "experts": 6, "keys": {"expert_count": 6, "expert_used_count": 2,
+                            "expert_feed_forward_length": 32,
+                            "expert_shared_feed_forward_length": 96},
+     "types": {"blk.1.ffn_up_exps": "Q8_0", "blk.1.ffn_down_exps": "Q4_0",
+               "blk.1.ffn_gate_shexp": "Q4_1", "blk.1.ffn_down_shexp": "Q8_0"},
+     "prompts": PROMPTS},
 ]
 
 # With enough layers that some can stay in host memory, of sizes that differ.  What it computes on
@@ -189,7 +207,8 @@ def arch_of(m):
 
 
 def tensors_of(m):
-    """(name, type, rows or 0, cols, bytes) in the order of the file."""
+    """(name, type, rows, cols, bytes) in the order of the file; rows: 0 for a vector, (rows, n)
+    for a matrix of each expert."""
     rng = random.Random(m["seed"])
     embd, q, kv, ff = m["embd"], m["heads"] * m["head_dim"], m["kv"] * m["head_dim"], m["ff"]
 
@@ -197,6 +216,10 @@ def tensors_of(m):
         kind = m["types"].get(name, "F32")
         data = random_tensor(rng, kind, rows, cols, gain / math.sqrt(cols))
         return name + ".weight", kind, rows, cols, data
+
+    def stack(name, rows, cols, gain):
+        name, kind, _, _, data = matrix(name, m["experts"] * rows, cols, gain)
+        return name, kind, (rows, m["experts"]), cols, data
 
     def norm(name, n=embd):
         data = encode_values("F32", [0.5 + rng.random() for _ in range(n)])
@@ -221,11 +244,11 @@ def tensors_of(m):
             yield matrix(layer + "attn_q", q, embd, 1.5)
             yield matrix(layer + "attn_k", kv, embd, 1.5)
             yield matrix(layer + "attn_v", kv, embd, 1.0)
-        if arch_of(m) == "qwen2":
+        if arch_of(m) in ("qwen2", "qwen2moe"):
             yield bias(layer + "attn_q", q)
             yield bias(layer + "attn_k", kv)
             yield bias(layer + "attn_v", kv)
-        if arch_of(m) in ("qwen3", "gemma3"):
+        if arch_of(m) in ("qwen3", "qwen3moe", "gemma3"):
             yield norm(layer + "attn_q_norm", m["head_dim"])
             yield norm(layer + "attn_k_norm", m["head_dim"])
         yield matrix(layer + "attn_output", embd, q, 1.5)
@@ -233,6 +256,9 @@ def tensors_of(m):
             yield norm(layer + "post_attention_norm")
             yield norm(layer + "post_ffw_norm")
         yield norm(layer + "ffn_norm")
+        if "experts" in m:
+            yield from expert_tensors(m, layer, matrix, stack)
+            continue
         if not fused:
             yield matrix(layer + "ffn_gate", ff, embd, 1.0)
         yield matrix(layer + "ffn_up", 2 * ff if fused else ff, embd, 1.0)
@@ -240,6 +266,21 @@ def tensors_of(m):
     yield norm("output_norm")
     if not m["tied"]:
         yield matrix("output", len(TOKENS), embd, 3.0)
+
+
+def expert_tensors(m, layer, matrix, stack):
+    embd, ff = m["embd"], m["keys"].get("expert_feed_forward_length", m["ff"])
+    shared = m["keys"].get("expert_shared_feed_forward_length")
+    yield matrix(layer + "ffn_gate_inp", m["experts"], embd, 2.0)
+    yield stack(layer + "ffn_gate_exps", ff, embd, 1.0)
+    yield stack(layer + "ffn_up_exps", ff, embd, 1.0)
+    yield stack(layer + "ffn_down_exps", embd, ff, 1.5)
+    if shared:
+        name, kind, _, cols, data = matrix(layer + "ffn_gate_inp_shexp", 1, embd, 1.0)
+        yield name, kind, 0, cols, data
+        yield matrix(layer + "ffn_gate_shexp", shared, embd, 1.0)
+        yield matrix(layer + "ffn_up_shexp", shared, embd, 1.0)
+        yield matrix(layer + "ffn_down_shexp", embd, shared, 1.5)
 
 
 def string(text):
@@ -295,7 +336,7 @@ def write_model(m, path):
     """Write the file; returns its sha256."""
     keys, infos, data = list(keys_of(m)), [], b""
     for name, kind, rows, cols, raw in tensors_of(m):
-        dims = [cols, rows] if rows else [cols]
+        dims = [cols, *rows] if isinstance(rows, tuple) else [cols, rows] if rows else [cols]
         infos.append(string(name) + struct.pack("<I%dQ" % len(dims), len(dims), *dims) +
                      struct.pack("<IQ", TYPES[kind][0], len(data)))
         data += raw + bytes(pad(len(raw)))

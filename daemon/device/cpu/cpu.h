@@ -81,7 +81,8 @@ struct cpu_run {
  * inside one item.  Owned by the device; sized by load. */
 struct cpu_work {
     struct panel panels[2];
-    struct panel lanes[CARDS_MAX];                 /* of a block of rows, of each card */
+    struct panel lanes[CARDS_MAX]; /* of a block of rows, of each card */
+    float *sums; /* of experts.c: the lanes of some tiles; and what one expert adds to them */
     _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };
 

@@ -7,6 +7,7 @@
 
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
+#include "daemon/device/cpu/experts.h"
 #include "daemon/device/cpu/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "octarc/error.h"
@@ -71,9 +72,9 @@ static void check_part(struct checker *c, struct row_part part) {
         c->bad = true;
 }
 
-static void check_act(struct checker *c, uint32_t card, const struct activation *act,
-                      uint32_t cols) {
-    const uint64_t n = (uint64_t)c->device->max_rows * act->cols;
+static void check_act_rows(struct checker *c, uint32_t card, const struct activation *act,
+                           uint32_t cols, uint64_t n_rows) {
+    const uint64_t n = n_rows * act->cols;
     if (act->cols % ATOM || cols > act->cols || act->forms == 0)
         c->bad = true;
     if (act->forms & FORM_Q8) {
@@ -83,6 +84,11 @@ static void check_act(struct checker *c, uint32_t card, const struct activation 
     }
     if (act->forms & FORM_F32)
         inside(c, card, AREA_SCRATCH, act->f32, n * 4);
+}
+
+static void check_act(struct checker *c, uint32_t card, const struct activation *act,
+                      uint32_t cols) {
+    check_act_rows(c, card, act, cols, c->device->max_rows);
 }
 
 static void check_slots(struct checker *c, struct planes slots, const int8_t slot[TREE_NODES],
@@ -125,6 +131,72 @@ static void check_exchange(struct checker *c, const struct op *op) {
         if (!to_host)
             inside(c, dst, AREA_SCRATCH, op->exchange.dst_offset,
                    (n - 1) * op->exchange.dst_stride_bytes + op->exchange.row_bytes);
+    }
+}
+
+static void check_routes(struct checker *c, const struct routes *routes) {
+    c->bad |= routes->n_used == 0 || routes->n_used > USED_MAX;
+    check_rows(c, routes->rows, c->device->max_rows, routes_width(routes->n_used));
+}
+
+/* Rows of a matrix that holds those of each expert. */
+static void check_experts(struct checker *c, const struct matrix *w, const struct hits *hits) {
+    check_matrix(c, w);
+    if (hits->n_experts == 0 || hits->n_experts > EXPERTS_MAX ||
+        w->rows % ((uint64_t)hits->n_experts * TILE) || w->rows == 0)
+        c->bad = true;
+    inside(c, c->card, AREA_SCRATCH, hits->offset, hits_bytes(*hits));
+}
+
+static void check_route(struct checker *c, const struct op *op) {
+    check_matrix(c, &op->route.router);
+    check_act(c, c->card, &op->route.act, op->route.router.cols);
+    check_part(c, op->route.part);
+    check_routes(c, &op->route.routes);
+    check_vector(c, c->card, op->route.shared, op->route.router.cols);
+    c->bad |= op->route.shared.offset && !(op->route.act.forms & FORM_F32);
+    c->bad |=
+        op->route.router.rows > EXPERTS_MAX || op->route.routes.n_used > op->route.router.rows;
+}
+
+static void check_expert_gate_up(struct checker *c, const struct op *op) {
+    const struct hits *hits = &op->expert_gate_up.hits;
+    check_experts(c, &op->expert_gate_up.gate, hits);
+    check_experts(c, &op->expert_gate_up.up, hits);
+    check_act(c, c->card, &op->expert_gate_up.act, op->expert_gate_up.gate.cols);
+    if (!c->bad)
+        check_act_rows(c, c->card, &op->expert_gate_up.out,
+                       op->expert_gate_up.gate.rows / hits->n_experts, hits->n_rows);
+}
+
+static void check_expert_down(struct checker *c, const struct op *op) {
+    const struct hits *hits = &op->expert_down.hits;
+    const uint32_t begin = op->expert_down.lane_begin, end = op->expert_down.lane_end;
+    check_routes(c, &op->expert_down.routes);
+    if (op->expert_down.w.rows) {
+        check_experts(c, &op->expert_down.w, hits);
+        check_act_rows(c, c->card, &op->expert_down.act, op->expert_down.w.cols, hits->n_rows);
+    }
+    if (op->expert_down.shared.rows) {
+        check_matrix(c, &op->expert_down.shared);
+        check_act(c, c->card, &op->expert_down.shared_act, op->expert_down.shared.cols);
+    }
+    c->bad |= begin >= end || end > LANES || op->expert_down.expert[end] != hits->n_experts;
+    check_slots(c, op->expert_down.slots, op->expert_down.slot, op->expert_down.n);
+}
+
+static void check_expert_op(struct checker *c, const struct op *op) {
+    if (op->kind == OP_ROUTE) {
+        check_route(c, op);
+    } else if (op->kind == OP_EXPERT_GATE_UP) {
+        check_expert_gate_up(c, op);
+    } else if (op->kind == OP_EXPERT_DOWN) {
+        check_expert_down(c, op);
+    } else {
+        const struct hits *hits = &op->dispatch.hits;
+        check_routes(c, &op->dispatch.routes);
+        inside(c, c->card, AREA_SCRATCH, hits->offset, hits_bytes(*hits));
+        c->bad |= hits->n_experts > EXPERTS_MAX;
     }
 }
 
@@ -193,6 +265,12 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_act(&c, card, &op->logits.act, op->logits.w.cols);
         check_rows(&c, op->logits.out, 1, op->logits.w.rows);
         break;
+    case OP_ROUTE:
+    case OP_DISPATCH:
+    case OP_EXPERT_GATE_UP:
+    case OP_EXPERT_DOWN:
+        check_expert_op(&c, op);
+        break;
     case OP_EXCHANGE:
         check_exchange(&c, op);
         break;
@@ -203,10 +281,10 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
     return !c.bad;
 }
 
-/* What the largest panel and the longest opened tile of any operation need, and each card's largest
- * panel of lanes. */
+/* What the largest panel, the longest opened tile and the most sums of experts of any operation
+ * need, and each card's largest panel of lanes. */
 struct needs {
-    uint64_t panel, opened, lanes[CARDS_MAX];
+    uint64_t panel, opened, sums, lanes[CARDS_MAX];
 };
 
 static void need_matrix(struct needs *needs, uint64_t *to, const struct matrix *w) {
@@ -216,7 +294,7 @@ static void need_matrix(struct needs *needs, uint64_t *to, const struct matrix *
     needs->opened = opened > needs->opened ? opened : needs->opened;
 }
 
-static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
+static struct needs needs_of(const struct program *programs, uint32_t n_cards, uint32_t max_rows) {
     struct needs needs = {.panel = 64, .opened = 64};
     for (uint32_t card = 0; card < n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops; i++) {
@@ -230,8 +308,16 @@ static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
                 of[0] = &op->lanes.w;
             else if (op->kind == OP_LOGITS)
                 of[0] = &op->logits.w;
+            else if (op->kind == OP_ROUTE)
+                of[0] = &op->route.router;
+            else if (op->kind == OP_EXPERT_GATE_UP)
+                of[0] = &op->expert_gate_up.gate, of[1] = &op->expert_gate_up.up;
+            else if (op->kind == OP_EXPERT_DOWN)
+                of[0] = &op->expert_down.w, of[1] = &op->expert_down.shared;
             for (size_t k = 0; k < 3 && of[k]; k++)
                 need_matrix(&needs, &needs.panel, of[k]);
+            const uint64_t sums = (experts_sums_bytes(op, max_rows) + 63) / 64 * 64;
+            needs.sums = sums > needs.sums ? sums : needs.sums;
             if (op->kind == OP_LANES)
                 need_matrix(&needs, &needs.lanes[card], of[0]);
         }
@@ -242,6 +328,8 @@ static struct needs needs_of(const struct program *programs, uint32_t n_cards) {
 static void set_panels(struct cpu_work *work, const struct needs *needs, char *at) {
     char *opened = at;
     at += needs->opened;
+    work->sums = (float *)(void *)at;
+    at += needs->sums;
     for (int k = 0; k < 2; k++, at += needs->panel)
         work->panels[k] = (struct panel){.x = (uint8_t *)at, .opened = opened};
     for (int card = 0; card < CARDS_MAX; at += needs->lanes[card++])
@@ -250,9 +338,9 @@ static void set_panels(struct cpu_work *work, const struct needs *needs, char *a
 
 /* Each member's panels, on pages of their own. */
 static int make_work(struct device *device, const struct program *programs, struct err *err) {
-    const struct needs needs = needs_of(programs, device->n_cards);
+    const struct needs needs = needs_of(programs, device->n_cards, device->max_rows);
     const uint32_t n = team_size(device->team);
-    uint64_t bytes = 2 * needs.panel + needs.opened;
+    uint64_t bytes = 2 * needs.panel + needs.opened + needs.sums;
     for (int card = 0; card < CARDS_MAX; card++)
         bytes += needs.lanes[card];
     bytes = (bytes + 4095) / 4096 * 4096;

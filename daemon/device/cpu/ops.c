@@ -2,6 +2,8 @@
 /* ops.c - what each operation does, cut into items. */
 #include <string.h>
 
+#include "daemon/device/cpu/experts.h"
+#include "daemon/device/cpu/gated.h"
 #include "daemon/device/cpu/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "daemon/device/cpu/views.h"
@@ -73,6 +75,11 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
         return (op->gate_up.gate.rows + ATOM - 1) / ATOM;
     case OP_LOGITS:
         return p->n_outputs ? tiles_of(op->logits.w.rows) : 0;
+    case OP_ROUTE:
+    case OP_DISPATCH:
+    case OP_EXPERT_GATE_UP:
+    case OP_EXPERT_DOWN:
+        return experts_items(op, p);
     case OP_EXCHANGE:
         return cpu_exchange_items(op, p);
     case OP_FETCH:
@@ -333,33 +340,40 @@ static void gate_tile(struct device *d, enum gate function, const struct matmul 
             d->kernels->silu_mul(g + i * ATOM, u[i], width);
 }
 
+void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32_t end,
+                 struct cpu_work *work) {
+    const bool same = d->kernels->same_panel(g->gate.type, g->up.type);
+    const uint32_t for_gate = panel_rows(g->gate.type, g->gate.cols);
+    const uint32_t for_up = panel_rows(g->up.type, g->up.cols);
+    const uint32_t step = for_gate < for_up ? for_gate : for_up;
+    float x[PANEL_ROWS_MAX][ATOM];
+    for (uint32_t row = 0; row < g->n_rows; row += step) {
+        const uint32_t n = g->n_rows - row < step ? g->n_rows - row : step;
+        d->kernels->gather(&g->gate, row, n, &work->panels[0]);
+        if (!same)
+            d->kernels->gather(&g->up, row, n, &work->panels[1]);
+        for (uint32_t atom = begin; atom < end; atom++) {
+            const uint32_t left = g->gate.rows - atom * ATOM, width = left < ATOM ? left : ATOM;
+            for (uint32_t half = 0; half * TILE < width; half++)
+                gate_tile(d, g->function, &g->gate, &g->up, 2 * atom + half, &work->panels[0],
+                          &work->panels[same ? 0 : 1], x);
+            for (uint32_t i = 0; i < n; i++)
+                d->kernels->store(&g->out, g->out_row + row + i, atom * ATOM, x[i], width);
+        }
+    }
+}
+
 static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
                         const struct step_params *p, uint32_t begin, uint32_t end,
                         struct cpu_work *work) {
-    const struct matmul gate = matmul_at(d, card, &op->gate_up.gate, &op->gate_up.act);
-    const struct matmul up = matmul_at(d, card, &op->gate_up.up, &op->gate_up.act);
-    const struct act_view act = act_at(d, card, &op->gate_up.out);
-    const bool same = d->kernels->same_panel(gate.type, up.type);
-    const uint32_t for_gate = panel_rows(gate.type, gate.cols);
-    const uint32_t for_up = panel_rows(up.type, up.cols);
-    const uint32_t step = for_gate < for_up ? for_gate : for_up;
-    float x[PANEL_ROWS_MAX][ATOM];
+    const struct gated g = {.gate = matmul_at(d, card, &op->gate_up.gate, &op->gate_up.act),
+                            .up = matmul_at(d, card, &op->gate_up.up, &op->gate_up.act),
+                            .function = op->gate_up.function,
+                            .n_rows = p->n_rows,
+                            .out = act_at(d, card, &op->gate_up.out)};
     cpu_landing_need(d, card, &op->gate_up.gate, 2 * begin, 2 * end);
     cpu_landing_need(d, card, &op->gate_up.up, 2 * begin, 2 * end);
-    for (uint32_t row = 0; row < p->n_rows; row += step) {
-        const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;
-        d->kernels->gather(&gate, row, n, &work->panels[0]);
-        if (!same)
-            d->kernels->gather(&up, row, n, &work->panels[1]);
-        for (uint32_t item = begin; item < end; item++) {
-            const uint32_t left = gate.rows - item * ATOM, width = left < ATOM ? left : ATOM;
-            for (uint32_t half = 0; half * TILE < width; half++)
-                gate_tile(d, op->gate_up.function, &gate, &up, 2 * item + half, &work->panels[0],
-                          &work->panels[same ? 0 : 1], x);
-            for (uint32_t i = 0; i < n; i++)
-                d->kernels->store(&act, row + i, item * ATOM, x[i], width);
-        }
-    }
+    gated_atoms(d, &g, begin, end, work);
 }
 
 static void run_logits(struct device *d, uint32_t card, const struct op *op,
@@ -421,6 +435,12 @@ void cpu_op_run(struct device *d, uint32_t card, const struct op *op, const stru
         break;
     case OP_LOGITS:
         run_logits(d, card, op, p, begin, end, work);
+        break;
+    case OP_ROUTE:
+    case OP_DISPATCH:
+    case OP_EXPERT_GATE_UP:
+    case OP_EXPERT_DOWN:
+        experts_run(d, card, op, p, begin, end, work);
         break;
     default:
         for (uint32_t i = begin; i < end; i++)

@@ -30,7 +30,7 @@ struct pass {
 /* Count the items of a phase.  True: it is small. */
 static bool count_phase(struct device *d, struct cpu_phase *phase,
                         const struct step_params *params) {
-    bool copies = true, rotations = true, norms = true;
+    bool copies = true, rotations = true, norms = true, lists = true;
     phase->items = 0;
     for (uint32_t i = 0; i < phase->n; i++) {
         struct cpu_task *task = &d->tasks[phase->first + i];
@@ -39,9 +39,10 @@ static bool count_phase(struct device *d, struct cpu_phase *phase,
         copies &= task->op->kind == OP_EXCHANGE;
         rotations &= task->op->kind == OP_ROPE_STORE;
         norms &= task->op->kind == OP_NORM || task->op->kind == OP_ADD_NORM;
+        lists &= task->op->kind == OP_DISPATCH;
     }
     copies &= params->n_rows <= EXCHANGES_ALONE; /* else an item may be of many rows */
-    return phase->items == 1 || (copies && phase->items <= EXCHANGES_ALONE) ||
+    return phase->items == 1 || lists || (copies && phase->items <= EXCHANGES_ALONE) ||
            (rotations && phase->items <= ROTATIONS_ALONE) || (norms && phase->items <= NORMS_ALONE);
 }
 

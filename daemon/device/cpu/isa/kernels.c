@@ -11,6 +11,7 @@
 
 #include "daemon/device/cpu/isa/atoms.h"
 #include "daemon/device/cpu/isa/attention.h"
+#include "daemon/device/cpu/isa/experts.h"
 #include "daemon/device/cpu/isa/limits.h"
 #include "daemon/device/cpu/isa/matmul.h"
 #include "daemon/device/cpu/isa/scalar.h"
@@ -284,6 +285,9 @@ const struct kernels KERNELS = {
     .silu_mul = silu_mul_kernel,
     .gelu_mul = gelu_mul_kernel,
     .soft_cap = soft_cap_kernel,
+    .soften = soften_kernel,
+    .sigmoid = sigmoid_kernel,
+    .add_weighted = add_weighted_kernel,
     .rotate = rotate_kernel,
     .store_k = store_k_kernel,
     .store_v = store_v_kernel,

@@ -23,6 +23,7 @@ struct matmul {
     const uint8_t *tiles; /* of the whole matrix */
     uint32_t type, rows, cols;
     struct act_view act;
+    const uint32_t *picked; /* the rows of act that are its input; NULL: all, in order */
 };
 
 /* Rows of the input rearranged for the kernels of one type: groups of rows, atom by atom.  Memory
@@ -121,6 +122,13 @@ struct kernels {
     void (*gelu_mul)(float *gate, const float *up, uint32_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, uint32_t n);
+    /* x = e^(x - the largest); returns their sum. */
+    float (*soften)(float *x, uint32_t n);
+    /* The sigmoid of the sum of x * weight. */
+    float (*sigmoid)(const float *x, const float *weight, uint32_t n);
+    /* sums[rows[i]] += weights[i] * from[i], all of TILE values. */
+    void (*add_weighted)(float *sums, const uint32_t *rows, const float *weights, const float *from,
+                         uint32_t n);
     void (*rotate)(float *x, const float *cos_sin, uint32_t dims, bool neox);
     /* Store one position's K or V of one head. */
     void (*store_k)(char *page, enum kv_type type, uint32_t head_dim, uint32_t at, const float *x);

@@ -146,7 +146,8 @@ INLINE void gather_rows(enum sum_kind kind, bool words, int32_t offset, const st
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
         for (uint32_t r = 0; r < w; r++) {
-            const uint64_t at = (uint64_t)(row + i + r) * stride;
+            const uint32_t of = m->picked ? m->picked[row + i + r] : row + i + r;
+            const uint64_t at = (uint64_t)of * stride;
             uint8_t *to = panel->x + (uint64_t)i * atoms * bytes;
             for (uint32_t k = 0; k < atoms; k++, to += w * bytes)
                 gather_atom(kind, words, offset, &m->act, at + k, to, w, r);

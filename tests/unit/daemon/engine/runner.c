@@ -13,9 +13,10 @@
 
 static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
 /* Of every other architecture one. */
-static const char *const arch_files[] = {"tiny-qwen2.gguf",  "tiny-qwen3.gguf",
-                                         "tiny-gemma2.gguf", "tiny-gemma3.gguf",
-                                         "tiny-fused.gguf",  "tiny-mistral3.gguf"};
+static const char *const arch_files[] = {
+    "tiny-qwen2.gguf",    "tiny-qwen3.gguf",   "tiny-gemma2.gguf",
+    "tiny-gemma3.gguf",   "tiny-fused.gguf",   "tiny-mistral3.gguf",
+    "tiny-qwen3moe.gguf", "tiny-mixtral.gguf", "tiny-qwen2moe.gguf"};
 
 static float *reference(const char *file, enum kv_type kv_type) {
     struct loaded l;
@@ -29,10 +30,21 @@ static float *reference(const char *file, enum kv_type kv_type) {
     return logits;
 }
 
+static void as_planned(const struct loaded *l) {
+    for (uint32_t i = 0; i < l->plan.n_cards; i++) {
+        struct runner_card card;
+        runner_card(l->runner, i, &card);
+        CHECK_EQ(card.weights_bytes, l->plan.cards[i].weights_bytes);
+        CHECK_EQ(card.kv_bytes, l->plan.cards[i].kv_bytes);
+        CHECK_EQ(card.scratch_bytes, l->plan.cards[i].scratch_bytes);
+    }
+}
+
 static void compare(const char *file, const struct setup *s, uint32_t chunk) {
     struct loaded l;
     float *want = reference(file, s->kv_type);
     load(&l, file, s);
+    as_planned(&l);
     float *got = transcript(&l, 0, chunk);
     same_bits(&l, want, got);
     unload(&l);
@@ -186,16 +198,6 @@ static uint32_t kind_of(const struct plan *p, uint32_t n_layers) {
                 return LANES_APART;
         }
     return ORDINARY;
-}
-
-static void as_planned(const struct loaded *l) {
-    for (uint32_t i = 0; i < l->plan.n_cards; i++) {
-        struct runner_card card;
-        runner_card(l->runner, i, &card);
-        CHECK_EQ(card.weights_bytes, l->plan.cards[i].weights_bytes);
-        CHECK_EQ(card.kv_bytes, l->plan.cards[i].kv_bytes);
-        CHECK_EQ(card.scratch_bytes, l->plan.cards[i].scratch_bytes);
-    }
 }
 
 static void plans_in_the_order_of_the_links_give_the_same_bits(void) {

@@ -10,12 +10,14 @@
 #include "tests/loaded_model.h"
 
 #define MODEL    "tiny-deep.gguf"
+#define EXPERTS  "tiny-qwen3moe.gguf" /* two layers */
 #define N_TOKENS 40u
 
 /* A plan that keeps so many layers of every card in host memory, on cards with not a byte to spare.
  */
-static void plan_spilled_layers(struct loaded *l, const struct setup *s, uint32_t n_spilled) {
-    CHECK_EQ(plan_model(l, MODEL, s), 0);
+static void plan_spilled_layers(struct loaded *l, const char *file, const struct setup *s,
+                                uint32_t n_spilled) {
+    CHECK_EQ(plan_model(l, file, s), 0);
     struct plan_input in = {.model = &l->model, .backend = device_backend("cpu")};
     for (uint32_t i = 0; i < l->plan.n_cards; i++) {
         struct plan_card *c = &l->plan.cards[i];
@@ -56,9 +58,9 @@ static float *transcript(struct loaded *l) {
     return logits;
 }
 
-static float *reference(void) {
+static float *reference(const char *file) {
     struct loaded l;
-    load(&l, MODEL, &(struct setup){.n_cards = 1, .split = SPLIT_LAYER});
+    load(&l, file, &(struct setup){.n_cards = 1, .split = SPLIT_LAYER});
     float *logits = transcript(&l);
     CHECK(logits[0] != 0);
     unload(&l);
@@ -86,13 +88,13 @@ static void expect_fetched(const struct loaded *l, uint64_t times) {
 }
 
 static void what_is_spilled_is_fetched_before_it_is_needed(void) {
-    float *want = reference();
+    float *want = reference(MODEL);
     for (uint32_t n_cards = 1; n_cards <= 3; n_cards++)
         for (uint32_t n = 1; n <= 11; n++) {
             const struct setup s = {
                 .n_cards = n_cards, .split = SPLIT_LAYER, .n_threads = 1 + n % 3};
             struct loaded l;
-            plan_spilled_layers(&l, &s, n);
+            plan_spilled_layers(&l, MODEL, &s, n);
             open_runner(&l, &s);
             expect(&l, want);
             expect_fetched(&l, 8); /* steps */
@@ -103,12 +105,12 @@ static void what_is_spilled_is_fetched_before_it_is_needed(void) {
 
 /* In isolation host memory is open to the fetches alone, and the other cards are closed to all. */
 static void nothing_but_a_fetch_reads_host_memory(void) {
-    float *want = reference();
+    float *want = reference(MODEL);
     for (uint32_t n_cards = 1; n_cards <= 2; n_cards++)
         for (uint32_t n = 3; n <= 11; n += 4) {
             const struct setup s = {.n_cards = n_cards, .split = SPLIT_LAYER, .isolate = true};
             struct loaded l;
-            plan_spilled_layers(&l, &s, n);
+            plan_spilled_layers(&l, MODEL, &s, n);
             open_runner(&l, &s);
             expect(&l, want);
             expect_fetched(&l, 8);
@@ -133,14 +135,14 @@ static void compile_without(struct program programs[CARDS_MAX], const struct loa
 }
 
 static void what_is_not_fetched_is_a_fault_and_right_all_the_same(void) {
-    float *want = reference();
+    float *want = reference(MODEL);
     for (int isolate = 0; isolate <= 1; isolate++)
         for (int ahead_only = 0; ahead_only <= 1; ahead_only++) {
             const struct setup s = {.n_cards = 1, .split = SPLIT_LAYER, .isolate = isolate != 0};
             struct program programs[CARDS_MAX] = {{0}};
             struct runner_card card;
             struct loaded l;
-            plan_spilled_layers(&l, &s, 7);
+            plan_spilled_layers(&l, MODEL, &s, 7);
             open_runner(&l, &s);
             compile_without(programs, &l, ahead_only != 0);
             CHECK_EQ(device_backend("cpu")->load(runner_device(l.runner), programs, NULL), 0);
@@ -158,9 +160,9 @@ static void what_is_not_fetched_is_a_fault_and_right_all_the_same(void) {
 static void weights_that_are_written_are_fetched_again(void) {
     const struct setup s = {.n_cards = 1, .split = SPLIT_LAYER};
     struct loaded l;
-    float *want = reference();
+    float *want = reference(MODEL);
     uint8_t was[64], flipped[64];
-    plan_spilled_layers(&l, &s, 4);
+    plan_spilled_layers(&l, MODEL, &s, 4);
     open_runner(&l, &s);
     expect(&l, want);
     const struct device_ops *ops = device_backend("cpu");
@@ -187,7 +189,7 @@ static void a_byte_less_is_refused(void) {
     const struct setup s = {.n_cards = 1, .split = SPLIT_LAYER};
     struct loaded l;
     struct err err = {{0}};
-    plan_spilled_layers(&l, &s, 6);
+    plan_spilled_layers(&l, MODEL, &s, 6);
     CHECK(l.plan.cards[0].landing_bytes < l.plan.cards[0].spilled_bytes);
     l.plan.cards[0].capacity_bytes--;
     CHECK_EQ(try_runner(&l, &s, &err), -ENOSPC);
@@ -197,8 +199,8 @@ static void a_byte_less_is_refused(void) {
 static void memory_with_a_spilled_end_is_found_whole_again(void) {
     const struct setup s = {.n_cards = 2, .split = SPLIT_LAYER, .memfds = true};
     struct loaded l;
-    float *want = reference();
-    plan_spilled_layers(&l, &s, 4);
+    float *want = reference(MODEL);
+    plan_spilled_layers(&l, MODEL, &s, 4);
     open_runner(&l, &s);
     runner_close(l.runner);
     open_runner(&l, &s);
@@ -213,7 +215,27 @@ static void memory_with_a_spilled_end_is_found_whole_again(void) {
     free(want);
 }
 
-CHECK_MAIN(T(what_is_spilled_is_fetched_before_it_is_needed),
+/* Whole layers are fetched, whichever experts will be used. */
+static void experts_in_host_memory_change_nothing(void) {
+    float *want = reference(EXPERTS);
+    for (uint32_t n_cards = 1; n_cards <= 2; n_cards++)
+        for (uint32_t n = 1; n <= 2; n++)
+            for (int isolate = 0; isolate < 2; isolate++) {
+                const struct setup s = {
+                    .n_cards = n_cards, .split = SPLIT_LAYER, .isolate = isolate};
+                struct loaded l;
+                plan_spilled_layers(&l, EXPERTS, &s, n);
+                CHECK(l.plan.cards[0].spilled_bytes > 0);
+                open_runner(&l, &s);
+                expect(&l, want);
+                expect_fetched(&l, 8); /* steps */
+                unload(&l);
+            }
+    free(want);
+}
+
+CHECK_MAIN(T(experts_in_host_memory_change_nothing),
+           T(what_is_spilled_is_fetched_before_it_is_needed),
            T(nothing_but_a_fetch_reads_host_memory),
            T(what_is_not_fetched_is_a_fault_and_right_all_the_same),
            T(weights_that_are_written_are_fetched_again), T(a_byte_less_is_refused),

@@ -102,8 +102,7 @@ static void the_same_input_gives_the_same_plan(void) {
     struct plan_input in = input_for(&m, 5, 1024 * MIB, SPLIT_TENSOR);
     CHECK_EQ(plan_build(&a, &in, NULL), 0);
     CHECK_EQ(plan_build(&b, &in, NULL), 0);
-    CHECK_EQ(a.n_ranges, b.n_ranges);
-    CHECK(!memcmp(a.ranges, b.ranges, a.n_ranges * sizeof *a.ranges));
+    check_same_ranges(&a, &b);
     CHECK(!memcmp(a.cards, b.cards, sizeof a.cards));
     plan_finish(&a);
     plan_finish(&b);
@@ -124,7 +123,58 @@ static void nodes_are_the_least_whole_subtrees(void) {
     CHECK_EQ(scratch_nodes(4, 4, nodes), 0);
 }
 
-CHECK_MAIN(T(any_model_on_any_cards_is_held_once_and_fits),
+/* With an expert that all share, or without. */
+static struct model_params random_experts(void) {
+    struct model_params p = {.n_heads = 8,
+                             .n_kv_heads = 4,
+                             .head_dim = 32,
+                             .n_embd = 256,
+                             .n_vocab = 1000,
+                             .n_ctx_train = 512,
+                             .rope = {.dims = 32}};
+    p.n_layers = 1 + draw(6);
+    p.n_experts = draw(2) ? 2 + draw(12) : 2 + draw(130);
+    p.n_experts_used = 1 + draw(p.n_experts < USED_MAX ? p.n_experts : USED_MAX);
+    p.n_ff_expert = 16 * (1 + draw(7));
+    p.n_ff = draw(2) ? 32 * (1 + draw(20)) : 0;
+    return p;
+}
+
+/* Each expert of a layer is whole, on one card, and in one of its lanes. */
+static void experts_go_with_the_lanes_and_are_never_cut(void) {
+    uint32_t n_cut = 0;
+    for (int round = 0; round < 200; round++) {
+        struct model m = {.params = random_experts()};
+        struct plan plan = {0};
+        uint32_t lanes[LANES + 1];
+        toy_model(&m, TENSOR_Q8_0);
+        const uint32_t n_cards = 1 + draw(8);
+        struct plan_input in = tight_input(&m, n_cards, (enum split)draw(SPLITS), 64);
+        if (plan_build(&plan, &in, NULL) == 0) {
+            check_coverage(&m, &plan);
+            check_capacity(&plan);
+            model_expert_lanes(&m.params, lanes);
+            for (size_t i = 0; i < plan.n_ranges; i++) {
+                const struct plan_range *r = &plan.ranges[i];
+                const struct model_tensor *t = &m.tensors[r->tensor];
+                const struct plan_card *c = &plan.cards[r->card];
+                const uint64_t rows = t->rows / m.params.n_experts;
+                if (t->cut != CUT_EXPERT_ROWS)
+                    continue;
+                CHECK_EQ(r->row_begin, lanes[c->lane_begin] * rows);
+                CHECK_EQ(r->row_end, lanes[c->lane_end] * rows);
+                CHECK(r->col_begin == 0 && r->col_end == t->cols);
+                n_cut += r->row_end - r->row_begin < t->rows;
+            }
+        }
+        plan_finish(&plan);
+        model_finish(&m);
+    }
+    CHECK(n_cut > 100);
+}
+
+CHECK_MAIN(T(experts_go_with_the_lanes_and_are_never_cut),
+           T(any_model_on_any_cards_is_held_once_and_fits),
            T(query_heads_and_their_keys_stay_together), T(layers_go_where_there_is_room),
            T(bad_input_is_named), T(the_same_input_gives_the_same_plan),
            T(nodes_are_the_least_whole_subtrees))

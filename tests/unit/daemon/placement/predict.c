@@ -87,6 +87,40 @@ static void a_layer_with_a_window_reads_no_more_than_that(void) {
     model_finish(&model);
 }
 
+static void of_experts_those_that_are_used_count(void) {
+    model = (struct model){.params = {.n_layers = 3,
+                                      .n_embd = 64,
+                                      .n_heads = 2,
+                                      .n_kv_heads = 1,
+                                      .head_dim = 32,
+                                      .n_ff = 32,
+                                      .n_experts = 40,
+                                      .n_experts_used = 5,
+                                      .n_ff_expert = 96,
+                                      .n_vocab = 256,
+                                      .n_ctx_train = 64,
+                                      .tied = true,
+                                      .rope = {.dims = 32}}};
+    toy_model(&model, TENSOR_Q8_0);
+    make_box(1, 1, 1, 5);
+    make_plan(SPLIT_LAYER);
+    /* Beside the FFN of 128 that is not there: a router, five experts, and the shared one. */
+    const double layer = LAYER - 3 * 128 * 64 + 40 * 64 + 5 * 3 * 96 * 64 + 3 * 32 * 64;
+    const double bytes = 3 * layer + HEAD + 3 * (32 * 2 * 32 * 2);
+    CHECK(near(predicted().decode_tokens_per_s, 1e9 / bytes));
+    /* A prompt reads all of them, but a row multiplies with five; 32 rows, one of which has logits.
+     */
+    make_box(1, 1000, 1, 5);
+    box.cards[0].int8_ops_per_s = 1000000;
+    box.cards[0].f16_flops_per_s = UINT64_C(1) << 60;
+    CHECK(near(predicted().prefill_tokens_per_s, 32 / ((2.0 * 32 * 3 * layer + 2.0 * HEAD) / 1e6)));
+    make_box(1, 0.001, 1, 5);
+    const double all = layer + 35 * 3 * 96 * 64;
+    CHECK(near(predicted().prefill_tokens_per_s,
+               32 / ((3 * all + HEAD + 3 * (16 * 2 * 32 * 2)) / 1e6)));
+    model_finish(&model);
+}
+
 static void a_prompt_costs_its_operations(void) {
     start(2);
     make_box(1, 1000, 1, 5); /* reading costs next to nothing */
@@ -184,7 +218,8 @@ static void more_of_anything_never_lowers_the_prediction_of_a_plan(void) {
 }
 
 CHECK_MAIN(T(one_card_reads_everything_once_for_a_token),
-           T(a_layer_with_a_window_reads_no_more_than_that), T(a_prompt_costs_its_operations),
+           T(a_layer_with_a_window_reads_no_more_than_that),
+           T(of_experts_those_that_are_used_count), T(a_prompt_costs_its_operations),
            T(whole_layers_cost_one_after_the_other_and_a_hop_between),
            T(lanes_cost_at_once_and_two_exchanges_a_layer), T(what_the_box_does_not_state_is_named),
            T(more_of_anything_never_lowers_the_prediction_of_a_plan))
