@@ -184,7 +184,7 @@ MODELS = [
      "keys": {"expert_count": 5, "expert_used_count": 2}, "types": {}, "prompts": PROMPTS},
     {"file": "tiny-qwen2moe.gguf", "arch": "qwen2moe", "seed": 71, "layers": 2, "embd": 64,
      "heads": 4, "kv": 2, "head_dim": 16, "ff": 160, "base": 1000000.0, "tied": True,
-     "experts": 6, "keys": {"expert_count": 6, "expert_used_count": 2,
+     "experts": 4, "keys": {"expert_count": 4, "expert_used_count": 2,
                             "expert_feed_forward_length": 32,
                             "expert_shared_feed_forward_length": 96},
      "types": {"blk.1.ffn_up_exps": "Q8_0", "blk.1.ffn_down_exps": "Q4_0",

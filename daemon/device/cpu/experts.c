@@ -321,7 +321,8 @@ static void run_down(struct device *d, uint32_t card, const struct op *op,
         memset(s.sums, 0, s.n_tiles * bytes);
         if (op->expert_down.shared.rows)
             begin_with_shared(&s);
-        add_experts(&s);
+        if (op->expert_down.hits.n_experts) /* a card may have a shared expert's columns alone */
+            add_experts(&s);
         put_slots(&s);
     }
 }

@@ -181,7 +181,8 @@ static void check_expert_down(struct checker *c, const struct op *op) {
         check_matrix(c, &op->expert_down.shared);
         check_act(c, c->card, &op->expert_down.shared_act, op->expert_down.shared.cols);
     }
-    c->bad |= begin >= end || end > LANES || op->expert_down.expert[end] != hits->n_experts;
+    c->bad |= begin >= end || end > LANES || op->expert_down.expert[end] != hits->n_experts ||
+              (hits->n_experts == 0) != (op->expert_down.w.rows == 0);
     check_slots(c, op->expert_down.slots, op->expert_down.slot, op->expert_down.n);
 }
 
