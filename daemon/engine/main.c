@@ -469,7 +469,8 @@ static int serve(struct process *p) {
             rc = engine_send_credit(p->engine);
         if (!rc)
             rc = flush(p);
-        if (!rc && idle && p->measure)
+        /* An order writes to the memory that is measured, and given back where no plan has it. */
+        if (!rc && idle && p->measure && !p->replan)
             rc = measure(p);
         if (!rc && (idle || stream_wants_write(&p->stream)))
             rc = wait_channel(p, idle ? patience_ms(p) : 0);

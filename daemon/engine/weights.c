@@ -403,7 +403,14 @@ static int digest_new(struct loader *l) {
     for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
         if (!l->kept[i])
             rc = add_whole(l, i);
-    return rc ? rc : run(l, PASS_DIGEST);
+    if (!rc)
+        rc = run(l, PASS_DIGEST);
+    for (uint32_t i = 0; i < plan->n_ranges && !rc; i++)
+        if (is_copied(l, i) && l->digests[i] != l->sources[i].digest)
+            rc = err_set(l->err, -EIO, "card %u: '%s' changed after it was copied",
+                         plan->ranges[i].card,
+                         l->options->model->tensors[plan->ranges[i].tensor].name);
+    return rc;
 }
 
 /* The card's header says what is there now: what the runner before still uses, too. */
@@ -498,9 +505,7 @@ int weights_clear(struct device *device, const struct runner_options *options, c
 /* The checksums of what was read are kept before the first header says that it is there: memory
  * that is believed never mixes two states of the file. */
 static int fill(struct loader *l) {
-    int rc = weights_clear(l->device, l->options, l->kept, l->in_place);
-    if (!rc && l->options->before)
-        rc = copy_ranges(l);
+    int rc = l->options->before ? copy_ranges(l) : 0;
     if (!rc)
         rc = read_ranges(l);
     if (!rc)
@@ -540,6 +545,9 @@ int weights_load(struct device *device, const struct runner_options *options,
     int rc = l.kept ? find_kept(&l) : -ENOMEM;
     for (size_t i = 0; i < n && !rc; i++)
         n_kept += l.kept[i];
+    /* What an engine that was killed had of an order, or of the plan before, too. */
+    if (!rc)
+        rc = weights_clear(device, options, l.kept, in_place);
     if (!rc && n_kept < n)
         rc = fill(&l);
     if (!rc)

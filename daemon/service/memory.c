@@ -34,6 +34,11 @@ uint64_t memory_kept_bytes(const struct card_memory *memory, const struct plan *
     return kept == all ? plan->cards[number].weights_bytes : kept;
 }
 
+uint64_t memory_held_bytes(const struct card_memory *memory) {
+    struct stat st;
+    return memory->fd >= 0 && fstat(memory->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
 void memory_drop(struct card_memory *memory) {
     if (memory->fd >= 0)
         close(memory->fd);

@@ -27,6 +27,8 @@ int memory_take_ranges(struct card_memory *memory, const struct plan *plan, uint
  */
 uint64_t memory_kept_bytes(const struct card_memory *memory, const struct plan *plan,
                            uint32_t number);
+/* What it takes of the host's memory; its addresses are more. */
+uint64_t memory_held_bytes(const struct card_memory *memory);
 void memory_drop(struct card_memory *memory);
 
 #endif

@@ -232,8 +232,10 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
         waves_finish(&waves);
         return false;
     }
-    if (under_way)
+    if (under_way) {
+        e->order.more = true; /* it may have been given as the last one */
         waves_finish(&waves);
+    }
     plan_finish(plan);
     return true;
 }
@@ -271,8 +273,16 @@ static void tell_done(struct engines *e, const struct msg_replanned *msg, uint64
                told.seconds, e->order.why);
 }
 
-/* What a card that is being drained holds is kept for its return; what one holds that the plan has
- * nothing for is of no more use. */
+/* What a drained card holds is kept for its return; so is what the order that crosses this one's
+ * answer was laid out in. */
+static bool keeps_memory(const struct engines *e, uint32_t card) {
+    const enum card_state state = e->cards[card].card.state;
+    return state == CARD_DRAINING || state == CARD_DRAINED ||
+           (e->order.under_way && e->order.plan.cards[card].weights_bytes &&
+            e->order.next[card].fd < 0);
+}
+
+/* What a card holds that the plan has nothing for is of no more use, as a rule. */
 static void take_memory(struct engines *e, struct card_memory of_order[CARDS_MAX]) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *now = &e->cards[i].memory, *next = &of_order[i];
@@ -282,7 +292,7 @@ static void take_memory(struct engines *e, struct card_memory of_order[CARDS_MAX
             *next = (struct card_memory){.fd = -1};
         } else if (now->fd >= 0 && e->plan.cards[i].weights_bytes) {
             memory_take_ranges(now, &e->plan, i);
-        } else if (e->cards[i].card.state != CARD_DRAINING) {
+        } else if (!keeps_memory(e, i)) {
             memory_drop(now);
         }
     }

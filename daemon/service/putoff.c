@@ -26,7 +26,7 @@ static uint64_t drop_kept(struct engines *e) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < e->n_cards; i++)
         if (e->cards[i].card.state == CARD_DRAINED && e->cards[i].memory.fd >= 0) {
-            bytes += e->cards[i].memory.bytes;
+            bytes += memory_held_bytes(&e->cards[i].memory);
             memory_drop(&e->cards[i].memory);
             if (e->store)
                 store_remove(e->store, i);
