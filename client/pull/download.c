@@ -28,8 +28,7 @@ struct transfer {
     char etag[PLACE_VALIDATOR_MAX], modified[PLACE_VALIDATOR_MAX];
     uint64_t range_begin;
     bool has_range, begun;
-    uint64_t received; /* in this try */
-    int rc;            /* why a callback stopped it */
+    int rc; /* why a callback stopped it */
     struct err *err;
 };
 
@@ -110,7 +109,7 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *user) {
     n *= one;
     if (!t->begun && begin(t))
         return 0;
-    if (n > d->bytes_max - d->have) {
+    if (d->have > d->bytes_max || n > d->bytes_max - d->have) {
         char why[80];
         snprintf(why, sizeof why, "it has more than the %" PRIu64 " bytes expected", d->bytes_max);
         stop(t, -EBADMSG, why);
@@ -127,7 +126,6 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *user) {
         done += (size_t)put;
         d->have += (uint64_t)put;
     }
-    t->received += n;
     if (d->what)
         bar_show(&t->bar, d->have);
     return n;
@@ -208,10 +206,10 @@ static int judge(struct transfer *t, CURLcode code, const char *said, bool *agai
                    *said ? said : curl_easy_strerror(code));
 }
 
-static int try_once(struct download *d, bool *again, bool *came, struct err *err) {
+static int try_once(struct download *d, bool *again, struct err *err) {
     char said[CURL_ERROR_SIZE] = "", *final = NULL;
     struct transfer t = {.d = d, .curl = curl_easy_init(), .err = err};
-    *again = *came = false;
+    *again = false;
     if (!t.curl)
         return err_set(err, -ENOMEM, "%s: no memory for a connection", d->url);
     /* Without a word of which state it is, what is there cannot be gone on with. */
@@ -224,7 +222,6 @@ static int try_once(struct download *d, bool *again, bool *came, struct err *err
     if (d->what && t.begun)
         bar_end(&t.bar, d->have);
     const int rc = judge(&t, code, said, again);
-    *came = t.received > 0;
     curl_slist_free_all(headers);
     curl_easy_cleanup(t.curl);
     return rc;
@@ -232,15 +229,18 @@ static int try_once(struct download *d, bool *again, bool *came, struct err *err
 
 int download_run(struct download *d, struct err *err) {
     static const long waits_ms[TRIES_MAX] = {0, 200, 600, 1500};
-    bool again, came;
+    uint64_t most = d->have;
+    bool again;
     int rc = 0;
     for (int i = 0; i < TRIES_MAX; i++) {
         nanosleep(&(struct timespec){waits_ms[i] / 1000, waits_ms[i] % 1000 * 1000000}, NULL);
-        rc = try_once(d, &again, &came, err);
+        rc = try_once(d, &again, err);
         if (!again)
             return rc;
-        if (came)
+        if (d->have > most) {
+            most = d->have;
             i = 0; /* the next one is the second try again */
+        }
     }
     return rc;
 }

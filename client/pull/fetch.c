@@ -125,7 +125,7 @@ static int append(void *user, const void *bytes, size_t n) {
 static int append_member(struct place *place, struct place_note *note, const struct wheel *wheel,
                          const char *member, uint64_t bytes_max, struct err *err) {
     struct err why = {{0}};
-    if (wheel->bytes > bytes_max - note->parts_bytes)
+    if (note->parts_bytes > bytes_max || wheel->bytes > bytes_max - note->parts_bytes)
         return err_set(err, -EBADMSG, "%s: with %s it has more than the %" PRIu64 " bytes expected",
                        wheel->name, member, bytes_max);
     if (ftruncate(place->fd, (off_t)note->parts_bytes) < 0 ||
@@ -171,8 +171,9 @@ static int fetch_part(struct place *place, struct place_note *note, const struct
     if (!rc)
         rc = place_check(&wheel, 0, sha256, NULL, err);
     if (!rc)
-        rc = unpack(place, note, &wheel, member, m->bytes, err);
-    if (!rc || rc == -EBADMSG || rc == -EINVAL) { /* used up, or of no use */
+        rc = unpack(place, note, &wheel, member, m->bytes ? m->bytes : FETCH_BYTES_MAX, err);
+    if (!rc || rc == -EBADMSG || rc == -EINVAL || rc == -ENOENT || rc == -EEXIST ||
+        rc == -ENOTSUP) { /* used up, or of no use */
         unlink(wheel.part);
         unlink(wheel.from);
     }
@@ -203,6 +204,18 @@ int fetch_wheels(struct place *place, const struct manifest *m, const char *inde
 
 /* --- a local file --- */
 
+/* Some bytes from `at` on.  The kernel copies by itself inside a file system, or between some. */
+static ssize_t copy_some(int fd, int to_fd, uint64_t at) {
+    off_t from = (off_t)at, to = (off_t)at;
+    const ssize_t n = copy_file_range(fd, &from, to_fd, &to, 64 * CHUNK, 0);
+    if (n >= 0 || (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP &&
+                   errno != EPERM))
+        return n;
+    char bytes[64 << 10];
+    const ssize_t got = pread(fd, bytes, sizeof bytes, (off_t)at);
+    return got > 0 ? pwrite(to_fd, bytes, (size_t)got, (off_t)at) : got;
+}
+
 int fetch_file(struct place *place, const char *path, struct err *err) {
     struct stat st;
     struct bar bar;
@@ -218,8 +231,7 @@ int fetch_file(struct place *place, const char *path, struct err *err) {
     if (!rc)
         bar_begin(&bar, name_of(place), (uint64_t)st.st_size, 0);
     while (!rc && done < (uint64_t)st.st_size) {
-        off_t from = (off_t)done, to = (off_t)done;
-        ssize_t n = copy_file_range(fd, &from, place->fd, &to, 64 * CHUNK, 0);
+        const ssize_t n = copy_some(fd, place->fd, done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)

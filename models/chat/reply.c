@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* A whole reply is read as if it came in pieces: of what is held each marker moves the rest. */
+#define PIECE_BYTES 4096u
+
 struct marker {
     const char *text;
     enum reply_state from, to;
@@ -58,7 +61,8 @@ struct reply_form reply_form_of(const char *t, size_t n) {
         form.kind = REPLY_GEMMA;
     else if (tools && holds(t, n, "<|tool_call|>"))
         form.kind = REPLY_PHI;
-    else if (tools && holds(t, n, "<tool_call>"))
+    /* Calls that are not JSON inside the tags are of a form that cannot be read. */
+    else if (tools && holds(t, n, "<tool_call>") && !holds(t, n, "<function="))
         form.kind = REPLY_TAGGED;
     else if (tools && (holds(t, n, "<|python_tag|>") ||
                        (holds(t, n, "<|start_header_id|>") && holds(t, n, "ipython"))))
@@ -274,9 +278,12 @@ void reply_init(struct reply *r, struct reply_form form, bool tools, bool thinki
 }
 
 void reply_push(struct reply *r, const char *bytes, size_t n) {
-    keep(r, &r->held, bytes, n);
-    if (!r->rc)
-        work(r);
+    for (size_t at = 0, some; at < n && !r->rc; at += some) {
+        some = n - at < PIECE_BYTES ? n - at : PIECE_BYTES;
+        keep(r, &r->held, bytes + at, some);
+        if (!r->rc)
+            work(r);
+    }
 }
 
 void reply_end(struct reply *r) {

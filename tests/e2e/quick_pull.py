@@ -347,6 +347,10 @@ def a_local_file_is_copied():
         to = ("--to", folder + "/to")
         equal(pull(source, *to, "--sha256", SHA)[:2], (0, folder + "/to/small.gguf\n"))
         equal(read(folder + "/to/small.gguf"), BODY)
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as away:  # of another file system
+            with open(away + "/away.gguf", "wb") as f:
+                f.write(BODY)
+            equal(pull(away + "/away.gguf", *to, "--sha256", SHA)[:2], (0, folder + "/to/away.gguf\n"))
         fails("has the sha256", source, "--to", folder + "/other", "--sha256", "0" * 64)
         fails("is not a file", folder + "/from", *to)
         fails("No such file", folder + "/none.gguf", *to)

@@ -74,6 +74,7 @@ static void the_template_tells_the_form(void) {
     CHECK_EQ(form_of("{{ messages }}").kind, REPLY_PLAIN);
     CHECK_EQ(form_of("{% if tools %}<tool_call>").kind, REPLY_TAGGED);
     CHECK_EQ(form_of("<tool_call>").kind, REPLY_PLAIN);
+    CHECK_EQ(form_of("{% if tools %}<tool_call><function=").kind, REPLY_PLAIN);
     CHECK_EQ(form_of("tools <|start_header_id|>ipython").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools <|python_tag|>").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools [TOOL_CALLS]").kind, REPLY_MISTRAL);
