@@ -283,7 +283,7 @@ def memory_that_was_harmed_meanwhile_is_read_again():
     want = complete()
     for card in (1, 3):
         with open(kept(shown("MainPID"))[card], "r+b") as f:
-            at = os.fstat(f.fileno()).st_size // 2
+            at = rpc("cards")["cards"][card]["actual"]["weights_bytes"] // 2  # it has more addresses
             byte = os.pread(f.fileno(), 1, at)[0]
             os.pwrite(f.fileno(), bytes([byte ^ 0x20]), at)
         start_anew()
@@ -295,7 +295,7 @@ def memory_that_was_harmed_meanwhile_is_read_again():
 
 
 @test
-def an_edited_model_and_another_number_of_cards_leave_nothing_to_be_used():
+def an_edited_model_leaves_nothing_to_be_used_and_other_cards_what_is_the_same():
     want = complete()
     with open(CONFIG) as f:
         four = f.read()
@@ -308,7 +308,8 @@ def an_edited_model_and_another_number_of_cards_leave_nothing_to_be_used():
     equal((sorted(kept()), shown("NFileDescriptorStore")), ([0, 1], "3"))
     configure(four)
     start_anew("systemctl", "restart", "octarcd")
-    equal((reused(), complete()), ([False] * 4, want))
+    # The first card's may be the first of what it had; no other card had anything of its share.
+    equal((reused()[1:], complete()), ([False] * 3, want))
 
 
 @test
