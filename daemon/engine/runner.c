@@ -10,6 +10,7 @@
 #include "daemon/engine/program.h"
 #include "daemon/engine/rotations.h"
 #include "daemon/engine/traffic.h"
+#include "daemon/engine/unused.h"
 #include "daemon/engine/weights.h"
 #include "daemon/placement/layout.h"
 #include "octarc/error.h"
@@ -130,7 +131,7 @@ static int trim_kv(struct runner *r, uint32_t card) {
 
 int runner_trim(struct runner *r) {
     const struct plan *plan = r->options.plan;
-    int rc = weights_clear(r->device, &r->options, NULL, NULL);
+    int rc = unused_clear(r->device, &r->options, NULL, NULL);
     for (uint32_t i = 0; i < plan->n_cards && !rc; i++) {
         rc = plan->cards[i].kv_bytes ? trim_kv(r, i) : 0;
         rc = rc == -ENODEV ? 0 : rc; /* a lost card has nothing to give back */

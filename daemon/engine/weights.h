@@ -33,11 +33,6 @@ int weights_load(struct device *device, const struct runner_options *options,
                  const bool in_place[CARDS_MAX], uint64_t *digests,
                  struct weights_origin origin[CARDS_MAX], struct err *err);
 
-/* Give back all weight memory of the plan's cards but their headers, the ranges that are kept
- * ([n_ranges]; NULL: all), and what the runner before has in place (NULL: nothing).  It reads as
- * zero then. */
-int weights_clear(struct device *device, const struct runner_options *options, const bool *kept,
-                  const bool *in_place);
 /* Read a range of the plan again, into its place, between two steps; it has `digest` then.  As
  * weights_load(); -ESTALE also when the range comes out as another than it was. */
 int weights_restore(struct device *device, const struct runner_options *options, uint32_t range,

@@ -158,6 +158,49 @@ def a_released_card_is_offline_and_comes_back_empty():
 
 
 @test
+def measuring_waits_for_an_order():
+    """It gives back what no plan has of the cards' memory, and an order writes there."""
+    asked = {"prompt": PROMPT, "temperature": 0, "max_tokens": 24}
+    with start("--split", "layer", rebalance="running") as daemon:
+        want = daemon.rpc("complete", asked)["choices"]
+        first, second = daemon.connect(), daemon.connect()
+        for method, n in (("drain", 1), ("online", 2)):
+            with daemon.held():
+                first.send(method, {"card": 1, "wait": True})
+                wait_until(lambda: sum(e["kind"] == "rebalance" for e in
+                                       daemon.rpc("events")["events"]) == n, 20, "the order")
+                second.send("measure")
+                daemon.rpc("status")
+            assert "result" in first.receive()
+            assert second.receive()["result"]["weights_bytes"] > 0
+            equal(daemon.rpc("complete", asked)["choices"], want, method)
+        equal(daemon.rpc("status")["generation"], 1)
+        first.close()
+        second.close()
+
+
+def weights_of(daemon, card):
+    """The memory that octarcd has of a card's weights: its inode; None: it has none."""
+    folder = "/proc/%d/fd" % daemon.process.pid
+    for fd in os.listdir(folder):
+        if os.readlink(os.path.join(folder, fd)).startswith("/memfd:octarc-weights-%d " % card):
+            return os.stat(os.path.join(folder, fd)).st_ino
+    return None
+
+
+@test
+def what_a_drained_card_holds_outlives_the_drain_of_another():
+    with start("--split", "layer", rebalance="running") as daemon:
+        daemon.rpc("drain", {"card": 3, "wait": True})
+        before = weights_of(daemon, 3)
+        daemon.rpc("drain", {"card": 2, "wait": True})
+        equal(weights_of(daemon, 3), before)
+        daemon.rpc("online", {"card": 3, "wait": True})
+        equal((states(daemon)[3], weights_of(daemon, 3)), ("online", before))
+        assert before is not None
+
+
+@test
 def rebalance_shows_what_would_move_and_moves_it():
     with start("--split", "tensor", config="[service]\ncard_quiet = 3600\n") as daemon:
         assert "nothing to do" in say(daemon, "rebalance")
