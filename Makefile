@@ -133,6 +133,9 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/core.a
 bench-kernels: $(B)/tests/bench/kernels  ## what the kernels reach of what the machine can
 	$(Q)$< 1 && $< $$(nproc)
 
+bench-step: $(B)/tests/bench/step  ## where a step's time goes, by operation; BENCH="[threads [isa [steps [shape]]]]"
+	$(Q)$< $$(models/catalog/fetch) $(BENCH)
+
 bench-plan: $(B)/tests/bench/plan  ## 100,000 random boxes with every promise checked; how long a plan takes
 	$(Q)$< $(BENCH)
 
@@ -243,7 +246,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench bench-plan bench-faults performance bench-kernels tiny test deps run check \
+.PHONY: all unit no-unit bench bench-step bench-plan bench-faults performance bench-kernels tiny test deps run check \
         lint lint-stage san-address san-thread slow fuzz fuzz-stage fuzz-run soak mutants man install clean \
         help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -29,7 +29,7 @@ struct setup {
     uint32_t n_cards;
     enum split split;
     enum kv_type kv_type;
-    bool isolate, memfds;
+    bool isolate, memfds, profile;
     enum instruction_set isa;
     uint32_t n_threads;
     uint32_t context;                   /* 0: 128 */
@@ -63,6 +63,7 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
                                .head_fd = l->head_fd ? l->head_fd : l->fd,
                                .sums_fd = l->sums_fd};
     o.device.isolate = s->isolate;
+    o.device.profile = s->profile;
     o.device.isa = s->isa;
     o.device.n_threads = s->n_threads ? s->n_threads : 2;
     memcpy(o.weight_fds, l->weight_fds, sizeof o.weight_fds);

@@ -47,6 +47,7 @@ struct device_options {
     /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
+    bool profile; /* count where a step's time goes: costs some percent of it */
 };
 
 struct device_properties {
@@ -65,6 +66,20 @@ struct device_limits {
     uint64_t weights_bytes;  /* that the sweep reads */
     uint32_t n_threads;
     char isa[16]; /* the instruction set in use */
+};
+
+/* Where the time of all steps went since the programs were loaded or the profile was read. */
+struct device_profile {
+    uint64_t steps;
+    struct {
+        double seconds;  /* of all threads or cards, added up */
+        uint64_t pieces; /* of its work */
+    } ops[OP_KINDS];
+    double strips; /* seconds of lanes, exchanges and sums that run as one (cpu, many rows) */
+    double wait;   /* seconds of waiting for the end of a phase */
+    double whole;  /* seconds of the steps, times the threads */
+    uint64_t weight_bytes[OP_KINDS]; /* that an operation of that kind reads in one step, in all:
+                                      * matrices that are read whole */
 };
 
 /* Cards are bits. */
@@ -181,9 +196,14 @@ struct device_ops {
      */
     int (*hang)(struct device *device, uint32_t card);
 
-    /* The best of several tries of each, not while a step runs; takes some tenths of a second.
-     * Lost cards are left out. */
+    /* Of the sweep the median of several tries, in the shape where that is the fastest; of the
+     * products the best try.  Not while a step runs; takes some tenths of a second.  Lost cards are
+     * left out. */
     int (*measure)(struct device *device, struct device_limits *limits);
+
+    /* Read the profile and begin anew; not while a step runs.  -ENOTSUP: the device was opened
+     * without one. */
+    int (*profile)(struct device *device, struct device_profile *profile);
 
     /* How much of each card's AREA_WEIGHTS lies on huge pages of the host now; 0 for a card without
      * any.  Takes a walk over all its pages.  -ENOTSUP: the kernel does not tell. */

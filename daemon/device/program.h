@@ -167,6 +167,7 @@ enum op_kind {
     OP_EXCHANGE,       /* copy rows from another card (pulled by the receiver), or to the host */
     OP_FETCH, /* bring weights that lie in host memory to the landing; by the end of its phase */
 };
+#define OP_KINDS (OP_FETCH + 1)
 
 enum exchange_kind {
     EXCHANGE_ROWS,    /* rows that are in the part `from` and in the part `to` */

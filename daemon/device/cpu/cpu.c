@@ -88,6 +88,7 @@ static int cpu_open(struct device **out, const struct device_options *options, s
     d->n_cards = options->n_cards;
     d->max_rows = options->max_rows;
     d->isolate = options->isolate;
+    d->profile = options->profile;
     d->kernels = kernels;
     pthread_mutex_init(&d->faulting, NULL);
     for (uint32_t c = 0; c < d->n_cards; c++) {
@@ -270,5 +271,6 @@ const struct device_ops cpu_ops = {
     .pending = cpu_pending,
     .hang = cpu_hang,
     .measure = cpu_measure,
+    .profile = cpu_profile,
     .huge = cpu_huge,
 };

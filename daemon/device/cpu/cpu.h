@@ -77,12 +77,18 @@ struct cpu_run {
     uint64_t bytes;
 };
 
+/* Where a member's time went, in nanoseconds; counted where a profile is wanted. */
+struct cpu_spent {
+    uint64_t ops[OP_KINDS], pieces[OP_KINDS], strips, wait;
+};
+
 /* What a member of the team needs for itself, the same at any step: weights and inputs made ready
  * inside one item.  Owned by the device; sized by load. */
 struct cpu_work {
     struct panel panels[2];
     struct panel lanes[CARDS_MAX]; /* of a block of rows, of each card */
     float *sums; /* of experts.c: the lanes of some tiles; and what one expert adds to them */
+    struct cpu_spent spent;
     _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };
 
@@ -90,6 +96,8 @@ struct device {
     const struct device_ops *ops;
     uint32_t n_cards, max_rows;
     bool isolate, pin; /* pin: at the next load */
+    bool profile;
+    uint64_t steps, whole_ns; /* with a profile */
     struct cpu_card cards[CARDS_MAX];
     const struct kernels *kernels;
     struct team *team;
@@ -150,6 +158,11 @@ int cpu_isolate(struct device *device, const struct cpu_task *task);
 int cpu_step(struct device *device, const struct step_params *params, uint32_t *card);
 void cpu_pending(struct device *device, struct device_pending *out);
 int cpu_hang(struct device *device, uint32_t card);
+
+/* profile.c */
+int cpu_profile(struct device *device, struct device_profile *profile);
+/* Nanoseconds of a clock that never goes back; 0 without a profile. */
+uint64_t cpu_profile_now(const struct device *device);
 
 /* measure.c */
 int cpu_measure(struct device *device, struct device_limits *limits);

@@ -113,10 +113,22 @@ static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase
         if (next <= begin || cpu_is_hung(pass->device, task->card))
             continue;
         const uint32_t from = begin > at ? begin - at : 0, to = (end < next ? end : next) - at;
+        const uint64_t began = cpu_profile_now(pass->device);
         cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
+        work->spent.ops[task->op->kind] += cpu_profile_now(pass->device) - began;
+        work->spent.pieces[task->op->kind]++;
         cpu_count_done(work, task->card, to - from);
         finished += to - from;
     }
+    return finished;
+}
+
+static uint32_t run_strips(const struct pass *pass, uint32_t phase, uint32_t begin, uint32_t end,
+                           struct cpu_work *work, struct strip_place *place) {
+    const uint64_t began = cpu_profile_now(pass->device);
+    uint32_t finished;
+    strip_run(pass->device, phase, pass->params, begin, end, work, place, &finished);
+    work->spent.strips += cpu_profile_now(pass->device) - began;
     return finished;
 }
 
@@ -153,7 +165,7 @@ static bool share_stage(const struct pass *pass, uint32_t stage, uint32_t member
     for (uint32_t i = 0; i < members; i++)
         while ((n = take_items(d, stage, (member + i) % members, &begin))) {
             if (s->shared > 1)
-                strip_run(d, s->first, pass->params, begin, begin + n, work, &place, &some);
+                some = run_strips(pass, s->first, begin, begin + n, work, &place);
             else
                 some = run_items(pass, &d->phases[s->first], begin, begin + n, work);
             finished += some;
@@ -176,8 +188,10 @@ static void run_member(void *arg, uint32_t member) {
             team_open(d->team, &meter->over);
         } else {
             struct ahead ahead;
+            const uint64_t began = cpu_profile_now(d);
             ahead_begin(&ahead, d, s, member);
             team_pass(d->team, &meter->over, ahead_some, &ahead);
+            work->spent.wait += cpu_profile_now(d) - began;
         }
     }
 }
@@ -262,7 +276,10 @@ int cpu_step(struct device *d, const struct step_params *params, uint32_t *card)
     for (size_t i = 0; i < (size_t)d->n_stages * team_size(d->team); i++)
         atomic_store_explicit(&d->taken[i], 0, memory_order_relaxed);
     atomic_store_explicit(&d->stepping, true, memory_order_release);
+    const uint64_t began = cpu_profile_now(d);
     team_run(d->team, run_member, &pass);
+    d->whole_ns += cpu_profile_now(d) - began;
+    d->steps++;
     atomic_store_explicit(&d->stepping, false, memory_order_relaxed);
     return 0;
 }
