@@ -39,6 +39,15 @@ ENGINE_LIBS = -lm -lpthread
 CLIENT_LIBS = $(call pkg,libcjson libcurl libzip libcrypto) -lpthread
 TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libzip libcrypto)
 
+# OpenCL C becomes SPIR-V.  Without -disable-llvm-passes spirv-val refuses kernels with loops; without the
+# default header the sub-groups' functions are not known.  Nothing is fused that the source does not fuse.
+CL_CLANG   ?= clang-15
+CL_SPIRV   ?= llvm-spirv-15
+CL_EXT     := cl_khr_fp16 cl_intel_subgroups cl_intel_subgroups_short cl_intel_subgroups_char
+CL_FLAGS   := -target spir64 -cl-std=CL3.0 -O1 -Xclang -disable-llvm-passes -emit-llvm -cl-no-stdinc \
+              -ffp-contract=off -Xclang -finclude-default-header $(CL_EXT:%=-Xclang -cl-ext=+%) \
+              $(CL_EXT:%=-D%=1) -Wall -Werror
+
 # V=1 shows whole commands.
 Q   := $(if $(filter 1,$(V)),,@)
 say  = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
@@ -52,6 +61,8 @@ cli_bench := $(wildcard client/bench/*.c)
 cli_pull := $(wildcard client/pull/*.c)
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
+sim_tests := $(filter $(B)/tests/unit/sim_level_zero/%,$(tests))
+sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
 fuzzers  := $(patsubst %.c,$(B)/%,$(if $(FUZZ),tests/fuzz/$(FUZZ).c,$(wildcard tests/fuzz/*.c)))
@@ -87,6 +98,33 @@ $(filter-out $(simulation),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/pull.a 
 $(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
+
+# A Level Zero driver that needs no card: tests/sim_level_zero/README.md.
+sim_ze_sources := $(wildcard tests/sim_level_zero/*.c)
+$(sim_tests): TEST_LIBS += -lze_loader
+$(sim_tests): | $(sim_ze)
+$(sim_tests:=.log): $(sim_ze)
+$(B)/tests/sim_level_zero/tables.c: tests/sim_level_zero/make_tables $(sim_ze_sources)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)$^ > $@
+$(B)/tests/sim_level_zero/tables.o: $(B)/tests/sim_level_zero/tables.c
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -fPIC $(CFLAGS) -c -o $@ $<
+$(call obj,$(sim_ze_sources)): ALL_CFLAGS += -fPIC
+$(B)/tests/sim_level_zero/libze_sim.so: tests/sim_level_zero/exports.map $(call obj,$(sim_ze_sources)) \
+                                        $(B)/tests/sim_level_zero/tables.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -shared -Wl,--version-script=$< -o $@ $(filter %.o,$^) -lOpenCL -lpthread
+opencl:  ## fetch the OpenCL runtime for CPUs (Intel's, from PyPI) that tests run kernels on
+	$(Q)tests/sim_level_zero/fetch-runtime >/dev/null || true
+
+$(B)/%.spv: %.cl Makefile
+	@mkdir -p $(@D)
+	$(call say,CL,$<)
+	$(Q)$(CL_CLANG) -c $(CL_FLAGS) -MMD -MP -MF $(@:.spv=.d) -MT $@ -o $(@:.spv=.bc) $<
+	$(Q)$(CL_SPIRV) --spirv-max-version=1.4 --spirv-ext=+all -o $@ $(@:.spv=.bc)
+	$(Q)spirv-val $@
 
 $(B)/core.a: $(call obj,$(core)) $(isa)
 $(B)/liboctarc.a: $(call obj,$(lib))
@@ -159,7 +197,7 @@ $(BUILD)/tiny/tiny-f32.gguf: $(wildcard tests/golden/*)
 	$(call say,GEN,$(@D))
 	$(Q)python3 tests/golden/make_tiny.py $(@D)
 
-test: programs-of-tests tiny  ## the quick part of check; SAN=address,undefined or thread too
+test: programs-of-tests tiny opencl  ## the quick part of check; SAN=address,undefined or thread too
 	$(Q)$(RUN) --title "$(or $(SAN),release)" $(tests) $(quick)
 
 deps:  ## install the packages that are missing; DEPS=run takes the few that `make run` needs
@@ -246,7 +284,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all unit no-unit bench bench-step bench-plan bench-faults performance bench-kernels tiny test deps run check \
+.PHONY: all opencl unit no-unit bench bench-step bench-plan bench-faults performance bench-kernels tiny test deps run check \
         lint lint-stage san-address san-thread slow fuzz fuzz-stage fuzz-run soak mutants man install clean \
         help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

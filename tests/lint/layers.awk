@@ -4,7 +4,7 @@ BEGIN {
           "daemon/engine daemon/scheduler daemon/protocol daemon/socket daemon/service", rank_of)
     for (i in rank_of) rank[rank_of[i]] = i + 0
     rank["daemon"] = 99
-    border["ze_api.h"] = border["zes_api.h"] = "daemon/device/level_zero"
+    border["level_zero/"] = "daemon/device/level_zero"
     border["xf86drm.h"] = "daemon/device/drm"
     border["cjson/cJSON.h"] = "daemon/protocol client daemon/util/json"
     border["microhttpd.h"] = "daemon/socket"
@@ -13,6 +13,7 @@ BEGIN {
     border["curl/"] = "client/bench client/pull/"
     border["zlib.h"] = "client/pull"
     border["pcre2.h"] = "models/tokenizer"
+    border["CL/"] = ""
 }
 function layer(path,   dir) {
     for (dir = path; sub(/\/[^\/]*$/, "", dir);) if (dir in rank) return rank[dir]

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processor of the simulated cards: an OpenCL runtime for CPUs that takes SPIR-V.
+ *
+ * Addresses go to kernels as they are, which runtimes for CPUs allow.  Modules of the same bytes
+ * and flags share one program, for eight cards build the same eight times. */
+#define CL_TARGET_OPENCL_VERSION 300
+#include <CL/cl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim_level_zero/sim.h"
+
+#define SIGNALS 32
+
+struct sim_program {
+    struct sim_program *next;
+    uint8_t *il;
+    size_t size;
+    char *flags;
+    cl_program program;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sim_program *programs;
+static cl_device_id device;
+static cl_context context;
+static cl_command_queue queue;
+static const char *missing = "no OpenCL runtime: tests/sim_level_zero/fetch-runtime gets one, "
+                             "OCL_ICD_VENDORS names its folder";
+
+/* The first device of any platform that takes SPIR-V. */
+static bool find_device(void) {
+    cl_platform_id platforms[8];
+    cl_uint n = 0;
+    if (clGetPlatformIDs(8, platforms, &n) != CL_SUCCESS)
+        return false;
+    for (cl_uint i = 0; i < n && i < 8; i++) {
+        char il[256] = "";
+        if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_CPU, 1, &device, NULL) != CL_SUCCESS)
+            continue;
+        clGetDeviceInfo(device, CL_DEVICE_IL_VERSION, sizeof il, il, NULL);
+        if (strstr(il, "SPIR-V"))
+            return true;
+        missing = "the OpenCL runtime takes no SPIR-V";
+    }
+    return false;
+}
+
+static bool started(void) {
+    if (queue)
+        return true;
+    cl_int error = CL_SUCCESS;
+    if (!find_device())
+        return false;
+    context = clCreateContext(NULL, 1, &device, NULL, NULL, &error);
+    if (error == CL_SUCCESS)
+        queue = clCreateCommandQueueWithProperties(context, device, NULL, &error);
+    if (error == CL_SUCCESS)
+        return true;
+    missing = "the OpenCL runtime does not start";
+    return false;
+}
+
+static char *build_log(cl_program program, cl_int error) {
+    size_t n = 0;
+    clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    char *text = calloc(1, n + 64);
+    if (!text)
+        return NULL;
+    snprintf(text, 64, "clBuildProgram: %d\n", error);
+    clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, n, text + strlen(text), NULL);
+    return text;
+}
+
+static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
+    cl_int error = CL_SUCCESS;
+    cl_program program = clCreateProgramWithIL(context, il, size, &error);
+    if (error != CL_SUCCESS) {
+        *log = strdup("clCreateProgramWithIL refuses the module");
+        return NULL;
+    }
+    error = clBuildProgram(program, 1, &device, flags, NULL, NULL);
+    struct sim_program *made = error == CL_SUCCESS ? calloc(1, sizeof *made) : NULL;
+    if (error != CL_SUCCESS)
+        *log = build_log(program, error);
+    if (made) {
+        *made = (struct sim_program){
+            .il = malloc(size), .size = size, .flags = strdup(flags), .program = program};
+        if (made->il && made->flags) {
+            memcpy(made->il, il, size);
+            return made;
+        }
+        free(made->il);
+        free(made->flags);
+    }
+    free(made);
+    clReleaseProgram(program);
+    return NULL;
+}
+
+/* Intel's runtime puts handlers of its own in the place of the program's: they go again. */
+static void signals(struct sigaction *of, bool keep) {
+    for (int i = 1; i < SIGNALS; i++) {
+        if (keep)
+            sigaction(i, NULL, &of[i]);
+        else
+            sigaction(i, &of[i], NULL);
+    }
+}
+
+struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char *flags,
+                                      char **log) {
+    struct sim_program *p = NULL;
+    struct sigaction kept[SIGNALS];
+    pthread_mutex_lock(&lock);
+    signals(kept, true);
+    if (!started()) {
+        *log = strdup(missing);
+    } else {
+        for (p = programs; p; p = p->next)
+            if (p->size == size && !memcmp(p->il, il, size) && !strcmp(p->flags, flags))
+                break;
+        if (!p && (p = build(il, size, flags, log))) {
+            p->next = programs;
+            programs = p;
+        }
+    }
+    signals(kept, false);
+    pthread_mutex_unlock(&lock);
+    return p;
+}
+
+const uint8_t *sim_program_il(const struct sim_program *program, size_t *size) {
+    *size = program->size;
+    return program->il;
+}
+
+struct _cl_kernel *sim_program_kernel(struct sim_program *program, const char *name) {
+    cl_int error = CL_SUCCESS;
+    cl_kernel kernel = clCreateKernel(program->program, name, &error);
+    return error == CL_SUCCESS ? kernel : NULL;
+}
+
+static bool set_args(const struct sim_launch *launch) {
+    const struct spirv_kernel *shape = launch->kernel->shape;
+    for (uint32_t i = 0; i < shape->n_args; i++) {
+        const struct spirv_arg *arg = &shape->args[i];
+        cl_int error = CL_SUCCESS;
+        if (arg->kind == SPIRV_POINTER) {
+            void *p = NULL;
+            memcpy(&p, launch->args + arg->at, sizeof p);
+            error = clSetKernelArgSVMPointer(launch->kernel->kernel, i, p);
+        } else if (arg->kind == SPIRV_LOCAL) {
+            error = clSetKernelArg(launch->kernel->kernel, i, launch->local_bytes[i], NULL);
+        } else {
+            error = clSetKernelArg(launch->kernel->kernel, i, arg->size, launch->args + arg->at);
+        }
+        if (error != CL_SUCCESS)
+            return false;
+    }
+    return true;
+}
+
+const char *sim_launch_run(const struct sim_launch *launch) {
+    size_t global[3], local[3];
+    for (unsigned i = 0; i < 3; i++) {
+        local[i] = launch->group[i];
+        global[i] = (size_t)launch->group[i] * launch->groups[i];
+        if (!global[i])
+            return NULL;
+    }
+    if (!set_args(launch))
+        return "the OpenCL runtime refuses an argument";
+    if (clEnqueueNDRangeKernel(queue, launch->kernel->kernel, 3, NULL, global, local, 0, NULL,
+                               NULL) != CL_SUCCESS)
+        return "the OpenCL runtime refuses the kernel";
+    return clFinish(queue) == CL_SUCCESS ? NULL : "the OpenCL runtime did not finish the kernel";
+}

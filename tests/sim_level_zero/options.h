@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.h - what box of cards the driver shows.
+ *
+ * Words of the form key=value, parted by blanks or newlines, in the environment variable SIM_ZE;
+ * README.md lists them. */
+#ifndef OCTARC_SIM_LEVEL_ZERO_OPTIONS_H
+#define OCTARC_SIM_LEVEL_ZERO_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SIM_CARDS_MAX 8
+
+struct sim_options {
+    unsigned n_cards;
+    uint64_t memory_bytes[SIM_CARDS_MAX];
+    unsigned minor;                             /* of the specification's version, 1.minor */
+    bool reaches[SIM_CARDS_MAX][SIM_CARDS_MAX]; /* [card][whose memory]: peer access */
+    unsigned system;                            /* capabilities on the host's own memory */
+    bool lazy;                                  /* commands run while the host waits, not before */
+    bool shuffled;                              /* commands that nothing orders run in any order */
+    uint64_t seed;
+};
+
+/* Defaults, then every word of `text` (may be NULL).  Returns 0, or -EINVAL and the word that is
+ * not understood in *bad, which points into text. */
+int sim_options_read(struct sim_options *options, const char *text, const char **bad);
+
+#endif
