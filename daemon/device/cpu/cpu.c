@@ -11,7 +11,7 @@
 
 #include "daemon/device/cpu/backend.h"
 #include "daemon/device/cpu/cores.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "octarc/error.h"
 
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14; an older kernel refuses it */

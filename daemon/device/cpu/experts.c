@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "daemon/device/cpu/gated.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "daemon/device/cpu/views.h"
 
 #define ROUTE_ROWS 16 /* rows that pass over the router together */

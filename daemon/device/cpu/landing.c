@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daemon/device/cpu/cpu.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 
 #define ITEM_BYTES (16 * LANDING_BLOCK) /* about as much as a tile of a matrix has */
 

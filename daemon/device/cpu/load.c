@@ -8,7 +8,7 @@
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
 #include "daemon/device/cpu/experts.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "octarc/error.h"
 

@@ -4,7 +4,7 @@
 
 #include "daemon/device/cpu/experts.h"
 #include "daemon/device/cpu/gated.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "daemon/device/cpu/views.h"
 

@@ -7,7 +7,7 @@
 
 #include "daemon/device/cpu/isa/kernels.h"
 #include "daemon/device/cpu/isa/vec.h"
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 
 /* How an atom enters the sum.  docs/numerics.md has the formulas. */
 enum sum_kind {

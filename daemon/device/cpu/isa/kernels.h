@@ -6,7 +6,7 @@
 #ifndef OCTARC_DEVICE_CPU_ISA_KERNELS_H
 #define OCTARC_DEVICE_CPU_ISA_KERNELS_H
 
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "daemon/device/program.h"
 
 /* Activations resolved to pointers; row r begins r strides further. */

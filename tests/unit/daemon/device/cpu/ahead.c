@@ -2,7 +2,7 @@
 /* What a waiting member fetches: the weights of the next stage that has any, each byte once. */
 #include "daemon/device/cpu/ahead.h"
 
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 #include "tests/check.h"
 #include "tests/unit/daemon/device/cards.h"
 

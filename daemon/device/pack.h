@@ -18,8 +18,8 @@
  *
  * Packed weights may outlive the program that packed them: a change of any of this is a new
  * LAYOUT_VERSION (device.h). */
-#ifndef OCTARC_DEVICE_CPU_PACK_H
-#define OCTARC_DEVICE_CPU_PACK_H
+#ifndef OCTARC_DEVICE_PACK_H
+#define OCTARC_DEVICE_PACK_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/device/cpu/pack.h"
+#include "daemon/device/pack.h"
 
 #include <errno.h>
 #include <string.h>
