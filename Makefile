@@ -46,7 +46,9 @@ CL_SPIRV   ?= llvm-spirv-15
 CL_EXT     := cl_khr_fp16 cl_intel_subgroups cl_intel_subgroups_short cl_intel_subgroups_char
 CL_FLAGS   := -target spir64 -cl-std=CL3.0 -O1 -Xclang -disable-llvm-passes -emit-llvm -cl-no-stdinc \
               -ffp-contract=off -Xclang -finclude-default-header $(CL_EXT:%=-Xclang -cl-ext=+%) \
-              $(CL_EXT:%=-D%=1) -Wall -Werror
+              $(CL_EXT:%=-D%=1) -Wall -Werror -I.
+# The level_zero backend is built where what it takes is there: LEVEL_ZERO=no leaves it out.
+LEVEL_ZERO ?= $(if $(and $(shell command -v $(CL_SPIRV)),$(wildcard /usr/include/level_zero/ze_api.h)),yes,no)
 
 # V=1 shows whole commands.
 Q   := $(if $(filter 1,$(V)),,@)
@@ -54,14 +56,19 @@ say  = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 obj  = $(patsubst %.c,$(B)/%.o,$(1))
 
 mains    := daemon/main.c daemon/engine/main.c
-core     := $(filter-out $(mains) daemon/device/cpu/isa/%,$(shell find daemon models -name '*.c'))
+backend_ze := daemon/device/level_zero
+core     := $(filter-out $(mains) daemon/device/cpu/isa/% $(if $(filter no,$(LEVEL_ZERO)),$(backend_ze)/%),\
+              $(shell find daemon models -name '*.c'))
 lib      := $(wildcard client/lib/*.c)
 cli      := $(wildcard client/*.c)
 cli_bench := $(wildcard client/bench/*.c)
 cli_pull := $(wildcard client/pull/*.c)
+# A module of kernels for matrices of each tensor type, by the number that files give it.
+ze_types := 0 1 2 3 6 7 8 10 11 12 13 14 20 23 30 39
+ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange $(ze_types:%=matmul_%)))
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
-sim_tests := $(filter $(B)/tests/unit/sim_level_zero/%,$(tests))
+sim_tests := $(filter $(B)/tests/unit/sim_level_zero/% $(B)/tests/unit/daemon/device/level_zero/%,$(tests))
 sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
@@ -125,6 +132,20 @@ $(B)/%.spv: %.cl Makefile
 	$(Q)$(CL_CLANG) -c $(CL_FLAGS) -MMD -MP -MF $(@:.spv=.d) -MT $@ -o $(@:.spv=.bc) $<
 	$(Q)$(CL_SPIRV) --spirv-max-version=1.4 --spirv-ext=+all -o $@ $(@:.spv=.bc)
 	$(Q)spirv-val $@
+
+$(B)/$(backend_ze)/kernels/matmul_%.spv: $(backend_ze)/kernels/matmul.cl Makefile
+	@mkdir -p $(@D)
+	$(call say,CL,"$< ($*)")
+	$(Q)$(CL_CLANG) -c $(CL_FLAGS) -DTYPE=$* -MMD -MP -MF $(@:.spv=.d) -MT $@ -o $(@:.spv=.bc) $<
+	$(Q)$(CL_SPIRV) --spirv-max-version=1.4 --spirv-ext=+all -o $@ $(@:.spv=.bc)
+	$(Q)spirv-val $@
+$(B)/$(backend_ze)/kernels/binaries.o: $(backend_ze)/kernels/binaries.S $(ze_spirv)
+	$(call say,AS,$<)
+	$(Q)$(CC) -Wa,-I$(@D) -c -o $@ $<
+ifneq ($(LEVEL_ZERO),no)
+$(B)/core.a: $(B)/$(backend_ze)/kernels/binaries.o
+$(B)/daemon/device/device.o: ALL_CFLAGS += -DOCTARC_LEVEL_ZERO
+endif
 
 $(B)/core.a: $(call obj,$(core)) $(isa)
 $(B)/liboctarc.a: $(call obj,$(lib))

@@ -4,9 +4,17 @@
 #include <string.h>
 
 #include "daemon/device/cpu/backend.h"
+#ifdef OCTARC_LEVEL_ZERO
+#include "daemon/device/level_zero/backend.h"
+#endif
 
 const struct device_ops *device_backend(const char *name) {
-    static const struct device_ops *const backends[] = {&cpu_ops};
+    static const struct device_ops *const backends[] = {
+        &cpu_ops,
+#ifdef OCTARC_LEVEL_ZERO
+        &level_zero_ops,
+#endif
+    };
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
         if (!strcmp(backends[i]->name, name))
             return backends[i];

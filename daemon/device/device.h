@@ -210,7 +210,7 @@ struct device_ops {
     int (*huge)(struct device *device, uint64_t bytes[CARDS_MAX]);
 };
 
-/* The backend of that name ("cpu"), or NULL. */
+/* The backend of that name ("cpu", "level_zero" where it is built in), or NULL. */
 const struct device_ops *device_backend(const char *name);
 
 #define DIGEST_LEAF_BYTES 4096u

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cards.h - inside the level_zero backend: its cards, their memory and their kernels.
+ *
+ * Storage is usm: device allocations, which no host instruction can read.  What the host gives or
+ * takes goes through a piece of pinned host memory (transfer.c). */
+#ifndef OCTARC_DEVICE_LEVEL_ZERO_CARDS_H
+#define OCTARC_DEVICE_LEVEL_ZERO_CARDS_H
+
+#include <pthread.h>
+
+#include "daemon/device/device.h"
+#include "daemon/device/level_zero/api.h"
+
+#define STAGE_BYTES        (4u << 20) /* of pinned host memory, a card; for transfers */
+#define STEP_SEQUENCES_MAX 256        /* of a step */
+
+/* One allocation of an area; several devices of this process may have it (device_ops.share). */
+struct ze_memory {
+    char *at;
+    uint64_t bytes;
+    uint32_t n_owners;
+};
+
+struct ze_area {
+    struct ze_memory *memory; /* NULL: not reserved */
+    uint64_t room, bytes;
+};
+
+struct ze_module {
+    ze_module_handle_t module; /* NULL: not built */
+    ze_kernel_handle_t kernels[4];
+};
+
+struct ze_card {
+    bool present, lost;
+    ze_device_handle_t handle;
+    ze_command_list_handle_t list;     /* of steps: immediate, asynchronous */
+    ze_command_list_handle_t transfer; /* of all else: immediate, synchronous */
+    char *stage;                       /* STAGE_BYTES of host memory */
+    pthread_mutex_t transferring;      /* the stage and the transfer list are one caller's */
+    uint64_t capacity_bytes;
+    struct ze_area areas[AREA_COUNT];
+    struct ze_module *modules; /* owned; by enum kernel_module */
+    char *descriptions;        /* device memory; of the loaded programs */
+    char *step, *step_stage;   /* device and host memory of step_bytes */
+    uint64_t step_bytes;
+};
+
+struct ze_launch;
+
+struct device {
+    const struct device_ops *ops;
+    const struct ze_api *api;
+    ze_driver_handle_t driver;
+    ze_context_handle_t context;
+    uint32_t n_cards, max_rows;
+    struct ze_card cards[CARDS_MAX];
+    bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner] */
+    struct ze_launch *launches;        /* owned; by phase, of all cards */
+    size_t n_launches;
+    uint32_t needed; /* bit per card: the launches read or write its memory */
+    ze_event_pool_handle_t pool;
+    ze_event_handle_t *events; /* owned; [n_marks][n_cards], and the end of the step */
+    uint32_t n_marks;
+    uint32_t *mark_cards; /* owned; [n_marks]: a bit for each card that comes to it */
+    char *exchange_stage; /* host memory that staged exchanges go through */
+    uint64_t exchange_bytes;
+    char *logits; /* host memory */
+    uint64_t logits_bytes;
+    _Atomic bool stepping;
+};
+
+/* memory.c */
+int level_zero_reserve(struct device *device, uint32_t card, enum area area, uint64_t room,
+                       uint64_t bytes, int fd, struct err *err);
+int level_zero_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
+                     uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
+void level_zero_release(struct device *device, uint32_t card, enum area area);
+int level_zero_lose(struct device *device, uint32_t card);
+/* A stretch of one of a card's areas.  -EINVAL: there is no such; -ENODEV. */
+int level_zero_stretch(const struct device *device, uint32_t card, enum area area, uint64_t offset,
+                       uint64_t bytes, char **at);
+/* Host and device memory for the backend itself; NULL is fine to free. */
+int level_zero_alloc_host(struct device *device, uint64_t bytes, char **at, struct err *err);
+int level_zero_alloc_card(struct device *device, uint32_t card, uint64_t bytes, char **at,
+                          struct err *err);
+void level_zero_free(struct device *device, void *at);
+
+/* transfer.c: between host memory and a card's, through its stage; they return when it is done. */
+int level_zero_put(struct device *device, uint32_t card, char *to, const void *from, uint64_t n);
+int level_zero_get(struct device *device, uint32_t card, void *to, const char *from, uint64_t n);
+int level_zero_fill(struct device *device, uint32_t card, char *to, uint64_t n);
+int level_zero_copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
+                    struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes);
+int level_zero_pack(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
+                    bool vector, uint64_t range_rows, uint64_t row_begin, uint64_t rows,
+                    uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
+int level_zero_digest(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                      uint64_t *digest);
+int level_zero_digest_part(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                           uint64_t first_leaf, uint64_t *sum);
+int level_zero_peek(struct device *device, uint32_t card, uint64_t offset, void *out,
+                    uint64_t bytes);
+int level_zero_poke(struct device *device, uint32_t card, uint64_t offset, const void *in,
+                    uint64_t bytes);
+int level_zero_clear(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                     uint64_t bytes);
+
+/* load.c */
+int level_zero_load(struct device *device, const struct program *programs, struct err *err);
+void level_zero_unload(struct device *device);
+
+/* step.c */
+int level_zero_step(struct device *device, const struct step_params *params, uint32_t *card);
+void level_zero_pending(struct device *device, struct device_pending *out);
+
+#endif

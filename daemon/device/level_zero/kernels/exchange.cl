@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exchange.cl - what one card takes from another, word by word: one work item a word and a row.  A
+ * direct exchange reads the other's memory; a staged one is two of these with host memory between,
+ * in which the words of a row stand together. */
+#include "daemon/device/level_zero/kernels/numbers.clh"
+
+enum { ROWS, TOKENS, OUTPUTS, PLANE, ACTIVATION, KV }; /* enum exchange_kind */
+
+static bool wanted(global const struct ze_exchange *op, global const struct ze_step *step,
+                   uint row) {
+    const struct ze_row r = ((global const struct ze_row *)step->rows)[row];
+    if (row < part_begin(op->from_part, step->n_rows) ||
+        row >= part_end(op->from_part, step->n_rows) ||
+        row < part_begin(op->to_part, step->n_rows) || row >= part_end(op->to_part, step->n_rows))
+        return false;
+    return op->kind != TOKENS || (r.token >= (int)op->vocab_begin && r.token < (int)op->vocab_end);
+}
+
+/* Where word i of a row lies, of K and V of one head: the K's places are a page's row apart. */
+static ulong kv_place(global const struct ze_exchange *op, ulong at, ulong page_bytes, uint page,
+                      uint position, uint i, uint half_words) {
+    const uint p = position % PAGE_TOKENS, dim = op->head_dim;
+    const ulong slot = at + page * page_bytes;
+    const bool is_v = i >= half_words;
+    const uint w = is_v ? i - half_words : i;
+    const ulong base = slot + (is_v ? op->row_bytes / 2 : 0);
+    if (op->size != 1)
+        return base + (is_v ? (ulong)p * dim + w : (ulong)w * PAGE_TOKENS + p) * op->size;
+    if (w < dim)
+        return base + (is_v ? p * dim + w : w * PAGE_TOKENS + p);
+    const uint k = (w - dim) / 2, byte = (w - dim) % 2; /* the scales, two bytes each */
+    return base + dim * PAGE_TOKENS + byte +
+           2 * (is_v ? p * (dim / ATOM) + k : k * PAGE_TOKENS + p);
+}
+
+static inline void copy_word(address to, address from, uint size) {
+    if (size == 4)
+        *(global uint *)to = *(global const uint *)from;
+    else if (size == 2)
+        *(global ushort *)to = *(global const ushort *)from;
+    else
+        *to = *from;
+}
+
+/* from, to: the areas of the sender and the receiver, one of them 0 where it is staged; then `stage`
+ * is written, or read. */
+kernel void exchange(global const struct ze_exchange *op, global const struct ze_step *step,
+                     address from, address to, address stage, uint words) {
+    const uint i = get_global_id(0);
+    uint row = get_global_id(1);
+    if (i >= words || row >= (op->kind == OUTPUTS ? step->n_outputs : step->n_rows))
+        return;
+    if (op->kind == OUTPUTS)
+        row = ((global const uint *)step->outputs)[row];
+    if (!wanted(op, step, row))
+        return;
+    ulong source = op->from, target = op->to;
+    if (op->kind == KV) {
+        const struct ze_row r = ((global const struct ze_row *)step->rows)[row];
+        const uint page =
+            ((global const uint *)step->pages)[r.first_page + r.position / PAGE_TOKENS];
+        source = kv_place(op, source, op->page_bytes_from, page, r.position, i, words / 2);
+        target = kv_place(op, target, op->page_bytes_to, page, r.position, i, words / 2);
+    } else if (op->kind == PLANE) {
+        const ulong at = (((ulong)(i / SUB_GROUP) * step->n_rows + row) * SUB_GROUP + i % SUB_GROUP) * 4;
+        source += at;
+        target += at;
+    } else {
+        source += row * op->from_stride + (ulong)i * op->size;
+        target += row * op->to_stride + (ulong)i * op->size;
+    }
+    const ulong place = ((ulong)row * words + i) * op->size;
+    copy_word(to ? to + target : stage + place, from ? from + source : stage + place, op->size);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shared.h - what the host tells a card's kernels: one description an operation, written when the
+ * programs are loaded, and one of the step, written before each.
+ *
+ * Read by the C compiler and by the OpenCL one, so it has fixed widths only, the wide members first.
+ * Addresses are the card's own, except those of an exchange, which are offsets. */
+#ifndef OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
+#define OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
+
+#ifdef __OPENCL_C_VERSION__
+typedef char i8;
+typedef int i32;
+typedef uint u32;
+typedef ulong u64;
+#else
+#include <stdint.h>
+typedef int8_t i8;
+typedef int32_t i32;
+typedef uint32_t u32;
+typedef uint64_t u64;
+#endif
+
+#define SUB_GROUP 16 /* lanes; a tile's rows, and partial sums of a row */
+
+/* A row of the step; its sequence's pages begin at step.pages[first_page]. */
+struct ze_row {
+    i32 token;
+    u32 position, first_page;
+};
+
+struct ze_step {
+    u64 rows, outputs, pages; /* struct ze_row [n_rows], u32 [n_outputs], u32 */
+    u64 rope[2], q_scale;     /* as step_params; 0: none */
+    u32 n_rows, n_outputs;
+};
+
+struct ze_rows {
+    u64 at;
+    u64 stride; /* values */
+};
+
+struct ze_act {
+    u64 q8, scale, sum, f32;
+    u32 forms, cols;
+};
+
+struct ze_matrix {
+    u64 at;
+    u32 rows, cols;
+};
+
+/* Planes of sums, as struct planes. */
+struct ze_planes {
+    u64 at, plane_bytes;
+};
+
+struct ze_part {
+    u32 index, count;
+};
+
+struct ze_kv {
+    u64 at; /* of the layer's first page */
+    u64 page_bytes, slot_bytes;
+    u32 type, pad;
+};
+
+struct ze_embed {
+    struct ze_matrix w;
+    struct ze_rows hidden;
+    u32 vocab_begin, vocab_end;
+    float scale;
+    u32 pad;
+};
+
+struct ze_norm {
+    struct ze_rows hidden, sum; /* sum: of ADD_NORM */
+    struct ze_act act;
+    struct ze_part part;
+    u64 weight;
+    u32 n, outputs;
+    float eps;
+    u32 pad;
+};
+
+/* W . act into rows. */
+struct ze_matmul {
+    struct ze_act act;
+    struct ze_matrix w;
+    struct ze_rows out;
+    u32 outputs; /* the rows are the step's outputs */
+    float soft_cap;
+};
+
+struct ze_rope {
+    struct ze_rows qkv;
+    struct ze_kv kv;
+    u64 q_bias, k_bias, v_bias, q_norm, k_norm; /* of the card's first head; 0: none */
+    u32 n_heads, n_kv, head_dim, rope_dims, neox, rope_table, kv_slot;
+    float eps;
+};
+
+struct ze_attention {
+    struct ze_rows q;
+    struct ze_kv kv;
+    struct ze_act act;
+    u32 n_heads, head_dim, head_begin, heads_per_kv, kv_begin, window, unit;
+    float scale, soft_cap;
+    u32 pad;
+};
+
+struct ze_lanes {
+    struct ze_act act;
+    struct ze_matrix w;
+    struct ze_planes slots;
+    u32 col[9];
+    u32 pad;
+    i8 slot[16];
+};
+
+struct ze_combine {
+    struct ze_rows out;
+    struct ze_planes slots;
+    struct ze_part part;
+    u32 n, alone;
+    i8 slot[16];
+};
+
+struct ze_gate_up {
+    struct ze_act act, out;
+    struct ze_matrix gate, up;
+    u32 function, pad;
+};
+
+/* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas that
+ * its kernel is given. */
+struct ze_exchange {
+    u64 from, to, from_stride, to_stride; /* bytes */
+    u64 page_bytes_from, page_bytes_to, row_bytes;
+    struct ze_part from_part, to_part;
+    u32 kind, size;
+    u32 vocab_begin, vocab_end;
+    u32 head_dim, pad;
+};
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* launches.h - the loaded programs as kernels to launch: what load.c makes and step.c runs. */
+#ifndef OCTARC_DEVICE_LEVEL_ZERO_LAUNCHES_H
+#define OCTARC_DEVICE_LEVEL_ZERO_LAUNCHES_H
+
+#include "daemon/device/level_zero/modules.h"
+
+/* What the groups of a launch are, beside its fixed ones in the first dimension. */
+enum ze_by {
+    BY_ROW,          /* a row each, in the second dimension */
+    BY_ROW_BLOCK,    /* eight rows */
+    BY_OUTPUT,       /* an output row */
+    BY_OUTPUT_BLOCK, /* eight of them */
+    BY_PART,         /* a row of `part` */
+};
+
+struct ze_launch {
+    uint32_t card, phase;
+    const struct op *op;
+    ze_kernel_handle_t kernel; /* NULL: logits, which are copied */
+    uint64_t description;      /* offset into the card's descriptions */
+    uint32_t groups;           /* in the first dimension; 0: as many as `by` says, and one beside */
+    enum ze_by by;
+    struct row_part part;
+    /* an exchange: the other card, whose memory is read or, where it is staged, which sends */
+    uint32_t sender;
+    ze_kernel_handle_t send;  /* the sender's kernel; NULL: the link is direct */
+    uint64_t send_description; /* of the sender's descriptions */
+    enum area area;
+    uint32_t words;    /* of a row */
+    uint64_t stage_at; /* of the exchange stage */
+};
+
+#define ROW_BLOCK 8 /* ROWS of matmul.cl */
+
+static inline bool launch_crosses(const struct ze_launch *l) {
+    return l->op->kind == OP_EXCHANGE && l->op->exchange.kind != EXCHANGE_LOGITS;
+}
+
+#endif

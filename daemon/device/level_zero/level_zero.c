@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* level_zero.c - opening real cards, and the table of the backend. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/device/level_zero/backend.h"
+#include "daemon/device/level_zero/cards.h"
+#include "daemon/device/level_zero/modules.h"
+#include "daemon/device/pack.h"
+#include "octarc/error.h"
+
+#define DRIVERS_MAX 8
+#define DEVICES_MAX 64
+
+static uint64_t packed_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
+    return pack_bytes(type, vector, rows, cols);
+}
+
+/* Devices in the order of their PCI addresses, which is not the driver's. */
+struct found {
+    ze_device_handle_t device;
+    uint64_t address;
+};
+
+static int by_address(const void *a, const void *b) {
+    const uint64_t x = ((const struct found *)a)->address, y = ((const struct found *)b)->address;
+    return (x > y) - (x < y);
+}
+
+static uint64_t pci_address(const struct ze_api *api, ze_device_handle_t device) {
+    ze_pci_ext_properties_t pci = {.stype = ZE_STRUCTURE_TYPE_PCI_EXT_PROPERTIES};
+    if (api->zeDevicePciGetPropertiesExt(device, &pci))
+        return UINT64_MAX;
+    return (uint64_t)pci.address.domain << 32 | pci.address.bus << 16 | pci.address.device << 8 |
+           pci.address.function;
+}
+
+/* The devices of the first driver that has a discrete GPU. */
+static int find_devices(struct device *d, struct found found[DEVICES_MAX], uint32_t *n,
+                        struct err *err) {
+    ze_driver_handle_t drivers[DRIVERS_MAX];
+    uint32_t n_drivers = DRIVERS_MAX;
+    int rc = ze_failed(d->api->zeDriverGet(&n_drivers, drivers), "zeDriverGet", err);
+    *n = 0;
+    for (uint32_t i = 0; i < n_drivers && !rc && *n == 0; i++) {
+        ze_device_handle_t devices[DEVICES_MAX];
+        uint32_t count = DEVICES_MAX;
+        rc = ze_failed(d->api->zeDeviceGet(drivers[i], &count, devices), "zeDeviceGet", err);
+        for (uint32_t k = 0; k < count && !rc; k++) {
+            ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
+            if (d->api->zeDeviceGetProperties(devices[k], &p) || p.type != ZE_DEVICE_TYPE_GPU ||
+                p.flags & ZE_DEVICE_PROPERTY_FLAG_INTEGRATED)
+                continue;
+            found[(*n)++] = (struct found){devices[k], pci_address(d->api, devices[k])};
+        }
+        d->driver = drivers[i];
+    }
+    if (!rc)
+        qsort(found, *n, sizeof *found, by_address);
+    return rc;
+}
+
+static int compute_queue(const struct ze_api *api, ze_device_handle_t device, uint32_t *ordinal,
+                         struct err *err) {
+    ze_command_queue_group_properties_t groups[16];
+    uint32_t n = 16;
+    for (int i = 0; i < 16; i++)
+        groups[i] = (ze_command_queue_group_properties_t){
+            .stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_GROUP_PROPERTIES};
+    const int rc = ze_failed(api->zeDeviceGetCommandQueueGroupProperties(device, &n, groups),
+                             "zeDeviceGetCommandQueueGroupProperties", err);
+    for (uint32_t i = 0; i < n && !rc; i++)
+        if (groups[i].flags & ZE_COMMAND_QUEUE_GROUP_PROPERTY_FLAG_COMPUTE) {
+            *ordinal = i;
+            return 0;
+        }
+    return rc ? rc : err_set(err, -ENOTSUP, "the card has no queue for kernels");
+}
+
+static int make_list(struct device *d, struct ze_card *c, uint32_t ordinal,
+                     ze_command_queue_mode_t mode, ze_command_list_handle_t *list,
+                     struct err *err) {
+    const ze_command_queue_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_DESC,
+                                          .ordinal = ordinal,
+                                          .mode = mode,
+                                          .priority = ZE_COMMAND_QUEUE_PRIORITY_NORMAL};
+    return ze_failed(d->api->zeCommandListCreateImmediate(d->context, c->handle, &desc, list),
+                     "zeCommandListCreateImmediate", err);
+}
+
+static int card_memory(const struct ze_api *api, ze_device_handle_t device, uint64_t *bytes,
+                       struct err *err) {
+    ze_device_memory_properties_t memory[8];
+    uint32_t n = 8;
+    for (int i = 0; i < 8; i++)
+        memory[i] =
+            (ze_device_memory_properties_t){.stype = ZE_STRUCTURE_TYPE_DEVICE_MEMORY_PROPERTIES};
+    const int rc = ze_failed(api->zeDeviceGetMemoryProperties(device, &n, memory),
+                             "zeDeviceGetMemoryProperties", err);
+    *bytes = 0;
+    for (uint32_t i = 0; i < n && !rc; i++)
+        *bytes += memory[i].totalSize;
+    return rc;
+}
+
+static int open_card(struct device *d, uint32_t card, uint64_t capacity, struct err *err) {
+    struct ze_card *c = &d->cards[card];
+    uint32_t ordinal = 0;
+    uint64_t all = 0;
+    int rc = card_memory(d->api, c->handle, &all, err);
+    if (!rc)
+        rc = compute_queue(d->api, c->handle, &ordinal, err);
+    if (!rc)
+        rc = make_list(d, c, ordinal, ZE_COMMAND_QUEUE_MODE_ASYNCHRONOUS, &c->list, err);
+    if (!rc)
+        rc = make_list(d, c, ordinal, ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS, &c->transfer, err);
+    if (!rc)
+        rc = level_zero_alloc_host(d, STAGE_BYTES, &c->stage, err);
+    if (rc)
+        return rc;
+    c->capacity_bytes = capacity && capacity < all ? capacity : all;
+    c->present = true;
+    return 0;
+}
+
+static void ask_peers(struct device *d) {
+    for (uint32_t a = 0; a < d->n_cards; a++)
+        for (uint32_t b = 0; b < d->n_cards; b++) {
+            ze_bool_t can = false;
+            if (a != b && d->cards[a].present && d->cards[b].present)
+                d->api->zeDeviceCanAccessPeer(d->cards[a].handle, d->cards[b].handle, &can);
+            d->direct[a][b] = can;
+        }
+}
+
+static void level_zero_close(struct device *d) {
+    if (!d)
+        return;
+    level_zero_unload(d);
+    for (uint32_t i = 0; i < d->n_cards; i++) {
+        struct ze_card *c = &d->cards[i];
+        for (int a = 0; a < AREA_COUNT; a++)
+            level_zero_release(d, i, (enum area)a);
+        modules_free(d, i);
+        level_zero_free(d, c->stage);
+        if (c->list)
+            d->api->zeCommandListDestroy(c->list);
+        if (c->transfer)
+            d->api->zeCommandListDestroy(c->transfer);
+        pthread_mutex_destroy(&c->transferring);
+    }
+    if (d->context)
+        d->api->zeContextDestroy(d->context);
+    free(d);
+}
+
+static int open_cards(struct device *d, const struct device_options *o, struct err *err) {
+    const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
+    struct found found[DEVICES_MAX];
+    uint32_t n;
+    int rc = find_devices(d, found, &n, err);
+    if (!rc && n < o->n_cards)
+        rc = err_set(err, -ENODEV, "there are %u cards, not %u", n, o->n_cards);
+    if (!rc)
+        rc = ze_failed(d->api->zeContextCreate(d->driver, &desc, &d->context), "zeContextCreate",
+                       err);
+    for (uint32_t i = 0; i < o->n_cards && !rc; i++)
+        if (o->present[i]) {
+            if (o->host_bytes[i])
+                return err_set(err, -ENOTSUP, "real cards read no weights from host memory yet");
+            d->cards[i].handle = found[i].device;
+            rc = open_card(d, i, o->capacity_bytes[i], err);
+        }
+    if (!rc)
+        ask_peers(d);
+    return rc;
+}
+
+static int level_zero_open(struct device **out, const struct device_options *o, struct err *err) {
+    const struct ze_api *api;
+    int rc = ze_api_open(&api, err);
+    if (rc)
+        return rc;
+    if (o->n_cards == 0 || o->n_cards > CARDS_MAX || o->max_rows == 0)
+        return err_set(err, -EINVAL, "%u cards and %u rows cannot be", o->n_cards, o->max_rows);
+    struct device *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(err, -ENOMEM, "no memory for a device");
+    d->ops = &level_zero_ops;
+    d->api = api;
+    d->n_cards = o->n_cards;
+    d->max_rows = o->max_rows;
+    for (uint32_t i = 0; i < d->n_cards; i++)
+        pthread_mutex_init(&d->cards[i].transferring, NULL);
+    rc = open_cards(d, o, err);
+    if (rc)
+        level_zero_close(d);
+    else
+        *out = d;
+    return rc;
+}
+
+static int level_zero_properties(struct device *d, uint32_t card, struct device_properties *out) {
+    ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
+    if (card >= d->n_cards || !d->cards[card].present)
+        return -EINVAL;
+    const struct ze_card *c = &d->cards[card];
+    if (c->lost)
+        return -ENODEV;
+    const int rc = ze_failed(d->api->zeDeviceGetProperties(c->handle, &p),
+                             "zeDeviceGetProperties", NULL);
+    if (rc)
+        return rc;
+    *out = (struct device_properties){.capacity_bytes = c->capacity_bytes};
+    snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, p.name);
+    for (int a = 0; a < AREA_COUNT; a++) {
+        out->used_bytes[a] = c->areas[a].bytes;
+        out->room_bytes[a] = c->areas[a].room;
+    }
+    return 0;
+}
+
+/* Device allocations lie on their card, whatever is said; an exchange is given its sender's. */
+static int level_zero_advise(struct device *d, const struct device_advice *advice) {
+    char *at;
+    return level_zero_stretch(d, advice->home, advice->area, advice->offset, advice->bytes, &at);
+}
+
+static int level_zero_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                               uint64_t bytes) {
+    char *at;
+    return level_zero_stretch(d, card, area, offset, bytes, &at);
+}
+
+static int level_zero_residency(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                                uint64_t bytes, uint64_t *resident) {
+    char *at;
+    const int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
+    if (!rc)
+        *resident = bytes;
+    return rc;
+}
+
+static int level_zero_hang(struct device *d, uint32_t card) {
+    return card < d->n_cards && d->cards[card].present ? -ENOTSUP : -EINVAL;
+}
+
+static int level_zero_measure(struct device *d, struct device_limits *limits) {
+    (void)d, (void)limits;
+    return -ENOTSUP;
+}
+
+static int level_zero_profile(struct device *d, struct device_profile *profile) {
+    (void)d, (void)profile;
+    return -ENOTSUP;
+}
+
+static int level_zero_huge(struct device *d, uint64_t bytes[CARDS_MAX]) {
+    (void)d, (void)bytes;
+    return -ENOTSUP;
+}
+
+const struct device_ops level_zero_ops = {
+    .name = "level_zero",
+    .packed_bytes = packed_bytes,
+    .open = level_zero_open,
+    .close = level_zero_close,
+    .properties = level_zero_properties,
+    .reserve = level_zero_reserve,
+    .share = level_zero_share,
+    .release = level_zero_release,
+    .clear = level_zero_clear,
+    .advise = level_zero_advise,
+    .pack = level_zero_pack,
+    .digest = level_zero_digest,
+    .digest_part = level_zero_digest_part,
+    .peek = level_zero_peek,
+    .poke = level_zero_poke,
+    .copy = level_zero_copy,
+    .prefetch = level_zero_prefetch,
+    .discard = level_zero_prefetch, /* device memory is not the host's to give back */
+    .residency = level_zero_residency,
+    .load = level_zero_load,
+    .step = level_zero_step,
+    .lose = level_zero_lose,
+    .pending = level_zero_pending,
+    .hang = level_zero_hang,
+    .measure = level_zero_measure,
+    .profile = level_zero_profile,
+    .huge = level_zero_huge,
+};

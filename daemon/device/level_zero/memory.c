@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memory.c - the memory of cards: device allocations that count, and what the backend itself needs. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/device/level_zero/cards.h"
+#include "octarc/error.h"
+
+#define ALIGNMENT    4096u
+#define ORDINARY_MAX (UINT64_C(4) << 30) /* larger ones must ask for it */
+
+int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char **at,
+                          struct err *err) {
+    ze_relaxed_allocation_limits_exp_desc_t relaxed = {
+        .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
+        .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
+    const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
+                                             .pNext = bytes >= ORDINARY_MAX ? &relaxed : NULL};
+    void *memory = NULL;
+    const int rc = ze_failed(d->api->zeMemAllocDevice(d->context, &desc, bytes, ALIGNMENT,
+                                                      d->cards[card].handle, &memory),
+                             "zeMemAllocDevice", err);
+    if (!rc)
+        *at = memory;
+    return rc;
+}
+
+int level_zero_alloc_host(struct device *d, uint64_t bytes, char **at, struct err *err) {
+    const ze_host_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC};
+    void *memory = NULL;
+    const int rc =
+        ze_failed(d->api->zeMemAllocHost(d->context, &desc, bytes ? bytes : 1, ALIGNMENT, &memory),
+                  "zeMemAllocHost", err);
+    if (!rc)
+        *at = memory;
+    return rc;
+}
+
+void level_zero_free(struct device *d, void *at) {
+    if (at)
+        d->api->zeMemFree(d->context, at);
+}
+
+static uint64_t used_bytes(const struct ze_card *card) {
+    uint64_t bytes = 0;
+    for (int a = 0; a < AREA_COUNT; a++)
+        bytes += card->areas[a].bytes;
+    return bytes;
+}
+
+static int check_room(const struct device *d, uint32_t card, enum area area, uint64_t room,
+                      uint64_t bytes, struct err *err) {
+    if (card >= d->n_cards || !d->cards[card].present || bytes > room ||
+        d->cards[card].areas[area].memory)
+        return err_set(err, -EINVAL, "card %u has no place for such an area", card);
+    if (d->cards[card].lost)
+        return err_set(err, -ENODEV, "card %u is lost", card);
+    const uint64_t used = used_bytes(&d->cards[card]), all = d->cards[card].capacity_bytes;
+    if (used + bytes > all)
+        return err_set(err, -ENOSPC, "card %u has %llu bytes, %llu of them in use; %llu more",
+                       card, (unsigned long long)all, (unsigned long long)used,
+                       (unsigned long long)bytes);
+    return 0;
+}
+
+/* Device memory is all used from the beginning, so the room is what it takes. */
+int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t room,
+                       uint64_t bytes, int fd, struct err *err) {
+    char *at = NULL;
+    if (fd >= 0)
+        return err_set(err, -ENOTSUP, "the memory of real cards is no file: weights = private");
+    int rc = check_room(d, card, area, room, bytes, err);
+    if (rc || room == 0)
+        return rc;
+    struct ze_memory *memory = malloc(sizeof *memory);
+    if (!memory)
+        return err_set(err, -ENOMEM, "no memory for an area of card %u", card);
+    rc = level_zero_alloc_card(d, card, room, &at, err);
+    if (!rc) {
+        *memory = (struct ze_memory){at, room, 1};
+        d->cards[card].areas[area] = (struct ze_area){memory, room, bytes};
+        rc = level_zero_fill(d, card, at, room);
+    } else {
+        free(memory);
+    }
+    if (rc)
+        level_zero_release(d, card, area);
+    return rc;
+}
+
+/* Devices of one process have a context of their own each, which shares nothing. */
+int level_zero_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
+                     uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err) {
+    (void)from, (void)from_card, (void)area, (void)to, (void)to_card, (void)room, (void)bytes;
+    return err_set(err, -ENOTSUP, "real cards do not share memory between two plans");
+}
+
+void level_zero_release(struct device *d, uint32_t card, enum area area) {
+    struct ze_area *a = &d->cards[card].areas[area];
+    if (a->memory && --a->memory->n_owners == 0) {
+        level_zero_free(d, a->memory->at);
+        free(a->memory);
+    }
+    *a = (struct ze_area){0};
+}
+
+int level_zero_stretch(const struct device *d, uint32_t card, enum area area, uint64_t offset,
+                       uint64_t bytes, char **at) {
+    if (card >= d->n_cards || !d->cards[card].present || area >= AREA_COUNT)
+        return -EINVAL;
+    if (d->cards[card].lost)
+        return -ENODEV;
+    const struct ze_area *a = &d->cards[card].areas[area];
+    if (!a->memory || offset > a->room || bytes > a->room - offset)
+        return -EINVAL;
+    *at = a->memory->at + offset;
+    return 0;
+}
+
+int level_zero_lose(struct device *d, uint32_t card) {
+    if (card >= d->n_cards || !d->cards[card].present)
+        return -EINVAL;
+    d->cards[card].lost = true;
+    for (int a = 0; a < AREA_COUNT; a++)
+        level_zero_release(d, card, (enum area)a);
+    return 0;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/device/level_zero/modules.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/device/level_zero/kernels/shared.h"
+#include "octarc/error.h"
+
+/* Addresses are whole, not offsets into a buffer of at most 4 GiB. */
+#define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
+#define LOG_SHOWN   200
+
+#define MATMULS(m)                                                                                 \
+    m(TENSOR_F32, 0) m(TENSOR_F16, 1) m(TENSOR_Q4_0, 2) m(TENSOR_Q4_1, 3) m(TENSOR_Q5_0, 6)        \
+        m(TENSOR_Q5_1, 7) m(TENSOR_Q8_0, 8) m(TENSOR_Q2_K, 10) m(TENSOR_Q3_K, 11)                  \
+            m(TENSOR_Q4_K, 12) m(TENSOR_Q5_K, 13) m(TENSOR_Q6_K, 14) m(TENSOR_IQ4_NL, 20)          \
+                m(TENSOR_IQ4_XS, 23) m(TENSOR_BF16, 30) m(TENSOR_MXFP4, 39)
+
+#define DECLARE(name) extern const uint8_t ze_spirv_##name[], ze_spirv_##name##_end[];
+#define DECLARE_MATMUL(type, number)                                                               \
+    DECLARE(matmul_##number)                                                                       \
+    _Static_assert((type) == (number), "binaries.S has the numbers of the file");
+DECLARE(rows)
+DECLARE(attention)
+DECLARE(exchange)
+MATMULS(DECLARE_MATMUL)
+
+static const struct {
+    const uint8_t *begin, *end;
+} binaries[] = {
+    {ze_spirv_rows, ze_spirv_rows_end},
+    {ze_spirv_attention, ze_spirv_attention_end},
+    {ze_spirv_exchange, ze_spirv_exchange_end},
+#define MATMUL_BINARY(type, number) {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},
+    MATMULS(MATMUL_BINARY)
+#undef MATMUL_BINARY
+};
+#define N_MODULES (sizeof binaries / sizeof *binaries)
+
+static const uint32_t types[] = {
+#define MATMUL_TYPE(type, number) type,
+    MATMULS(MATMUL_TYPE)
+#undef MATMUL_TYPE
+};
+
+/* In which module, as which of its kernels; `matmul`: behind the type's place. */
+static const struct {
+    const char *name;
+    uint32_t module, place;
+    bool matmul;
+} kernels[] = {
+    [KERNEL_NORM] = {"norm", 0, 0, false},
+    [KERNEL_ADD_NORM] = {"add_norm", 0, 1, false},
+    [KERNEL_COMBINE] = {"combine", 0, 2, false},
+    [KERNEL_ROPE_STORE] = {"rope_store", 0, 3, false},
+    [KERNEL_ATTENTION] = {"attention", 1, 0, false},
+    [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
+    [KERNEL_MATMUL] = {"matmul", 3, 0, true},
+    [KERNEL_LANES] = {"lanes", 3, 1, true},
+    [KERNEL_GATE_UP] = {"gate_up", 3, 2, true},
+    [KERNEL_EMBED] = {"embed", 3, 3, true},
+};
+
+static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc, struct err *err) {
+    char text[LOG_SHOWN + 1] = "";
+    size_t n = 0;
+    if (d->api->zeModuleBuildLogGetString(log, &n, NULL) || n == 0)
+        return rc;
+    char *all = calloc(1, n + 1);
+    if (all && !d->api->zeModuleBuildLogGetString(log, &n, all)) {
+        for (size_t i = 0; i < LOG_SHOWN && all[i]; i++)
+            text[i] = all[i] < ' ' ? ' ' : all[i];
+        rc = err_set(err, rc, "the card's driver cannot build octarc's kernels: %s", text);
+    }
+    free(all);
+    return rc;
+}
+
+static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) {
+    const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
+                                   .format = ZE_MODULE_FORMAT_IL_SPIRV,
+                                   .inputSize =
+                                       (size_t)(binaries[at].end - binaries[at].begin),
+                                   .pInputModule = binaries[at].begin,
+                                   .pBuildFlags = BUILD_FLAGS};
+    ze_module_build_log_handle_t log = NULL;
+    int rc = ze_failed(d->api->zeModuleCreate(d->context, d->cards[card].handle, &desc,
+                                              &d->cards[card].modules[at].module, &log),
+                       "zeModuleCreate", err);
+    if (rc && log)
+        rc = build_log(d, log, rc, err);
+    if (log)
+        d->api->zeModuleBuildLogDestroy(log);
+    return rc;
+}
+
+/* Kernels find memory by the addresses in their descriptions, too. */
+static int make_kernel(struct device *d, ze_module_handle_t module, const char *name,
+                       ze_kernel_handle_t *out, struct err *err) {
+    const ze_kernel_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_KERNEL_DESC, .pKernelName = name};
+    ze_kernel_handle_t kernel;
+    int rc = ze_failed(d->api->zeKernelCreate(module, &desc, &kernel), name, err);
+    if (rc)
+        return rc;
+    rc = ze_failed(d->api->zeKernelSetGroupSize(kernel, SUB_GROUP, 1, 1), "zeKernelSetGroupSize",
+                   err);
+    if (!rc)
+        rc = ze_failed(d->api->zeKernelSetIndirectAccess(
+                           kernel, ZE_KERNEL_INDIRECT_ACCESS_FLAG_DEVICE),
+                       "zeKernelSetIndirectAccess", err);
+    if (rc)
+        d->api->zeKernelDestroy(kernel);
+    else
+        *out = kernel;
+    return rc;
+}
+
+int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t type,
+                   ze_kernel_handle_t *kernel, struct err *err) {
+    uint32_t at = kernels[name].module, i = 0;
+    while (kernels[name].matmul && i < sizeof types / sizeof *types && types[i] != type)
+        i++;
+    if (i == sizeof types / sizeof *types)
+        return err_set(err, -ENOTSUP, "there are no kernels for tensors of type %u", type);
+    at += i;
+    if (!d->cards[card].modules)
+        d->cards[card].modules = calloc(N_MODULES, sizeof *d->cards[card].modules);
+    if (!d->cards[card].modules)
+        return err_set(err, -ENOMEM, "no memory for the kernels of card %u", card);
+    struct ze_module *m = &d->cards[card].modules[at];
+    int rc = m->module ? 0 : build(d, card, at, err);
+    ze_kernel_handle_t *made = &m->kernels[kernels[name].place];
+    if (!rc && !*made)
+        rc = make_kernel(d, m->module, kernels[name].name, made, err);
+    if (!rc)
+        *kernel = *made;
+    return rc;
+}
+
+void modules_free(struct device *d, uint32_t card) {
+    struct ze_module *modules = d->cards[card].modules;
+    for (size_t i = 0; modules && i < N_MODULES; i++) {
+        for (int k = 0; k < 4; k++)
+            if (modules[i].kernels[k])
+                d->api->zeKernelDestroy(modules[i].kernels[k]);
+        if (modules[i].module)
+            d->api->zeModuleDestroy(modules[i].module);
+    }
+    free(modules);
+    d->cards[card].modules = NULL;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* modules.h - the kernels of a card, built by its driver when a program first needs them. */
+#ifndef OCTARC_DEVICE_LEVEL_ZERO_MODULES_H
+#define OCTARC_DEVICE_LEVEL_ZERO_MODULES_H
+
+#include "daemon/device/level_zero/cards.h"
+
+enum kernel_name {
+    KERNEL_NORM,
+    KERNEL_ADD_NORM,
+    KERNEL_COMBINE,
+    KERNEL_ROPE_STORE,
+    KERNEL_ATTENTION,
+    KERNEL_EXCHANGE,
+    KERNEL_MATMUL,
+    KERNEL_LANES,
+    KERNEL_GATE_UP,
+    KERNEL_EMBED,
+};
+
+/* A kernel for matrices of a tensor type; of the others the type says nothing.  Its group has
+ * SUB_GROUP work items.  -ENOTSUP: there is none for the type; else what the driver said. */
+int modules_kernel(struct device *device, uint32_t card, enum kernel_name name, uint32_t type,
+                   ze_kernel_handle_t *kernel, struct err *err);
+void modules_free(struct device *device, uint32_t card);
+
+#endif
