@@ -88,7 +88,7 @@ static inline int plan_model(struct loaded *l, const char *file, const struct se
     must(model_read(&l->model, gguf, &err), &err);
     gguf_close(gguf);
     struct plan_input in = {.model = &l->model,
-                            .backend = device_backend("cpu"),
+                            .backend = s->backend ? s->backend : device_backend("cpu"),
                             .n_cards = s->n_cards,
                             .topology = s->topology,
                             .split = s->split,

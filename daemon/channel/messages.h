@@ -37,7 +37,7 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   8u
+#define CHANNEL_VERSION   9u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u

@@ -91,6 +91,7 @@ struct device_pending {
 
 struct device_ops {
     const char *name;
+    bool dense; /* addresses take memory: an area is as long as what is used of it */
 
     /* Bytes of a [rows, cols] range of `type` as this backend packs it; a multiple of 64; pure.
      * 0: the backend cannot run the type.  A vector (a norm) is kept as f32; a matrix stays one,

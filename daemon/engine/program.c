@@ -8,6 +8,7 @@
 
 #include "daemon/engine/compiler.h"
 #include "daemon/engine/experts.h"
+#include "daemon/placement/layout.h"
 #include "octarc/error.h"
 
 static void compile_embed(struct compiler *c, const struct model_op *op) {
@@ -44,7 +45,7 @@ struct kv_place program_kv_place(const struct model *model, const struct plan *p
     const uint64_t of_page = (pc->kv_end - pc->kv_begin) * slot;
     return (struct kv_place){
         .page_bytes = of_page,
-        .offset = (uint64_t)layer * plan->n_pages * of_page,
+        .offset = layout_kv_at(plan, &model->params, card, layer),
         .slot_bytes = slot,
         .type = plan->kv_type,
     };

@@ -123,8 +123,8 @@ static int trim_kv(struct runner *r, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
     const struct device_ops *ops = r->options.backend;
     const uint64_t room = layout_kv_room(plan, &r->options.model->params, card);
-    const uint64_t of_layer = room / r->options.model->params.n_layers;
-    const uint64_t begin = c->layer_begin * of_layer, end = c->layer_end * of_layer;
+    const uint64_t begin = layout_kv_at(plan, &r->options.model->params, card, c->layer_begin);
+    const uint64_t end = layout_kv_at(plan, &r->options.model->params, card, c->layer_end);
     const int rc = ops->clear(r->device, card, AREA_KV, 0, begin);
     return rc ? rc : ops->clear(r->device, card, AREA_KV, end, room - end);
 }

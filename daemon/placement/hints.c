@@ -67,8 +67,7 @@ static uint32_t kv_readers(const struct plan *plan, uint32_t card) {
 }
 
 static uint64_t kv_begin(const struct model *model, const struct plan *plan, uint32_t card) {
-    const uint64_t room = layout_kv_room(plan, &model->params, card);
-    return plan->cards[card].layer_begin * (room / model->params.n_layers);
+    return layout_kv_at(plan, &model->params, card, plan->cards[card].layer_begin);
 }
 
 static void add(struct hints *h, const struct device_advice *hint) {

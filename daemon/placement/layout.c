@@ -18,7 +18,7 @@ bool layout_same_values(const struct plan_range *a, const struct plan_range *b) 
 uint64_t layout_room(const struct plan *plan, uint32_t card) {
     const uint64_t end = layout_end(plan, card);
     const uint64_t room = LAYOUT_ROOM_FACTOR * plan->cards[card].capacity_bytes;
-    return room > end ? room : end;
+    return !plan->dense && room > end ? room : end;
 }
 
 uint64_t layout_end(const struct plan *plan, uint32_t card) {
@@ -115,7 +115,8 @@ uint64_t layout_kept_bytes(const struct plan *now, const struct plan *then, uint
 
 bool layout_in_place(const struct plan *now, const struct plan *then, uint32_t card) {
     const struct plan_card *a = &now->cards[card], *b = &then->cards[card];
-    return a->weights_bytes && b->weights_bytes && !a->spilled_bytes && !b->spilled_bytes;
+    return a->weights_bytes && b->weights_bytes && !a->spilled_bytes && !b->spilled_bytes &&
+           !now->dense;
 }
 
 uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, uint32_t card) {
@@ -129,13 +130,25 @@ uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, u
 bool layout_keeps_kv(const struct plan *now, const struct plan *then, uint32_t card) {
     const struct plan_card *a = &now->cards[card], *b = &then->cards[card];
     return a->kv_bytes && b->kv_bytes && a->kv_begin == b->kv_begin && a->kv_end == b->kv_end &&
-           now->n_pages == then->n_pages && now->kv_type == then->kv_type;
+           now->n_pages == then->n_pages && now->kv_type == then->kv_type && !now->dense;
 }
 
 uint64_t layout_kv_room(const struct plan *plan, const struct model_params *p, uint32_t card) {
+    const uint32_t layers =
+        plan->dense ? plan->cards[card].layer_end - plan->cards[card].layer_begin : p->n_layers;
+    return layers * layout_kv_of_layer(plan, p, card);
+}
+
+uint64_t layout_kv_of_layer(const struct plan *plan, const struct model_params *p, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
-    return (uint64_t)p->n_layers * plan->n_pages * (c->kv_end - c->kv_begin) *
+    return (uint64_t)plan->n_pages * (c->kv_end - c->kv_begin) *
            plan_kv_slot_bytes(plan->kv_type, p->head_dim);
+}
+
+uint64_t layout_kv_at(const struct plan *plan, const struct model_params *p, uint32_t card,
+                      uint32_t layer) {
+    const uint32_t place = plan->dense ? layer - plan->cards[card].layer_begin : layer;
+    return place * layout_kv_of_layer(plan, p, card);
 }
 
 uint64_t layout_kv_bytes(const struct plan *now, const struct plan *then, uint32_t card) {

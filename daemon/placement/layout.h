@@ -22,7 +22,7 @@
 int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
                 bool in_use, uint64_t room);
 
-/* Bytes of addresses that a card's weights are given, at least. */
+/* Bytes of addresses that a card's weights are given, at least; in a dense plan what they take. */
 uint64_t layout_room(const struct plan *plan, uint32_t card);
 /* Where the last range of the card ends; 0: it has none. */
 uint64_t layout_end(const struct plan *plan, uint32_t card);
@@ -39,8 +39,13 @@ uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, u
 
 /* The card has K and V in both plans, each layer's at the same place. */
 bool layout_keeps_kv(const struct plan *now, const struct plan *then, uint32_t card);
-/* Addresses of a card's K and V: of all of the model's layers. */
+/* Addresses of a card's K and V: of all of the model's layers; in a dense plan of its own. */
 uint64_t layout_kv_room(const struct plan *plan, const struct model_params *params, uint32_t card);
+/* Of them what a layer takes, and where one of the card's begins. */
+uint64_t layout_kv_of_layer(const struct plan *plan, const struct model_params *params,
+                            uint32_t card);
+uint64_t layout_kv_at(const struct plan *plan, const struct model_params *params, uint32_t card,
+                      uint32_t layer);
 /* K and V of both plans; of layers that are kept, once. */
 uint64_t layout_kv_bytes(const struct plan *now, const struct plan *then, uint32_t card);
 

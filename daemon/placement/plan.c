@@ -73,8 +73,10 @@ static int check_input(const struct plan_input *in, struct err *err) {
 
 static void start_plan(struct plan *plan, const struct plan_input *in) {
     const uint32_t trained = in->model->params.n_ctx_train;
-    *plan = (struct plan){
-        .n_cards = in->n_cards, .max_sequences = in->max_sequences, .kv_type = in->kv_type};
+    *plan = (struct plan){.n_cards = in->n_cards,
+                          .max_sequences = in->max_sequences,
+                          .kv_type = in->kv_type,
+                          .dense = in->backend->dense};
     plan->dropped_places = places_gone(in);
     share_context(plan, in,
                   in->context                 ? in->context

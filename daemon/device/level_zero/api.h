@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api.h - the calls of oneAPI Level Zero that octarc makes, found at run time: a machine without the
- * loader runs the rest of octarc.  Calls of specification 1.4 or older, which the loader of Debian 12
- * has; what is newer is looked up where it is used.
+/* api.h - the calls of oneAPI Level Zero that octarc makes, found at run time: a machine without
+ * the loader runs the rest of octarc.  Calls of specification 1.4 or older, which the loader of
+ * Debian 12 has; what is newer is looked up where it is used.
  *
  * Every result goes through ze_failed(), the one place that translates it. */
 #ifndef OCTARC_DEVICE_LEVEL_ZERO_API_H
@@ -57,12 +57,13 @@ struct ze_api {
 #undef ZE_MEMBER
 };
 
-/* The loader's calls, initialised once in a process.  -ENOENT: there is no loader; -ENODEV: it finds
- * no driver; -ENOSYS: a call is missing, which err names. */
+/* The loader's calls, initialised once in a process.  -ENOENT: there is no loader; -ENODEV: it
+ * finds no driver; -ENOSYS: a call is missing, which err names. */
 int ze_api_open(const struct ze_api **api, struct err *err);
 
 /* 0, or a negative errno for a result: -ENODEV where the card is lost, -ENOMEM, -ENOSPC (device
- * memory), -ENOTSUP, -EINVAL, -ETIMEDOUT (not ready), else -EIO; err names the call and the result. */
+ * memory), -ENOTSUP, -EINVAL, -ETIMEDOUT (not ready), else -EIO; err names the call and the result.
+ */
 int ze_failed(ze_result_t result, const char *call, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/device/level_zero/api.h"
 
 #define STAGE_BYTES        (4u << 20) /* of pinned host memory, a card; for transfers */
+#define MODULE_KERNELS     5          /* at most */
 #define STEP_SEQUENCES_MAX 256        /* of a step */
 
 /* One allocation of an area; several devices of this process may have it (device_ops.share). */
@@ -28,7 +29,7 @@ struct ze_area {
 
 struct ze_module {
     ze_module_handle_t module; /* NULL: not built */
-    ze_kernel_handle_t kernels[4];
+    ze_kernel_handle_t kernels[MODULE_KERNELS];
 };
 
 struct ze_card {
@@ -42,6 +43,7 @@ struct ze_card {
     struct ze_area areas[AREA_COUNT];
     struct ze_module *modules; /* owned; by enum kernel_module */
     char *descriptions;        /* device memory; of the loaded programs */
+    char *apart;               /* device memory; products of gate and up of different types */
     char *step, *step_stage;   /* device and host memory of step_bytes */
     uint64_t step_bytes;
 };

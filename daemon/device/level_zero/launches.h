@@ -16,6 +16,8 @@ enum ze_by {
 
 struct ze_launch {
     uint32_t card, phase;
+    uint32_t order; /* in which it was made */
+    bool waits;     /* for those of its phase and card before it */
     const struct op *op;
     ze_kernel_handle_t kernel; /* NULL: logits, which are copied */
     uint64_t description;      /* offset into the card's descriptions */
@@ -24,7 +26,7 @@ struct ze_launch {
     struct row_part part;
     /* an exchange: the other card, whose memory is read or, where it is staged, which sends */
     uint32_t sender;
-    ze_kernel_handle_t send;  /* the sender's kernel; NULL: the link is direct */
+    ze_kernel_handle_t send;   /* the sender's kernel; NULL: the link is direct */
     uint64_t send_description; /* of the sender's descriptions */
     enum area area;
     uint32_t words;    /* of a row */

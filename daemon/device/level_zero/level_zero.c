@@ -208,8 +208,8 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
     const struct ze_card *c = &d->cards[card];
     if (c->lost)
         return -ENODEV;
-    const int rc = ze_failed(d->api->zeDeviceGetProperties(c->handle, &p),
-                             "zeDeviceGetProperties", NULL);
+    const int rc =
+        ze_failed(d->api->zeDeviceGetProperties(c->handle, &p), "zeDeviceGetProperties", NULL);
     if (rc)
         return rc;
     *out = (struct device_properties){.capacity_bytes = c->capacity_bytes};
@@ -263,6 +263,7 @@ static int level_zero_huge(struct device *d, uint64_t bytes[CARDS_MAX]) {
 
 const struct device_ops level_zero_ops = {
     .name = "level_zero",
+    .dense = true,
     .packed_bytes = packed_bytes,
     .open = level_zero_open,
     .close = level_zero_close,

@@ -17,6 +17,7 @@ struct loading {
     struct ze_launch *launches;
     size_t n, room;
     char *described[CARDS_MAX]; /* host memory */
+    char *apart[CARDS_MAX];     /* device memory, for products of different types */
     uint64_t bytes[CARDS_MAX], capacity[CARDS_MAX];
     uint64_t stage_bytes; /* of the phase under way */
     uint32_t stage_phase;
@@ -94,8 +95,8 @@ static struct ze_kv kv_at(struct loading *l, uint32_t card, const struct kv_plac
 /* ---- launches ------------------------------------------------------------------------------- */
 
 static uint64_t describe(struct loading *l, uint32_t card, const void *what, size_t bytes) {
-    const uint64_t end = l->bytes[card] + (bytes + DESCRIPTION_ALIGN - 1) / DESCRIPTION_ALIGN *
-                                              DESCRIPTION_ALIGN;
+    const uint64_t end =
+        l->bytes[card] + (bytes + DESCRIPTION_ALIGN - 1) / DESCRIPTION_ALIGN * DESCRIPTION_ALIGN;
     if (end > l->capacity[card] && !l->rc) {
         const uint64_t more = 2 * end;
         char *grown = realloc(l->described[card], more);
@@ -129,6 +130,7 @@ static struct ze_launch *add(struct loading *l, const struct ze_launch *launch) 
     if (l->rc)
         return NULL;
     l->launches[l->n] = *launch;
+    l->launches[l->n].order = (uint32_t)l->n;
     return &l->launches[l->n++];
 }
 
@@ -278,15 +280,44 @@ static void load_combine(struct loading *l, uint32_t card, const struct op *op) 
                 op->combine.part);
 }
 
+static bool is_apart(const struct op *op) {
+    return op->kind == OP_GATE_UP && op->gate_up.gate.type != op->gate_up.up.type;
+}
+
+static uint64_t apart_bytes(const struct device *d, const struct op *op) {
+    return 2 * (uint64_t)d->max_rows * tiles_of(op->gate_up.gate.rows) * TILE * sizeof(float);
+}
+
+/* One product after the other, into memory of the backend's own. */
+static void load_gate_apart(struct loading *l, uint32_t card, const struct op *op,
+                            const struct ze_gate_up *g) {
+    const uint32_t stride = tiles_of(g->gate.rows) * TILE;
+    const u64 at = (u64)(uintptr_t)l->apart[card];
+    const struct ze_matmul gate = {.act = g->act, .w = g->gate, .out = {at, stride}};
+    const struct ze_matmul up = {
+        .act = g->act, .w = g->up, .out = {at + apart_bytes(l->device, op) / 2, stride}};
+    const struct ze_apart both = {
+        .gate = gate.out, .up = up.out, .out = g->out, .n = g->gate.rows, .function = g->function};
+    launch(l, card, op, KERNEL_MATMUL, op->gate_up.gate.type, &gate, sizeof gate,
+           tiles_of(g->gate.rows), BY_ROW_BLOCK);
+    launch(l, card, op, KERNEL_MATMUL, op->gate_up.up.type, &up, sizeof up, tiles_of(g->up.rows),
+           BY_ROW_BLOCK);
+    launch(l, card, op, KERNEL_GATE_APART, 0, &both, sizeof both, (g->gate.rows + ATOM - 1) / ATOM,
+           BY_ROW);
+    if (!l->rc)
+        l->launches[l->n - 1].waits = true;
+}
+
 static void load_gate_up(struct loading *l, uint32_t card, const struct op *op) {
     const struct ze_gate_up g = {.act = act_at(l, card, &op->gate_up.act),
                                  .out = act_at(l, card, &op->gate_up.out),
                                  .gate = matrix_at(l, card, &op->gate_up.gate),
                                  .up = matrix_at(l, card, &op->gate_up.up),
                                  .function = op->gate_up.function};
-    if (op->gate_up.gate.type != op->gate_up.up.type && !l->rc)
-        l->rc = err_set(l->err, -ENOTSUP, "layer %d: gate and up are of different types",
-                        op->layer);
+    if (is_apart(op)) {
+        load_gate_apart(l, card, op, &g);
+        return;
+    }
     launch(l, card, op, KERNEL_GATE_UP, op->gate_up.gate.type, &g, sizeof g,
            (op->gate_up.gate.rows + ATOM - 1) / ATOM, BY_ROW_BLOCK);
 }
@@ -381,7 +412,8 @@ static void load_kv(struct loading *l, uint32_t card, const struct op *op) {
     x.row_bytes = from->slot_bytes;
     x.head_dim = dim;
     x.size = from->type == KV_F32 ? 4 : from->type == KV_F16 ? 2 : 1;
-    add_exchange(l, card, op, &x, AREA_KV, 2 * (from->type == KV_Q8_0 ? dim + dim / ATOM * 2 : dim));
+    add_exchange(l, card, op, &x, AREA_KV,
+                 2 * (from->type == KV_Q8_0 ? dim + dim / ATOM * 2 : dim));
 }
 
 static void load_exchange(struct loading *l, uint32_t card, const struct op *op) {
@@ -404,13 +436,12 @@ static void load_exchange(struct loading *l, uint32_t card, const struct op *op)
 /* ---- programs ------------------------------------------------------------------------------- */
 
 static void load_op(struct loading *l, uint32_t card, const struct op *op) {
-    static void (*const loaders[OP_KINDS])(struct loading *l, uint32_t card, const struct op *op) = {
-        [OP_EMBED] = load_embed,       [OP_NORM] = load_norm,
-        [OP_QKV] = load_qkv,           [OP_ROPE_STORE] = load_rope,
-        [OP_ATTENTION] = load_attention, [OP_LANES] = load_lanes,
-        [OP_COMBINE] = load_combine,   [OP_ADD_NORM] = load_add_norm,
-        [OP_GATE_UP] = load_gate_up,   [OP_LOGITS] = load_logits,
-        [OP_EXCHANGE] = load_exchange,
+    static void (*const loaders[OP_KINDS])(struct loading * l, uint32_t card,
+                                           const struct op *op) = {
+        [OP_EMBED] = load_embed,     [OP_NORM] = load_norm,           [OP_QKV] = load_qkv,
+        [OP_ROPE_STORE] = load_rope, [OP_ATTENTION] = load_attention, [OP_LANES] = load_lanes,
+        [OP_COMBINE] = load_combine, [OP_ADD_NORM] = load_add_norm,   [OP_GATE_UP] = load_gate_up,
+        [OP_LOGITS] = load_logits,   [OP_EXCHANGE] = load_exchange,
     };
     if ((uint32_t)op->kind >= OP_KINDS || !loaders[op->kind]) {
         if (!l->rc)
@@ -426,7 +457,9 @@ static int by_phase(const void *a, const void *b) {
     const struct ze_launch *x = a, *y = b;
     if (x->phase != y->phase)
         return x->phase < y->phase ? -1 : 1;
-    return (x->card > y->card) - (x->card < y->card);
+    if (x->card != y->card)
+        return x->card < y->card ? -1 : 1;
+    return (x->order > y->order) - (x->order < y->order);
 }
 
 /* The marks of a step: two around each phase that crosses cards. */
@@ -481,7 +514,8 @@ void level_zero_unload(struct device *d) {
         level_zero_free(d, c->descriptions);
         level_zero_free(d, c->step);
         level_zero_free(d, c->step_stage);
-        c->descriptions = c->step = c->step_stage = NULL;
+        level_zero_free(d, c->apart);
+        c->descriptions = c->apart = c->step = c->step_stage = NULL;
         c->step_bytes = 0;
     }
     level_zero_free(d, d->exchange_stage);
@@ -512,14 +546,33 @@ static int place_descriptions(struct loading *l, struct err *err) {
     return rc;
 }
 
+static int make_apart(struct loading *l, const struct program *programs) {
+    struct device *d = l->device;
+    int rc = 0;
+    for (uint32_t card = 0; card < d->n_cards && !rc; card++) {
+        uint64_t most = 0;
+        for (size_t i = 0; i < programs[card].n_ops; i++) {
+            const struct op *op = &programs[card].ops[i];
+            if (is_apart(op) && apart_bytes(d, op) > most)
+                most = apart_bytes(d, op);
+        }
+        if (most)
+            rc = level_zero_alloc_card(d, card, most, &l->apart[card], l->err);
+    }
+    return rc;
+}
+
 int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
     struct loading l = {.device = d, .stage_phase = UINT32_MAX, .err = err};
+    l.rc = make_apart(&l, programs);
     for (uint32_t card = 0; card < d->n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops && !l.rc; i++)
             load_op(&l, card, &programs[card].ops[i]);
     int rc = l.rc;
     if (!rc) {
         level_zero_unload(d);
+        for (uint32_t i = 0; i < d->n_cards; i++)
+            d->cards[i].apart = l.apart[i];
         qsort(l.launches, l.n, sizeof *l.launches, by_phase);
         d->launches = l.launches;
         d->n_launches = l.n;
@@ -533,6 +586,8 @@ int level_zero_load(struct device *d, const struct program *programs, struct err
         if (rc)
             level_zero_unload(d);
     } else {
+        for (uint32_t i = 0; i < d->n_cards; i++)
+            level_zero_free(d, l.apart[i]);
         free(l.launches);
     }
     for (uint32_t i = 0; i < d->n_cards; i++)

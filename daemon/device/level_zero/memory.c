@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory.c - the memory of cards: device allocations that count, and what the backend itself needs. */
+/* memory.c - the memory of cards: device allocations that count, and what the backend itself needs.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -57,8 +58,8 @@ static int check_room(const struct device *d, uint32_t card, enum area area, uin
         return err_set(err, -ENODEV, "card %u is lost", card);
     const uint64_t used = used_bytes(&d->cards[card]), all = d->cards[card].capacity_bytes;
     if (used + bytes > all)
-        return err_set(err, -ENOSPC, "card %u has %llu bytes, %llu of them in use; %llu more",
-                       card, (unsigned long long)all, (unsigned long long)used,
+        return err_set(err, -ENOSPC, "card %u has %llu bytes, %llu of them in use; %llu more", card,
+                       (unsigned long long)all, (unsigned long long)used,
                        (unsigned long long)bytes);
     return 0;
 }

@@ -28,12 +28,11 @@ MATMULS(DECLARE_MATMUL)
 
 static const struct {
     const uint8_t *begin, *end;
-} binaries[] = {
-    {ze_spirv_rows, ze_spirv_rows_end},
-    {ze_spirv_attention, ze_spirv_attention_end},
-    {ze_spirv_exchange, ze_spirv_exchange_end},
+} binaries[] = {{ze_spirv_rows, ze_spirv_rows_end},
+                {ze_spirv_attention, ze_spirv_attention_end},
+                {ze_spirv_exchange, ze_spirv_exchange_end},
 #define MATMUL_BINARY(type, number) {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},
-    MATMULS(MATMUL_BINARY)
+                MATMULS(MATMUL_BINARY)
 #undef MATMUL_BINARY
 };
 #define N_MODULES (sizeof binaries / sizeof *binaries)
@@ -54,6 +53,7 @@ static const struct {
     [KERNEL_ADD_NORM] = {"add_norm", 0, 1, false},
     [KERNEL_COMBINE] = {"combine", 0, 2, false},
     [KERNEL_ROPE_STORE] = {"rope_store", 0, 3, false},
+    [KERNEL_GATE_APART] = {"gate_apart", 0, 4, false},
     [KERNEL_ATTENTION] = {"attention", 1, 0, false},
     [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
     [KERNEL_MATMUL] = {"matmul", 3, 0, true},
@@ -80,8 +80,7 @@ static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc,
 static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) {
     const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
                                    .format = ZE_MODULE_FORMAT_IL_SPIRV,
-                                   .inputSize =
-                                       (size_t)(binaries[at].end - binaries[at].begin),
+                                   .inputSize = (size_t)(binaries[at].end - binaries[at].begin),
                                    .pInputModule = binaries[at].begin,
                                    .pBuildFlags = BUILD_FLAGS};
     ze_module_build_log_handle_t log = NULL;
@@ -106,9 +105,9 @@ static int make_kernel(struct device *d, ze_module_handle_t module, const char *
     rc = ze_failed(d->api->zeKernelSetGroupSize(kernel, SUB_GROUP, 1, 1), "zeKernelSetGroupSize",
                    err);
     if (!rc)
-        rc = ze_failed(d->api->zeKernelSetIndirectAccess(
-                           kernel, ZE_KERNEL_INDIRECT_ACCESS_FLAG_DEVICE),
-                       "zeKernelSetIndirectAccess", err);
+        rc = ze_failed(
+            d->api->zeKernelSetIndirectAccess(kernel, ZE_KERNEL_INDIRECT_ACCESS_FLAG_DEVICE),
+            "zeKernelSetIndirectAccess", err);
     if (rc)
         d->api->zeKernelDestroy(kernel);
     else
@@ -141,7 +140,7 @@ int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint3
 void modules_free(struct device *d, uint32_t card) {
     struct ze_module *modules = d->cards[card].modules;
     for (size_t i = 0; modules && i < N_MODULES; i++) {
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < MODULE_KERNELS; k++)
             if (modules[i].kernels[k])
                 d->api->zeKernelDestroy(modules[i].kernels[k]);
         if (modules[i].module)

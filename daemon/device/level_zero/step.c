@@ -2,9 +2,9 @@
 /* step.c - one step: its description to every card, then the kernels, phase after phase.
  *
  * A card's list takes its commands at once and works on them in its own time; a barrier ends a
- * phase on it.  Where a phase crosses cards, all of those that take part have ended the phase before
- * when it begins, and have ended it when the next one begins: each signals an event of its own (a
- * mark), and waits for the others'.  The host waits once, at the end. */
+ * phase on it.  Where a phase crosses cards, all of those that take part have ended the phase
+ * before when it begins, and have ended it when the next one begins: each signals an event of its
+ * own (a mark), and waits for the others'.  The host waits once, at the end. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "daemon/device/level_zero/launches.h"
 
-#define WAIT_NS   UINT64_C(20000000) /* at a time, so that a lost card is noticed */
-#define ALIGN_TO  64
+#define WAIT_NS  UINT64_C(20000000) /* at a time, so that a lost card is noticed */
+#define ALIGN_TO 64
 
 struct running {
     struct device *device;
@@ -77,7 +77,8 @@ static void write_rows(const struct step_params *p, const struct layout *l, char
         end += p->sequences[s].n_pages;
     }
     for (uint32_t i = 0; i < p->n_rows; i++)
-        rows[i] = (struct ze_row){p->rows[i].token, p->rows[i].position, first[p->rows[i].sequence]};
+        rows[i] =
+            (struct ze_row){p->rows[i].token, p->rows[i].position, first[p->rows[i].sequence]};
 }
 
 static void write_step(const struct device *d, const struct step_params *p, const struct layout *l,
@@ -147,9 +148,8 @@ static ze_group_count_t groups_of(const struct ze_launch *l, const struct step_p
         [BY_ROW_BLOCK] = (n_rows + ROW_BLOCK - 1) / ROW_BLOCK,
         [BY_OUTPUT] = n_outputs,
         [BY_OUTPUT_BLOCK] = (n_outputs + ROW_BLOCK - 1) / ROW_BLOCK,
-        [BY_PART] = l->by == BY_PART
-                        ? row_part_end(l->part, n_rows) - row_part_begin(l->part, n_rows)
-                        : 0,
+        [BY_PART] =
+            l->by == BY_PART ? row_part_end(l->part, n_rows) - row_part_begin(l->part, n_rows) : 0,
     };
     const uint32_t n = counts[l->by];
     return l->groups ? (ze_group_count_t){l->groups, n, 1} : (ze_group_count_t){n, 1, 1};
@@ -179,12 +179,10 @@ static void set_exchange(struct running *r, const struct ze_launch *l, uint32_t 
                          ze_kernel_handle_t kernel, bool reads, bool writes) {
     const struct device *d = r->device;
     const bool staged = l->send != NULL;
-    set_pointer(r, card, kernel, 2,
-                reads ? d->cards[l->sender].areas[l->area].memory->at : NULL);
+    set_pointer(r, card, kernel, 2, reads ? d->cards[l->sender].areas[l->area].memory->at : NULL);
     set_pointer(r, card, kernel, 3, writes ? d->cards[l->card].areas[l->area].memory->at : NULL);
     set_pointer(r, card, kernel, 4, staged ? d->exchange_stage + l->stage_at : NULL);
-    check(r, card,
-          d->api->zeKernelSetArgumentValue(kernel, 5, sizeof l->words, &l->words),
+    check(r, card, d->api->zeKernelSetArgumentValue(kernel, 5, sizeof l->words, &l->words),
           "zeKernelSetArgumentValue");
 }
 
@@ -208,6 +206,16 @@ static void copy_logits(struct running *r, const struct ze_launch *l) {
               "zeCommandListAppendMemoryCopy");
 }
 
+/* What follows on the cards waits for what came before. */
+static void end_phase(struct running *r, uint32_t cards) {
+    for (uint32_t i = 0; i < r->device->n_cards; i++)
+        if (cards >> i & 1)
+            check(
+                r, i,
+                r->device->api->zeCommandListAppendBarrier(r->device->cards[i].list, NULL, 0, NULL),
+                "zeCommandListAppendBarrier");
+}
+
 static void run_launch(struct running *r, const struct ze_launch *l) {
     if (l->op->kind == OP_EXCHANGE && l->op->exchange.kind == EXCHANGE_LOGITS) {
         copy_logits(r, l);
@@ -215,6 +223,8 @@ static void run_launch(struct running *r, const struct ze_launch *l) {
     }
     if (launch_crosses(l))
         set_exchange(r, l, l->card, l->kernel, !l->send, true);
+    if (l->waits)
+        end_phase(r, 1u << l->card);
     run_kernel(r, l, l->card, l->kernel, l->description);
 }
 
@@ -242,15 +252,6 @@ static void meet(struct running *r, uint32_t cards) {
             check(r, i, d->api->zeCommandListAppendBarrier(d->cards[i].list, NULL, n, others),
                   "zeCommandListAppendBarrier");
     r->mark++;
-}
-
-static void end_phase(struct running *r, uint32_t cards) {
-    for (uint32_t i = 0; i < r->device->n_cards; i++)
-        if (cards >> i & 1)
-            check(r, i,
-                  r->device->api->zeCommandListAppendBarrier(r->device->cards[i].list, NULL, 0,
-                                                             NULL),
-                  "zeCommandListAppendBarrier");
 }
 
 static void run_phase(struct running *r, const struct ze_launch *l, size_t n) {
@@ -285,8 +286,8 @@ static void run_phases(struct running *r) {
     for (uint32_t i = 0; i < d->n_cards; i++)
         if (d->needed >> i & 1)
             check(r, i,
-                  d->api->zeCommandListAppendBarrier(d->cards[i].list,
-                                                     event_of(d, d->n_marks, i), 0, NULL),
+                  d->api->zeCommandListAppendBarrier(d->cards[i].list, event_of(d, d->n_marks, i),
+                                                     0, NULL),
                   "zeCommandListAppendBarrier");
 }
 

@@ -9,9 +9,9 @@
 #include "daemon/device/pack.h"
 
 static int copy(struct device *d, uint32_t card, void *to, const void *from, uint64_t n) {
-    return ze_failed(d->api->zeCommandListAppendMemoryCopy(d->cards[card].transfer, to, from, n,
-                                                           NULL, 0, NULL),
-                     "zeCommandListAppendMemoryCopy", NULL);
+    return ze_failed(
+        d->api->zeCommandListAppendMemoryCopy(d->cards[card].transfer, to, from, n, NULL, 0, NULL),
+        "zeCommandListAppendMemoryCopy", NULL);
 }
 
 int level_zero_put(struct device *d, uint32_t card, char *to, const void *from, uint64_t n) {
@@ -45,9 +45,9 @@ int level_zero_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
     static const uint8_t zero;
     struct ze_card *c = &d->cards[card];
     pthread_mutex_lock(&c->transferring);
-    const int rc = ze_failed(d->api->zeCommandListAppendMemoryFill(c->transfer, to, &zero, 1, n,
-                                                                   NULL, 0, NULL),
-                             "zeCommandListAppendMemoryFill", NULL);
+    const int rc = ze_failed(
+        d->api->zeCommandListAppendMemoryFill(c->transfer, to, &zero, 1, n, NULL, 0, NULL),
+        "zeCommandListAppendMemoryFill", NULL);
     pthread_mutex_unlock(&c->transferring);
     return rc;
 }

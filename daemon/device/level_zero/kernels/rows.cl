@@ -34,6 +34,24 @@ WHOLE_GROUPS kernel void add_norm(global const struct ze_norm *op,
         hidden[i] += x[i] * inverse * weight[i];
 }
 
+/* An atom of each row. */
+WHOLE_GROUPS kernel void gate_apart(global const struct ze_apart *op,
+                                    global const struct ze_step *step) {
+    const uint row = get_group_id(1), atom = get_group_id(0);
+    if (row >= step->n_rows)
+        return;
+    global const float *gate = (global const float *)op->gate.at + row * op->gate.stride;
+    global const float *up = (global const float *)op->up.at + row * op->up.stride;
+    float x[2];
+    for (uint h = 0; h < 2; h++) {
+        const uint i = atom * ATOM + h * SUB_GROUP + get_sub_group_local_id();
+        x[h] = 0.0f;
+        if (i < op->n)
+            x[h] = op->function == 1 ? gelu_mul(gate[i], up[i]) : silu_mul(gate[i], up[i]);
+    }
+    store_atom(&op->out, row, atom, x[0], x[1]);
+}
+
 /* ---- sums of lanes -------------------------------------------------------------------------- */
 
 /* Sixteen columns of a row; the tree over all slots, a node that has none made of its children. */

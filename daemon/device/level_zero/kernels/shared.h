@@ -131,6 +131,13 @@ struct ze_gate_up {
     u32 function, pad;
 };
 
+/* out = function(gate) * up, where the two were multiplied one after the other. */
+struct ze_apart {
+    struct ze_rows gate, up;
+    struct ze_act out;
+    u32 n, function;
+};
+
 /* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas that
  * its kernel is given. */
 struct ze_exchange {

@@ -55,10 +55,33 @@ static void begin(const char *options) {
         SKIP("the level_zero backend is not built in");
 }
 
-static void one_card_has_the_bits_of_the_cpu(void) {
-    begin("cards=1");
-    const uint64_t cpu = run_model("tiny-f32.gguf", &(struct setup){.n_cards = 1}, 16);
-    CHECK_EQ(on_cards("tiny-f32.gguf", 1, SPLIT_LAYER, 16), cpu);
+static void same_as_cpu(const char *options, const char *file, uint32_t n_cards, enum split split,
+                        uint32_t chunk) {
+    begin(options);
+    const uint64_t cpu = run_model(file, &(struct setup){.n_cards = 1}, 16);
+    CHECK_EQ(on_cards(file, n_cards, split, chunk), cpu);
 }
 
-CHECK_MAIN(T(one_card_has_the_bits_of_the_cpu))
+static void one_card_has_the_bits_of_the_cpu(void) {
+    same_as_cpu("cards=1", "tiny-f32.gguf", 1, SPLIT_LAYER, 16);
+}
+
+static void a_pipeline_of_cards_has(void) {
+    same_as_cpu("cards=3", "tiny-f32.gguf", 3, SPLIT_LAYER, 40);
+}
+
+static void eight_cards_that_share_layers_have(void) {
+    same_as_cpu("cards=8", "tiny-f32.gguf", 8, SPLIT_TENSOR, 7);
+}
+
+static void so_have_cards_that_do_not_reach_each_other(void) {
+    same_as_cpu("cards=3 p2p=none", "tiny-f32.gguf", 3, SPLIT_TENSOR, 40);
+}
+
+static void all_types_of_tensors_do(void) {
+    same_as_cpu("cards=2", "tiny-mixed.gguf", 2, SPLIT_TENSOR, 40);
+}
+
+CHECK_MAIN(T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
+           T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
+           T(all_types_of_tensors_do))
