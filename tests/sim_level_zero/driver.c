@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver, its cards' identities, and contexts. */
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/sim_level_zero/sim.h"
 
@@ -49,30 +51,74 @@ const void *sim_chained(const void *next, ze_structure_type_t stype) {
     return NULL;
 }
 
-ze_result_t sim_enter(ze_device_handle_t card) {
-    pthread_mutex_lock(&sim.lock);
-    card->calls++;
-    const bool lost = card->lost;
-    pthread_mutex_unlock(&sim.lock);
-    return lost ? ZE_RESULT_ERROR_DEVICE_LOST : ZE_RESULT_SUCCESS;
+static void count(ze_device_handle_t card) {
+    sim.counters->calls[card->number]++;
+    sim_control_poll();
+    if (sim_control_count(&sim.control.lose_in[card->number]))
+        sim_lose(card, "it fell off the bus", true);
 }
 
-void sim_lose(ze_device_handle_t card, const char *why) {
+ze_result_t sim_enter(ze_device_handle_t card) {
+    pthread_mutex_lock(&sim.lock);
+    count(card);
+    const ze_result_t result = card->lost ? ZE_RESULT_ERROR_DEVICE_LOST
+                               : sim.control.broken[card->number]
+                                   ? ZE_RESULT_ERROR_DEPENDENCY_UNAVAILABLE
+                                   : ZE_RESULT_SUCCESS;
+    pthread_mutex_unlock(&sim.lock);
+    return result;
+}
+
+void sim_poll_locked(ze_device_handle_t card) {
+    sim_control_poll();
+    if (sim.control.polled_aborts[card->number])
+        sim_misuse("card %u is wedged and was polled", card->number);
+}
+
+void sim_poll(ze_device_handle_t card) {
+    pthread_mutex_lock(&sim.lock);
+    count(card);
+    sim_poll_locked(card);
+    pthread_mutex_unlock(&sim.lock);
+}
+
+void sim_lose(ze_device_handle_t card, const char *why, bool emptied) {
     if (card->lost)
         return;
     card->lost = true;
-    card->why = why;
+    if (emptied)
+        sim_memory_empty(card->number);
     fprintf(stderr, "sim_level_zero: card %u is lost: %s\n", card->number, why);
     sim_queues_drop(card);
     pthread_cond_broadcast(&sim.changed);
 }
 
+static bool map_counters(void) {
+    static struct sim_counters own;
+    sim.counters = &own;
+    if (!*sim.options.counters)
+        return true;
+    const int fd = open(sim.options.counters, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, sizeof own))
+        return false;
+    void *p = mmap(NULL, sizeof own, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (p == MAP_FAILED)
+        return false;
+    sim.counters = p;
+    memset(p, 0, sizeof own);
+    return true;
+}
+
 static ze_result_t start(void) {
     const char *bad = NULL;
-    if (sim_options_read(&sim.options, getenv("SIM_ZE"), &bad)) {
+    if (sim_options_read(&sim.options, &sim.base, getenv("SIM_ZE"), &bad)) {
         fprintf(stderr, "sim_level_zero: SIM_ZE: '%s' is not understood\n", bad);
         return ZE_RESULT_ERROR_UNINITIALIZED;
     }
+    sim.control = sim.base;
+    if (!map_counters())
+        return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
     sim.driver.object.tag = SIM_DRIVER;
     sim.draw = sim.options.seed;
     for (unsigned i = 0; i < sim.options.n_cards; i++) {
@@ -89,6 +135,12 @@ static ze_result_t start(void) {
     pthread_cond_init(&sim.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     sim_faults_watch();
+    sim_control_poll();
+    sim_control_apply();
+    if (sim.control.start == SIM_START_CRASHES)
+        sim_misuse("told to crash in zeInit");
+    if (sim.control.start == SIM_START_FAILS)
+        return ZE_RESULT_ERROR_UNINITIALIZED;
     sim.started = true;
     return ZE_RESULT_SUCCESS;
 }
@@ -184,7 +236,9 @@ ze_result_t ZE_APICALL zeDeviceGetSubDevices(ze_device_handle_t card, uint32_t *
 
 ze_result_t ZE_APICALL zeDeviceGetStatus(ze_device_handle_t card) {
     SIM_HANDLE(card, SIM_CARD);
-    return sim_enter(card);
+    sim_poll(card);
+    SIM_ENTER(card);
+    return ZE_RESULT_SUCCESS;
 }
 
 static ze_result_t make_context(unsigned cards, ze_context_handle_t *out) {

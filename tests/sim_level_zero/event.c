@@ -107,7 +107,7 @@ ze_result_t ZE_APICALL zeEventHostSynchronize(ze_event_handle_t event, uint64_t 
     SIM_HANDLE(event, SIM_EVENT);
     if (!event->pool->host_visible)
         return ZE_RESULT_ERROR_INVALID_SYNCHRONIZATION_OBJECT;
-    return sim_wait(event_state, event, timeout);
+    return sim_wait(event_state, event, event->card, timeout);
 }
 
 ze_result_t ZE_APICALL zeEventQueryStatus(ze_event_handle_t event) {
@@ -150,7 +150,7 @@ static ze_result_t fence_state(void *what) {
 
 ze_result_t ZE_APICALL zeFenceHostSynchronize(ze_fence_handle_t fence, uint64_t timeout) {
     SIM_HANDLE(fence, SIM_FENCE);
-    return sim_wait(fence_state, fence, timeout);
+    return sim_wait(fence_state, fence, fence->queue->card, timeout);
 }
 
 ze_result_t ZE_APICALL zeFenceQueryStatus(ze_fence_handle_t fence) {

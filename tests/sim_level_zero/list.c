@@ -220,6 +220,14 @@ ze_result_t ZE_APICALL zeCommandListAppendEventReset(ze_command_list_handle_t li
                   NULL);
 }
 
+static bool can_reach(ze_device_handle_t card, const void *p) {
+    pthread_mutex_lock(&sim.lock);
+    const struct sim_memory *m = sim_memory_find(p);
+    const bool yes = !m || sim_reaches(card, m->card);
+    pthread_mutex_unlock(&sim.lock);
+    return yes;
+}
+
 ze_result_t ZE_APICALL zeCommandListAppendMemoryCopy(ze_command_list_handle_t list, void *to,
                                                      const void *from, size_t size,
                                                      ze_event_handle_t signal, uint32_t n,
@@ -227,6 +235,9 @@ ze_result_t ZE_APICALL zeCommandListAppendMemoryCopy(ze_command_list_handle_t li
     SIM_HANDLE(list, SIM_LIST);
     SIM_POINTER(to);
     SIM_POINTER(from);
+    /* What Intel's driver says of a copy without peer access; it is not short of memory. */
+    if (!can_reach(list->card, to) || !can_reach(list->card, from))
+        return ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY;
     const struct sim_command command = {.kind = SIM_COPY, .to = to, .from = from, .size = size};
     return append(list, command, signal, n, waits);
 }

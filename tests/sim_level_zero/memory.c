@@ -79,7 +79,53 @@ static bool map(struct sim_memory *m) {
     return mmap(m->base, m->room, PROT_NONE, MAP_SHARED | MAP_FIXED, m->fd, 0) != MAP_FAILED;
 }
 
+/* What `card` gets of memory of `home`, and what becomes of what it writes there. */
+static enum sim_lie lie_of(unsigned card, unsigned home) {
+    if (card == home)
+        return SIM_HONEST;
+    if (sim.cards[home].lost)
+        return SIM_ONES; /* as reads of what is not there end on PCI Express */
+    const enum sim_lie reads = sim.control.lies[home][card];
+    return reads ? reads : sim.control.lies[card][home];
+}
+
+/* Of a path that lies one way only, what was there is seen and what is written is lost. */
+static void veil(struct sim_memory *m, unsigned card, enum sim_lie lie) {
+    if (mmap(m->base, m->room, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        sim_misuse("no memory to lie with");
+    m->veiled = true;
+    if (!sim.cards[m->card].lost && !sim.control.lies[m->card][card]) {
+        if (pread(m->fd, m->base, m->room, 0) < 0)
+            sim_misuse("memory of card %d cannot be read", m->card);
+    } else if (lie == SIM_ONES) {
+        memset(m->base, 0xff, m->room);
+    }
+}
+
+void sim_memory_veil(unsigned card) {
+    for (struct sim_memory *m = sim.memory; m; m = m->next) {
+        const enum sim_lie lie =
+            m->wanted && m->card >= 0 ? lie_of(card, (unsigned)m->card) : SIM_HONEST;
+        if (!lie)
+            continue;
+        veil(m, card, lie);
+        m->wanted = false;
+    }
+}
+
+void sim_memory_empty(unsigned card) {
+    for (struct sim_memory *m = sim.memory; m; m = m->next)
+        if (m->card == (int)card)
+            fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)m->room);
+}
+
 void sim_memory_restore(void) {
+    for (struct sim_memory *m = sim.memory; m; m = m->next) {
+        if (m->veiled && !map(m))
+            sim_misuse("no address space to put a card's memory back");
+        m->veiled = false;
+    }
     for (unsigned i = 0; i < sim.options.n_cards; i++) {
         if (!sim_fault_filled(i))
             continue;
@@ -115,7 +161,7 @@ static ze_result_t link_memory(struct sim_memory *m) {
         return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
     m->inode = st.st_ino;
     if (!counted_already(m->inode))
-        sim.cards[m->card].used_bytes += m->room;
+        sim.counters->used_bytes[m->card] += m->room;
     m->id = ++sim.n_memory;
     m->next = sim.memory;
     sim.memory = m;
@@ -176,8 +222,9 @@ static ze_result_t import_memory(ze_context_handle_t context, ze_device_handle_t
 static ze_result_t new_memory(ze_context_handle_t context, ze_device_handle_t card, uint64_t size,
                               uint64_t alignment, void **out) {
     const uint64_t room = ROUND(size, SIM_PAGE);
-    const uint64_t total = sim.options.memory_bytes[card->number];
-    if (room > total || card->used_bytes > total - room)
+    const uint64_t limit = sim.control.memory_bytes[card->number];
+    const uint64_t total = limit ? limit : sim.options.memory_bytes[card->number];
+    if (room > total || sim.counters->used_bytes[card->number] > total - room)
         return ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY;
     char name[64];
     snprintf(name, sizeof name, NAME_PREFIX "%u", card->number);
@@ -288,7 +335,7 @@ static void drop(struct sim_memory *m) {
              -1, 0);
         close(m->fd);
         if (!counted_already(m->inode))
-            sim.cards[m->card].used_bytes -= m->room;
+            sim.counters->used_bytes[m->card] -= m->room;
     }
     free(m);
 }

@@ -238,6 +238,12 @@ ze_result_t ZE_APICALL zeKernelSetArgumentValue(ze_kernel_handle_t kernel, uint3
     SIM_ENTER(kernel->module->card);
     if (index >= kernel->shape->n_args)
         return ZE_RESULT_ERROR_INVALID_KERNEL_ARGUMENT_INDEX;
+    pthread_mutex_lock(&sim.lock);
+    const bool kept = sim_control_count(&sim.control.keep_in[kernel->module->card->number]);
+    pthread_mutex_unlock(&sim.lock);
+    kernel->set[index] |= kept;
+    if (kept)
+        return ZE_RESULT_SUCCESS;
     const struct spirv_arg *arg = &kernel->shape->args[index];
     if (arg->kind == SPIRV_LOCAL ? !size || size > SIM_LOCAL_BYTES || value : size != arg->size)
         return ZE_RESULT_ERROR_INVALID_KERNEL_ARGUMENT_SIZE;

@@ -2,15 +2,17 @@
 #include "tests/sim_level_zero/options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tests/sim_level_zero/control.h"
 
 #define WORD_MAX 4096
 
 static const char blanks[] = " \t\n,";
 
-/* A number with K, M or G behind it; false when there is more. */
-static bool read_size(const char *text, char **end, uint64_t *out) {
+bool sim_size_read(const char *text, char **end, uint64_t *out) {
     uint64_t n = strtoull(text, end, 0);
     if (*end == text)
         return false;
@@ -28,7 +30,7 @@ static bool read_size(const char *text, char **end, uint64_t *out) {
 static bool set_memory(struct sim_options *o, const char *value) {
     char *end = NULL;
     for (unsigned i = 0; i < SIM_CARDS_MAX; i++) {
-        if (!read_size(value, &end, &o->memory_bytes[i]))
+        if (!sim_size_read(value, &end, &o->memory_bytes[i]))
             return false;
         if (*end != '/') {
             for (unsigned k = i + 1; k < SIM_CARDS_MAX; k++)
@@ -98,6 +100,10 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
         return set_memory(o, value);
     if (!strcmp(key, "p2p"))
         return set_p2p(o, value);
+    if (!strcmp(key, "faults"))
+        return snprintf(o->faults, sizeof o->faults, "%s", value) < SIM_PATH_MAX;
+    if (!strcmp(key, "counters"))
+        return snprintf(o->counters, sizeof o->counters, "%s", value) < SIM_PATH_MAX;
     if (!strcmp(key, "start"))
         return set_choice(value, "wait", "append", &o->lazy);
     if (!strcmp(key, "order"))
@@ -105,7 +111,8 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
     return false;
 }
 
-int sim_options_read(struct sim_options *options, const char *text, const char **bad) {
+int sim_options_read(struct sim_options *options, struct sim_control *control, const char *text,
+                     const char **bad) {
     struct sim_options made = {.n_cards = 8, .minor = 4, .lazy = true, .shuffled = true};
     set_memory(&made, "1G");
     set_p2p(&made, "all");
@@ -121,7 +128,7 @@ int sim_options_read(struct sim_options *options, const char *text, const char *
         if (!equals)
             return -EINVAL;
         *equals = '\0';
-        if (!set_word(&made, word, equals + 1))
+        if (!set_word(&made, word, equals + 1) && !sim_control_word(control, word, equals + 1))
             return -EINVAL;
         p += length;
     }

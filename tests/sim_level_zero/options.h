@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define SIM_CARDS_MAX 8
+#define SIM_PATH_MAX  256
 
 struct sim_options {
     unsigned n_cards;
@@ -20,10 +21,18 @@ struct sim_options {
     bool lazy;                                  /* commands run while the host waits, not before */
     bool shuffled;                              /* commands that nothing orders run in any order */
     uint64_t seed;
+    char faults[SIM_PATH_MAX];   /* a file of control.h's words, or "" */
+    char counters[SIM_PATH_MAX]; /* a file that counts what is done, or "" */
 };
 
-/* Defaults, then every word of `text` (may be NULL).  Returns 0, or -EINVAL and the word that is
- * not understood in *bad, which points into text. */
-int sim_options_read(struct sim_options *options, const char *text, const char **bad);
+struct sim_control;
+
+/* Defaults, then every word of `text` (may be NULL); those of control.h go to *control.  Returns 0,
+ * or -EINVAL and the word that is not understood in *bad, which points into text. */
+int sim_options_read(struct sim_options *options, struct sim_control *control, const char *text,
+                     const char **bad);
+
+/* A number, K, M or G behind it; *end is what follows. */
+bool sim_size_read(const char *text, char **end, uint64_t *out);
 
 #endif

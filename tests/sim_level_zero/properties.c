@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a simulated card says of itself: an Arc Pro B60, but for what it lacks. */
+/* What a simulated card says of itself: an Arc Pro B60, but for what it lacks.  Who it is it says
+ * without being asked for more, so also when it is lost or broken. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +13,6 @@ ze_result_t ZE_APICALL zeDeviceGetProperties(ze_device_handle_t card,
                                              ze_device_properties_t *properties) {
     SIM_HANDLE(card, SIM_CARD);
     SIM_POINTER(properties);
-    SIM_ENTER(card);
     const ze_structure_type_t stype = properties->stype;
     void *next = properties->pNext;
     *properties = (ze_device_properties_t){.stype = stype,
@@ -156,11 +156,14 @@ ze_result_t ZE_APICALL zeDevicePciGetPropertiesExt(ze_device_handle_t card,
                                                    ze_pci_ext_properties_t *properties) {
     SIM_HANDLE(card, SIM_CARD);
     SIM_POINTER(properties);
-    SIM_ENTER(card);
     properties->address = (ze_pci_address_ext_t){.bus = 3 + card->number};
     properties->maxSpeed =
         (ze_pci_speed_ext_t){.genVersion = 5, .width = 8, .maxBandwidth = INT64_C(31500000000)};
     return ZE_RESULT_SUCCESS;
+}
+
+static bool says_it_reaches(ze_device_handle_t card, ze_device_handle_t peer) {
+    return sim_reaches(card, (int)peer->number) || sim.control.claimed[card->number][peer->number];
 }
 
 ze_result_t ZE_APICALL zeDeviceGetP2PProperties(ze_device_handle_t card, ze_device_handle_t peer,
@@ -169,8 +172,7 @@ ze_result_t ZE_APICALL zeDeviceGetP2PProperties(ze_device_handle_t card, ze_devi
     SIM_HANDLE(peer, SIM_CARD);
     SIM_POINTER(properties);
     SIM_ENTER(card);
-    properties->flags =
-        sim_reaches(card, (int)peer->number) ? ZE_DEVICE_P2P_PROPERTY_FLAG_ACCESS : 0;
+    properties->flags = says_it_reaches(card, peer) ? ZE_DEVICE_P2P_PROPERTY_FLAG_ACCESS : 0;
     return ZE_RESULT_SUCCESS;
 }
 
@@ -180,6 +182,6 @@ ze_result_t ZE_APICALL zeDeviceCanAccessPeer(ze_device_handle_t card, ze_device_
     SIM_HANDLE(peer, SIM_CARD);
     SIM_POINTER(value);
     SIM_ENTER(card);
-    *value = sim_reaches(card, (int)peer->number);
+    *value = says_it_reaches(card, peer);
     return ZE_RESULT_SUCCESS;
 }

@@ -15,6 +15,7 @@
 #include "tests/sim_level_zero/sim.h"
 
 #define FLAG_IN_ORDER_QUEUE 2u /* since 1.7 */
+#define LOOK_NS             UINT64_C(5000000)
 
 static bool thread_started;
 static struct sim_submission *running; /* whose command the thread runs */
@@ -87,7 +88,8 @@ static void scan(ze_command_queue_handle_t queue, struct choice *choice, unsigne
 static bool choose(struct choice *choice) {
     unsigned n = 0;
     for (ze_command_queue_handle_t q = sim.queues; q; q = q->next)
-        if (!q->object.gone && !q->hung && !q->card->lost)
+        if (!q->object.gone && !q->card->hung && !q->card->lost &&
+            !sim.control.polled_aborts[q->card->number])
             scan(q, choice, &n);
     return n;
 }
@@ -129,11 +131,18 @@ static void fill(const struct sim_command *c) {
                c->size - i < c->pattern_size ? c->size - i : c->pattern_size);
 }
 
-static const char *work(const struct sim_command *c) {
+static void copy(const struct sim_command *c, enum sim_lie lie) {
+    if (lie == SIM_HONEST)
+        memmove(c->to, c->from, c->size);
+    if (lie == SIM_ONES)
+        memset(c->to, 0xff, c->size);
+}
+
+static const char *work(const struct sim_command *c, enum sim_lie lie) {
     const char *wrong = NULL;
     sim_faults_here(c->kind != SIM_LAUNCH);
     if (c->kind == SIM_COPY)
-        memmove(c->to, c->from, c->size);
+        copy(c, lie);
     if (c->kind == SIM_FILL)
         fill(c);
     if (c->kind == SIM_LAUNCH)
@@ -142,26 +151,38 @@ static const char *work(const struct sim_command *c) {
     return wrong;
 }
 
+static enum sim_lie path_of(const struct sim_command *c) {
+    if (c->kind != SIM_COPY)
+        return SIM_HONEST;
+    const struct sim_memory *from = sim_memory_find(c->from), *to = sim_memory_find(c->to);
+    const int a = from ? from->card : -1, b = to ? to->card : -1;
+    if (a != b && a >= 0 && sim.cards[a].lost)
+        return SIM_ONES;
+    return sim.control.lies[a < 0 ? SIM_HOST : a][b < 0 ? SIM_HOST : b];
+}
+
 /* Runs a command that touches memory; the lock is let go meanwhile. */
 static void run(const struct choice *choice) {
     ze_device_handle_t card = choice->queue->card;
     uintptr_t address = 0;
     const char *wrong = want(choice->command, card->number);
+    const enum sim_lie lie = path_of(choice->command);
+    if (choice->command->kind == SIM_LAUNCH)
+        sim_memory_veil(card->number);
     sim_memory_open();
     if (!wrong) {
         running = choice->submission;
         sim_faults_begin(card->number);
         pthread_mutex_unlock(&sim.lock);
-        wrong = work(choice->command);
+        wrong = work(choice->command, lie);
         pthread_mutex_lock(&sim.lock);
-        if (sim_faults_end(&address)) {
-            sim_memory_restore();
+        if (sim_faults_end(&address))
             wrong = "its code touched memory that it cannot reach";
-        }
     }
+    sim_memory_restore();
     if (wrong) {
         sim_memory_shut();
-        sim_lose(card, wrong);
+        sim_lose(card, wrong, false);
     }
     running = NULL;
 }
@@ -180,6 +201,7 @@ static void end(struct choice *choice) {
         sim_memory_shut();
     c->done = true;
     s->n_done++;
+    sim.counters->commands[choice->queue->card->number]++;
     if (c->kind == SIM_RESET)
         ((ze_event_handle_t)(void *)c->to)->signaled = false;
     if (c->signal) {
@@ -206,6 +228,10 @@ static void *thread_main(void *unused) {
         struct choice choice = {0};
         if (!choose(&choice)) {
             pthread_cond_wait(&sim.changed, &sim.lock);
+            continue;
+        }
+        if (sim_control_count(&sim.control.hang_in[choice.queue->card->number])) {
+            choice.queue->card->hung = true;
             continue;
         }
         const enum sim_kind kind = choice.command->kind;
@@ -272,17 +298,32 @@ static struct timespec after(uint64_t ns) {
     return t;
 }
 
-ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, uint64_t timeout_ns) {
+/* With a file of faults it is looked at now and then. */
+static bool wait_on(const struct timespec *until) {
+    const struct timespec look = after(LOOK_NS);
+    const bool sooner =
+        *sim.options.faults && (look.tv_sec < until->tv_sec ||
+                                (look.tv_sec == until->tv_sec && look.tv_nsec < until->tv_nsec));
+    return pthread_cond_timedwait(&sim.changed, &sim.lock, sooner ? &look : until) == ETIMEDOUT &&
+           !sooner;
+}
+
+ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
+                     uint64_t timeout_ns) {
     const struct timespec until = after(timeout_ns);
+    if (card)
+        sim_poll(card);
     pthread_mutex_lock(&sim.lock);
     sim.n_waiting++;
     sim.n_allowed = sim.n_submitted;
     pthread_cond_broadcast(&sim.changed);
     ze_result_t result = done(what);
     while (result == ZE_RESULT_NOT_READY && timeout_ns) {
-        const int rc = pthread_cond_timedwait(&sim.changed, &sim.lock, &until);
+        const bool over = wait_on(&until);
+        if (card)
+            sim_poll_locked(card);
         result = done(what);
-        if (rc == ETIMEDOUT && timeout_ns != UINT64_MAX)
+        if (over && timeout_ns != UINT64_MAX)
             break;
     }
     sim.n_waiting--;
@@ -306,8 +347,10 @@ ze_result_t sim_submit(ze_command_queue_handle_t queue, struct sim_submission *s
     }
     for (size_t i = 0; i < submission->n; i++) {
         submission->commands[i].done = false;
-        if (submission->commands[i].signal)
+        if (submission->commands[i].signal) {
             submission->commands[i].signal->n_pending++;
+            submission->commands[i].signal->card = queue->card;
+        }
     }
     if (!submission->n) {
         fence_end(submission->fence);
@@ -322,7 +365,8 @@ ze_result_t sim_submit(ze_command_queue_handle_t queue, struct sim_submission *s
     queue->last = &submission->next;
     pthread_cond_broadcast(&sim.changed);
     pthread_mutex_unlock(&sim.lock);
-    return queue->synchronous ? sim_wait(queue_state, queue, UINT64_MAX) : ZE_RESULT_SUCCESS;
+    return queue->synchronous ? sim_wait(queue_state, queue, queue->card, UINT64_MAX)
+                              : ZE_RESULT_SUCCESS;
 }
 
 ze_command_queue_handle_t sim_queue_make(ze_context_handle_t context, ze_device_handle_t card,
@@ -381,8 +425,7 @@ ze_result_t ZE_APICALL zeCommandQueueDestroy(ze_command_queue_handle_t queue) {
 ze_result_t ZE_APICALL zeCommandQueueSynchronize(ze_command_queue_handle_t queue,
                                                  uint64_t timeout) {
     SIM_HANDLE(queue, SIM_QUEUE);
-    SIM_ENTER(queue->card);
-    return sim_wait(queue_state, queue, timeout);
+    return sim_wait(queue_state, queue, queue->card, timeout);
 }
 
 /* Lists of one call are submissions of their own; the fence waits for each. */

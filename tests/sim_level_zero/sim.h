@@ -17,6 +17,7 @@
 
 #include <level_zero/ze_api.h>
 
+#include "tests/sim_level_zero/control.h"
 #include "tests/sim_level_zero/options.h"
 #include "tests/sim_level_zero/spirv.h"
 
@@ -58,11 +59,9 @@ struct _ze_device_handle_t {
     struct sim_object object;
     unsigned number;
     bool lost;
-    const char *why;     /* what a lost card did, for people */
-    uint8_t *window;     /* SIM_WINDOW addresses, inaccessible but for what a command may touch */
-    uint64_t next;       /* first address of the window that was never used */
-    uint64_t used_bytes; /* of the card's memory, by this process */
-    uint64_t calls;      /* that named this card, or something on it */
+    bool hung;       /* none of its commands ends any more */
+    uint8_t *window; /* SIM_WINDOW addresses, inaccessible but for what a command may touch */
+    uint64_t next;   /* first address of the window that was never used */
 };
 
 struct _ze_context_handle_t {
@@ -84,6 +83,7 @@ struct sim_memory {
     bool imported;     /* opened from a handle: closed by zeMemCloseIpcHandle */
     bool open;         /* accessible now */
     bool wanted;       /* by the command that is about to run */
+    bool veiled;       /* something else lies over it while that command runs */
     unsigned resident; /* a bit a card, zeContextMakeMemoryResident */
 };
 
@@ -102,8 +102,9 @@ struct _ze_event_handle_t {
     ze_event_pool_handle_t pool;
     uint32_t index;
     bool signaled;
-    unsigned n_pending; /* commands submitted that will signal it */
-    bool lost;          /* the card that was to signal it is lost */
+    unsigned n_pending;      /* commands submitted that will signal it */
+    bool lost;               /* the card that was to signal it is lost */
+    ze_device_handle_t card; /* of the last command submitted that signals it, or NULL */
 };
 
 struct _ze_fence_handle_t {
@@ -197,7 +198,6 @@ struct _ze_command_queue_handle_t {
     uint32_t ordinal;
     bool synchronous;
     bool in_order;
-    bool hung;
     unsigned n_fences;
     struct sim_submission *first, **last;
 };
@@ -215,11 +215,20 @@ struct _ze_command_list_handle_t {
     size_t n, room;
 };
 
+/* Since the driver started; the file that SIM_ZE's word counters=PATH names holds them. */
+struct sim_counters {
+    uint64_t calls[SIM_CARDS_MAX];      /* that named the card, or something on it */
+    uint64_t commands[SIM_CARDS_MAX];   /* that ended */
+    uint64_t used_bytes[SIM_CARDS_MAX]; /* of the card's memory, by this process */
+};
+
 struct sim {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* an event, a fence, a queue, a card, something submitted */
     bool started;
     struct sim_options options;
+    struct sim_control base, control; /* as SIM_ZE says; as it is now */
+    struct sim_counters *counters;
     struct _ze_driver_handle_t driver;
     struct _ze_device_handle_t cards[SIM_CARDS_MAX];
     struct sim_memory *memory;
@@ -234,9 +243,12 @@ extern struct sim sim;
 
 /* driver.c */
 ze_result_t sim_enter(ze_device_handle_t card); /* counts a call; DEVICE_LOST if the card is */
-void sim_lose(ze_device_handle_t card, const char *why); /* lock held */
-void *sim_make(enum sim_tag tag, size_t bytes);          /* zeroed, or NULL */
-bool sim_knows(const void *object, enum sim_tag tag);    /* misuse when it is gone, or another */
+void sim_poll(ze_device_handle_t card);         /* counts a call that asks how far the card is */
+void sim_poll_locked(ze_device_handle_t card);
+/* Its memory goes with it if `emptied`.  The lock is held. */
+void sim_lose(ze_device_handle_t card, const char *why, bool emptied);
+void *sim_make(enum sim_tag tag, size_t bytes);       /* zeroed, or NULL */
+bool sim_knows(const void *object, enum sim_tag tag); /* misuse when it is gone, or another */
 _Noreturn void sim_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const void *sim_chained(const void *next, ze_structure_type_t stype); /* of a pNext chain */
 
@@ -245,6 +257,8 @@ struct sim_memory *sim_memory_find(const void *p);
 bool sim_reaches(const struct _ze_device_handle_t *card, int home);
 void sim_memory_want(const void *p, unsigned card); /* what the next command names */
 void sim_memory_want_all(unsigned card, ze_kernel_indirect_access_flags_t which);
+void sim_memory_veil(unsigned card); /* what a path that lies delivers instead, if wanted */
+void sim_memory_empty(unsigned card);
 void sim_memory_open(void);    /* what is wanted, and nothing else */
 void sim_memory_shut(void);    /* everything */
 void sim_memory_restore(void); /* the windows that a fault filled with something else */
@@ -268,8 +282,10 @@ ze_result_t sim_submit(ze_command_queue_handle_t queue, struct sim_submission *s
 ze_command_queue_handle_t sim_queue_make(ze_context_handle_t context, ze_device_handle_t card,
                                          const ze_command_queue_desc_t *desc, ze_result_t *result);
 void sim_queues_drop(ze_device_handle_t card);
-/* Waits, with everything allowed to run, until done(what) or the time is over. */
-ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, uint64_t timeout_ns);
+/* Waits, with everything allowed to run, until done(what) or the time is over; polls the card,
+ * which may be NULL. */
+ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
+                     uint64_t timeout_ns);
 void sim_command_finish(struct sim_command *command); /* what it owns */
 
 #define SIM_HANDLE(object, tag)                                                                    \
