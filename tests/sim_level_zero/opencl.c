@@ -5,15 +5,19 @@
  * and flags share one program, for eight cards build the same eight times. */
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl.h>
+#include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/sim_level_zero/sim.h"
 
 #define SIGNALS 32
+#define MATRIX  "_matrix_mad_k"
 
 struct sim_program {
     struct sim_program *next;
@@ -70,22 +74,81 @@ static char *build_log(cl_program program, cl_int error) {
     char *text = calloc(1, n + 64);
     if (!text)
         return NULL;
-    snprintf(text, 64, "clBuildProgram: %d\n", error);
+    snprintf(text, 64, "the OpenCL runtime says %d\n", error);
     clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, n, text + strlen(text), NULL);
     return text;
 }
 
-static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
+/* A file that lies beside the driver. */
+static void *read_beside(const char *name, size_t *size) {
+    Dl_info of = {0};
+    char path[PATH_MAX];
+    struct stat st;
+    if (!dladdr((const void *)&sim, &of) || !of.dli_fname)
+        return NULL;
+    const char *slash = strrchr(of.dli_fname, '/');
+    const int folder = slash ? (int)(slash - of.dli_fname) : 0;
+    snprintf(path, sizeof path, "%.*s/%s", folder, of.dli_fname, name);
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return NULL;
+    void *bytes = fstat(fileno(f), &st) == 0 ? malloc((size_t)st.st_size) : NULL;
+    *size = bytes ? fread(bytes, 1, (size_t)st.st_size, f) : 0;
+    fclose(f);
+    return bytes;
+}
+
+static cl_program compile(const void *il, size_t size, const char *flags, char **log) {
     cl_int error = CL_SUCCESS;
     cl_program program = clCreateProgramWithIL(context, il, size, &error);
     if (error != CL_SUCCESS) {
         *log = strdup("clCreateProgramWithIL refuses the module");
         return NULL;
     }
-    error = clBuildProgram(program, 1, &device, flags, NULL, NULL);
-    struct sim_program *made = error == CL_SUCCESS ? calloc(1, sizeof *made) : NULL;
-    if (error != CL_SUCCESS)
-        *log = build_log(program, error);
+    error = clCompileProgram(program, 1, &device, flags, 0, NULL, NULL, NULL, NULL);
+    if (error == CL_SUCCESS)
+        return program;
+    *log = build_log(program, error);
+    clReleaseProgram(program);
+    return NULL;
+}
+
+/* What a card has and no processor: joined to every module that imports it. */
+static cl_program matrix_functions(char **log) {
+    static cl_program made;
+    size_t size = 0;
+    void *il = made ? NULL : read_beside("kernels/xmx.spv", &size);
+    if (!made && !il)
+        *log = strdup("kernels/xmx.spv is not beside the driver");
+    if (il)
+        made = compile(il, size, "", log);
+    free(il);
+    return made;
+}
+
+static cl_program link_program(const uint8_t *il, size_t size, const char *flags, char **log) {
+    cl_int error = CL_SUCCESS;
+    cl_program parts[2] = {compile(il, size, flags, log), NULL};
+    cl_uint n = 1;
+    if (!parts[0])
+        return NULL;
+    if (memmem(il, size, MATRIX, strlen(MATRIX)) && (parts[n++] = matrix_functions(log)) == NULL) {
+        clReleaseProgram(parts[0]);
+        return NULL;
+    }
+    cl_program program = clLinkProgram(context, 1, &device, "", n, parts, NULL, NULL, &error);
+    clReleaseProgram(parts[0]);
+    if (error == CL_SUCCESS)
+        return program;
+    *log = program ? build_log(program, error) : strdup("clLinkProgram refuses the module");
+    if (program)
+        clReleaseProgram(program);
+    return NULL;
+}
+
+static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
+    cl_program program = link_program(il, size, flags, log);
+    struct sim_program *made = program ? calloc(1, sizeof *made) : NULL;
     if (made) {
         *made = (struct sim_program){
             .il = malloc(size), .size = size, .flags = strdup(flags), .program = program};
@@ -97,7 +160,8 @@ static struct sim_program *build(const uint8_t *il, size_t size, const char *fla
         free(made->flags);
     }
     free(made);
-    clReleaseProgram(program);
+    if (program)
+        clReleaseProgram(program);
     return NULL;
 }
 

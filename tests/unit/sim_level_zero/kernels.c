@@ -95,6 +95,62 @@ static void halves_and_structures_are_arguments(void) {
     CHECK(seen == 6.5f);
 }
 
+/* 8 x K by K x 16 of small whole numbers, whose sums are exact in every type. */
+static void matrix(const char *name, unsigned k_all, size_t size_in, void (*store)(void *, int)) {
+    const struct box box = box_open("cards=1");
+    box_needs_kernels();
+    uint8_t a[8 * 32 * 2], b[32 * 16 * 2];
+    union {
+        int32_t i;
+        float f;
+    } c[8 * 16] = {{0}};
+    for (unsigned i = 0; i < 8 * k_all; i++)
+        store(a + i * size_in, (int)(i * 7 % 11) - 5);
+    for (unsigned i = 0; i < 16 * k_all; i++)
+        store(b + i * size_in, (int)(i * 5 % 13) - 6);
+    void *on_a = box_memory(&box, 0, sizeof a), *on_b = box_memory(&box, 0, sizeof b);
+    void *on_c = box_memory(&box, 0, sizeof c);
+    ZE(box_copy(&box, 0, on_a, a, sizeof a));
+    ZE(box_copy(&box, 0, on_b, b, sizeof b));
+    ZE(box_copy(&box, 0, on_c, c, sizeof c));
+    ze_kernel_handle_t kernel =
+        box_kernel(box_module(&box, 0, "tests/sim_level_zero/kernels/matrix.spv"), name);
+    box_set(kernel, 0, on_a);
+    box_set(kernel, 1, on_b);
+    box_set(kernel, 2, on_c);
+    ZE(box_launch(&box, 0, kernel, 1));
+    ZE(box_copy(&box, 0, c, on_c, sizeof c));
+    for (unsigned m = 0; m < 8; m++)
+        for (unsigned n = 0; n < 16; n++) {
+            int want = 0;
+            for (unsigned k = 0; k < k_all; k++)
+                want += ((int)((m * k_all + k) * 7 % 11) - 5) * ((int)((k * 16 + n) * 5 % 13) - 6);
+            CHECK_EQ(size_in == 1 ? c[m * 16 + n].i : (int)c[m * 16 + n].f, want);
+        }
+}
+
+static void store_i8(void *at, int value) {
+    *(int8_t *)at = (int8_t)value;
+}
+
+static void store_f16(void *at, int value) {
+    const float f = (float)value;
+    uint32_t bits = 0;
+    memcpy(&bits, &f, sizeof bits);
+    /* Small whole numbers lose nothing; the exponent's bias is 15 instead of 127. */
+    const uint32_t magnitude = value ? ((bits & 0x7fffffff) >> 13) - (112 << 10) : 0;
+    const uint16_t half = (uint16_t)(bits >> 31 << 15 | magnitude);
+    memcpy(at, &half, sizeof half);
+}
+
+static void matrices_of_bytes_are_multiplied(void) {
+    matrix("i8", 32, 1, store_i8);
+}
+
+static void matrices_of_halves_are_multiplied(void) {
+    matrix("f16", 16, 2, store_f16);
+}
+
 /* Card 0 copies with a kernel from memory of `from`. */
 static ze_result_t copy_words(const struct box *box, const void *from, void *to, uint32_t n) {
     ze_kernel_handle_t kernel = box_kernel(box_module(box, 0, probe), "copy_words");
@@ -198,8 +254,8 @@ static void damaged_modules_are_refused_with_a_log(void) {
 }
 
 CHECK_MAIN(T(sub_groups_reduce_through_local_memory), T(sub_groups_read_and_write_blocks),
-           T(halves_and_structures_are_arguments),
-           T(a_peers_memory_is_read_where_the_box_allows_it),
+           T(halves_and_structures_are_arguments), T(matrices_of_bytes_are_multiplied),
+           T(matrices_of_halves_are_multiplied), T(a_peers_memory_is_read_where_the_box_allows_it),
            T(a_peers_memory_is_never_touched_where_it_is_not_allowed),
            T(memory_that_was_freed_or_ends_is_not_touched), T(addresses_in_memory_need_their_flag),
            T(the_hosts_own_memory_needs_the_capability), T(without_it_the_card_is_lost),
