@@ -84,7 +84,7 @@ FUZZ_SECONDS ?= 5
 FUZZ_SEED ?=
 FAULTS_SECONDS ?= 300
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
-quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals
+quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals tests/sim_level_zero/validated
 slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)

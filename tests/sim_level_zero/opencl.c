@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tests/sim_level_zero/cache.h"
 #include "tests/sim_level_zero/sim.h"
 
 #define SIGNALS 32
@@ -147,7 +148,9 @@ static cl_program link_program(const uint8_t *il, size_t size, const char *flags
 }
 
 static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
-    cl_program program = link_program(il, size, flags, log);
+    cl_program program = sim_program_cached(context, device, il, size, flags);
+    if (!program && (program = link_program(il, size, flags, log)))
+        sim_program_cache(program, device, il, size, flags);
     struct sim_program *made = program ? calloc(1, sizeof *made) : NULL;
     if (made) {
         *made = (struct sim_program){

@@ -4,7 +4,7 @@
  *
  * a has M rows of 16 lanes, each with one value of two bytes or two of one byte: a[m] of lane k is
  * A[m][k], or A[m][2k] and A[m][2k + 1].  b of lane n is column n, 8 words of consecutive k.  acc[m]
- * of lane n is C[m][n].  Products are added in the order of k, each with one rounding; a card may
+ * of lane n is C[m][n].  A change here is a new FORMAT in cache.c.  Products are added in the order of k, each with one rounding; a card may
  * add them otherwise. */
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 

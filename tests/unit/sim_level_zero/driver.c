@@ -35,6 +35,25 @@ static void eight_cards_say_who_they_are(void) {
     }
 }
 
+static bool is_mapped(const char *library) {
+    char line[1024];
+    bool found = false;
+    FILE *f = fopen("/proc/self/maps", "r");
+    CHECK(f);
+    while (fgets(line, sizeof line, f))
+        found |= strstr(line, library) != NULL;
+    fclose(f);
+    return found;
+}
+
+/* tests/sim_level_zero/validated runs all of these under it. */
+static void the_validation_layer_is_there_when_it_is_asked_for(void) {
+    const char *asked = getenv("ZE_ENABLE_VALIDATION_LAYER");
+    const struct box box = box_open("cards=1");
+    CHECK_EQ(box.n_cards, 1);
+    CHECK_EQ(is_mapped("libze_validation_layer"), asked && !strcmp(asked, "1"));
+}
+
 static void fill_words(uint32_t *words, uint32_t first) {
     for (uint32_t i = 0; i < N; i++)
         words[i] = first + i;
@@ -224,9 +243,9 @@ static void more_than_four_gib_must_be_asked_for(void) {
     ZE(zeMemAllocDevice(box.context, &desc, size, 0, box.cards[0], &p));
 }
 
-CHECK_MAIN(T(eight_cards_say_who_they_are), T(copies_go_to_a_card_and_back),
-           T(fills_repeat_their_pattern), T(the_host_cannot_read_a_cards_memory),
-           T(nothing_runs_before_the_host_waits),
+CHECK_MAIN(T(eight_cards_say_who_they_are), T(the_validation_layer_is_there_when_it_is_asked_for),
+           T(copies_go_to_a_card_and_back), T(fills_repeat_their_pattern),
+           T(the_host_cannot_read_a_cards_memory), T(nothing_runs_before_the_host_waits),
            T(a_recorded_list_runs_as_often_as_it_is_submitted),
            T(only_what_is_ordered_runs_in_order), T(a_wait_ends_with_its_time),
            T(memory_is_accounted_and_bounded), T(more_than_four_gib_must_be_asked_for))
