@@ -70,6 +70,8 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_count(value, c->keep_in, 1);
     if (!strcmp(key, "limit"))
         return read_count(value, c->memory_bytes, 0);
+    if (!strcmp(key, "degrees"))
+        return read_count(value, c->degrees, 0);
     if (!strcmp(key, "abort"))
         return read_card(value, c->polled_aborts);
     if (!strcmp(key, "broken"))

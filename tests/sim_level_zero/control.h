@@ -32,6 +32,7 @@ struct sim_control {
     bool broken[SIM_CARDS_MAX];
     bool deaf[SIM_CARDS_MAX];             /* to advice and prefetch, which report success */
     uint64_t memory_bytes[SIM_CARDS_MAX]; /* 0: what SIM_ZE says */
+    uint64_t degrees[SIM_CARDS_MAX];      /* Celsius; 0: as when idle */
     bool claimed[SIM_CARDS_MAX][SIM_CARDS_MAX];
     enum sim_lie lies[SIM_CARDS_MAX + 1][SIM_CARDS_MAX + 1]; /* [from][to] */
     enum sim_start start;

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <level_zero/zes_api.h>
+
 #include "tests/sim_level_zero/sim.h"
 
 struct sim sim = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -86,8 +88,10 @@ void sim_lose(ze_device_handle_t card, const char *why, bool emptied) {
     if (card->lost)
         return;
     card->lost = true;
-    if (emptied)
+    if (emptied) {
+        card->events |= ZES_EVENT_TYPE_FLAG_DEVICE_DETACH;
         sim_memory_empty(card->number);
+    }
     fprintf(stderr, "sim_level_zero: card %u is lost: %s\n", card->number, why);
     sim_queues_drop(card);
     pthread_cond_broadcast(&sim.changed);

@@ -33,7 +33,7 @@ ze_result_t ZE_APICALL zeDeviceGetProperties(ze_device_handle_t card,
     /* Cycles a second since 1.2 where it is asked for, else nanoseconds a cycle. */
     properties->timerResolution = stype == ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES_1_2 ? 19200000 : 52;
     const uint8_t uuid[ZE_MAX_DEVICE_UUID_SIZE] = {
-        0x86, 0x80, 0x11, 0xe2, 's', 'i', 'm', [8] = (uint8_t)(3 + card->number)};
+        0x86, 0x80, 0x11, 0xe2, 's', 'i', 'm', [8] = (uint8_t)(SIM_FIRST_BUS + card->number)};
     memcpy(properties->uuid.id, uuid, sizeof uuid);
     snprintf(properties->name, sizeof properties->name, "Intel(R) Arc(TM) Pro B60 Graphics");
     return ZE_RESULT_SUCCESS;
@@ -156,7 +156,7 @@ ze_result_t ZE_APICALL zeDevicePciGetPropertiesExt(ze_device_handle_t card,
                                                    ze_pci_ext_properties_t *properties) {
     SIM_HANDLE(card, SIM_CARD);
     SIM_POINTER(properties);
-    properties->address = (ze_pci_address_ext_t){.bus = 3 + card->number};
+    properties->address = (ze_pci_address_ext_t){.bus = SIM_FIRST_BUS + card->number};
     properties->maxSpeed =
         (ze_pci_speed_ext_t){.genVersion = 5, .width = 8, .maxBandwidth = INT64_C(31500000000)};
     return ZE_RESULT_SUCCESS;

@@ -308,15 +308,10 @@ static bool wait_on(const struct timespec *until) {
            !sooner;
 }
 
-ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
-                     uint64_t timeout_ns) {
+/* The lock is held. */
+static ze_result_t wait_until(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
+                              uint64_t timeout_ns) {
     const struct timespec until = after(timeout_ns);
-    if (card)
-        sim_poll(card);
-    pthread_mutex_lock(&sim.lock);
-    sim.n_waiting++;
-    sim.n_allowed = sim.n_submitted;
-    pthread_cond_broadcast(&sim.changed);
     ze_result_t result = done(what);
     while (result == ZE_RESULT_NOT_READY && timeout_ns) {
         const bool over = wait_on(&until);
@@ -326,7 +321,26 @@ ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_hand
         if (over && timeout_ns != UINT64_MAX)
             break;
     }
+    return result;
+}
+
+ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
+                     uint64_t timeout_ns) {
+    if (card)
+        sim_poll(card);
+    pthread_mutex_lock(&sim.lock);
+    sim.n_waiting++;
+    sim.n_allowed = sim.n_submitted;
+    pthread_cond_broadcast(&sim.changed);
+    const ze_result_t result = wait_until(done, what, card, timeout_ns);
     sim.n_waiting--;
+    pthread_mutex_unlock(&sim.lock);
+    return result;
+}
+
+ze_result_t sim_listen(ze_result_t (*done)(void *what), void *what, uint64_t timeout_ns) {
+    pthread_mutex_lock(&sim.lock);
+    const ze_result_t result = wait_until(done, what, NULL, timeout_ns);
     pthread_mutex_unlock(&sim.lock);
     return result;
 }

@@ -22,7 +22,6 @@
 #include "tests/sim_level_zero/spirv.h"
 
 #define SIM_PAGE         (UINT64_C(64) << 10)
-#define SIM_WINDOW       (UINT64_C(1) << 40) /* addresses of one card; none is used twice */
 #define SIM_GROUP_MAX    1024
 #define SIM_LOCAL_BYTES  (UINT32_C(128) << 10)
 #define SIM_PATTERN_MAX  128
@@ -30,6 +29,14 @@
 #define SIM_ARGS_MAX     2048                /* bytes of a kernel's arguments */
 #define SIM_CARD_ORDINAL 0                   /* queue groups: computing and copying; copying */
 #define SIM_COPY_ORDINAL 1
+#define SIM_FIRST_BUS    3 /* of the cards, one a bus */
+
+/* Addresses of one card; none is used twice.  ThreadSanitizer has room for few. */
+#ifdef __SANITIZE_THREAD__
+#define SIM_WINDOW (UINT64_C(1) << 36)
+#else
+#define SIM_WINDOW (UINT64_C(1) << 40)
+#endif
 
 enum sim_tag {
     SIM_DRIVER = 0x5a0001,
@@ -59,7 +66,8 @@ struct _ze_device_handle_t {
     struct sim_object object;
     unsigned number;
     bool lost;
-    bool hung;       /* none of its commands ends any more */
+    uint32_t registered, events; /* of sysman: asked for; not told yet */
+    bool hung;                   /* none of its commands ends any more */
     uint8_t *window; /* SIM_WINDOW addresses, inaccessible but for what a command may touch */
     uint64_t next;   /* first address of the window that was never used */
 };
@@ -286,6 +294,8 @@ void sim_queues_drop(ze_device_handle_t card);
  * which may be NULL. */
 ze_result_t sim_wait(ze_result_t (*done)(void *what), void *what, ze_device_handle_t card,
                      uint64_t timeout_ns);
+/* The same, but nothing is allowed to run for it. */
+ze_result_t sim_listen(ze_result_t (*done)(void *what), void *what, uint64_t timeout_ns);
 void sim_command_finish(struct sim_command *command); /* what it owns */
 
 #define SIM_HANDLE(object, tag)                                                                    \
