@@ -290,10 +290,20 @@ ze_result_t ZE_APICALL zeCommandListAppendLaunchKernel(ze_command_list_handle_t 
                   waits);
 }
 
+/* The host's own memory, where the cards cannot use it, is nothing to advise about. */
+static bool is_advisable(const void *p) {
+    pthread_mutex_lock(&sim.lock);
+    const bool yes = sim.options.system || sim_memory_find(p);
+    pthread_mutex_unlock(&sim.lock);
+    return yes;
+}
+
 ze_result_t ZE_APICALL zeCommandListAppendMemoryPrefetch(ze_command_list_handle_t list,
                                                          const void *p, size_t size) {
     SIM_HANDLE(list, SIM_LIST);
     SIM_POINTER(p);
+    if (!is_advisable(p))
+        return ZE_RESULT_ERROR_INVALID_ARGUMENT;
     const struct sim_command command = {.kind = SIM_PREFETCH, .from = p, .size = size};
     return append(list, command, NULL, 0, NULL);
 }
@@ -307,6 +317,8 @@ ze_result_t ZE_APICALL zeCommandListAppendMemAdvise(ze_command_list_handle_t lis
     /* Two more advices since 1.7. */
     if ((unsigned)advice > (sim.options.minor >= 7 ? 9u : 7u))
         return ZE_RESULT_ERROR_INVALID_ENUMERATION;
+    if (!is_advisable(p))
+        return ZE_RESULT_ERROR_INVALID_ARGUMENT;
     const struct sim_command command = {
         .kind = SIM_ADVISE, .from = p, .size = size, .target = card, .advice = advice};
     return append(list, command, NULL, 0, NULL);

@@ -63,26 +63,33 @@ static bool waits_over(const struct sim_command *command) {
     return true;
 }
 
-/* Of the commands of one queue that may have begun, one; n counts those of all queues so far. */
-static void scan(ze_command_queue_handle_t queue, struct choice *choice, unsigned *n) {
+/* Of the commands of one queue that may have begun, one; n counts those of all queues so far.  True
+ * when that is the one to run now. */
+static bool scan(ze_command_queue_handle_t queue, struct choice *choice, unsigned *n) {
     bool pending = false;
     for (struct sim_submission *s = queue->first; s; s = s->next) {
         if (!sim.n_waiting && s->sequence > sim.n_allowed)
-            return;
+            return false;
         for (size_t i = 0; i < s->n; i++) {
             struct sim_command *c = &s->commands[i];
             if (c->done)
                 continue;
             const bool all_before = c->kind == SIM_BARRIER && !c->n_waits;
             if ((pending && (all_before || s->in_order)) || !waits_over(c))
-                return;
+                return false;
             pending = true;
+            if (c->kind == SIM_ADVISE) { /* before anything else of its flush */
+                *choice = (struct choice){queue, s, c};
+                *n = 1;
+                return true;
+            }
             if (!(*n)++ || (sim.options.shuffled && draw() % *n == 0))
                 *choice = (struct choice){queue, s, c};
             if (c->kind == SIM_BARRIER || c->kind == SIM_WAIT)
-                return;
+                return false;
         }
     }
+    return false;
 }
 
 static bool choose(struct choice *choice) {
@@ -90,7 +97,8 @@ static bool choose(struct choice *choice) {
     for (ze_command_queue_handle_t q = sim.queues; q; q = q->next)
         if (!q->object.gone && !q->card->hung && !q->card->lost &&
             !sim.control.polled_aborts[q->card->number])
-            scan(q, choice, &n);
+            if (scan(q, choice, &n))
+                break;
     return n;
 }
 
@@ -109,6 +117,8 @@ static const char *want_launch(const struct sim_launch *launch, unsigned card) {
             known = (uint64_t)(p - sim.cards[k].window) < SIM_WINDOW;
         if (!known && !sim.options.system)
             return "a kernel was given an address of the host's own memory";
+        if (!known)
+            sim_svm_touch(p, card);
         sim_memory_want(p, card);
     }
     sim_memory_want_all(card, launch->indirect);
@@ -238,6 +248,8 @@ static void *thread_main(void *unused) {
         running_dropped = false;
         if (kind == SIM_COPY || kind == SIM_FILL || kind == SIM_LAUNCH)
             run(&choice);
+        if (kind == SIM_ADVISE || kind == SIM_PREFETCH)
+            sim_svm_run(choice.command, choice.queue->card->number);
         if (running_dropped)
             submission_end(choice.submission);
         else if (!choice.queue->card->lost)

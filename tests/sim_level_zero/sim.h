@@ -278,6 +278,11 @@ bool sim_faults_end(uintptr_t *address); /* whether there was one, and where fir
 bool sim_fault_filled(unsigned window);  /* and forgets it */
 void sim_faults_here(bool device_code);  /* this thread stands in for the card, or no longer */
 
+/* svm.c; the lock is held */
+void sim_svm_run(const struct sim_command *command, unsigned card); /* advice, prefetch */
+void sim_svm_touch(const void *p,
+                   unsigned card); /* a kernel of the card's uses the host's memory */
+
 /* opencl.c; no lock */
 struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char *flags,
                                       char **log);

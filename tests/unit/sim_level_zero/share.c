@@ -53,6 +53,7 @@ static void memory_outlives_the_process_that_filled_it(void) {
         exit(0);
     }
     ze_ipc_mem_handle_t handle;
+    close(pair[1]);
     CHECK_EQ(recv(pair[0], &handle, sizeof handle, 0), sizeof handle);
     const int fd = receive_fd(pair[0]);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
