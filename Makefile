@@ -67,8 +67,10 @@ cli_pull := $(wildcard client/pull/*.c)
 ze_types := 0 1 2 3 6 7 8 10 11 12 13 14 20 23 30 39
 ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange $(ze_types:%=matmul_%)))
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
-tests    := $(patsubst %.c,$(B)/%,$(shell find tests/unit -name '*.c'))
-sim_tests := $(filter $(B)/tests/unit/sim_level_zero/% $(B)/tests/unit/daemon/device/level_zero/%,$(tests))
+ze_tests := tests/unit/sim_level_zero/% tests/unit/daemon/device/level_zero/%
+tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$(ze_tests)),\
+              $(shell find tests/unit -name '*.c')))
+sim_tests := $(filter $(ze_tests:%=$(B)/%),$(tests))
 sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
@@ -84,7 +86,8 @@ FUZZ_SECONDS ?= 5
 FUZZ_SEED ?=
 FAULTS_SECONDS ?= 300
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
-quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals tests/sim_level_zero/validated
+quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals \
+         $(if $(filter no,$(LEVEL_ZERO)),,tests/sim_level_zero/validated)
 slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)

@@ -26,8 +26,8 @@
 #define SIM_LOCAL_BYTES  (UINT32_C(128) << 10)
 #define SIM_PATTERN_MAX  128
 #define SIM_ALLOC_MAX    (UINT64_C(4) << 30) /* without the extension for relaxed limits */
-#define SIM_ARGS_MAX     2048                /* bytes of a kernel's arguments */
-#define SIM_CARD_ORDINAL 0                   /* queue groups: computing and copying; copying */
+#define SIM_ARGS_MAX     SPIRV_BYTES_MAX
+#define SIM_CARD_ORDINAL 0 /* queue groups: computing and copying; copying */
 #define SIM_COPY_ORDINAL 1
 #define SIM_FIRST_BUS    3 /* of the cards, one a bus */
 

@@ -142,6 +142,8 @@ static int parameter(struct reader *r, uint32_t t) {
         return -EINVAL;
     const struct spirv_arg *before = k->n_args ? arg - 1 : NULL;
     arg->at = ROUND(before ? before->at + (before->size ? before->size : 8) : 0, align);
+    if (arg->at > SPIRV_BYTES_MAX || arg->size > SPIRV_BYTES_MAX - arg->at)
+        return -EINVAL;
     k->n_args++;
     return 0;
 }
@@ -188,7 +190,7 @@ static int read_words(struct reader *r, const uint32_t *words, size_t n, const c
         }
         const int rc = instruction(r, words[at] & 0xffff, &words[at], length);
         if (rc) {
-            *why = "a kernel's name or one of its arguments is not what OpenCL allows";
+            *why = "a kernel's name or one of its arguments is not what OpenCL allows, or too long";
             return rc;
         }
         at += length;

@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPIRV_ARGS_MAX 64
-#define SPIRV_NAME_MAX 128
+#define SPIRV_ARGS_MAX  64
+#define SPIRV_NAME_MAX  128
+#define SPIRV_BYTES_MAX 2048 /* of a kernel's arguments together */
 
 enum spirv_arg_kind {
     SPIRV_VALUE,   /* bytes, a structure included */

@@ -46,12 +46,16 @@ static bool is_mapped(const char *library) {
     return found;
 }
 
+static bool is_validated(void) {
+    const char *asked = getenv("ZE_ENABLE_VALIDATION_LAYER");
+    return asked && !strcmp(asked, "1");
+}
+
 /* tests/sim_level_zero/validated runs all of these under it. */
 static void the_validation_layer_is_there_when_it_is_asked_for(void) {
-    const char *asked = getenv("ZE_ENABLE_VALIDATION_LAYER");
     const struct box box = box_open("cards=1");
     CHECK_EQ(box.n_cards, 1);
-    CHECK_EQ(is_mapped("libze_validation_layer"), asked && !strcmp(asked, "1"));
+    CHECK_EQ(is_mapped("libze_validation_layer"), is_validated());
 }
 
 static void fill_words(uint32_t *words, uint32_t first) {
@@ -149,12 +153,15 @@ static void a_recorded_list_runs_as_often_as_it_is_submitted(void) {
 }
 
 /* x -> 2 (x + 1) when the barrier holds; without it some seed has the other order. */
-static uint32_t add_then_double(const struct box *box, bool barrier) {
+static uint32_t add_then_double(const struct box *box, bool barrier, uint32_t list_flags) {
     uint32_t *memory = box_memory(box, 0, 4 * 64), start[64] = {5}, out[64];
     ZE(box_copy(box, 0, memory, start, sizeof start));
     ze_module_handle_t module = box_module(box, 0, probe);
     ze_kernel_handle_t add = box_kernel(module, "add_one"), twice = box_kernel(module, "twice");
-    ze_command_list_handle_t list = box_list(box, 0);
+    const ze_command_list_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_COMMAND_LIST_DESC,
+                                         .flags = list_flags};
+    ze_command_list_handle_t list = NULL;
+    ZE(zeCommandListCreate(box->context, box->cards[0], &desc, &list));
     ze_command_queue_handle_t queue = box_queue(box, 0);
     const ze_group_count_t groups = {1, 1, 1};
     ZE(zeKernelSetGroupSize(add, 64, 1, 1));
@@ -177,12 +184,38 @@ static void only_what_is_ordered_runs_in_order(void) {
     box_needs_kernels();
     bool swapped = false;
     for (int i = 0; i < 12; i++) {
-        CHECK_EQ(add_then_double(&box, true), 12);
-        const uint32_t got = add_then_double(&box, false);
+        CHECK_EQ(add_then_double(&box, true, 0), 12);
+        const uint32_t got = add_then_double(&box, false, 0);
         CHECK(got == 12 || got == 11);
         swapped |= got == 11;
     }
     CHECK(swapped);
+}
+
+/* The flags of 1.7, which the header does not have yet. */
+#define LIST_IN_ORDER  8u
+#define QUEUE_IN_ORDER 2u
+
+static void an_in_order_list_is_ordered_since_1_7(void) {
+    if (is_validated())
+        SKIP("the validation layer is of 1.4 and refuses flags of 1.7");
+    const struct box box = box_open("cards=1 seed=3 version=1.7");
+    box_needs_kernels();
+    for (int i = 0; i < 12; i++)
+        CHECK_EQ(add_then_double(&box, false, LIST_IN_ORDER), 12);
+}
+
+static void older_drivers_do_not_know_it(void) {
+    const struct box box = box_open("cards=1 version=1.6");
+    const ze_command_list_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_COMMAND_LIST_DESC,
+                                         .flags = LIST_IN_ORDER};
+    const ze_command_queue_desc_t queue = {.stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_DESC,
+                                           .flags = QUEUE_IN_ORDER};
+    ze_command_list_handle_t list = NULL;
+    CHECK_EQ(zeCommandListCreate(box.context, box.cards[0], &desc, &list),
+             ZE_RESULT_ERROR_INVALID_ENUMERATION);
+    CHECK_EQ(zeCommandListCreateImmediate(box.context, box.cards[0], &queue, &list),
+             ZE_RESULT_ERROR_INVALID_ENUMERATION);
 }
 
 static void a_wait_ends_with_its_time(void) {
@@ -247,5 +280,6 @@ CHECK_MAIN(T(eight_cards_say_who_they_are), T(the_validation_layer_is_there_when
            T(copies_go_to_a_card_and_back), T(fills_repeat_their_pattern),
            T(the_host_cannot_read_a_cards_memory), T(nothing_runs_before_the_host_waits),
            T(a_recorded_list_runs_as_often_as_it_is_submitted),
-           T(only_what_is_ordered_runs_in_order), T(a_wait_ends_with_its_time),
+           T(only_what_is_ordered_runs_in_order), T(an_in_order_list_is_ordered_since_1_7),
+           T(older_drivers_do_not_know_it), T(a_wait_ends_with_its_time),
            T(memory_is_accounted_and_bounded), T(more_than_four_gib_must_be_asked_for))
