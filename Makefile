@@ -29,15 +29,16 @@ HARDEN     := -fstack-protector-strong $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 # Tests run templates into their limit of work, which takes minutes under sanitizers.
 SANFLAGS   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -DVALUE_WORK_MAX=1048576u)
 # -ffp-contract=off: a multiply-add is fused only where the source says fma (docs/numerics.md).
-ALL_CFLAGS  = -std=gnu11 $(WARN) $(HARDEN) -fPIE -ffp-contract=off -I. -Iinclude -D_GNU_SOURCE \
+DRM_CFLAGS := $(shell $(PKG_CONFIG) --cflags libdrm 2>/dev/null)
+ALL_CFLAGS  = -std=gnu11 $(WARN) $(HARDEN) -fPIE -ffp-contract=off -I. -Iinclude $(DRM_CFLAGS) -D_GNU_SOURCE \
               -DOCTARC_VERSION='"$(VERSION)"' -DOCTARC_LIBEXECDIR='"$(libexecdir)"' -DOCTARC_DATADIR='"$(datadir)"' $(SANFLAGS)
 LINK        = $(CC) $(ALL_CFLAGS) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 pkg         = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
 FRONT_LIBS  = $(call pkg,libuv libcjson libmicrohttpd libsystemd inih libpcre2-8) -lm -lpthread
-ENGINE_LIBS = -lm -lpthread
+ENGINE_LIBS = $(call pkg,libdrm) -lm -lpthread
 CLIENT_LIBS = $(call pkg,libcjson libcurl libzip libcrypto) -lpthread
-TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libzip libcrypto)
+TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libdrm libzip libcrypto)
 
 # OpenCL C becomes SPIR-V.  Without -disable-llvm-passes spirv-val refuses kernels with loops; without the
 # default header the sub-groups' functions are not known.  Nothing is fused that the source does not fuse.

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* box.c - which cards there are, and what of the machine matters to them. */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/device/drm/drm.h"
+#include "octarc/error.h"
+
+#define CLASS_DISPLAY 0x03u
+#define CONFIG_BYTES  (1u << 20) /* of a kernel's configuration; they have a quarter of it */
+#define CPU_BYTES     (1u << 16) /* of /proc/cpuinfo: the first processor speaks for all */
+
+static int compare_slots(const void *a, const void *b) {
+    return strcasecmp(((const struct drm_card *)a)->slot, ((const struct drm_card *)b)->slot);
+}
+
+static bool is_display(const char *root, const char *slot) {
+    char path[PATH_MAX], text[32];
+    uint32_t class;
+    snprintf(path, sizeof path, "%s/sys/bus/pci/devices/%.16s/class", root, slot);
+    return sysfs_read(path, text, sizeof text) > 0 && sysfs_hex(text, &class) &&
+           class >> 16 == CLASS_DISPLAY;
+}
+
+/* A machine without PCI has no such folder, which is as good as an empty one. */
+static int find_cards(struct drm_box *box, const char *root, struct err *err) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sys/bus/pci/devices", root);
+    DIR *all = opendir(path);
+    if (!all && errno == ENOENT)
+        return 0;
+    if (!all)
+        return err_set(err, -errno, "cannot read %s: %s", path, strerror(errno));
+    for (const struct dirent *entry; (entry = readdir(all));) {
+        if (!sysfs_is_slot(entry->d_name, strlen(entry->d_name)) ||
+            !is_display(root, entry->d_name))
+            continue;
+        box->more |= box->n_cards == DRM_CARDS_MAX;
+        if (box->n_cards < DRM_CARDS_MAX)
+            drm_read_card(&box->cards[box->n_cards++], root, entry->d_name);
+    }
+    closedir(all);
+    qsort(box->cards, box->n_cards, sizeof *box->cards, compare_slots);
+    return 0;
+}
+
+static void read_kernel(struct drm_box *box, const char *root) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/proc/sys/kernel/osrelease", root);
+    if (sysfs_read(path, box->release, sizeof box->release) < 0)
+        box->release[0] = '\0';
+    box->release[strcspn(box->release, "\n")] = '\0';
+    sysfs_release(box->release, &box->kernel_major, &box->kernel_minor);
+    char *text = malloc(CONFIG_BYTES);
+    if (!text)
+        return;
+    snprintf(path, sizeof path, "%s/boot/config-%s", root, box->release);
+    if (sysfs_read(path, text, CONFIG_BYTES) > 0) {
+        box->gpusvm = sysfs_option(text, "CONFIG_DRM_XE_GPUSVM");
+        box->pagemap = sysfs_option(text, "CONFIG_DRM_XE_PAGEMAP");
+        box->pci_p2pdma = sysfs_option(text, "CONFIG_PCI_P2PDMA");
+    }
+    snprintf(path, sizeof path, "%s/proc/cpuinfo", root);
+    if (sysfs_read(path, text, CPU_BYTES) > 0)
+        box->la57 = sysfs_flag(text, "flags", "la57");
+    free(text);
+}
+
+int drm_find(struct drm_box *box, const char *root, struct err *err) {
+    struct drm_box *made = calloc(1, sizeof *made);
+    if (!made)
+        return err_set(err, -ENOMEM, "no memory to look for cards");
+    const int rc = find_cards(made, root, err);
+    if (rc == 0) {
+        read_kernel(made, root);
+        drm_find_nodes(made, root);
+        *box = *made;
+    }
+    free(made);
+    return rc;
+}
