@@ -13,18 +13,21 @@
 /* [state][event]: the state that follows. */
 static const int next[CARD_STATE_COUNT][CARD_EVENT_COUNT] = {
     /*                  drain          leave         keep         release       lose          fence
-                        corrupt        return        want         serve */
-    [CARD_ONLINE] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_ONLINE, NO, NO, NO},
+                        corrupt        break         return       want          serve */
+    [CARD_ONLINE] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_ONLINE,
+                     CARD_QUARANTINED, NO, NO, NO},
     [CARD_DRAINING] = {CARD_DRAINING, CARD_DRAINED, CARD_ONLINE, NO, CARD_OFFLINE, CARD_OFFLINE,
-                       CARD_DRAINING, NO, CARD_PROBING, NO},
-    [CARD_DRAINED] = {NO, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, CARD_DRAINED, NO,
-                      CARD_PROBING, NO},
-    [CARD_LOST] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_PROBING, CARD_PROBING, NO},
-    [CARD_FENCED] = {CARD_OFFLINE, NO, NO, NO, CARD_LOST, NO, NO, CARD_PROBING, CARD_PROBING, NO},
-    [CARD_OFFLINE] = {NO, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
-    [CARD_PROBING] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_PROBING, NO,
-                      CARD_PROBING, CARD_ONLINE},
-    [CARD_QUARANTINED] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
+                       CARD_DRAINING, CARD_QUARANTINED, NO, CARD_PROBING, NO},
+    [CARD_DRAINED] = {NO, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, CARD_DRAINED,
+                      CARD_QUARANTINED, NO, CARD_PROBING, NO},
+    [CARD_LOST] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_QUARANTINED, CARD_PROBING,
+                   CARD_PROBING, NO},
+    [CARD_FENCED] = {CARD_OFFLINE, NO, NO, NO, CARD_LOST, NO, NO, CARD_QUARANTINED, CARD_PROBING,
+                     CARD_PROBING, NO},
+    [CARD_OFFLINE] = {NO, NO, NO, NO, NO, NO, NO, CARD_QUARANTINED, NO, CARD_PROBING, NO},
+    [CARD_PROBING] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_PROBING,
+                      CARD_QUARANTINED, NO, CARD_PROBING, CARD_ONLINE},
+    [CARD_QUARANTINED] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
 };
 
 static const char *const state_names[CARD_STATE_COUNT] = {
@@ -32,8 +35,8 @@ static const char *const state_names[CARD_STATE_COUNT] = {
 
 /* What an event asks for, in a sentence that ends with "…: it is STATE". */
 static const char *const asked[CARD_EVENT_COUNT] = {
-    "be drained", "leave",     "be kept",          "be released",     "be lost",
-    "be fenced",  "be harmed", "return by itself", "be taken online", "serve"};
+    "be drained", "leave",     "be kept",          "be released",     "be lost", "be fenced",
+    "be harmed",  "be broken", "return by itself", "be taken online", "serve"};
 
 const char *card_state_name(enum card_state state) {
     return state_names[state];
@@ -107,11 +110,12 @@ int card_apply(struct card *card, uint32_t number, enum card_event event, const 
     if (to == NO)
         return err_set(err, -EINVAL, "card %u cannot %s: it is %s%s", number, asked[event],
                        state_names[card->state], advice(card->state, event));
-    const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT;
+    const bool fault =
+        event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT || event == CARD_BREAK;
     if (fault) {
-        card->faults[event == CARD_LOSE    ? CARD_FAULT_LOST
+        card->faults[event == CARD_CORRUPT ? CARD_FAULT_CORRUPT
                      : event == CARD_FENCE ? CARD_FAULT_SILENT
-                                           : CARD_FAULT_CORRUPT]++;
+                                           : CARD_FAULT_LOST]++;
         add_recent(card, now->ns);
         if (count_recent(card, now->ns) >= rules->faults_max)
             to = CARD_QUARANTINED;

@@ -11,6 +11,7 @@
  *       │       └─ online: an operator's word, from every state in which it is not used
  *       └────► lost | fenced; the n-th fault within a minute: quarantined, until an operator's word
  *     corrupt is a fault that changes no state by itself: the card was harmed and is repaired
+ *     break: its driver gave it up, and only hands can mend it: quarantined, from every state
  *
  * A card is a plain value.  It has no clock: the time comes in.  Whether its memory is there, and
  * who computes on it, is engines.c's concern.  Threads: no shared state. */
@@ -48,6 +49,7 @@ enum card_event {
     CARD_LOSE,
     CARD_FENCE,
     CARD_CORRUPT, /* what it holds was harmed, and is repaired; it is used on */
+    CARD_BREAK,   /* it is gone, and nothing that could be waited for brings it back */
     CARD_RETURN,  /* it is there again, by itself */
     CARD_WANT,    /* an operator takes it back */
     CARD_SERVE,   /* it is used again */

@@ -36,7 +36,7 @@ void line_event(struct engines *e, struct event *event, const char *fmt, ...) {
 
 /* What the card holds is not to be had any more. */
 static bool is_gone(enum card_event event) {
-    return event == CARD_LOSE || event == CARD_FENCE;
+    return event == CARD_LOSE || event == CARD_FENCE || event == CARD_BREAK;
 }
 
 int line_apply(struct engines *e, uint32_t number, enum card_event event, const char *why,
@@ -66,7 +66,7 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
                          .from = card_state_name(before),
                          .to = to,
                          .seconds = -1};
-    if (card->state == CARD_QUARANTINED)
+    if (card->state == CARD_QUARANTINED && event != CARD_BREAK)
         line_event(e, &told, "card %u is quarantined: %u faults within %d s (key card_faults); %s",
                    number, card->n_recent, CARD_FAULTS_WINDOW_S, why);
     else
@@ -351,8 +351,7 @@ int engines_want(struct engines *e, uint32_t number, struct err *err) {
 }
 
 int engines_return(struct engines *e, uint32_t number, struct err *err) {
-    const int rc = check_number(e, number, err);
-    return rc < 0 ? rc : line_apply(e, number, CARD_RETURN, "it is there again", err);
+    return engines_hear(e, number, CARD_RETURN, "it is there again", err);
 }
 
 /* The engine that computes on a lost card has to go; one that is heard says so itself. */
@@ -441,13 +440,18 @@ int engines_hang(struct engines *e, uint32_t number, struct err *err) {
                : 0;
 }
 
-int engines_lose(struct engines *e, uint32_t number, struct err *err) {
+int engines_hear(struct engines *e, uint32_t number, enum card_event event, const char *why,
+                 struct err *err) {
     int rc = check_number(e, number, err);
     if (rc == 0)
-        rc = line_apply(e, number, CARD_LOSE, "a rehearsed loss", err);
-    if (rc < 0)
+        rc = line_apply(e, number, event, why, err);
+    if (rc < 0 || !is_gone(event))
         return rc;
     end_on_lost(e, number, true);
     line_changed(e);
     return 0;
+}
+
+int engines_lose(struct engines *e, uint32_t number, struct err *err) {
+    return engines_hear(e, number, CARD_LOSE, "a rehearsed loss", err);
 }

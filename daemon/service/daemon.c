@@ -291,6 +291,7 @@ static int start(struct daemon *d, struct err *err) {
     rc = restore_cards(d, err);
     if (rc == 0)
         rc = pressed_start(d, err);
+    uevents_start(&d->uevents, &d->loop, &d->engines);
     if (rc == 0)
         rc = listen_all(d, err);
     if (rc == 0)
@@ -306,6 +307,7 @@ static void finish(struct daemon *d) {
     events_finish(&d->events);
     state_finish(&d->state_dir);
     pressed_finish(d);
+    uevents_finish(&d->uevents);
     loaded_close(d->loaded);
     store_finish(&d->store);
     while (d->n_waiting > 0)

@@ -12,6 +12,7 @@
 #include "daemon/service/pressed.h"
 #include "daemon/service/state.h"
 #include "daemon/service/store.h"
+#include "daemon/service/uevents.h"
 #include "daemon/socket/server.h"
 
 #define EXIT_CONFIG 78 /* EX_CONFIG: starting again would not help */
@@ -30,6 +31,7 @@ struct daemon {
     struct state state_dir;
     struct store store;
     struct pressed pressed;
+    struct uevents uevents;
     struct loaded *loaded; /* NULL: no model, or not yet */
     struct model_view model;
     void (*measured)(void *arg, const struct limits_view *limits, const char *why);

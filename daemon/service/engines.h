@@ -193,6 +193,11 @@ void engines_tick(struct engines *engines);
  * it is false again. */
 uint64_t engines_press(struct engines *engines, bool give_back, bool put_off);
 
+/* What is known of a card from elsewhere than its engine: it is lost, broken, or there again.
+ * -EINVAL: no such card, or not in its state. */
+int engines_hear(struct engines *engines, uint32_t card, enum card_event event, const char *why,
+                 struct err *err);
+
 /* Rehearsals.  -EINVAL: no such card, or not in its state; -ENODEV: no engine is there.  A card is
  * lost at once, and its engine at the latest when it has heard of it. */
 int engines_lose(struct engines *engines, uint32_t card, struct err *err);

@@ -46,22 +46,32 @@ static struct card card_in(enum card_state state) {
 static void every_transition_is_that_of_the_table(void) {
     static const struct {
         enum card_state from;
-        /* drain, leave, keep, release, lose, fence, corrupt, return, want, serve; NULL: refused */
+        /* drain, leave, keep, release, lose, fence, corrupt, break, return, want, serve; NULL:
+         * refused */
         const char *to[CARD_EVENT_COUNT];
     } table[] = {
-        {CARD_ONLINE, {"draining", NULL, NULL, NULL, "lost", "fenced", "online", NULL, NULL, NULL}},
-        {CARD_DRAINING,
-         {"draining", "drained", "online", NULL, "offline", "offline", "draining", NULL, "probing",
+        {CARD_ONLINE,
+         {"draining", NULL, NULL, NULL, "lost", "fenced", "online", "quarantined", NULL, NULL,
           NULL}},
+        {CARD_DRAINING,
+         {"draining", "drained", "online", NULL, "offline", "offline", "draining", "quarantined",
+          NULL, "probing", NULL}},
         {CARD_DRAINED,
-         {NULL, NULL, NULL, "offline", "offline", "offline", "drained", NULL, "probing", NULL}},
-        {CARD_LOST, {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "probing", "probing", NULL}},
+         {NULL, NULL, NULL, "offline", "offline", "offline", "drained", "quarantined", NULL,
+          "probing", NULL}},
+        {CARD_LOST,
+         {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", "probing", "probing",
+          NULL}},
         {CARD_FENCED,
-         {"offline", NULL, NULL, NULL, "lost", NULL, NULL, "probing", "probing", NULL}},
-        {CARD_OFFLINE, {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
+         {"offline", NULL, NULL, NULL, "lost", NULL, NULL, "quarantined", "probing", "probing",
+          NULL}},
+        {CARD_OFFLINE,
+         {NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, "probing", NULL}},
         {CARD_PROBING,
-         {"draining", NULL, NULL, NULL, "lost", "fenced", "probing", NULL, "probing", "online"}},
-        {CARD_QUARANTINED, {"offline", NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
+         {"draining", NULL, NULL, NULL, "lost", "fenced", "probing", "quarantined", NULL, "probing",
+          "online"}},
+        {CARD_QUARANTINED,
+         {"offline", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "probing", NULL}},
     };
     CHECK_EQ(sizeof table / sizeof *table, CARD_STATE_COUNT);
     for (int i = 0; i < CARD_STATE_COUNT; i++)
@@ -221,13 +231,15 @@ static void take_step(struct card *card, struct shadow *s, uint64_t now) {
         CHECK(!memcmp(card, &before, sizeof before));
         return;
     }
-    const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT;
+    const bool broken = event == CARD_BREAK;
+    const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT || broken;
     if (fault)
         s->faults[s->n++] = now;
     if (event == CARD_WANT)
         s->n = 0;
     s->out = event == CARD_DRAIN || (s->out && event != CARD_WANT && event != CARD_KEEP);
-    CHECK_EQ(fault && within_a_minute(s, now) >= 10, fault && card->state == CARD_QUARANTINED);
+    CHECK_EQ(broken || (fault && within_a_minute(s, now) >= 10),
+             fault && card->state == CARD_QUARANTINED);
     CHECK(before.state != CARD_QUARANTINED || event == CARD_WANT || event == CARD_DRAIN);
     CHECK(!s->out || !card_usable(card, UINT64_MAX));
     CHECK(card->n_history <= CARD_HISTORY_MAX && card->n_recent <= CARD_FAULTS_MOST);

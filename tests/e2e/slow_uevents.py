@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's events take simulated cards away and bring them back, while requests run.
+
+Needs umockdev: it stands between octarcd and the kernel, and what is sent to the socket that it keeps
+in the place of the kernel's arrives as if the kernel had said it.
+"""
+import glob
+import json
+import os
+import socket
+import struct
+import tempfile
+
+from crowd import PROMPT, WAYS, is_whole, say, states, undisturbed
+from harness import Daemon, Skip, equal, main, test, tiny, wait_until
+
+PRELOAD = glob.glob("/usr/lib/*/libumockdev-preload.so.0")
+SLOTS = ["0000:%02x:00.0" % (0x14 + 3 * i) for i in range(4)]
+PORT = "/devices/pci0000:00/0000:00:01.0/0000:10:00.0/"
+
+
+class Box:
+    """Four simulated cards in slots, and a kernel that says what the test wants."""
+
+    def __init__(self, rebalance, config="card_quiet = 0\n"):
+        if not PRELOAD:
+            raise Skip("umockdev is not installed")
+        self.folder = tempfile.TemporaryDirectory(prefix="octarc-uevents-")
+        os.makedirs(os.path.join(self.folder.name, "sys"))
+        topology = os.path.join(self.folder.name, "box.json")
+        with open(topology, "w") as f:
+            json.dump({"cards": [{"slot": slot, "memory_mib": 64} for slot in SLOTS]}, f)
+        self.daemon = Daemon(
+            "--context", "512", "--topology", topology, model=tiny(), rebalance=rebalance,
+            config="[service]\n" + config,
+            env={"LD_PRELOAD": PRELOAD[0], "UMOCKDEV_DIR": self.folder.name})
+
+    def __enter__(self):
+        return self.daemon.__enter__() and self
+
+    def __exit__(self, *how):
+        try:
+            self.daemon.__exit__(*how)
+        finally:
+            self.folder.cleanup()
+
+    def send(self, datagram):
+        listeners = glob.glob(os.path.join(self.folder.name, "event[0-9]*"))
+        assert listeners, "octarcd does not listen"
+        for path in listeners:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_RAW) as s:
+                s.sendto(datagram, path)
+
+    def tell(self, action, card, node=None, **keys):
+        path = PORT + SLOTS[card] + ("/drm/" + node if node else "")
+        keys = {"ACTION": action, "DEVPATH": path, "SUBSYSTEM": "drm" if node else "pci",
+                **({} if node else {"PCI_CLASS": "30000"}), **keys, "SEQNUM": "4711"}
+        body = b"".join(b"%s=%s\0" % (k.encode(), v.encode()) for k, v in keys.items())
+        self.send(b"%s@%s\0" % (action.encode(), path.encode()) + body)
+        self.send(b"libudev\0" + struct.pack(">I", 0xfeedcafe) +
+                  struct.pack("=III", 40, 40, len(body)) + bytes(16) + body)
+
+    def is_in(self, card, state):
+        wait_until(lambda: states(self.daemon)[card] == state, 30, "card %d %s" % (card, state))
+
+    def why(self, card):
+        return self.daemon.rpc("cards")["cards"][card]["history"][-1]["why"]
+
+
+@test
+def a_card_goes_and_returns_under_sixteen_streams():
+    for way in WAYS:
+        with Box(way) as box:
+            want = undisturbed(box.daemon)
+
+            def unplug():
+                box.tell("remove", 2, "renderD130")
+                box.tell("remove", 2, "card2")
+                box.tell("remove", 2)
+                box.is_in(2, "lost")
+            is_whole(box.daemon, want, unplug, "unplugged")
+            equal(box.why(2), "its driver let go of it")
+            equal(box.daemon.rpc("cards")["cards"][2]["faults"]["lost"], 1, "faults")
+
+            def plug():
+                box.tell("add", 2)  # on the bus alone it is of no use yet
+                box.tell("add", 2, "card2")
+                box.tell("add", 2, "renderD130")
+            is_whole(box.daemon, want, plug, "plugged in")
+            box.is_in(2, "online")
+            equal(states(box.daemon), ["online"] * 4)
+
+
+@test
+def every_way_of_being_wedged_is_told_with_what_to_do():
+    table = [("none", "lost", "octarc online"),
+             ("rebind", "lost", "echo %s > /sys/bus/pci/drivers/xe/bind"),
+             ("bus-reset", "lost", "echo 1 > /sys/bus/pci/devices/%s/reset"),
+             ("rebind,bus-reset", "lost", "echo %s > /sys/bus/pci/drivers/xe/bind"),
+             ("unknown", "lost", "else restart the machine"),
+             ("vendor-specific", "quarantined", "fwupdmgr update"),
+             ("cold-reset", "quarantined", "switch the machine off and on")]
+    with Box("running", "card_quiet = 0\ncard_faults = 64\n") as box:
+        want = box.daemon.complete(PROMPT)["choices"][0]["text"]
+        for ways, state, remedy in table:
+            box.tell("change", 1, "card1", WEDGED=ways)
+            box.is_in(1, state)
+            assert box.why(1).startswith("its driver gave it up: "), box.why(1)
+            told = [line for line in box.daemon.log().splitlines() if "to bring card 1 back: " in line]
+            assert (remedy % SLOTS[1] if "%" in remedy else remedy) in told[-1], told
+            equal(box.daemon.complete(PROMPT)["choices"][0]["text"], want, "after " + ways)
+            if state == "quarantined":  # its driver's word is not enough
+                box.tell("add", 1, "card1")
+                box.tell("remove", 3, "card3")
+                box.is_in(3, "lost")  # what was said before it was heard
+                equal(states(box.daemon)[1], state)
+                box.tell("add", 3, "card3")
+                say(box.daemon, "online", "--wait", "1")
+            else:
+                box.tell("add", 1, "card1")
+            wait_until(lambda: states(box.daemon) == ["online"] * 4, 30, "all online")
+
+
+@test
+def what_is_no_news_of_a_card_changes_nothing():
+    with Box("running") as box:
+        before = box.daemon.rpc("events")["events"]
+        box.send(b"nonsense")
+        box.send(b"libudev\0" + bytes(32))
+        box.send(b"remove@" + b"x" * 9000)
+        box.tell("remove", 0, PCI_CLASS="10802")  # a disk
+        box.tell("change", 0, "card0", HOTPLUG="1")
+        box.tell("remove", 0, "card0/card0-DP-1")
+        box.tell("remove", 3, "card3")
+        box.is_in(3, "lost")
+        equal(states(box.daemon), ["online"] * 3 + ["lost"])
+        equal([e["card"] for e in box.daemon.rpc("events")["events"][len(before):]
+               if e["kind"] == "card"], [3])
+
+
+if __name__ == "__main__":
+    main()
