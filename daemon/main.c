@@ -7,6 +7,7 @@
 #include "daemon/service/box.h"
 #include "daemon/service/daemon.h"
 #include "daemon/service/inspect.h"
+#include "daemon/service/probe.h"
 #include "daemon/service/whatif.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -16,6 +17,18 @@
 static int usage_error(const struct err *err) {
     fprintf(stderr, "octarcd: %s\nTry 'octarcd --help'.\n", err->text);
     return EXIT_USAGE;
+}
+
+/* Who looks at the cards is started as an engine is. */
+static int probe(const struct options *options, struct daemon *d) {
+    struct err err;
+    if (spawner_fork(&d->spawner, &err) < 0) {
+        log_error("%s", err.text);
+        return 1;
+    }
+    const int code = probe_run(options, &d->config, &d->spawner);
+    spawner_stop(&d->spawner);
+    return code;
 }
 
 static int run(const struct options *options, struct daemon *d) {
@@ -31,6 +44,8 @@ static int run(const struct options *options, struct daemon *d) {
     log_init("octarcd", (enum log_priority)d->config.log_level);
     if (options->inspect)
         return inspect_run(options, &d->config);
+    if (options->probe)
+        return probe(options, d);
     const bool serves = !options->check_config && !options->plan;
     if (serves && daemon_inherit(d, &err) < 0) {
         log_error("%s", err.text);

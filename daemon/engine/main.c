@@ -14,6 +14,7 @@
 
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
+#include "daemon/engine/probe.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/verify.h"
@@ -480,27 +481,32 @@ static int serve(struct process *p) {
     return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
 }
 
+/* The descriptor behind an option; -1: it is not that option, or no open descriptor. */
+static int take_fd(int argc, char **argv, const char *option) {
+    char *end;
+    if (argc != 3 || strcmp(argv[1], option) != 0)
+        return -1;
+    const long fd = strtol(argv[2], &end, 10);
+    return *end || end == argv[2] || fcntl((int)fd, F_GETFD) < 0 ? -1 : (int)fd;
+}
+
 int main(int argc, char **argv) {
     struct process p = {0};
-    char *end;
-    long fd = -1;
     log_init("octarc-engine", LOG_P_INFO);
     if (argc == 2 && !strcmp(argv[1], "--version")) {
         puts("octarc-engine " OCTARC_VERSION);
         return 0;
     }
-    if (argc == 3 && !strcmp(argv[1], "--channel")) {
-        fd = strtol(argv[2], &end, 10);
-        if (*end || fcntl((int)fd, F_GETFD) < 0)
-            fd = -1;
-    }
+    const int fd = take_fd(argc, argv, "--channel"), probe_fd = take_fd(argc, argv, "--probe");
+    if (probe_fd >= 0)
+        return probe_answer(probe_fd) < 0;
     if (fd < 0) {
-        fprintf(stderr, "usage: octarc-engine --channel FD\n"
+        fprintf(stderr, "usage: octarc-engine --channel FD | --probe FD\n"
                         "octarcd starts this program; it is of no use alone.\n");
         return 2;
     }
     prctl(PR_SET_DUMPABLE, 0);
-    stream_init(&p.stream, (int)fd);
+    stream_init(&p.stream, fd);
     int rc = read_setup(&p);
     if (!rc)
         rc = start(&p);

@@ -57,6 +57,7 @@ struct config {
     uint32_t drain_timeout_s, no_card_wait_s;
     uint32_t engine_silence_s; /* 0: for ever */
     uint32_t card_silence_s;   /* in a step, before one was measured */
+    uint32_t probe_silence_s;  /* of who looks at the cards */
     uint32_t card_quiet_s;
     uint32_t card_faults;           /* within CARD_FAULTS_WINDOW_S */
     char memory_pressure[PATH_MAX]; /* "auto", "no", or a file */

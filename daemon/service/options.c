@@ -35,14 +35,15 @@ const char options_help[] =
     "  --topology FILE        the box to simulate, instead of --cards: octarc-topology(5)\n"
     "  --plan MODEL           print where the model would lie and how fast it would be, and end\n"
     "  --inspect FILE         print what a model file says and what it would need, and end\n"
+    "  --probe                print which cards this machine has and what they lack, and end\n"
     "  --without CARD         with --plan: as if that card were not there; may be repeated\n"
     "  --json, --svg          with --plan: all of it as JSON, or a picture; --json with --inspect\n"
+    "                         and --probe too\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
-    "78 the configuration or the model cannot be served, and trying again would not help.\n";
-
-static const char *const later[] = {"probe", NULL};
+    "3 --probe: no card can be used; 78 the configuration or the model cannot be served, and\n"
+    "trying again would not help.\n";
 
 /* Options that are no keys. */
 static bool is_own(const char *name) {
@@ -77,10 +78,10 @@ static int take(struct options *o, const char *name, const char *value, struct e
 /* Which options go together. */
 static int check(const struct options *o, struct err *err) {
     const char *alone = o->svg ? "svg" : o->without ? "without" : NULL;
-    if (o->plan && o->inspect)
-        return err_set(err, -EINVAL, "--plan and --inspect: one of them");
-    if (o->json && !o->plan && !o->inspect)
-        return err_set(err, -EINVAL, "--json belongs to --plan or --inspect");
+    if ((o->plan != NULL) + (o->inspect != NULL) + o->probe > 1)
+        return err_set(err, -EINVAL, "--plan, --inspect and --probe: one of them");
+    if (o->json && !o->plan && !o->inspect && !o->probe)
+        return err_set(err, -EINVAL, "--json belongs to --plan, --inspect or --probe");
     if (!o->plan && alone)
         return err_set(err, -EINVAL, "--%s belongs to --plan", alone);
     if (o->json && o->svg)
@@ -98,6 +99,7 @@ static bool take_flag(struct options *o, const char *name) {
                  : !strcmp(name, "version")    ? &o->version
                  : !strcmp(name, "json")       ? &o->json
                  : !strcmp(name, "svg")        ? &o->svg
+                 : !strcmp(name, "probe")      ? &o->probe
                                                : NULL;
     if (flag)
         *flag = true;
@@ -115,10 +117,6 @@ int options_parse(struct options *options, int argc, char **argv, struct err *er
         if (strncmp(argv[i], "--", 2) || !argv[i][2])
             return err_set(err, -EINVAL, "'%.64s' is not an option", argv[i]);
         char *name = argv[i] + 2, *value = strchr(name, '=');
-        const size_t n = value ? (size_t)(value - name) : strlen(name);
-        for (int k = 0; later[k]; k++)
-            if (strlen(later[k]) == n && !strncmp(later[k], name, n))
-                return err_set(err, -ENOTSUP, "--%s is not supported by this version", later[k]);
         if (!value && take_flag(&o, name))
             continue;
         if (value)

@@ -13,14 +13,15 @@ struct options {
     const char *plan;    /* a model: print its plan and end; NULL: serve */
     const char *inspect; /* a model file: print what it says and end */
     uint32_t without;    /* plan: bit per card that is thought away */
-    bool json, svg;      /* plan, inspect: how it is printed; else for people */
+    bool probe;          /* print what cards there are and end */
+    bool json, svg;      /* plan, inspect, probe: how it is printed; else for people */
     uint32_t n;
     struct {
         const char *name, *value; /* lent by argv */
     } set[OPTIONS_MAX];
 };
 
-/* -EINVAL (err says which and what is known), -ENOTSUP (an option of later versions). */
+/* -EINVAL (err says which and what is known), -ENOTSUP (a value of later versions). */
 int options_parse(struct options *options, int argc, char **argv, struct err *err);
 /* Defaults, then the file, then the command line.  *usage: the error is the command line's. */
 int options_config(const struct options *options, struct config *config, bool *usage,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -20,6 +21,8 @@
 
 #define ENGINES_MAX       8 /* alive at once; a generation and those that are still dying */
 #define ENGINE_CHANNEL_FD 3
+#define PROBE_FILE_BYTES  (64u << 20)
+#define PROBE_CPU_S       10    /* of processor time; it looks, and computes nothing */
 #define ENGINE_OOM_SCORE  "500" /* the engine holds the memory: it goes before the front */
 
 struct order {
@@ -71,8 +74,19 @@ static void raise_oom_score(void) {
     close(fd);
 }
 
+/* A probe writes to its pipe, and what it has to complain about to the log. */
+static void limit_probe(void) {
+    const struct rlimit none = {0, 0}, cpu = {PROBE_CPU_S, PROBE_CPU_S};
+    const struct rlimit file = {PROBE_FILE_BYTES, PROBE_FILE_BYTES};
+    setrlimit(RLIMIT_CPU, &cpu);
+    setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_FSIZE, &file);
+}
+
 /* In the new process: become the engine, or end with 127. */
-static void become_engine(const struct nursery *n, int channel_fd, pid_t parent) {
+static void become_engine(const struct nursery *n, uint64_t generation, int channel_fd,
+                          pid_t parent) {
+    const bool probes = generation == SPAWNER_PROBE;
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -88,7 +102,9 @@ static void become_engine(const struct nursery *n, int channel_fd, pid_t parent)
         dup2(channel_fd, ENGINE_CHANNEL_FD);
     close_range(ENGINE_CHANNEL_FD + 1, ~0u, 0);
     raise_oom_score();
-    execl(n->engine, "octarc-engine", "--channel", "3", (char *)NULL);
+    if (probes)
+        limit_probe();
+    execl(n->engine, "octarc-engine", probes ? "--probe" : "--channel", "3", (char *)NULL);
     log_error("cannot start the engine %s: %s", n->engine, strerror(errno));
     _exit(127);
 }
@@ -105,7 +121,7 @@ static void start_one(struct nursery *n, uint64_t generation, int channel_fd) {
     if (n->n < ENGINES_MAX) {
         const pid_t pid = fork();
         if (pid == 0)
-            become_engine(n, channel_fd, self);
+            become_engine(n, generation, channel_fd, self);
         if (pid > 0) {
             n->engines[n->n].generation = generation;
             n->engines[n->n++].pid = pid;
@@ -258,6 +274,10 @@ static int send_order(struct spawner *spawner, const struct order *order, int fd
 int spawner_start_engine(struct spawner *spawner, uint64_t generation, int channel_fd) {
     const struct order order = {.what = ORDER_START, .generation = generation};
     return send_order(spawner, &order, channel_fd);
+}
+
+int spawner_start_probe(struct spawner *spawner, int fd) {
+    return spawner_start_engine(spawner, SPAWNER_PROBE, fd);
 }
 
 int spawner_kill(struct spawner *spawner, pid_t pid) {

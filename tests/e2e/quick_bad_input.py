@@ -161,10 +161,10 @@ def a_socket_that_cannot_be_had_is_named():
 def bad_options_exit_with_2_and_a_bad_file_with_78():
     for options in (("--nonsense",), ("--cards", "9"), ("--cards", "0"), ("--context", "x"),
                     ("--split", "diagonal"), ("--storage", "svm"), ("--probe", "x"),
-                    ("--probe",), ("--card-memory", "lots"), ("word",)):
+                    ("--probe=x",), ("--card-memory", "lots"), ("word",)):
         status, err = octarcd(*options, "--config", os.devnull)
         equal(status, 2, "%r: %s" % (options, err))
-        assert options[0].lstrip("-") in err, err
+        assert options[0].lstrip("-").split("=")[0] in err or options[-1] in err, err
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "c.conf")
         for content, part in (("[engine]\ncards = 99\n", "99"), ("[nonsense]\na = b\n", "nonsense"),

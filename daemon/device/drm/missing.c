@@ -235,7 +235,7 @@ static void judge_libraries(struct finding *f, const struct missing_libraries *l
     } else if (!l->driver) {
         struct missing *m = add(f, "no_ze_driver", MISSING_BLOCKS, -1,
                                 "the Level Zero driver is missing: %s", l->why);
-        REMEDY(m, "apt install libze-intel-gpu1");
+        REMEDY(m, "apt install libze-intel-gpu1 (Debian 13 and later), or Intel's packages");
     }
 }
 

@@ -182,8 +182,11 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--weights", "private"), 0);
     CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
     CHECK(!strcmp(config_weights_name(&c), "private"));
-    CHECK_EQ(OPTIONS(&o, &err, "--probe"), -ENOTSUP);
-    CHECK_EQ(OPTIONS(&o, &err, "--probe=x"), -ENOTSUP);
+    CHECK_EQ(OPTIONS(&o, &err, "--probe", "--json"), 0);
+    CHECK(o.probe && o.json);
+    CHECK_EQ(OPTIONS(&o, &err, "--probe=x"), -EINVAL);
+    CHECK_EQ(OPTIONS(&o, &err, "--probe", "--plan", "m"), -EINVAL);
+    CHECK_EQ(OPTIONS(&o, &err, "--probe", "--svg"), -EINVAL);
     CHECK_EQ(OPTIONS(&o, &err, "--plan", "m", "--without", "3", "--without=5", "--svg"), 0);
     CHECK(!strcmp(o.plan, "m") && o.without == (1u << 3 | 1u << 5) && o.svg && !o.json);
     CHECK_EQ(OPTIONS(&o, &err, "--plan", "m", "--without", "8"), -EINVAL);

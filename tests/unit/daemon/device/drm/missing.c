@@ -114,6 +114,7 @@ static void unknown_is_not_held_against_a_card(void) {
     box.kernel_major = box.kernel_minor = 0;
     look();
     CHECK_EQ(n_found, 0);
+    CHECK_EQ(missing_count_usable(&box, &both), 2);
 }
 
 /* A container that was given none, or a machine without udev. */

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* probe.h - what octarc-engine --probe finds out about the machine's cards, and says.
+ *
+ * A process of its own, which may be lost: to look at a dying card may block for ever, and a
+ * driver's library may crash when it is loaded.  The report is one plain value, written at once to
+ * a descriptor; both ends are of one version, and who reads it makes sure of that. */
+#ifndef OCTARC_ENGINE_PROBE_H
+#define OCTARC_ENGINE_PROBE_H
+
+#include "daemon/device/drm/missing.h"
+
+#define PROBE_MAGIC     0x6f707262u
+#define PROBE_LIBRARY_S 10 /* that loading a library may take */
+
+struct probe_report {
+    uint32_t magic, bytes; /* PROBE_MAGIC; of all of this */
+    char version[32];      /* of the program */
+    char error[160];       /* the box could not be looked at; empty: it is below */
+    struct missing_libraries libraries;
+    struct drm_box box;
+};
+
+/* Look, and write the report.  0 or -errno of writing it. */
+int probe_answer(int fd);
+
+/* Is what was read a report of this version?  Texts in it end, and counts are within bounds, from
+ * then on.  -EPROTO: it is none; err says so. */
+int probe_accept(struct probe_report *report, size_t n, struct err *err);
+
+/* Try to load the libraries, in a process of its own. */
+void probe_libraries(struct missing_libraries *libraries);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* probe_report.c - the reader's side of a report. */
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/engine/probe.h"
+#include "octarc/error.h"
+
+#define END(text) ((text)[sizeof(text) - 1] = '\0')
+
+static void bound_card(struct drm_card *card) {
+    END(card->slot), END(card->name), END(card->driver), END(card->primary), END(card->render);
+    END(card->render_group), END(card->link.at), END(card->cpus);
+    card->n_bridges = card->n_bridges < DRM_BRIDGES_MAX ? card->n_bridges : DRM_BRIDGES_MAX;
+    for (uint32_t i = 0; i < card->n_bridges; i++)
+        END(card->bridges[i].slot);
+    struct drm_sensors *s = &card->sensors;
+    s->n = s->n < DRM_SENSORS_MAX ? s->n : DRM_SENSORS_MAX;
+    for (uint32_t i = 0; i < s->n; i++)
+        END(s->temperatures[i].label);
+}
+
+int probe_accept(struct probe_report *report, size_t n, struct err *err) {
+    if (n < sizeof *report || report->magic != PROBE_MAGIC || report->bytes != sizeof *report)
+        return err_set(err, -EPROTO,
+                       "the answer of octarc-engine --probe is not a report (%zu bytes)", n);
+    END(report->version), END(report->error), END(report->libraries.why), END(report->box.release);
+    if (strcmp(report->version, OCTARC_VERSION) != 0)
+        return err_set(err, -EPROTO, "octarc-engine is version %s, octarcd %s", report->version,
+                       OCTARC_VERSION);
+    struct drm_box *box = &report->box;
+    box->n_cards = box->n_cards < DRM_CARDS_MAX ? box->n_cards : DRM_CARDS_MAX;
+    for (uint32_t i = 0; i < box->n_cards; i++)
+        bound_card(&box->cards[i]);
+    return 0;
+}
