@@ -70,7 +70,12 @@ static int run(const struct options *options, struct daemon *d) {
         log_error("%s", err.text);
         return 1;
     }
-    const int code = daemon_run(d);
+    const int chosen = backend_choose(&d->backend, &d->config, &d->spawner, &err);
+    if (chosen < 0)
+        log_error("%s", err.text);
+    else if (d->backend.why[0])
+        log_warning("the CPU computes, for no card is used: %s", d->backend.why);
+    const int code = chosen < 0 ? EXIT_CONFIG : daemon_run(d);
     spawner_stop(&d->spawner);
     return code;
 }

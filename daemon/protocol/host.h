@@ -35,9 +35,10 @@ struct status_view {
     enum service_state state;
     const char *status_text; /* one line, as systemctl status shows it */
     const char *version, *backend, *split, *weights, *kv_type;
-    const char *model_path; /* NULL: no model */
-    uint64_t generation;    /* engines started for this model so far */
-    uint64_t rebalances;    /* changes to another plan inside a running engine */
+    const char *backend_why; /* it takes the cards' place, because …; NULL: as configured */
+    const char *model_path;  /* NULL: no model */
+    uint64_t generation;     /* engines started for this model so far */
+    uint64_t rebalances;     /* changes to another plan inside a running engine */
     uint64_t uptime_ns;
     uint32_t n_cards, cards_online;
     uint32_t context, max_sequences;
@@ -103,7 +104,7 @@ struct event {
     uint64_t number;       /* from 1 on */
     uint64_t ms;           /* since 1970 */
     const char *kind;      /* card, start, ready, end, plan, rebalance, rebalanced, no_room, harmed,
-                            * residency, pressure …; static */
+                            * residency, pressure, backend …; static */
     int32_t card;          /* -1: none */
     const char *from, *to; /* states of the card; NULL: none; static */
     uint64_t generation;   /* 0: none */

@@ -15,7 +15,6 @@
 #include "octarc/error.h"
 
 static const char *const backends[] = {"auto", "cpu", "level_zero", NULL};
-static const char *const later_backends[] = {"level_zero", NULL};
 static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
 static const char *const later_storages[] = {"svm", "usm", NULL};
@@ -37,12 +36,7 @@ static const struct config_key {
 } keys[] = {
     {"engine", "model", "", false, true, {VALUE_TEXT, AT(model), 0, 0, 0, NULL, NULL}},
     {"engine", "context", "0", false, true, {VALUE_COUNT, AT(context), 0, 1u << 20, 0, NULL, NULL}},
-    {"engine",
-     "backend",
-     "auto",
-     false,
-     true,
-     {VALUE_NAME, AT(backend), 0, 0, 0, backends, later_backends}},
+    {"engine", "backend", "auto", false, true, {VALUE_NAME, AT(backend), 0, 0, 0, backends, NULL}},
     {"engine", "cards", "1", false, true, {VALUE_COUNT, AT(cards), 1, CARDS_MAX, 0, NULL, NULL}},
     {"engine",
      "card_memory",

@@ -273,6 +273,15 @@ static void make_engines(struct daemon *d) {
     engines_init(&d->engines);
 }
 
+static void tell_backend(struct daemon *d) {
+    struct event told = {.kind = "backend", .card = -1, .seconds = -1};
+    if (!d->backend.why[0])
+        return;
+    snprintf(told.text, sizeof told.text, "the CPU computes, for no card is used: %s",
+             d->backend.why);
+    events_add(&d->events, &told);
+}
+
 static int start(struct daemon *d, struct err *err) {
     d->started_ns = uv_hrtime();
     int rc = make_scheduler(d, err);
@@ -281,6 +290,7 @@ static int start(struct daemon *d, struct err *err) {
     if (events_init(&d->events, d->config.max_events) < 0)
         return err_set(err, -ENOMEM, "no memory for %u events (key max_events)",
                        d->config.max_events);
+    tell_backend(d);
     make_engines(d);
     store_start(&d->store, d->config.warm_restart && d->config.model[0] &&
                                d->config.weights == WEIGHTS_SHARED);

@@ -4,6 +4,7 @@
 #define OCTARC_SERVICE_DAEMON_H
 
 #include "daemon/protocol/protocol.h"
+#include "daemon/service/backend.h"
 #include "daemon/service/engines.h"
 #include "daemon/service/events.h"
 #include "daemon/service/listen.h"
@@ -21,6 +22,7 @@ struct daemon {
     const struct options *options; /* borrowed */
     struct config config;
     struct topology topology; /* as it was at the start */
+    struct backend backend;
     uv_loop_t loop;
     struct spawner spawner;
     struct scheduler *scheduler;

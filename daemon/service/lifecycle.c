@@ -40,14 +40,16 @@ static void write_status(const struct daemon *d, char *out, size_t size) {
         p->total_bytes ? (unsigned)((double)p->done_bytes * 100 / (double)p->total_bytes) : 0;
     switch (d->state) {
     case SERVICE_NO_MODEL:
-        snprintf(out, size, "no model");
+        snprintf(out, size, "no model%s%.80s", d->backend.why[0] ? "; on the CPU: " : "",
+                 d->backend.why);
         return;
     case SERVICE_DRAINING:
         snprintf(out, size, "stopping");
         return;
     case SERVICE_READY:
-        snprintf(out, size, "serving %.120s on %u card%s (%s split)", d->model.id, online,
-                 online == 1 ? "" : "s", plan_split_name(e->plan.split));
+        snprintf(out, size, "serving %.120s on %u card%s (%s split)%s%.80s", d->model.id, online,
+                 online == 1 ? "" : "s", plan_split_name(e->plan.split),
+                 d->backend.why[0] ? "; on the CPU: " : "", d->backend.why);
         return;
     case SERVICE_LOADING:
         snprintf(out, size, "loading: %u %%", percent);

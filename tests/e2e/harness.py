@@ -245,7 +245,8 @@ class Daemon:
         self.config = os.path.join(self.folder.name, "octarc.conf")
         with open(self.config, "w") as f:  # never the system's
             f.write("[engine]\nrebalance = %s\n%s" % (rebalance, config))
-        command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket, "--config", self.config]
+        command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket, "--config", self.config,
+                   "--backend", "cpu"]  # whatever cards this machine has; options may say else
         if model:
             command += ["--model", model]
         with open(self.log_path, "wb") as log:

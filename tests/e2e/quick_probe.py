@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""octarcd --probe on whatever machine this is, and where who looks never comes back."""
+"""octarcd --probe on whatever machine this is, and where who looks never comes back; and what computes
+where no card can be used."""
 import json
 import os
+import shutil
+import socket
 import subprocess
 import tempfile
 
-from harness import BUILD, STRETCH, complain, equal, main, surroundings, test
+from harness import (BUILD, STRETCH, Daemon, Skip, complain, equal, main, octarcd, surroundings,
+                     test, tiny, wait_until)
+
+NO_DRIVER = {"ZE_ENABLE_ALT_DRIVERS": "/nonexistent/libze_x.so"}  # on any machine
 
 
 def probe(*options, env=None):
@@ -53,15 +59,98 @@ def who_never_answers_is_ended_and_named():
         assert "said nothing for 1 s (key probe_silence)" in err, err
 
 
+def library(folder, body):
+    """One that does this while it is loaded."""
+    source, made = os.path.join(folder, "x.c"), os.path.join(folder, "libze_x.so")
+    with open(source, "w") as f:
+        f.write("#include <signal.h>\n#include <unistd.h>\n"
+                "__attribute__((constructor)) static void begin(void) { %s; }\n" % body)
+    if not shutil.which("cc"):
+        raise Skip("needs cc")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", made, source], check=True)
+    return {"ZE_ENABLE_ALT_DRIVERS": made}
+
+
 @test
-def a_library_that_ends_its_process_ends_no_report():
-    """The driver's name is the loader's own variable; one that is no library at all is told, too."""
-    status, out, _ = probe("--json", env={"ZE_ENABLE_ALT_DRIVERS": "/nonexistent/libze_x.so"})
-    report = json.loads(out)
-    equal((status, report["usable"]), (3, 0))
-    equal(report["level_zero"]["driver"], False)
-    code = "no_ze_driver" if report["level_zero"]["loader"] else "no_loader"
-    assert code in [m["code"] for m in report["missing"]], report["missing"]
+def a_driver_that_crashes_hangs_or_is_none_ends_no_report():
+    with tempfile.TemporaryDirectory() as folder:
+        for body, why in ((None, "cannot open shared object"),
+                          ("kill(getpid(), SIGKILL)", "ended the process"),
+                          ("for (;;) pause()", "did not end within 10 s"), ("(void)0", None)):
+            status, out, _ = probe("--json", env=library(folder, body) if body else NO_DRIVER)
+            report = json.loads(out)
+            if not report["level_zero"]["loader"]:
+                raise Skip("the Level Zero loader is not installed")
+            equal(report["level_zero"]["driver"], why is None)
+            equal("no_ze_driver" in [m["code"] for m in report["missing"]], why is not None)
+            if why:
+                equal((status, report["usable"]), (3, 0))
+                assert why in report["level_zero"]["why"], report["level_zero"]
+
+
+@test
+def the_cpu_takes_the_place_of_cards_aloud():
+    with tempfile.TemporaryDirectory() as folder:
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        manager.settimeout(60 * STRETCH)
+        manager.bind(os.path.join(folder, "notify"))
+        told = []
+
+        def is_told():
+            told.append(manager.recv(4096).decode())
+            return any("READY=1" in text and "; on the CPU: " in text for text in told)
+        env = dict(NO_DRIVER, NOTIFY_SOCKET=os.path.join(folder, "notify"))
+        with Daemon("--backend", "auto", model=tiny(), env=env) as daemon:
+            status = daemon.rpc("status")
+            equal(status["backend"], "cpu")
+            why = status["backend_why"]
+            assert "Level Zero" in why, why
+            assert "; on the CPU: " + why[:40] in status["status"], status["status"]
+            assert "No card is used: %s\n" % why in daemon.client("status")[1]
+            events = [e["text"] for e in daemon.rpc("events")["events"] if e["kind"] == "backend"]
+            equal(events, ["the CPU computes, for no card is used: " + why])
+            assert "octarcd: the CPU computes, for no card is used: " + why in daemon.log()
+            wait_until(is_told, 60, "systemd is told")
+            equal(len(daemon.complete("Once", 4)["choices"]), 1)
+        manager.close()
+
+
+@test
+def simulated_cards_are_no_fallback():
+    with Daemon("--cards", "2", "--backend", "auto", model=tiny()) as daemon:
+        status = daemon.rpc("status")
+        equal((status["backend"], status["backend_why"]), ("cpu", None))
+        assert "CPU" not in status["status"], status["status"]
+        assert "No card is used" not in daemon.client("status")[1]
+
+
+@test
+def cards_that_are_insisted_on_are_an_error_that_says_what_is_missing():
+    os.environ.update(NO_DRIVER)
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # one that went on would end for the model
+            status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--listen",
+                                  os.path.join(folder, "s"), "--model", os.path.join(folder, "none"))
+    finally:
+        for name in NO_DRIVER:
+            del os.environ[name]
+    equal(status, 78, err)
+    assert "backend = level_zero" in err and "Level Zero" in err, err
+
+
+@test
+def a_service_starts_though_who_looks_never_answers():
+    with tempfile.TemporaryDirectory() as folder:
+        engine = os.path.join(folder, "engine")
+        with open(engine, "w") as f:
+            f.write("#!/bin/sh\n[ \"$1\" != --probe ] || exec sleep 1000000\nexec '%s' \"$@\"\n" %
+                    os.path.join(BUILD, "octarc-engine"))
+        os.chmod(engine, 0o700)
+        with Daemon("--backend", "auto", model=tiny(), env={"OCTARC_ENGINE": engine},
+                    config="[service]\nprobe_silence = 1\n") as daemon:
+            why = daemon.rpc("status")["backend_why"]
+            assert "said nothing for 1 s (key probe_silence)" in why, why
+            equal(len(daemon.complete("Once", 4)["choices"]), 1)
 
 
 if __name__ == "__main__":

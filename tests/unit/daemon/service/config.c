@@ -75,7 +75,7 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[engine]\npin_threads = 1\n", "file:2", "'1' is none of no, yes");
     REFUSED("[engine]\nweights = secret\n", "file:2", "'secret' is none of shared, private");
     REFUSED("[engine]\nstorage = disk\n", "file:2", "'disk' is none of auto");
-    REFUSED("[engine]\nbackend = level_zero\n", "file:2", "'level_zero'", "not supported");
+    REFUSED("[engine]\nbackend = cuda\n", "file:2", "'cuda'", "auto, cpu, level_zero");
     REFUSED("[engine]\ncard_memory = 1G,,2G\n", "file:2", "card_memory");
     REFUSED("[engine]\ncards = 2\ncards = 3\n", "file:3", "second time");
     REFUSED("[engine]\nwhat is this\n", "file:2");
