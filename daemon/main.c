@@ -31,6 +31,25 @@ static int probe(const struct options *options, struct daemon *d) {
     return code;
 }
 
+/* Which cards there are, and what computes: the machine's own are looked at only to serve. */
+static int make_box(struct daemon *d, bool serves, struct err *err) {
+    const uint64_t kept_bytes = serves ? store_bytes(&d->store) : 0;
+    d->backend = (struct backend){.name = "cpu", .ops = device_backend("cpu")};
+    /* Before anything else exists that an engine could inherit. */
+    int rc = serves ? spawner_fork(&d->spawner, err) : 0;
+    if (rc == 0 && serves)
+        rc = backend_choose(&d->backend, &d->config, &d->spawner, err);
+    if (rc < 0)
+        return rc;
+    if (d->backend.why[0])
+        log_warning("the CPU computes, for no card is used: %s", d->backend.why);
+    if (!d->backend.ops->probe)
+        return box_read(&d->config, kept_bytes, &d->topology, err);
+    d->config.weights = WEIGHTS_PRIVATE;     /* a card's memory is no file */
+    d->config.rebalance = REBALANCE_RESTART; /* a lost card takes its process with it */
+    return box_found(&d->config, &d->backend.cards, &d->topology, err);
+}
+
 static int run(const struct options *options, struct daemon *d) {
     struct err err;
     bool usage;
@@ -51,11 +70,11 @@ static int run(const struct options *options, struct daemon *d) {
         log_error("%s", err.text);
         return 1;
     }
-    const uint64_t kept_bytes = serves ? store_bytes(&d->store) : 0;
-    const int rc = box_read(&d->config, kept_bytes, &d->topology, &err);
-    if (rc == -ERANGE && options->n > 0)
-        return usage_error(&err);
+    const int rc = make_box(d, serves, &err);
     if (rc < 0) {
+        spawner_stop(&d->spawner);
+        if (rc == -ERANGE && options->n > 0)
+            return usage_error(&err);
         log_error("%s", err.text);
         return options->check_config ? 1 : EXIT_CONFIG;
     }
@@ -65,17 +84,7 @@ static int run(const struct options *options, struct daemon *d) {
     }
     if (options->plan)
         return whatif_run(options, &d->config, &d->topology);
-    /* Before anything else exists that an engine could inherit. */
-    if (spawner_fork(&d->spawner, &err) < 0) {
-        log_error("%s", err.text);
-        return 1;
-    }
-    const int chosen = backend_choose(&d->backend, &d->config, &d->spawner, &err);
-    if (chosen < 0)
-        log_error("%s", err.text);
-    else if (d->backend.why[0])
-        log_warning("the CPU computes, for no card is used: %s", d->backend.why);
-    const int code = chosen < 0 ? EXIT_CONFIG : daemon_run(d);
+    const int code = daemon_run(d);
     spawner_stop(&d->spawner);
     return code;
 }

@@ -36,6 +36,8 @@ struct device_options {
     uint32_t n_cards;
     bool present[CARDS_MAX];            /* a card that is not is never opened */
     uint64_t capacity_bytes[CARDS_MAX]; /* cpu: of the simulated card; 0 = the host's */
+    char slots[CARDS_MAX][16]; /* level_zero: PCI addresses; empty: the card that is found as such
+                                * a number */
     /* The last of a card's weights that lie in host memory: they do not count against its capacity,
      * and in a step only OP_FETCH reads them. */
     uint64_t host_bytes[CARDS_MAX];
@@ -57,6 +59,17 @@ struct device_properties {
     uint64_t room_bytes[AREA_COUNT]; /* of addresses */
     uint64_t fetched_bytes;          /* by OP_FETCH, since the device was opened */
     uint64_t faults; /* blocks that an operation did not find in the landing and brought itself */
+};
+
+/* The cards of this machine that a backend can open, by number. */
+struct device_found {
+    uint32_t n_cards;
+    struct {
+        char name[64];
+        uint64_t memory_bytes;
+        char slot[16]; /* its PCI address; empty: unknown */
+    } cards[CARDS_MAX];
+    bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
 };
 
 /* What the machine can do at most, with the device's own threads. */
@@ -97,6 +110,10 @@ struct device_ops {
      * 0: the backend cannot run the type.  A vector (a norm) is kept as f32; a matrix stays one,
      * be it of one row only. */
     uint64_t (*packed_bytes)(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
+
+    /* Which cards there are; it may crash or block, so in a process that may be lost.  NULL: the
+     * backend simulates as many as are wanted.  -ENOENT, -ENODEV ...: none can be used; err. */
+    int (*probe)(struct device_found *found, struct err *err);
 
     int (*open)(struct device **device, const struct device_options *options, struct err *err);
     void (*close)(struct device *device); /* NULL is fine */

@@ -217,6 +217,7 @@ static int open_runner(struct process *p, struct err *err) {
     o.device.pin = p->setup.pin;
     o.device.isa = (enum instruction_set)p->setup.isa;
     o.device.isolate = p->setup.isolate;
+    memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
     return runner_open(&p->runner, &o, err);
 }
 

@@ -31,7 +31,7 @@ int probe_answer(int fd) {
     snprintf(report->version, sizeof report->version, "%s", OCTARC_VERSION);
     if (drm_find(&report->box, "", &err) < 0)
         snprintf(report->error, sizeof report->error, "%.150s", err.text);
-    probe_libraries(&report->libraries);
+    probe_driver(&report->driver);
     const int rc = write_all(fd, report, sizeof *report);
     free(report);
     return rc;

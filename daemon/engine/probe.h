@@ -7,16 +7,24 @@
 #ifndef OCTARC_ENGINE_PROBE_H
 #define OCTARC_ENGINE_PROBE_H
 
+#include "daemon/device/device.h"
 #include "daemon/device/drm/missing.h"
 
 #define PROBE_MAGIC     0x6f707262u
 #define PROBE_LIBRARY_S 10 /* that loading a library may take */
 
+/* What comes of loading the libraries that drive cards, and of asking them. */
+struct probe_driver {
+    struct missing_libraries libraries;
+    struct device_found cards; /* that the level_zero backend can open */
+    char why[160];             /* none; empty: there are some, or the libraries are missing */
+};
+
 struct probe_report {
     uint32_t magic, bytes; /* PROBE_MAGIC; of all of this */
     char version[32];      /* of the program */
     char error[160];       /* the box could not be looked at; empty: it is below */
-    struct missing_libraries libraries;
+    struct probe_driver driver;
     struct drm_box box;
 };
 
@@ -27,7 +35,7 @@ int probe_answer(int fd);
  * then on.  -EPROTO: it is none; err says so. */
 int probe_accept(struct probe_report *report, size_t n, struct err *err);
 
-/* Try to load the libraries, in a process of its own. */
-void probe_libraries(struct missing_libraries *libraries);
+/* Load the libraries and ask them, in a process of its own. */
+void probe_driver(struct probe_driver *driver);
 
 #endif

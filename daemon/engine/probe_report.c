@@ -20,11 +20,20 @@ static void bound_card(struct drm_card *card) {
         END(s->temperatures[i].label);
 }
 
+static void bound_driver(struct probe_driver *driver) {
+    struct device_found *found = &driver->cards;
+    END(driver->libraries.why), END(driver->why);
+    found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
+    for (uint32_t i = 0; i < found->n_cards; i++)
+        END(found->cards[i].name), END(found->cards[i].slot);
+}
+
 int probe_accept(struct probe_report *report, size_t n, struct err *err) {
     if (n < sizeof *report || report->magic != PROBE_MAGIC || report->bytes != sizeof *report)
         return err_set(err, -EPROTO,
                        "the answer of octarc-engine --probe is not a report (%zu bytes)", n);
-    END(report->version), END(report->error), END(report->libraries.why), END(report->box.release);
+    END(report->version), END(report->error), END(report->box.release);
+    bound_driver(&report->driver);
     if (strcmp(report->version, OCTARC_VERSION) != 0)
         return err_set(err, -EPROTO, "octarc-engine is version %s, octarcd %s", report->version,
                        OCTARC_VERSION);

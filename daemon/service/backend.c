@@ -13,34 +13,41 @@ bool backend_asks(const struct config *c) {
     return c->backend == BACKEND_LEVEL_ZERO || (c->backend == BACKEND_AUTO && !simulates);
 }
 
-/* Whatever the cards are like: this service computes on the CPU only. */
-static const char *explain_backend(void) {
-    return device_backend("level_zero") ? "this service does not serve with level_zero yet"
-                                        : "the backend level_zero is not built in";
-}
+/* What the kernels have not been tried on is not taken without being asked for. */
+#define UNTRIED "only backend = level_zero takes them: its kernels are untried on real cards"
 
 /* Why no card is used. */
 static void explain(const struct probe_report *report, const char *unknown, char *out,
                     size_t size) {
-    const uint32_t n = report ? missing_count_usable(&report->box, &report->libraries) : 0;
+    const uint32_t n = report ? report->driver.cards.n_cards : 0;
     if (!report)
         snprintf(out, size, "%s", unknown);
+    else if (n > 0)
+        snprintf(out, size, "%u card%s could be used, but " UNTRIED, n, n == 1 ? "" : "s");
     else if (report->error[0])
         snprintf(out, size, "%s", report->error);
-    else if (n == 0)
-        missing_explain(&report->box, &report->libraries, out, size);
+    else if (missing_count_usable(&report->box, &report->driver.libraries) == 0)
+        missing_explain(&report->box, &report->driver.libraries, out, size);
     else
-        snprintf(out, size, "%u card%s could be used, but %s", n, n == 1 ? "" : "s",
-                 explain_backend());
+        snprintf(out, size, "%s", report->driver.why);
 }
 
 int backend_judge(struct backend *backend, const struct config *config,
                   const struct probe_report *report, const char *unknown, struct err *err) {
-    struct backend made = {.name = "cpu"};
+    struct backend made = {.name = "cpu", .ops = device_backend("cpu")};
     char why[400];
     if (!backend_asks(config)) {
         *backend = made;
         return 0;
+    }
+    if (config->backend == BACKEND_LEVEL_ZERO && report && report->driver.cards.n_cards) {
+        made = (struct backend){.name = "level_zero",
+                                .ops = device_backend("level_zero"),
+                                .cards = report->driver.cards};
+        *backend = made;
+        return made.ops
+                   ? 0
+                   : err_set(err, -ENOTSUP, "backend = level_zero: octarcd was built without it");
     }
     explain(report, unknown, why, sizeof why);
     if (config->backend == BACKEND_AUTO) {
@@ -48,8 +55,7 @@ int backend_judge(struct backend *backend, const struct config *config,
         *backend = made;
         return 0;
     }
-    return err_set(err, -ENOTSUP, "backend = level_zero: %s; of the cards: %s (octarcd --probe)",
-                   explain_backend(), why);
+    return err_set(err, -ENOTSUP, "backend = level_zero: %s (octarcd --probe)", why);
 }
 
 int backend_choose(struct backend *backend, const struct config *config, struct spawner *spawner,

@@ -12,11 +12,13 @@
 
 struct backend {
     const char *name; /* of the device contract's; static */
-    char why[200];    /* the CPU takes the cards' place, because …; empty: it is as configured */
+    const struct device_ops *ops;
+    struct device_found cards; /* of a backend that does not simulate them */
+    char why[200]; /* the CPU takes the cards' place, because …; empty: it is as configured */
 };
 
-/* Ask for the cards where the answer matters, and decide.  -ENOTSUP: backend = level_zero, with
- * which this service cannot serve; err says so, and what the machine's cards lack. */
+/* Ask for the cards where the answer matters, and decide.  -ENOTSUP: backend = level_zero, and no
+ * card can be used; err says why. */
 int backend_choose(struct backend *backend, const struct config *config, struct spawner *spawner,
                    struct err *err);
 

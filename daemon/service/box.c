@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -104,11 +105,68 @@ int box_read(const struct config *config, uint64_t kept_bytes, struct topology *
     return 0;
 }
 
-void box_plan_input(const struct config *config, const struct topology *topology,
-                    const struct model *model, struct plan_input *input) {
+/* Of a card's memory, for what its driver keeps beside octarc's: a sixteenth. */
+static uint64_t usable(uint64_t bytes) {
+    return bytes - bytes / 16;
+}
+
+static int check_found(const struct config *config, const struct device_found *found, uint32_t n,
+                       struct err *err) {
+    const struct config_sizes *sizes = &config->card_memory;
+    if (n == 0 || n > found->n_cards)
+        return err_set(err, -ERANGE, "cards = %u, but this machine has %u", n, found->n_cards);
+    if (sizes->n > 1 && sizes->n != n)
+        return err_set(err, -ERANGE, "card_memory has %u sizes, but there are %u cards", sizes->n,
+                       n);
+    for (uint32_t i = 0; i < n && sizes->n; i++) {
+        const uint64_t wanted = sizes->bytes[sizes->n > 1 ? i : 0];
+        if (wanted > found->cards[i].memory_bytes)
+            return err_set(err, -ERANGE, "card_memory gives card %u %llu MiB; it has %llu", i,
+                           (unsigned long long)wanted >> 20,
+                           (unsigned long long)found->cards[i].memory_bytes >> 20);
+    }
+    return 0;
+}
+
+static void name_link(struct peer_link *link, bool direct) {
+    link->mode = direct ? LINK_DIRECT : LINK_STAGED;
+    snprintf(link->reason, sizeof link->reason, "%s",
+             direct ? "the driver says that the card can read the other's memory"
+                    : "the driver says that the card cannot read the other's memory");
+}
+
+int box_found(const struct config *config, const struct device_found *found,
+              struct topology *topology, struct err *err) {
+    const struct config_sizes *sizes = &config->card_memory;
+    const uint32_t n = config->cards_given ? config->cards : found->n_cards;
+    uint64_t bytes[CARDS_MAX];
+    const int rc = check_found(config, found, n, err);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] =
+            sizes->n ? sizes->bytes[sizes->n > 1 ? i : 0] : usable(found->cards[i].memory_bytes);
+    struct topology made;
+    topology_plain(&made, n, bytes, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(made.cards[i].name, sizeof made.cards[i].name, "%s", found->cards[i].name);
+        snprintf(made.cards[i].slot, sizeof made.cards[i].slot, "%s", found->cards[i].slot);
+        for (uint32_t k = 0; k < n; k++)
+            if (k != i)
+                name_link(&made.links[k][i], found->direct[i][k]);
+    }
+    if (places_check_cards(&config->places, n, err) < 0)
+        return -ERANGE;
+    *topology = made;
+    return 0;
+}
+
+void box_plan_input(const struct config *config, const struct device_ops *backend,
+                    const struct topology *topology, const struct model *model,
+                    struct plan_input *input) {
     *input = (struct plan_input){
         .model = model,
-        .backend = device_backend("cpu"),
+        .backend = backend,
         .n_cards = topology->n_cards,
         .topology = topology,
         .split = (enum split)config->split,

@@ -20,8 +20,15 @@
 int box_read(const struct config *config, uint64_t kept_bytes, struct topology *topology,
              struct err *err);
 
+/* The box of cards that a backend found: all of them, or the first of the key cards; with the
+ * memory of card_memory, where it is given, or what they say they have, less what a driver may
+ * need. -ERANGE: there are fewer cards, or a card has less memory, than is asked for. */
+int box_found(const struct config *config, const struct device_found *found,
+              struct topology *topology, struct err *err);
+
 /* What a plan for this model is made from, with every card online.  Borrows both. */
-void box_plan_input(const struct config *config, const struct topology *topology,
-                    const struct model *model, struct plan_input *input);
+void box_plan_input(const struct config *config, const struct device_ops *backend,
+                    const struct topology *topology, const struct model *model,
+                    struct plan_input *input);
 
 #endif

@@ -99,7 +99,7 @@ void line_size_cards(struct engines *e) {
 }
 
 void line_plan_input(const struct engines *e, const bool *use, struct plan_input *in) {
-    box_plan_input(e->config, e->topology, &e->loaded->model, in);
+    box_plan_input(e->config, e->backend, e->topology, &e->loaded->model, in);
     memcpy(in->online, use, e->n_cards * sizeof *use);
 }
 

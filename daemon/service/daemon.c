@@ -259,6 +259,7 @@ static int restore_cards(struct daemon *d, struct err *err) {
 
 static void make_engines(struct daemon *d) {
     d->engines = (struct engines){
+        .backend = d->backend.ops,
         .loop = &d->loop,
         .spawner = &d->spawner,
         .scheduler = d->scheduler,

@@ -57,7 +57,6 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
     const int32_t *eogs = tokenizer_eogs(e->loaded->tokenizer, &n);
     *setup = (struct msg_setup){
         .generation = e->number,
-        .backend = "cpu",
         .file = e->loaded->file,
         .n_threads = e->config->threads,
         .pin = e->config->pin_threads,
@@ -66,7 +65,10 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .card_silence_s = e->config->card_silence_s,
         .plan = e->plan,
     };
+    snprintf(setup->backend, sizeof setup->backend, "%s", e->backend->name);
     snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
+    for (uint32_t i = 0; i < e->topology->n_cards; i++)
+        snprintf(setup->slots[i], sizeof setup->slots[i], "%s", e->topology->cards[i].slot);
     for (size_t i = 0; i < n && i < EOG_MAX; i++)
         setup->eog[setup->n_eog++] = eogs[i];
 }

@@ -84,9 +84,10 @@ struct engines {
     struct scheduler *scheduler;
     const struct config *config;
     const struct topology *topology;
-    const struct loaded *loaded; /* NULL: no model */
-    struct events *log;          /* NULL: none */
-    struct store *store;         /* of memory that outlives the service; NULL: none */
+    const struct device_ops *backend; /* its pure part; the engine opens it */
+    const struct loaded *loaded;      /* NULL: no model */
+    struct events *log;               /* NULL: none */
+    struct store *store;              /* of memory that outlives the service; NULL: none */
     struct engines_events events;
     void *user;
 

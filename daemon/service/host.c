@@ -210,8 +210,8 @@ static int host_measure(void *user,
 }
 
 /* Of an embedding that is not the output matrix too, a token reads one row: nothing. */
-static void count_weights(const struct model *model, struct limits_view *view) {
-    const struct device_ops *backend = device_backend("cpu");
+static void count_weights(const struct device_ops *backend, const struct model *model,
+                          struct limits_view *view) {
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct model_tensor *t = &model->tensors[i];
         if (t->role != ROLE_TOKEN_EMBD || model->params.tied)
@@ -236,7 +236,7 @@ void daemon_measured(void *user, const struct msg_limits *limits, const char *wh
         .n_threads = limits->n_threads,
         .isa = limits->isa,
     };
-    count_weights(&d->loaded->model, &view);
+    count_weights(d->backend.ops, &d->loaded->model, &view);
     d->measured(d->measured_arg, &view, NULL);
 }
 

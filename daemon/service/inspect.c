@@ -109,7 +109,7 @@ static int find_needs(struct inspection *in, const struct model *model, const st
     struct plan_input input;
     struct plan plan = {0};
     topology_plain(&one, 1, &(uint64_t){CARD_BYTES_MAX}, 0);
-    box_plan_input(config, &one, model, &input);
+    box_plan_input(config, device_backend("cpu"), &one, model, &input);
     input.host_spill = 0;
     input.places = NULL;
     const int rc = plan_build(&plan, &input, err);

@@ -154,7 +154,7 @@ int probe_run(const struct options *options, const struct config *config, struct
     if (status == 0 && report->error[0]) {
         fprintf(stderr, "octarcd: %s\n", report->error);
         status = 1;
-    } else if (status == 0 && missing_count_usable(&report->box, &report->libraries) == 0) {
+    } else if (status == 0 && missing_count_usable(&report->box, &report->driver.libraries) == 0) {
         status = EXIT_NO_CARD;
     }
     buffer_finish(&out);

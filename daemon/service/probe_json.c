@@ -97,15 +97,15 @@ static void write_machine(struct writer *w, const struct probe_report *r) {
     write_answer(w, "la57", r->box.la57);
     write_key(w, "level_zero");
     write_open(w, '{');
-    write_key_bool(w, "loader", r->libraries.loader);
-    write_key_bool(w, "driver", r->libraries.driver);
-    write_known(w, "why", r->libraries.why);
+    write_key_bool(w, "loader", r->driver.libraries.loader);
+    write_key_bool(w, "driver", r->driver.libraries.driver);
+    write_known(w, "why", r->driver.libraries.why);
     write_close(w, '}');
 }
 
 static void write_missing(struct writer *w, const struct probe_report *r) {
     struct missing found[MISSING_MAX];
-    const size_t n = missing_find(&r->box, &r->libraries, found);
+    const size_t n = missing_find(&r->box, &r->driver.libraries, found);
     write_key(w, "missing");
     write_open(w, '[');
     for (size_t i = 0; i < n; i++) {
@@ -132,7 +132,7 @@ int probe_json(const struct probe_report *r, struct buffer *out) {
         write_card(&w, i, &r->box.cards[i]);
     write_close(&w, ']');
     write_key_bool(&w, "more_cards", r->box.more);
-    write_key_int(&w, "usable", missing_count_usable(&r->box, &r->libraries));
+    write_key_int(&w, "usable", missing_count_usable(&r->box, &r->driver.libraries));
     write_missing(&w, r);
     write_close(&w, '}');
     return w.rc < 0 ? w.rc : buffer_append(out, "\n", 1);

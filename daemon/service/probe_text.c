@@ -65,7 +65,7 @@ static int say_cards(struct buffer *out, const struct drm_box *box) {
 
 static int say_missing(struct buffer *out, const struct probe_report *r) {
     struct missing found[MISSING_MAX];
-    const size_t n = missing_find(&r->box, &r->libraries, found);
+    const size_t n = missing_find(&r->box, &r->driver.libraries, found);
     int rc = 0;
     for (size_t i = 0; i < n; i++) {
         const char *weight = found[i].weight == MISSING_BLOCKS ? "missing" : "limited";
@@ -81,12 +81,12 @@ static int say_missing(struct buffer *out, const struct probe_report *r) {
 }
 
 int probe_text(const struct probe_report *r, struct buffer *out) {
-    const uint32_t usable = missing_count_usable(&r->box, &r->libraries);
+    const uint32_t usable = missing_count_usable(&r->box, &r->driver.libraries);
     int rc = 0;
     SAY("octarc %s, kernel %s, Level Zero: loader %s, driver %s\n", r->version,
-        r->box.release[0] ? r->box.release : "?", r->libraries.loader ? "found" : "missing",
-        r->libraries.driver   ? "found"
-        : r->libraries.loader ? "missing"
+        r->box.release[0] ? r->box.release : "?", r->driver.libraries.loader ? "found" : "missing",
+        r->driver.libraries.driver   ? "found"
+        : r->driver.libraries.loader ? "missing"
                               : "not tried");
     if (rc == 0)
         rc = say_cards(out, &r->box);

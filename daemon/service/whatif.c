@@ -95,7 +95,7 @@ int whatif_run(const struct options *options, const struct config *config,
     int rc = read_model(&model, options->plan, &err);
     if (rc < 0)
         return refuse(options, rc, &err);
-    box_plan_input(config, topology, &model, &in);
+    box_plan_input(config, device_backend("cpu"), topology, &model, &in);
     rc = take_away(options, &in, &err);
     const bool usage = rc < 0;
     if (rc == 0)

@@ -473,11 +473,11 @@ def surroundings(env=None):
     return dict(os.environ, **{"MEMORY_PRESSURE_WATCH": "/dev/null", **(env or {})})
 
 
-def octarcd(*options, seconds=30, **more):
+def octarcd(*options, seconds=30, env=None, **more):
     """Run octarcd where it must end by itself: (exit status, stderr)."""
     done = subprocess.run([os.path.join(BUILD, "octarcd"), *options], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=seconds * STRETCH, env=surroundings(), **more)
+                          timeout=seconds * STRETCH, env=surroundings(env), **more)
     complain(done.stderr)
     return done.returncode, done.stderr
 

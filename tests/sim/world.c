@@ -102,7 +102,7 @@ static void size_cards(const struct plan_card *c, uint32_t n, uint64_t bytes[CAR
 static bool is_enough(void) {
     struct plan_input in;
     struct plan plan;
-    box_plan_input(&sim.config, &sim.topology, &sim.loaded.model, &in);
+    box_plan_input(&sim.config, device_backend("cpu"), &sim.topology, &sim.loaded.model, &in);
     const bool fits = plan_build(&plan, &in, NULL) == 0;
     if (fits)
         plan_finish(&plan);
@@ -129,7 +129,7 @@ static void make_cards(void) {
     struct err err;
     uint64_t bytes[CARDS_MAX] = {UINT64_C(1) << 40};
     topology_plain(&sim.topology, 1, bytes, 0);
-    box_plan_input(&sim.config, &sim.topology, &sim.loaded.model, &in);
+    box_plan_input(&sim.config, device_backend("cpu"), &sim.topology, &sim.loaded.model, &in);
     PROMISE(!plan_build(&plan, &in, &err), "%s", err.text);
     sim.tight = n > 2 && one_in(&sim.random, 2);
     if (sim.tight && !one_in(&sim.random, 3)) {
@@ -177,7 +177,8 @@ static void make_front(void) {
     struct err err;
     PROMISE(!scheduler_create(&sim.scheduler, &o, &engines_ops, e), "no memory");
     PROMISE(!events_init(&sim.log, 64), "no memory");
-    *e = (struct engines){.scheduler = sim.scheduler,
+    *e = (struct engines){.backend = device_backend("cpu"),
+                          .scheduler = sim.scheduler,
                           .config = &sim.config,
                           .topology = &sim.topology,
                           .log = &sim.log,

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "daemon/device/cpu/gated.h"
-#include "daemon/device/pack.h"
 #include "daemon/device/cpu/views.h"
+#include "daemon/device/pack.h"
 
 #define ROUTE_ROWS 16 /* rows that pass over the router together */
 #define SUMS_BYTES                                                                                 \

@@ -8,8 +8,8 @@
 #include "daemon/device/cpu/cores.h"
 #include "daemon/device/cpu/cpu.h"
 #include "daemon/device/cpu/experts.h"
-#include "daemon/device/pack.h"
 #include "daemon/device/cpu/strip.h"
+#include "daemon/device/pack.h"
 #include "octarc/error.h"
 
 struct checker {

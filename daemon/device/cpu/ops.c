@@ -4,9 +4,9 @@
 
 #include "daemon/device/cpu/experts.h"
 #include "daemon/device/cpu/gated.h"
-#include "daemon/device/pack.h"
 #include "daemon/device/cpu/strip.h"
 #include "daemon/device/cpu/views.h"
+#include "daemon/device/pack.h"
 
 #define UNIT_MAX (2 * CPU_HEAD_DIM_MAX) /* values of a unit of heads */
 

@@ -47,6 +47,7 @@ struct err;
     call(zeEventCreate) \
     call(zeEventDestroy) \
     call(zeEventHostReset) \
+    call(zeEventHostSignal) \
     call(zeEventHostSynchronize) \
     call(zeEventQueryStatus)
 /* clang-format on */

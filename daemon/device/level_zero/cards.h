@@ -62,7 +62,8 @@ struct device {
     size_t n_launches;
     uint32_t needed; /* bit per card: the launches read or write its memory */
     ze_event_pool_handle_t pool;
-    ze_event_handle_t *events; /* owned; [n_marks][n_cards], and the end of the step */
+    ze_event_handle_t *events; /* owned; [n_marks][n_cards]; then the end of the step, and that a
+                                * list is empty after one that failed */
     uint32_t n_marks;
     uint32_t *mark_cards; /* owned; [n_marks]: a bit for each card that comes to it */
     char *exchange_stage; /* host memory that staged exchanges go through */

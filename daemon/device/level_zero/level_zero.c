@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/device/level_zero/backend.h"
 #include "daemon/device/level_zero/cards.h"
@@ -34,6 +35,13 @@ static uint64_t pci_address(const struct ze_api *api, ze_device_handle_t device)
         return UINT64_MAX;
     return (uint64_t)pci.address.domain << 32 | pci.address.bus << 16 | pci.address.device << 8 |
            pci.address.function;
+}
+
+static void write_address(uint64_t a, char out[16]) {
+    out[0] = 0;
+    if (a != UINT64_MAX)
+        snprintf(out, 16, "%04x:%02x:%02x.%x", (unsigned)(a >> 32) & 0xffff,
+                 (unsigned)(a >> 16) & 0xff, (unsigned)(a >> 8) & 0xff, (unsigned)a & 7);
 }
 
 /* The devices of the first driver that has a discrete GPU. */
@@ -155,13 +163,25 @@ static void level_zero_close(struct device *d) {
     free(d);
 }
 
+/* A card that is gone moves the others' places, not their addresses. */
+static int choose_card(const struct found *found, uint32_t n, const char *slot, uint32_t card,
+                       ze_device_handle_t *handle, struct err *err) {
+    for (uint32_t i = 0; i < n; i++) {
+        char address[16];
+        write_address(found[i].address, address);
+        if (slot[0] ? !strcmp(slot, address) : i == card) {
+            *handle = found[i].device;
+            return 0;
+        }
+    }
+    return err_set(err, -ENODEV, "card %u%s%s is not there", card, slot[0] ? " at " : "", slot);
+}
+
 static int open_cards(struct device *d, const struct device_options *o, struct err *err) {
     const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
     struct found found[DEVICES_MAX];
     uint32_t n;
     int rc = find_devices(d, found, &n, err);
-    if (!rc && n < o->n_cards)
-        rc = err_set(err, -ENODEV, "there are %u cards, not %u", n, o->n_cards);
     if (!rc)
         rc = ze_failed(d->api->zeContextCreate(d->driver, &desc, &d->context), "zeContextCreate",
                        err);
@@ -169,11 +189,43 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
         if (o->present[i]) {
             if (o->host_bytes[i])
                 return err_set(err, -ENOTSUP, "real cards read no weights from host memory yet");
-            d->cards[i].handle = found[i].device;
-            rc = open_card(d, i, o->capacity_bytes[i], err);
+            rc = choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
+            if (!rc)
+                rc = open_card(d, i, o->capacity_bytes[i], err);
         }
     if (!rc)
         ask_peers(d);
+    return rc;
+}
+
+static int level_zero_probe(struct device_found *out, struct err *err) {
+    struct device d = {.ops = &level_zero_ops};
+    struct device_found made = {0};
+    struct found found[DEVICES_MAX];
+    uint32_t n = 0;
+    int rc = ze_api_open(&d.api, err);
+    if (!rc)
+        rc = find_devices(&d, found, &n, err);
+    if (!rc && n == 0)
+        rc = err_set(err, -ENODEV, "Level Zero finds no card");
+    made.n_cards = n < CARDS_MAX ? n : CARDS_MAX;
+    for (uint32_t i = 0; i < made.n_cards && !rc; i++) {
+        ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
+        rc = ze_failed(d.api->zeDeviceGetProperties(found[i].device, &p), "zeDeviceGetProperties",
+                       err);
+        if (!rc)
+            rc = card_memory(d.api, found[i].device, &made.cards[i].memory_bytes, err);
+        snprintf(made.cards[i].name, sizeof made.cards[i].name, "%.63s", p.name);
+        write_address(found[i].address, made.cards[i].slot);
+        for (uint32_t k = 0; k < made.n_cards; k++) {
+            ze_bool_t can = false;
+            if (k != i)
+                d.api->zeDeviceCanAccessPeer(found[i].device, found[k].device, &can);
+            made.direct[i][k] = can;
+        }
+    }
+    if (!rc)
+        *out = made;
     return rc;
 }
 
@@ -265,6 +317,7 @@ const struct device_ops level_zero_ops = {
     .name = "level_zero",
     .dense = true,
     .packed_bytes = packed_bytes,
+    .probe = level_zero_probe,
     .open = level_zero_open,
     .close = level_zero_close,
     .properties = level_zero_properties,

@@ -481,7 +481,7 @@ static int make_marks(struct device *d, struct err *err) {
 }
 
 static int make_events(struct device *d, struct err *err) {
-    const uint32_t n = (d->n_marks + 1) * d->n_cards;
+    const uint32_t n = (d->n_marks + 2) * d->n_cards;
     const ze_event_pool_desc_t pool = {.stype = ZE_STRUCTURE_TYPE_EVENT_POOL_DESC,
                                        .flags = ZE_EVENT_POOL_FLAG_HOST_VISIBLE,
                                        .count = n};
@@ -503,7 +503,7 @@ static int make_events(struct device *d, struct err *err) {
 }
 
 void level_zero_unload(struct device *d) {
-    for (uint32_t i = 0; d->events && i < (d->n_marks + 1) * d->n_cards; i++)
+    for (uint32_t i = 0; d->events && i < (d->n_marks + 2) * d->n_cards; i++)
         if (d->events[i])
             d->api->zeEventDestroy(d->events[i]);
     free(d->events);

@@ -13,6 +13,7 @@
 #include "daemon/device/level_zero/launches.h"
 
 #define WAIT_NS  UINT64_C(20000000) /* at a time, so that a lost card is noticed */
+#define DRAIN_NS UINT64_C(1000000000)
 #define ALIGN_TO 64
 
 struct running {
@@ -291,14 +292,37 @@ static void run_phases(struct running *r) {
                   "zeCommandListAppendBarrier");
 }
 
+/* By turns: a lost card says so only to who waits for itself, and others wait for it. */
 static void wait_for_all(struct running *r) {
     const struct device *d = r->device;
-    for (uint32_t i = 0; i < d->n_cards && !r->rc; i++) {
-        ze_result_t result = ZE_RESULT_NOT_READY;
-        while (d->needed >> i & 1 && result == ZE_RESULT_NOT_READY)
-            result = d->api->zeEventHostSynchronize(event_of(d, d->n_marks, i), WAIT_NS);
-        if (d->needed >> i & 1)
-            check(r, i, result, "zeEventHostSynchronize");
+    uint32_t left = d->needed;
+    while (left && !r->rc)
+        for (uint32_t i = 0; i < d->n_cards && !r->rc; i++) {
+            if (!(left >> i & 1))
+                continue;
+            const ze_result_t result =
+                d->api->zeEventHostSynchronize(event_of(d, d->n_marks, i), WAIT_NS);
+            if (result != ZE_RESULT_NOT_READY) {
+                left &= ~(1u << i);
+                check(r, i, result, "zeEventHostSynchronize");
+            }
+        }
+}
+
+/* After a failure: the others wait for what will not come.  They are let go, and waited for, so
+ * that nothing is in use when it is freed. */
+static void let_go(struct device *d) {
+    const uint64_t waits = DRAIN_NS / WAIT_NS;
+    for (uint32_t i = 0; i < (d->n_marks + 1) * d->n_cards; i++)
+        d->api->zeEventHostSignal(d->events[i]);
+    for (uint32_t i = 0; i < d->n_cards; i++) {
+        const ze_event_handle_t empty = event_of(d, d->n_marks + 1, i);
+        if (!(d->needed >> i & 1) || d->cards[i].lost ||
+            d->api->zeCommandListAppendBarrier(d->cards[i].list, empty, 0, NULL))
+            continue;
+        for (uint64_t k = 0; k < waits; k++)
+            if (d->api->zeEventHostSynchronize(empty, WAIT_NS) != ZE_RESULT_NOT_READY)
+                break;
     }
 }
 
@@ -317,7 +341,7 @@ static int make_logits_room(struct device *d, const struct step_params *p) {
 
 static int reset_events(struct device *d) {
     int rc = 0;
-    for (uint32_t i = 0; i < (d->n_marks + 1) * d->n_cards && !rc; i++)
+    for (uint32_t i = 0; i < (d->n_marks + 2) * d->n_cards && !rc; i++)
         rc = ze_failed(d->api->zeEventHostReset(d->events[i]), "zeEventHostReset", NULL);
     return rc;
 }
@@ -347,6 +371,8 @@ int level_zero_step(struct device *d, const struct step_params *params, uint32_t
         d->cards[r.card].lost = true;
         *card = r.card;
     }
+    if (r.rc)
+        let_go(d);
     if (!r.rc)
         memcpy(params->logits, d->logits, (uint64_t)params->n_outputs * params->n_vocab * 4);
     return r.rc;

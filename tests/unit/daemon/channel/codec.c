@@ -97,6 +97,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .isolate = true,
                               .n_eog = 2,
                               .eog = {2, 99},
+                              .slots = {"", "0000:03:00.0"},
                               .scrub_s = 86400,
                               .card_silence_s = 30,
                               .plan = small_plan()};

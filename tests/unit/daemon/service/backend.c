@@ -15,7 +15,7 @@ static struct err err;
 static void make(enum backend_choice choice) {
     config_default(&config);
     config.backend = choice;
-    report = (struct probe_report){.libraries = {.loader = true, .driver = true},
+    report = (struct probe_report){.driver.libraries = {.loader = true, .driver = true},
                                    .box = {.n_cards = 1, .has_dri = true}};
     report.box.cards[0] = (struct drm_card){
         .slot = "0000:03:00.0", .vendor = 0x8086, .driver = "xe", .render = "/dev/dri/renderD128"};
@@ -69,7 +69,7 @@ static void the_cpu_takes_the_place_of_cards_that_cannot_be_used_and_says_why(vo
 
 static void cards_that_are_insisted_on_are_an_error_that_names_what_is_missing(void) {
     make(BACKEND_LEVEL_ZERO);
-    report.libraries =
+    report.driver.libraries =
         (struct missing_libraries){.why = "libze_loader.so.1: cannot open shared object file"};
     CHECK_EQ(judge(&report), -ENOTSUP);
     CHECK(strstr(err.text, "backend = level_zero") && strstr(err.text, "libze_loader.so.1"));

@@ -118,6 +118,7 @@ static void prepare_world(uint32_t cards, const char *script) {
     uv_timer_start(&w.tick, on_tick, 10, 10);
     CHECK_EQ(scheduler_create(&w.scheduler, &options, &engines_ops, &w.engines), 0);
     w.engines = (struct engines){
+        .backend = device_backend("cpu"),
         .loop = &w.loop,
         .spawner = &w.spawner,
         .scheduler = w.scheduler,

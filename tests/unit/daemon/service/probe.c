@@ -27,7 +27,7 @@ static void make_report(void) {
     report = (struct probe_report){.magic = PROBE_MAGIC,
                                    .bytes = sizeof report,
                                    .version = OCTARC_VERSION,
-                                   .libraries = {.loader = true, .driver = true},
+                                   .driver.libraries = {.loader = true, .driver = true},
                                    .box = {.release = "7.2.13",
                                            .kernel_major = 7,
                                            .kernel_minor = 2,
@@ -156,8 +156,8 @@ static void a_report_that_was_tampered_with_stays_within_bounds(void) {
     struct buffer out = {0};
     make_report();
     memset(&report.box, 0xff, sizeof report.box); /* no text ends, no count is true */
-    memset(&report.libraries.why, 'x', sizeof report.libraries.why);
-    report.libraries.loader = report.libraries.driver = true;
+    memset(&report.driver.libraries.why, 'x', sizeof report.driver.libraries.why);
+    report.driver.libraries.loader = report.driver.libraries.driver = true;
     for (int i = 0; i < DRM_CARDS_MAX; i++)
         report.box.cards[i].xe2 = true;
     report.box.has_dri = report.box.more = true;

@@ -4,12 +4,13 @@
 #include "tests/loaded_model.h"
 #include "tests/sim_level_zero/box.h"
 
-#define VOCAB_MAX 4096u
+#define VOCAB_MAX  4096u
+#define WIDE_HEADS "tiny-gemma3.gguf"
 
 static float logits[MAX_ROWS * VOCAB_MAX];
 
-/* A prompt of 40 tokens in steps of at most `chunk`, then four tokens more, one by one; returns what
- * all logits come to. */
+/* A prompt of 40 tokens in steps of at most `chunk`, then four tokens more, one by one; returns
+ * what all logits come to. */
 static uint64_t run_model(const char *file, const struct setup *s, uint32_t chunk) {
     struct loaded l;
     struct step_row rows[MAX_ROWS];
@@ -82,6 +83,69 @@ static void all_types_of_tensors_do(void) {
     same_as_cpu("cards=2", "tiny-mixed.gguf", 2, SPLIT_TENSOR, 40);
 }
 
-CHECK_MAIN(T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
-           T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
-           T(all_types_of_tensors_do))
+/* Biases, norms of heads, windows, soft caps, sums that are normed, tables of their own, parts of
+ * one tensor. */
+static void so_do_architectures(void) {
+    static const char *const files[] = {"tiny-qwen2.gguf",    "tiny-qwen3.gguf",
+                                        "tiny-gemma2.gguf",   "tiny-gemma3.gguf",
+                                        "tiny-mistral3.gguf", "tiny-fused.gguf"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        same_as_cpu("cards=3", files[i], 3, i % 2 ? SPLIT_LAYER : SPLIT_TENSOR, 40);
+}
+
+static void so_do_types_of_kv(void) {
+    begin("cards=3");
+    for (enum kv_type type = KV_F32; type <= KV_Q8_0; type++) {
+        const char *file = type == KV_Q8_0 ? WIDE_HEADS : "tiny-f32.gguf";
+        struct setup s = {.n_cards = 1, .kv_type = type};
+        const uint64_t cpu = run_model(file, &s, 16);
+        s = (struct setup){.n_cards = 3,
+                           .kv_type = type,
+                           .split = SPLIT_TENSOR,
+                           .backend = device_backend("level_zero")};
+        CHECK_EQ(run_model(file, &s, 7), cpu);
+    }
+}
+
+static void what_has_no_kernels_is_refused_by_name(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    begin("cards=1");
+    const struct setup s = {.n_cards = 1, .backend = device_backend("level_zero")};
+    CHECK_EQ(plan_model(&l, "tiny-mixtral.gguf", &s), 0);
+    CHECK_EQ(try_runner(&l, &s, &err), -ENOTSUP);
+    CHECK(strstr(err.text, "no kernels for"));
+    l.runner = NULL;
+    unload(&l);
+}
+
+static void a_lost_card_ends_a_step_and_is_named(void) {
+    struct loaded l;
+    struct step_row row = {.token = 1};
+    uint32_t page = 0, output = 0, card = 9;
+    const struct step_sequence sequence = {&page, 1};
+    begin("cards=3 memory=64M lose=1@2000");
+    load(&l, "tiny-f32.gguf",
+         &(struct setup){.n_cards = 3,
+                         .backend = device_backend("level_zero"),
+                         .capacity_bytes = {16 * MIB, 16 * MIB, 16 * MIB}});
+    struct step_params p = {.rows = &row,
+                            .n_rows = 1,
+                            .sequences = &sequence,
+                            .n_sequences = 1,
+                            .outputs = &output,
+                            .n_outputs = 1,
+                            .logits = logits};
+    int rc = 0;
+    for (int i = 0; i < 200 && !rc; i++)
+        rc = runner_step(l.runner, &p, &card);
+    CHECK_EQ(rc, -ENODEV);
+    CHECK_EQ(card, 1);
+    CHECK_EQ(runner_step(l.runner, &p, &card), -ENODEV);
+    unload(&l);
+}
+
+CHECK_MAIN(T(a_lost_card_ends_a_step_and_is_named), T(so_do_architectures), T(so_do_types_of_kv),
+           T(what_has_no_kernels_is_refused_by_name), T(one_card_has_the_bits_of_the_cpu),
+           T(a_pipeline_of_cards_has), T(eight_cards_that_share_layers_have),
+           T(so_have_cards_that_do_not_reach_each_other), T(all_types_of_tensors_do))

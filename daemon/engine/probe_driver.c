@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* probe_libraries.c - can the libraries that drive cards be loaded?
+/* probe_driver.c - can the libraries that drive cards be loaded, and which cards do they find?
  *
  * What a library does while it is loaded is not known: so that happens in a process of its own,
  * which is waited for only so long. */
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/engine/probe.h"
+#include "octarc/error.h"
 
 #define LOADER  "libze_loader.so.1"
 #define DRIVER  "libze_intel_gpu.so.1"
@@ -41,33 +42,60 @@ static bool load_any(const char *names, struct missing_libraries *l) {
     return false;
 }
 
+static void tell(int fd, const struct probe_driver *told) {
+    if (write(fd, told, sizeof *told) != (ssize_t)sizeof *told)
+        _exit(1);
+}
+
+static void ask(struct probe_driver *told) {
+    const struct device_ops *backend = device_backend("level_zero");
+    struct err err = {"the backend level_zero is not built in"};
+    told->why[0] = 0;
+    if (!backend || backend->probe(&told->cards, &err) < 0)
+        snprintf(told->why, sizeof told->why, "%.159s", err.text);
+}
+
 /* Told after each step, so that it is known what was under way when this process died. */
 static _Noreturn void load_and_tell(int fd) {
-    struct missing_libraries l = {.why = "loading " LOADER " ended the process that tried"};
+    struct probe_driver told = {
+        .libraries = {.why = "loading " LOADER " ended the process that tried"}};
+    struct missing_libraries *l = &told.libraries;
     const char *drivers = getenv(DRIVERS);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* One that cannot even be killed must not hold the report's descriptor open. */
     if (fd > STDERR_FILENO + 1)
         close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
     close_range((unsigned)fd + 1, ~0u, 0);
-    if (write(fd, &l, sizeof l) < 0)
-        _exit(1);
-    l.loader = load(LOADER, &l);
-    if (l.loader) {
-        snprintf(l.why, sizeof l.why, "loading the driver ended the process that tried");
-        if (write(fd, &l, sizeof l) < 0)
-            _exit(1);
-        l.driver = load_any(drivers && *drivers ? drivers : DRIVER, &l);
+    tell(fd, &told);
+    l->loader = load(LOADER, l);
+    if (l->loader) {
+        snprintf(l->why, sizeof l->why, "loading the driver ended the process that tried");
+        tell(fd, &told);
+        l->driver = load_any(drivers && *drivers ? drivers : DRIVER, l);
     }
-    if (l.driver)
-        l.why[0] = '\0';
-    _exit(write(fd, &l, sizeof l) < 0);
+    if (l->driver) {
+        l->why[0] = '\0';
+        snprintf(told.why, sizeof told.why, "the driver ended the process that asked for cards");
+        tell(fd, &told);
+        ask(&told);
+    }
+    tell(fd, &told);
+    _exit(0);
+}
+
+static void say_silent(struct probe_driver *l) {
+    if (l->libraries.driver)
+        snprintf(l->why, sizeof l->why, "the driver did not tell its cards within %d s",
+                 PROBE_LIBRARY_S);
+    else
+        snprintf(l->libraries.why, sizeof l->libraries.why, "loading %s did not end within %d s",
+                 l->libraries.loader ? "the driver" : LOADER, PROBE_LIBRARY_S);
 }
 
 /* The last that was said; false: it was never silent for so long. */
-static bool hear(int fd, struct missing_libraries *l) {
+static bool hear(int fd, struct probe_driver *l) {
     struct pollfd wait = {.fd = fd, .events = POLLIN};
-    struct missing_libraries told;
+    struct probe_driver told;
     ssize_t n = 1;
     while (n > 0) {
         const int rc = poll(&wait, 1, PROBE_LIBRARY_S * 1000);
@@ -80,8 +108,8 @@ static bool hear(int fd, struct missing_libraries *l) {
     return false;
 }
 
-void probe_libraries(struct missing_libraries *libraries) {
-    struct missing_libraries l = {.why = "no process to load it in"};
+void probe_driver(struct probe_driver *driver) {
+    struct probe_driver l = {.libraries = {.why = "no process to load it in"}};
     int ends[2];
     if (pipe(ends) == 0) {
         const pid_t pid = fork();
@@ -93,12 +121,11 @@ void probe_libraries(struct missing_libraries *libraries) {
         const bool hangs = pid > 0 && hear(ends[0], &l);
         if (hangs) {
             kill(pid, SIGKILL);
-            snprintf(l.why, sizeof l.why, "loading %s did not end within %d s",
-                     l.loader ? "the driver" : LOADER, PROBE_LIBRARY_S);
+            say_silent(&l);
         }
         if (pid > 0)
             waitpid(pid, NULL, hangs ? WNOHANG : 0);
         close(ends[0]);
     }
-    *libraries = l;
+    *driver = l;
 }

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""octarcd with the level_zero backend, by the real loader, on simulated cards that execute its kernels
+(tests/sim_level_zero): what a client gets is what the cpu backend answers."""
+import os
+import tempfile
+
+from harness import BUILD, Daemon, Skip, equal, main, octarcd, test, tiny, wait_until
+
+SIM = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
+RUNTIME = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                       "octarc/opencl/current/vendors")
+PROMPTS = ["Hello there", "one two three", "The"]
+N = 24
+
+
+def cards(options):
+    """The environment of a box of cards."""
+    if not os.path.exists(SIM):
+        raise Skip("the simulated driver is not built")
+    if not os.path.isdir(RUNTIME):
+        raise Skip("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets it")
+    return {"ZE_ENABLE_ALT_DRIVERS": SIM, "OCL_ICD_VENDORS": RUNTIME, "SIM_ZE": options}
+
+
+def texts(daemon):
+    answers = [daemon.complete(prompt, N, logprobs=3) for prompt in PROMPTS]
+    return [{"choices": answer["choices"]} for answer in answers]
+
+
+def of_cpu():
+    if not of_cpu.known:
+        with Daemon(model=tiny()) as daemon:
+            of_cpu.known = texts(daemon)
+    return of_cpu.known
+
+
+of_cpu.known = None
+
+
+def serve(options, *more):
+    return Daemon("--backend", "level_zero", "--context", "256", *more, model=tiny(),
+                  env=cards(options))
+
+
+def strike(path, words):
+    with open(path + ".new", "w") as f:
+        f.write(words)
+    os.rename(path + ".new", path)
+
+
+@test
+def two_cards_that_share_layers_answer_as_the_cpu_does():
+    want = of_cpu()
+    with serve("cards=2 memory=256M", "--split", "tensor") as daemon:
+        equal(texts(daemon), want)
+        status = daemon.rpc("status")
+        equal((status["backend"], status["cards_online"]), ("level_zero", 2))
+        listed = daemon.rpc("cards")["cards"]
+        equal([card["identity"] for card in listed], ["slot:0000:03:00.0", "slot:0000:04:00.0"])
+
+
+@test
+def a_card_lost_in_mid_answer_changes_no_answer():
+    want = of_cpu()[0]["choices"][0]["text"]
+    with tempfile.TemporaryDirectory() as folder:
+        faults = os.path.join(folder, "faults")
+        open(faults, "w").close()
+        with serve("cards=3 memory=256M faults=" + faults, "--split", "layer") as daemon:
+            lines, text = daemon.connect(), ""
+            for i, chunk in enumerate(lines.stream("complete", {
+                    "prompt": PROMPTS[0], "max_tokens": N, "temperature": 0})):
+                text += chunk["choices"][0]["text"]
+                if i == 3:
+                    strike(faults, "lose=1")
+            lines.close()
+            equal(text, want)
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]],
+                  ["online", "lost", "online"])
+            assert daemon.rpc("status")["generation"] == 2
+
+
+@test
+def without_a_card_the_service_does_not_start_and_says_why():
+    status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
+                          env=cards("cards=0"))
+    assert status != 0 and "backend = level_zero" in err, (status, err)
+
+
+main()
