@@ -11,6 +11,7 @@
 static struct actor fault, each_second;
 static uint32_t faults_left;
 static uint64_t waiting_since_ns, last_ns;
+static bool crosses; /* the next one crosses an engine's answer to an order */
 
 /* --- engines --- */
 
@@ -71,12 +72,15 @@ static void lose_inside_a_step(void) {
     sim.generation->loses_row = draw(&sim.random, 200);
 }
 
-static void drain(bool release) {
+static void drain_card(uint32_t card, bool release) {
     struct err err = {{0}};
-    const uint32_t card = any_card();
     const int rc = engines_drain(&sim.engines, card, release, &err);
     trace("operator: drain%s card %u: %s", release ? " --release" : "", card,
           rc ? err.text : "yes");
+}
+
+static void drain(bool release) {
+    drain_card(any_card(), release);
 }
 
 static void want(uint32_t card) {
@@ -89,6 +93,31 @@ static void come_back(void) {
     const uint32_t card = any_card();
     trace("card %u is there again: %s", card,
           engines_return(&sim.engines, card, NULL) ? "no" : "yes");
+}
+
+/* Whose card is on its way has it the other way round. */
+static void change_mind(void) {
+    const uint32_t first = any_card();
+    for (uint32_t i = 0; i < sim.engines.n_cards; i++) {
+        const uint32_t card = (first + i) % sim.engines.n_cards;
+        const struct card *c = &sim.engines.cards[card].card;
+        if (c->state == CARD_DRAINING) {
+            want(card);
+            return;
+        }
+        if (c->state == CARD_PROBING) {
+            drain_card(card, false);
+            return;
+        }
+    }
+    drain(false);
+}
+
+void faults_answer_under_way(void) {
+    if (!faults_left || !one_in(&sim.random, 3))
+        return;
+    crosses = true;
+    clock_at(&fault, sim.now_ns + 1);
 }
 
 /* --- weights --- */
@@ -152,6 +181,11 @@ static void any_harm(void) {
 }
 
 static void any_fault(void) {
+    if (crosses) {
+        crosses = false;
+        change_mind();
+        return;
+    }
     if (one_in(&sim.random, 3)) {
         any_harm();
         return;
@@ -232,6 +266,7 @@ static void on_second(void *user) {
 void faults_start(void) {
     faults_left = draw(&sim.random, FAULTS_MOST + 1);
     last_ns = 0;
+    crosses = false;
     cards_fail_restore(0);
     waiting_since_ns = NEVER;
     fault = (struct actor){faults_left ? 1 + draw(&sim.random, sim.busy_ms) * MS : NEVER, on_fault,

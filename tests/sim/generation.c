@@ -62,6 +62,8 @@ static int say(void *user, enum message_type type, const void *msg) {
     if (type == MSG_REPLANNED)
         check_replanned(g, msg);
     const int rc = wire_send(g->up, type, msg, now_ns(g));
+    if (type == MSG_REPLANNED && ((const struct msg_replanned *)msg)->error == 0)
+        faults_answer_under_way();
     if (g->dies_after && --g->dies_after == 0)
         g->dying = true;
     return rc;

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 #include "tests/sim/generation.h"
+#include "tests/sim/held.h"
+
+#define FD_CARDS 3 /* of SETUP's descriptors, the first that is a card's */
 
 struct process {
     uint64_t number;
@@ -13,9 +16,17 @@ struct process {
     void *user;
     struct wire down, up;
     struct generation *generation;
-    struct actor end; /* the signal that kills it; then the report that it has ended */
+    struct held used, ordered[2]; /* an order's, by its number: at most two are not answered */
+    struct actor end;             /* the signal that kills it; then the report that it has ended */
     bool kill_wanted, broken, over;
 };
+
+static void check_held(struct process *p, const struct message *msg) {
+    if (msg->type == MSG_REPLANNED && msg->replanned.error == 0)
+        p->used = p->ordered[msg->replanned.number % 2];
+    if (msg->type == MSG_READY || msg->type == MSG_REPLANNED)
+        held_check(&p->used);
+}
 
 static void hear(void *user) {
     struct process *p = user;
@@ -27,6 +38,7 @@ static void hear(void *user) {
         else if (msg.type != MSG_CREDIT && msg.type != MSG_PROMPT)
             trace("heard of %lu: message %d", p->number, msg.type);
         p->events.message(p->user, &msg);
+        check_held(p, &msg);
         message_finish(&msg);
     }
     /* All that was said is heard, and it was said since its weights are whole. */
@@ -73,8 +85,9 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
                   const struct process_events *events, void *user, struct err *err) {
     struct process *p = calloc(1, sizeof *p);
     const struct msg_hello hello = {CHANNEL_VERSION, 1};
-    (void)loop, (void)spawner, (void)fds, (void)n_fds, (void)err;
+    (void)loop, (void)spawner, (void)err;
     PROMISE(p, "no memory");
+    held_note(&p->used, &setup->plan, fds + FD_CARDS, n_fds - FD_CARDS);
     p->number = setup->generation;
     p->events = *events;
     p->user = user;
@@ -99,7 +112,6 @@ static void kill_soon(struct process *p) {
 
 int process_send_fds(struct process *p, enum message_type type, const void *msg, const int *fds,
                      uint32_t n_fds) {
-    (void)fds, (void)n_fds;
     if (p->broken || p->over)
         return -EPIPE;
     if (type == MSG_ADMIT && sim.admit_starves && one_in(&sim.random, 5))
@@ -114,6 +126,10 @@ int process_send_fds(struct process *p, enum message_type type, const void *msg,
               ((const struct msg_admit *)msg)->sequence, ((const struct msg_admit *)msg)->n_tokens);
     else
         trace("told %lu: message %d", p->number, type);
+    if (type == MSG_REPLAN) {
+        const struct msg_replan *order = msg;
+        held_note(&p->ordered[order->number % 2], &order->plan, fds, n_fds);
+    }
     return wire_send(&p->down, type, msg, sim.now_ns);
 }
 

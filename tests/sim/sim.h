@@ -104,6 +104,9 @@ extern const struct tokenizer *const sim_tokenizer;
 void harm_begins(void);
 void faults_start(void);
 uint64_t faults_last_ns(void); /* NEVER: there are some left */
+/* An engine has gone over and says so: now and then an operator asks for something else before the
+ * front has heard of it. */
+void faults_answer_under_way(void);
 
 /* --- world.c --- */
 #define CONTEXT 192u
@@ -112,6 +115,7 @@ void sim_run(uint64_t seed);
 struct sim_totals {
     uint64_t requests, tokens, generations, rebalances, waves, replays, preempted, cancelled,
         failed;
+    uint64_t crossed; /* orders that crossed the answer of one that was carried out */
     uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };
 extern struct sim_totals sim_totals; /* of all runs of this process */

@@ -23,11 +23,15 @@ struct sim_totals sim_totals;
 
 static void on_changed(void *user) {
     static uint64_t counted;
+    static bool crossed;
     const uint64_t number = sim.engines.order.number;
     (void)user;
     if (sim.engines.order.under_way && sim.engines.order.more && number != counted)
         sim_totals.waves++;
+    if (sim.engines.order.crossed && !crossed)
+        sim_totals.crossed++;
     counted = number;
+    crossed = sim.engines.order.crossed;
 }
 
 static void on_failed(void *user, int error, const char *text) {
