@@ -246,9 +246,12 @@ void engines_use_cards(struct engines *e, const char *why) {
         line_start_next(e);
         return;
     }
-    /* Else a generation is about to be planned anyway. */
-    if ((e->state != ENGINES_STARTING && e->state != ENGINES_SERVING) || is_ending(e))
+    /* Else a generation is about to be planned anyway, or it goes over first. */
+    if ((e->state != ENGINES_STARTING && e->state != ENGINES_SERVING) || is_ending(e)) {
+        if (e->order.under_way)
+            line_ask_again(e, why);
         return;
+    }
     if (line_plan(e, NO_CARD, &plan, NULL) < 0) {
         line_hand_over(e, why);
         return;

@@ -126,7 +126,9 @@ struct engines {
             struct card_memory next[CARDS_MAX]; /* … and so are these */
         } before;
         bool crossed; /* that one was carried out: this one was made for another plan in use */
-        bool again;   /* when that one is answered, what is to be done is to be looked at again */
+        /* When that one is answered, or the loss is over, what is to be done is looked at again,
+         * because of this; empty: nothing was asked for meanwhile. */
+        char again[128];
     } order;
     /* Memory is short: what nobody waits for with a request is put off (putoff.c). */
     struct {

@@ -62,6 +62,8 @@ const struct plan *line_coming_plan(const struct engines *engines);
 /* The engine computes nothing until it has gone over: a message that says otherwise is none. */
 bool line_unheard(const struct engines *engines, const struct message *msg);
 void line_forget_order(struct engines *engines);
+/* The order under way has to be answered first: then what is to be done is looked at again. */
+void line_ask_again(struct engines *engines, const char *why);
 
 /* --- putoff.c --- */
 

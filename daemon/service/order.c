@@ -146,7 +146,7 @@ static void forget_before(struct engines *e) {
 
 void line_forget_order(struct engines *e) {
     forget_before(e);
-    e->order.again = false;
+    e->order.again[0] = 0;
     if (!e->order.under_way)
         return;
     e->order.under_way = e->order.after_loss = false;
@@ -216,7 +216,7 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
     if (!may_go_over(e, plan))
         return false;
     if (e->order.before.waits) { /* until that is answered nobody knows what is in use */
-        e->order.again = true;
+        line_ask_again(e, why);
         e->order.after_loss |= is_broken(e);
         plan_finish(plan);
         return true;
@@ -312,9 +312,15 @@ static void adopt(struct engines *e, struct plan *plan, struct card_memory next[
     line_tell_spilled(e);
 }
 
+void line_ask_again(struct engines *e, const char *why) {
+    snprintf(e->order.again, sizeof e->order.again, "%s", why);
+}
+
+/* Because of what was asked for meanwhile, else of what the latest order was given for. */
 static void look_again(struct engines *e) {
     char why[sizeof e->order.why];
-    snprintf(why, sizeof why, "%s", e->order.why);
+    snprintf(why, sizeof why, "%s", e->order.again[0] ? e->order.again : e->order.why);
+    e->order.again[0] = 0;
     engines_use_cards(e, why);
 }
 
@@ -328,13 +334,12 @@ static void go_on(struct engines *e, const struct msg_replanned *msg) {
     e->why[0] = 0;
     line_settle(e);
     line_changed(e);
-    if (e->order.more)
+    if (e->order.more || e->order.again[0])
         look_again(e);
 }
 
 /* The answer crossed the order that was to take its place. */
 static void hear_of_before(struct engines *e, const struct msg_replanned *msg) {
-    const bool again = e->order.again;
     if (msg->error == 0) {
         tell_done(e, msg, e->order.before.given_ns);
         adopt(e, &e->order.before.plan, e->order.before.next, msg);
@@ -343,8 +348,7 @@ static void hear_of_before(struct engines *e, const struct msg_replanned *msg) {
         line_changed(e);
     }
     forget_before(e);
-    e->order.again = false;
-    if (again)
+    if (e->order.again[0])
         look_again(e);
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/protocol/host.h"
 #include "daemon/service/box.h"
 #include "octarc/error.h"
 #include "tests/sim/cards.h"
@@ -282,6 +283,21 @@ static void run_late(void) {
         client_check(&sim.late[i]);
 }
 
+/* Long after the last that happened, nothing is left to be done: the way was gone to its end. */
+static void check_settled(void) {
+    struct rebalance_view view;
+    struct engines *e = &sim.engines;
+    if (e->state != ENGINES_SERVING)
+        return;
+    PROMISE(!e->order.under_way && !e->order.before.waits, "an order is not answered");
+    PROMISE(!engines_compare(e, &view, NULL), "the plan in use cannot be compared");
+    const bool changes = view.changes;
+    moves_finish(&view.moves);
+    PROMISE(!changes, "the plan in use is not the one for the cards that there are");
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        PROMISE(!card_moving(&e->cards[i].card), "card %u is on its way for ever", i);
+}
+
 static void run_for(uint64_t ns) {
     const uint64_t end_ns = sim.now_ns + ns;
     while (sim.now_ns < end_ns)
@@ -331,6 +347,7 @@ void sim_run(uint64_t seed) {
     run_for(20 * S);
     check_counts();
     check_pages();
+    check_settled();
     stop();
     finish();
 }

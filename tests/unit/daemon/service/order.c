@@ -277,6 +277,7 @@ static void a_third_waits_for_the_answer_to_the_first(void) {
     answers(1, 0);
     CHECK_EQ(played.n_orders, 3);
     CHECK(!played.orders[2].uses[1] && played.orders[2].uses[2]);
+    CHECK(!strcmp(w.engines.order.why, "card 1 is drained"));
     answers(2, 0);
     front_holds(&played.orders[1]);
     answers(3, 0);
@@ -286,8 +287,25 @@ static void a_third_waits_for_the_answer_to_the_first(void) {
     close_world();
 }
 
+/* While a lost card is dealt with nothing else is begun, and what was asked for is done then. */
+static void a_drain_during_a_loss_is_made_up_for(void) {
+    open_world();
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(played.n_orders, 1);
+    drain(0);
+    CHECK_EQ(played.n_orders, 1);
+    answers(1, 0);
+    CHECK_EQ(played.n_orders, 2);
+    CHECK(!played.orders[1].uses[0] && played.orders[1].uses[1] && !played.orders[1].uses[2]);
+    CHECK(!strcmp(w.engines.order.why, "card 0 is drained"));
+    answers(2, 0);
+    front_holds(&played.orders[1]);
+    CHECK_EQ(state_of(0), CARD_DRAINED);
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
            T(one_whose_place_was_taken_leaves_no_trace),
-           T(a_third_waits_for_the_answer_to_the_first))
+           T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for))
