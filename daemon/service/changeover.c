@@ -367,8 +367,10 @@ static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
         e->ending = ENDING_ASKED;
     if (process_ending(e->current))
         return;
-    if (ask && e->state == ENGINES_SERVING && process_send(e->current, MSG_LOSE, &lose) == 0)
+    if (ask && e->state == ENGINES_SERVING && process_send(e->current, MSG_LOSE, &lose) == 0) {
+        e->report_due[card] = true;
         return;
+    }
     snprintf(e->why, sizeof e->why, "card %u was lost", card);
     process_kill(e->current);
 }
@@ -398,6 +400,7 @@ static bool go_over_without(struct engines *e, uint32_t number) {
 void line_lost(struct engines *e, uint32_t number) {
     if (number >= e->n_cards)
         return;
+    e->report_due[number] = false;
     if (e->order.after_loss && !e->order.plan.cards[number].online)
         return; /* the step that needed it says so too */
     if (!e->lost_here[number])

@@ -156,6 +156,7 @@ static int start_generation(struct engines *e, struct err *err) {
     e->progress = (struct msg_progress){0};
     e->ending = ENDING_UNSEEN;
     memset(e->lost_here, 0, sizeof e->lost_here);
+    memset(e->report_due, 0, sizeof e->report_due);
     e->refused = 0;
     e->why[0] = 0;
     fill_setup(e, &setup);

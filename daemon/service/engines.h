@@ -150,8 +150,9 @@ struct engines {
     struct msg_progress progress;
     uint32_t silent_ticks; /* since a message */
 
-    enum ending ending;        /* of the current generation */
-    bool lost_here[CARDS_MAX]; /* to the current generation: its report tells nothing new */
+    enum ending ending;         /* of the current generation */
+    bool lost_here[CARDS_MAX];  /* to the current generation: its report tells nothing new */
+    bool report_due[CARDS_MAX]; /* it was told of that, and has not said so yet */
     int refused;    /* the error with which the current generation said that it cannot serve */
     bool measuring; /* the current generation was asked for limits */
     bool orphaned;  /* no report of the spawner will come any more */

@@ -324,14 +324,25 @@ static void look_again(struct engines *e) {
     engines_use_cards(e, why);
 }
 
+/* It goes on without them; but where it had gone over before it heard of one, that comes next. */
+static void forget_losses(struct engines *e) {
+    bool due = false;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        e->lost_here[i] &= e->report_due[i];
+        due |= e->lost_here[i];
+    }
+    if (due)
+        return;
+    e->ending = ENDING_UNSEEN;
+    e->why[0] = 0;
+}
+
 /* Of a way of several waves, the next one is asked for: what it leads to may be another by now. */
 static void go_on(struct engines *e, const struct msg_replanned *msg) {
     tell_done(e, msg, e->order.given_ns);
     adopt(e, &e->order.plan, e->order.next, msg);
     e->order.under_way = e->order.after_loss = false;
-    memset(e->lost_here, 0, sizeof e->lost_here);
-    e->ending = ENDING_UNSEEN;
-    e->why[0] = 0;
+    forget_losses(e);
     line_settle(e);
     line_changed(e);
     if (e->order.more || e->order.again[0])

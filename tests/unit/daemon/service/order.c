@@ -304,8 +304,30 @@ static void a_drain_during_a_loss_is_made_up_for(void) {
     close_world();
 }
 
+/* The engine had gone over before it heard of the loss: it uses the card that is gone. */
+static void a_loss_that_crosses_an_answer_is_one(void) {
+    struct err err;
+    open_world();
+    drain(1);
+    CHECK_EQ(engines_lose(&w.engines, 2, &err), 0);
+    answers(1, 0);
+    CHECK(w.engines.plan.cards[2].online && w.engines.lost_here[2]);
+    CHECK_EQ(played.n_orders, 1); /* its report comes next */
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(w.engines.cards[2].card.faults[CARD_FAULT_LOST], 1);
+    CHECK_EQ(played.n_orders, 2);
+    CHECK(w.engines.order.after_loss);
+    CHECK(played.orders[1].uses[0] && !played.orders[1].uses[1] && !played.orders[1].uses[2]);
+    answers(2, 0);
+    CHECK(!w.engines.lost_here[2]);
+    CHECK_EQ(w.engines.ending, ENDING_UNSEEN);
+    front_holds(&played.orders[1]);
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
            T(one_whose_place_was_taken_leaves_no_trace),
-           T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for))
+           T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for),
+           T(a_loss_that_crosses_an_answer_is_one))
