@@ -357,10 +357,16 @@ int engines_return(struct engines *e, uint32_t number, struct err *err) {
     return engines_hear(e, number, CARD_RETURN, "it is there again", err);
 }
 
+/* The engine uses it, or will as soon as it has carried out what it was told. */
+static bool is_used(const struct engines *e, uint32_t card) {
+    return e->plan.cards[card].online || (e->order.under_way && e->order.plan.cards[card].online) ||
+           (e->order.before.waits && e->order.before.plan.cards[card].online);
+}
+
 /* The engine that computes on a lost card has to go; one that is heard says so itself. */
 static void end_on_lost(struct engines *e, uint32_t card, bool ask) {
     const struct msg_lose lose = {card};
-    if (!e->current || !e->plan.cards[card].online)
+    if (!e->current || !is_used(e, card))
         return;
     e->lost_here[card] = true;
     if (e->ending == ENDING_UNSEEN)

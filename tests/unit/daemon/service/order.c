@@ -22,7 +22,7 @@ struct process {
     struct process_events events;
     void *user;
     struct told start, orders[ORDERS_MOST];
-    uint32_t n_orders;
+    uint32_t n_orders, n_losses; /* that it was told of */
     bool ending;
 };
 
@@ -61,6 +61,7 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
 int process_send_fds(struct process *p, enum message_type type, const void *msg, const int *fds,
                      uint32_t n_fds) {
     const struct msg_replan *order = msg;
+    p->n_losses += type == MSG_LOSE;
     if (type != MSG_REPLAN)
         return 0;
     CHECK(p->n_orders < ORDERS_MOST);
@@ -325,9 +326,47 @@ static void a_loss_that_crosses_an_answer_is_one(void) {
     close_world();
 }
 
+static void takes_back_a_card_that_is_lost_meanwhile(void) {
+    struct err err;
+    open_world();
+    drain(2);
+    answers(1, 0);
+    want(2);
+    CHECK_EQ(engines_lose(&w.engines, 2, &err), 0);
+    CHECK_EQ(played.n_losses, 1); /* it does not use the card yet, and will soon */
+    CHECK_EQ(state_of(2), CARD_LOST);
+}
+
+static void a_card_lost_while_it_is_taken_back_is_not_used(void) {
+    takes_back_a_card_that_is_lost_meanwhile();
+    answers(2, -ECANCELED);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    front_holds(&played.orders[0]);
+    CHECK_EQ(played.n_orders, 2);
+    CHECK(!w.engines.lost_here[2]);
+    CHECK_EQ(w.engines.ending, ENDING_UNSEEN);
+    CHECK_EQ(w.engines.cards[2].card.faults[CARD_FAULT_LOST], 1);
+    close_world();
+}
+
+static void nor_where_the_answer_crosses_the_loss(void) {
+    takes_back_a_card_that_is_lost_meanwhile();
+    answers(2, 0);
+    CHECK_EQ(played.n_orders, 2);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(played.n_orders, 3);
+    CHECK(!played.orders[2].uses[2]);
+    answers(3, 0);
+    front_holds(&played.orders[2]);
+    CHECK_EQ(w.engines.cards[2].card.faults[CARD_FAULT_LOST], 1);
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
            T(one_whose_place_was_taken_leaves_no_trace),
            T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for),
-           T(a_loss_that_crosses_an_answer_is_one))
+           T(a_loss_that_crosses_an_answer_is_one),
+           T(a_card_lost_while_it_is_taken_back_is_not_used),
+           T(nor_where_the_answer_crosses_the_loss))
