@@ -15,6 +15,7 @@
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
 #include "daemon/engine/probe.h"
+#include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/verify.h"
@@ -320,7 +321,8 @@ static int replan(struct process *p, struct msg_replan *order) {
                                      .runner = &p->runner,
                                      .plan = &p->plan,
                                      .engine = p->engine,
-                                     .output = {p, say, now_ns}};
+                                     .output = {p, say, now_ns},
+                                     .slice_bytes = REBALANCE_SLICE_BYTES};
     int fds[STREAM_FDS_MAX];
     const uint32_t n_fds = stream_take_fds(&p->stream, fds);
     return replan_begin(&p->replan, &site, order, fds, n_fds);

@@ -118,8 +118,7 @@ static int start(struct replan *r, bool keep, struct err *err) {
     const int rc = check_room(r, err);
     if (rc)
         return rc;
-    return rebalance_start(&r->rebalance, &options, r->site.engine, keep, REBALANCE_SLICE_BYTES,
-                           err);
+    return rebalance_start(&r->rebalance, &options, r->site.engine, keep, r->site.slice_bytes, err);
 }
 
 int replan_begin(struct replan **replan, const struct replan_site *site, struct msg_replan *order,

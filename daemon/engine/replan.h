@@ -18,6 +18,7 @@ struct replan_site {
     struct plan **plan;     /* that it follows; malloc'ed, owned by the site */
     struct engine *engine;
     struct engine_output output;
+    uint64_t slice_bytes; /* of K and V, copied between two steps */
 };
 
 /* Begin; *replan is what is under way, and is dropped first.  The plan becomes the order's (the

@@ -18,6 +18,10 @@
 #define HELD     1        /* no result of loading is positive */
 #define PROVE_NS (4 * MS) /* to take the digest of a range; a few of them are a slice */
 #define READ_NS  (20 * MS)
+/* The last slice has what is left of the full pages, a slice at most, and all open ones: with up to
+ * 12 sequences that is no more than two steps of as many rows (generation.c). */
+#define SLICE    2          /* pages */
+#define SLICE_NS (900 * US) /* to copy so much */
 
 /* K and V of a card, which two runners have while one follows the other. */
 struct kv {
@@ -44,11 +48,25 @@ struct runner {
     uint64_t *digests; /* [n_ranges] */
 };
 
+static uint64_t *spent;
+
+void cards_spend_on(uint64_t *ns) {
+    spent = ns;
+}
+
 /* --- the backend --- */
 
 static uint64_t packed_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
     (void)type, (void)vector;
     return (rows * cols + 63) / 64 * 64;
+}
+
+/* Of all cards together. */
+static uint64_t slice_of(const struct plan *plan) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        bytes += plan->cards[i].kv_bytes;
+    return SLICE * bytes / plan->n_pages;
 }
 
 static int copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
@@ -62,6 +80,7 @@ static int copy(struct device *from, uint32_t from_card, enum area area, uint64_
     PROMISE(src && dst && from_offset + bytes <= src->room && to_offset + bytes <= dst->room,
             "a copy from card %u to card %u leaves their pages", from_card, to_card);
     memcpy(dst->bytes + to_offset, src->bytes + from_offset, bytes);
+    *spent += SLICE_NS * bytes / slice_of(from->plan);
     return 0;
 }
 
@@ -72,12 +91,6 @@ static int prefetch(struct device *device, uint32_t card, enum area area, uint64
     PROMISE(area == AREA_KV && device->kv[card] && offset + bytes <= device->kv[card]->room,
             "a prefetch leaves the pages of card %u", card);
     return 0;
-}
-
-static uint64_t *spent;
-
-void cards_spend_on(uint64_t *ns) {
-    spent = ns;
 }
 
 /* What a range's first leaf is worth in its digest; the others are worth nothing. */
@@ -331,6 +344,10 @@ int runner_lose(struct runner *r, uint32_t card) {
     r->device.kv[card] = NULL;
     r->device.lost[card] = true;
     return 0;
+}
+
+uint64_t cards_slice_bytes(const struct runner *r) {
+    return slice_of(r->options.plan);
 }
 
 bool cards_lost(const struct runner *r, uint32_t card) {

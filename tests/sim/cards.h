@@ -23,8 +23,10 @@ bool cards_harm(struct runner *runner, uint32_t card);
 bool cards_harmed(const struct runner *runner, uint32_t cards, uint64_t before_ns);
 /* The next range that is read again ends with this instead. */
 void cards_fail_restore(int rc);
-/* What it takes to verify and to read weights is added there from now on. */
+/* What it takes to verify and to read weights, and to copy K and V, is added there from now on. */
 void cards_spend_on(uint64_t *ns);
+/* Of K and V: what is copied while one step's time at most goes by. */
+uint64_t cards_slice_bytes(const struct runner *runner);
 /* The memory of a card is gone. */
 bool cards_lost(const struct runner *runner, uint32_t card);
 

@@ -49,6 +49,18 @@ static void check_replanned(struct generation *g, const struct msg_replanned *ms
     g->suspect &= msg->kept;
 }
 
+/* Where pages are scarce streams wait for those of others, whatever else happens. */
+static void note_gap(struct generation *g, enum message_type type, const void *msg) {
+    if (!g->plan || g->n_pages < g->plan->max_sequences * (CONTEXT / PAGE_TOKENS))
+        return;
+    if (type == MSG_TOKEN)
+        gaps_token(&g->gaps, ((const struct msg_token *)msg)->sequence, now_ns(g));
+    if (type == MSG_END)
+        gaps_end(&g->gaps, ((const struct msg_end *)msg)->sequence);
+    if (type == MSG_PREEMPTED)
+        gaps_end(&g->gaps, ((const struct msg_preempted *)msg)->sequence);
+}
+
 static int say(void *user, enum message_type type, const void *msg) {
     struct generation *g = user;
     if (g->dying)
@@ -59,6 +71,7 @@ static int say(void *user, enum message_type type, const void *msg) {
         sim_totals.preempted++;
     if (type == MSG_VERIFIED)
         check_verified(g, msg);
+    note_gap(g, type, msg);
     if (type == MSG_REPLANNED)
         check_replanned(g, msg);
     const int rc = wire_send(g->up, type, msg, now_ns(g));
@@ -102,6 +115,7 @@ static int step_model(void *user, struct step_params *params, uint32_t *card) {
     if (g->loses < CARDS_MAX)
         lose_inside(g, params);
     g->spent_ns += STEP_NS + params->n_rows * ROW_NS;
+    gaps_step(&g->gaps, STEP_NS + params->n_rows * ROW_NS);
     return runner_step(g->runner, params, card);
 }
 
@@ -200,7 +214,8 @@ static int begin_replan(struct generation *g, struct msg_replan *order) {
                                      .runner = &g->runner,
                                      .plan = &g->plan,
                                      .engine = g->engine,
-                                     .output = {g, say, now_ns}};
+                                     .output = {g, say, now_ns},
+                                     .slice_bytes = cards_slice_bytes(g->runner)};
     const int no_fd = -1; /* weights are each engine's own */
     cards_hold_loading();
     g->loaded_ns = sim.now_ns + draw_delay_ns(&sim.random, 1500000);
@@ -209,7 +224,7 @@ static int begin_replan(struct generation *g, struct msg_replan *order) {
 
 /* The thread that loads is let go at its time, and waited for. */
 static int advance_replan(struct generation *g) {
-    if (g->replan && now_ns(g) >= g->loaded_ns) {
+    if (g->replan && replan_patience_ms(g->replan) > 0 && now_ns(g) >= g->loaded_ns) {
         g->left_harmed = cards_harmed(g->runner, UINT32_MAX, NEVER);
         cards_end_loading(g->load_error);
         while (replan_patience_ms(g->replan) > 0)
@@ -260,8 +275,14 @@ static bool may_verify(const struct generation *g) {
 static bool tend(struct generation *g, uint64_t step_ns, int *rc) {
     const bool replans = g->replan;
     const struct runner *runner = g->runner;
+    const uint64_t begun_ns = g->spent_ns;
     if (may_verify(g))
         *rc = verify_advance(g->verify, step_ns);
+    gaps_other(&g->gaps, g->spent_ns - begun_ns);
+    if (g->lost || verify_holds(g->verify))
+        gaps_forget(&g->gaps);
+    if (g->replan)
+        gaps_moving(&g->gaps);
     if (!*rc)
         *rc = advance_replan(g);
     if (g->runner != runner) {
@@ -288,6 +309,7 @@ static void serve(struct generation *g) {
     }
     if (g->up->flight.n > UNSENT_STEP) {
         g->actor.due_ns = sim.now_ns + MS;
+        gaps_forget(&g->gaps);
         return;
     }
     rc = verify_holds(g->verify) ? 0 : engine_step(g->engine);
@@ -317,6 +339,7 @@ static void turn(void *user) {
         load(g);
     else
         serve(g);
+    g->busy_ns = now_ns(g) + 1;
     g->spent_ns = 0;
     if (g->dying)
         generation_die(g);
@@ -341,7 +364,7 @@ struct generation *generation_start(struct wire *down, struct wire *up, void (*d
 
 void generation_wake(struct generation *g) {
     if (!g->dead && g->state != LOADING)
-        clock_at(&g->actor, sim.now_ns + 1);
+        clock_at(&g->actor, g->busy_ns > sim.now_ns ? g->busy_ns : sim.now_ns + 1);
 }
 
 void generation_die(struct generation *g) {

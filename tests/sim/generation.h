@@ -10,6 +10,7 @@
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/verify.h"
+#include "tests/sim/gaps.h"
 #include "tests/sim/wire.h"
 
 struct generation {
@@ -32,8 +33,10 @@ struct generation {
     uint64_t held_ns;  /* … and the latest card that reported harm */
     enum { BORN, LOADING, SERVING } state;
     bool dying, dead, stop;
-    bool ends;                /* by itself: all that it said goes out before */
-    uint64_t spent_ns;        /* of this turn */
+    bool ends;         /* by itself: all that it said goes out before */
+    uint64_t spent_ns; /* of this turn */
+    uint64_t busy_ns;  /* until then, with the latest one */
+    struct gaps gaps;
     uint64_t loaded_ns;       /* when the plan that is gone over to is there */
     struct msg_credit credit; /* the latest that was said */
     /* Faults. */

@@ -18,7 +18,8 @@
  *   vocabulary.c  tokenizer_*                     pieces that cut code points and stop strings
  * So not covered here: engine/main.c, runner.c, weights.c, prove.c and the kernels,
  * channel/stream.c, service/process.c and spawner.c, socket/, protocol/: tests/e2e covers those.
- * Pages are so small that a rebalance has one slice: tests/unit/daemon/engine/rebalance.c has many.
+ * A rebalance has as many slices of K and V as its pages need, each of them shorter than a step;
+ * gaps.h says how long streams may wait for them.
  *
  * Everything is a function of the seed: there is one thread but for the ones that rebalance.c and
  * replan.c start, which are waited for. */
@@ -115,7 +116,9 @@ void sim_run(uint64_t seed);
 struct sim_totals {
     uint64_t requests, tokens, generations, rebalances, waves, replays, preempted, cancelled,
         failed;
-    uint64_t crossed; /* orders that crossed the answer of one that was carried out */
+    uint64_t moved_gaps; /* between two tokens of a stream, while an order was under way */
+    double longest_gap;  /* of them, in steps */
+    uint64_t crossed;    /* orders that crossed the answer of one that was carried out */
     uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };
 extern struct sim_totals sim_totals; /* of all runs of this process */

@@ -85,7 +85,7 @@ static void make_config(void) {
     struct random *r = &sim.random;
     config_default(&sim.config);
     sim.config.context = CONTEXT;
-    sim.config.max_sequences = 1 + draw(r, 6);
+    sim.config.max_sequences = one_in(r, 4) ? 12 : 1 + draw(r, 6);
     sim.config.split = one_in(r, 2) ? SPLIT_LAYER : SPLIT_TENSOR;
     sim.config.weights = one_in(r, 4) ? WEIGHTS_SHARED : WEIGHTS_PRIVATE;
     sim.config.rebalance = one_in(r, 3) ? REBALANCE_RESTART : REBALANCE_RUNNING;

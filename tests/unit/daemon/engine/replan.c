@@ -2,6 +2,8 @@
 /* An order to go over to another plan is answered once, whatever becomes of it. */
 #include "daemon/engine/replan.h"
 
+#include "daemon/engine/rebalance.h"
+
 #include <errno.h>
 
 #include "daemon/channel/stream.h"
@@ -104,7 +106,8 @@ static int order(struct replan **replan, uint64_t number, struct plan plan, uint
                                    .runner = &site.runner,
                                    .plan = &site.plan,
                                    .engine = site.engine,
-                                   .output = {&site, on_send, clock_of_test}};
+                                   .output = {&site, on_send, clock_of_test},
+                                   .slice_bytes = REBALANCE_SLICE_BYTES};
     struct msg_replan msg = {.number = number, .keep = true, .plan = plan};
     int fds[STREAM_FDS_MAX];
     for (uint32_t i = 0; i < n_fds; i++)
