@@ -355,6 +355,7 @@ static void hear_of_before(struct engines *e, const struct msg_replanned *msg) {
         tell_done(e, msg, e->order.before.given_ns);
         adopt(e, &e->order.before.plan, e->order.before.next, msg);
         e->order.crossed = true;
+        e->order.after_loss = is_broken(e); /* the plan in use may do without the lost card */
         line_settle(e);
         line_changed(e);
     }

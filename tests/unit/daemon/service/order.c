@@ -362,6 +362,22 @@ static void nor_where_the_answer_crosses_the_loss(void) {
     close_world();
 }
 
+/* The engine lost the card in a step, with an order under way that does without it. */
+static void an_order_that_needs_no_lost_card_ends_the_loss(void) {
+    open_world();
+    drain(2);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(played.n_orders, 2);
+    CHECK(w.engines.order.after_loss);
+    answers(1, 0);
+    CHECK(!w.engines.order.after_loss); /* it computes again, and is heard */
+    front_holds(&played.orders[0]);
+    answers(2, 0);
+    front_holds(&played.orders[1]);
+    CHECK(!w.engines.lost_here[2]);
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
@@ -369,4 +385,5 @@ CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for),
            T(a_loss_that_crosses_an_answer_is_one),
            T(a_card_lost_while_it_is_taken_back_is_not_used),
-           T(nor_where_the_answer_crosses_the_loss))
+           T(nor_where_the_answer_crosses_the_loss),
+           T(an_order_that_needs_no_lost_card_ends_the_loss))
