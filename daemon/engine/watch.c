@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "daemon/engine/deadline.h"
+#include "daemon/engine/silence.h"
 
 struct watch {
     struct watch_options options;
@@ -20,9 +21,7 @@ struct watch {
     struct device *device; /* of the step under way, or NULL */
     uint32_t rows;
     uint64_t began_ns, deadline_ns;
-    uint32_t ticks;  /* since it began */
-    uint32_t silent; /* of these, since anything was done last */
-    uint64_t done;
+    struct silence silence;
     bool said;
 };
 
@@ -35,21 +34,19 @@ static uint64_t now_ns(void) {
 static void judge(struct watch *w) {
     struct device_pending pending;
     w->ops->pending(w->device, &pending);
-    w->silent = pending.done == w->done ? w->silent + 1 : 0;
-    w->done = pending.done;
-    if (w->said || w->silent < w->deadline_ns / WATCH_TICK_NS)
+    if (!silence_tick(&w->silence, pending.done, w->deadline_ns, now_ns()) || w->said)
         return;
     if (pending.cards == 0 || pending.cards == pending.needed)
         return;
     w->said = w->options.fenced(w->options.user, pending.cards, w->deadline_ns) == 0;
 }
 
-static void wait_tick(struct watch *w) {
-    const uint64_t at = now_ns() + WATCH_TICK_NS;
+/* False: none is due yet.  By the time that one would have been, the step may be another one. */
+static bool wait_tick(struct watch *w) {
+    const uint64_t at = w->silence.due_ns;
     const struct timespec until = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
-    while (!w->ending &&
-           pthread_cond_clockwait(&w->wake, &w->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
-        ;
+    return pthread_cond_clockwait(&w->wake, &w->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT &&
+           w->silence.due_ns == at;
 }
 
 static void *run(void *arg) {
@@ -62,9 +59,7 @@ static void *run(void *arg) {
             w->asleep = false;
             continue;
         }
-        wait_tick(w);
-        w->ticks++; /* once, however late it comes: a process that stood still has to go on first */
-        if (w->device)
+        if (wait_tick(w) && w->device)
             judge(w);
     }
     pthread_mutex_unlock(&w->lock);
@@ -111,8 +106,7 @@ void watch_begin(struct watch *w, const struct device_ops *ops, struct device *d
     w->rows = rows;
     w->began_ns = now_ns();
     w->deadline_ns = deadline_of(&w->deadline, rows);
-    w->ticks = w->silent = 0;
-    w->done = 0;
+    silence_begin(&w->silence, WATCH_TICK_NS, w->began_ns);
     w->said = false;
     if (w->asleep)
         pthread_cond_signal(&w->wake);
@@ -122,7 +116,7 @@ void watch_begin(struct watch *w, const struct device_ops *ops, struct device *d
 /* What a step took is known by both clocks: the smaller one did not run while the machine stood. */
 void watch_end(struct watch *w) {
     pthread_mutex_lock(&w->lock);
-    const uint64_t took = now_ns() - w->began_ns, counted = (w->ticks + 1) * WATCH_TICK_NS;
+    const uint64_t took = now_ns() - w->began_ns, counted = silence_counted_ns(&w->silence);
     deadline_learn(&w->deadline, w->rows, took < counted ? took : counted);
     w->device = NULL;
     pthread_mutex_unlock(&w->lock);

@@ -3,9 +3,9 @@
  *
  * A thread of its own counts ticks while a step is under way, anew whenever anything was done: a
  * slow card is not a silent one.  A tick that comes late counts once, so a machine that stood still
- * fences nobody.  Where the deadline is over, the cards that the step waits for are fenced, unless
- * these are all that it needs: then nothing tells a silent card from a silent process, which the
- * front replaces (engine_silence).
+ * fences nobody (silence.h).  Where the deadline is over, the cards that the step waits for are
+ * fenced, unless these are all that it needs: then nothing tells a silent card from a silent
+ * process, which the front replaces (engine_silence).
  *
  * Between watch_begin() and watch_end() fenced() may be called from the watch's thread, never at
  * any other time; watch_end() waits until it has returned. */

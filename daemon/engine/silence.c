@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/silence.h"
+
+void silence_begin(struct silence *s, uint64_t tick_ns, uint64_t now_ns) {
+    *s = (struct silence){.tick_ns = tick_ns, .due_ns = now_ns + tick_ns};
+}
+
+bool silence_tick(struct silence *s, uint64_t done, uint64_t deadline_ns, uint64_t now_ns) {
+    s->ticks++;
+    s->silent = done == s->done ? s->silent + 1 : 1;
+    s->done = done;
+    s->due_ns += s->tick_ns;
+    if (s->due_ns <= now_ns) /* a whole tick was missed: there is nothing to make up for */
+        s->due_ns = now_ns + s->tick_ns;
+    return s->silent >= deadline_ns / s->tick_ns;
+}
+
+uint64_t silence_counted_ns(const struct silence *s) {
+    return (s->ticks + 1) * s->tick_ns;
+}

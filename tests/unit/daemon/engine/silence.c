@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How long a card is silent, on plain ticks: what is late, and what is not. */
+#include "daemon/engine/silence.h"
+
+#include "tests/check.h"
+
+#define US   UINT64_C(1000)
+#define MS   (1000 * US)
+#define S    (1000 * MS)
+#define TICK (50 * MS)
+
+/* A watch whose ticks all come so late.  Something is done until then; when the deadline is over.
+ */
+static uint64_t time_of_fence(uint64_t late_ns, uint64_t done_until_ns, uint64_t deadline_ns) {
+    struct silence s;
+    uint64_t now, work = 0;
+    bool over;
+    silence_begin(&s, TICK, 0);
+    do {
+        now = s.due_ns + late_ns;
+        work = now < done_until_ns ? now : done_until_ns;
+        over = silence_tick(&s, work, deadline_ns, now);
+    } while (!over);
+    return now;
+}
+
+/* 600 ticks, each of them as late as a busy machine makes them. */
+static void lateness_does_not_add_up_over_a_long_deadline(void) {
+    CHECK_EQ(time_of_fence(0, 0, 30 * S), 30 * S);
+    CHECK_EQ(time_of_fence(700 * US, 0, 30 * S), 30 * S + 700 * US);
+    CHECK_EQ(time_of_fence(40 * MS, 0, 30 * S), 30 * S + 40 * MS);
+}
+
+/* Whenever it was that the card stopped. */
+static void a_deadline_is_not_overdrawn_and_ends_a_tick_too_early_at_most(void) {
+    for (uint64_t stops = 1 * MS; stops < 400 * MS; stops += 1 * MS) {
+        const uint64_t at = time_of_fence(0, stops, 1 * S);
+        CHECK(at <= stops + 1 * S);
+        CHECK(at >= stops + 1 * S - TICK);
+    }
+}
+
+/* The next one leaves whoever stood still as long as ever to go on. */
+static void a_late_tick_counts_once(void) {
+    struct silence s;
+    silence_begin(&s, TICK, 0);
+    CHECK(!silence_tick(&s, 7, 4 * TICK, TICK));
+    CHECK(!silence_tick(&s, 7, 4 * TICK, 100 * S));
+    CHECK_EQ(s.due_ns, 100 * S + TICK);
+    CHECK(!silence_tick(&s, 7, 4 * TICK, 100 * S + TICK));
+    CHECK(silence_tick(&s, 7, 4 * TICK, 100 * S + 2 * TICK));
+}
+
+static void whatever_is_done_begins_it_anew(void) {
+    struct silence s;
+    silence_begin(&s, TICK, 0);
+    for (uint64_t i = 1; i < 100; i++)
+        CHECK(!silence_tick(&s, i, 2 * TICK, i * TICK));
+    CHECK(silence_tick(&s, 99, 2 * TICK, 100 * TICK));
+}
+
+/* What a step took is learned from that; else ten times the standstill were the next deadline. */
+static void the_time_that_is_counted_stands_still_with_the_machine(void) {
+    struct silence s;
+    silence_begin(&s, TICK, 0);
+    CHECK_EQ(silence_counted_ns(&s), TICK);
+    silence_tick(&s, 1, S, TICK);
+    silence_tick(&s, 2, S, 100 * S);
+    CHECK_EQ(silence_counted_ns(&s), 3 * TICK);
+}
+
+CHECK_MAIN(T(lateness_does_not_add_up_over_a_long_deadline),
+           T(a_deadline_is_not_overdrawn_and_ends_a_tick_too_early_at_most),
+           T(a_late_tick_counts_once), T(whatever_is_done_begins_it_anew),
+           T(the_time_that_is_counted_stands_still_with_the_machine))
