@@ -6,6 +6,7 @@
 
 #include "daemon/placement/predict.h"
 #include "daemon/placement/topology.h"
+#include "tests/landed.h"
 #include "tests/planned.h"
 
 struct boxed {
@@ -96,6 +97,23 @@ static inline void check_groups(const struct plan *plan, const struct topology *
         }
 }
 
+/* Layers enough for a card to leave some of them in host memory. */
+static inline void boxed_deepen(struct boxed *b) {
+    const struct model_params params = b->model.params;
+    model_finish(&b->model);
+    b->model = (struct model){.params = params};
+    b->model.params.n_layers = 1 + draw(24);
+    toy_model(&b->model, TENSOR_Q8_0);
+}
+
+/* Cards that are too small for the model more often than not; `times` as large at most. */
+static inline void boxed_shrink(struct boxed *b, uint32_t times) {
+    for (uint32_t i = 0; i < b->in.n_cards; i++)
+        b->in.capacity_bytes[i] =
+            (b->in.capacity_bytes[i] / 100 * (20 + draw(80)) + 1) * (1 + draw(times));
+    b->in.split = (enum split)draw(SPLITS);
+}
+
 static inline void boxed_finish(struct boxed *b) {
     model_finish(&b->model);
 }
@@ -144,6 +162,35 @@ static inline void boxed_check_more(const struct boxed *b) {
     }
     CHECK_EQ(plan_build(&plan, &more, NULL), 0);
     plan_finish(&plan);
+}
+
+/* Of a box with some host memory for weights: they lie there only where no card has room, no more
+ * of them than may, and every step finds them fetched.  Returns whether any do. */
+static inline bool boxed_check_spilled(struct boxed *b) {
+    struct plan without = {0}, plan = {0};
+    b->in.host_spill = 0;
+    const bool fits = plan_build(&without, &b->in, NULL) == 0;
+    b->in.host_spill = UINT64_C(1) << (10 + draw(34));
+    CHECK(boxed_check(b) || !fits);
+    boxed_check_same(b);
+    const bool there = plan_build(&plan, &b->in, NULL) == 0;
+    const uint64_t host = plan_host_bytes(&plan);
+    const char *why = landed_check(&b->model, &plan);
+    if (why)
+        printf("# %s\n", why);
+    CHECK(!why);
+    CHECK(host <= b->in.host_spill);
+    CHECK(!there || (host == 0) == fits);
+    if (fits)
+        check_same_ranges(&plan, &without);
+    plan_finish(&without);
+    plan_finish(&plan);
+    if (there && host) { /* and so it is with more host memory, another card or another byte */
+        b->in.host_spill += 1 + draw(1u << draw(31));
+        CHECK(boxed_check(b));
+        boxed_check_more(b);
+    }
+    return there && host;
 }
 
 #endif

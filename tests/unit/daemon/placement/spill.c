@@ -7,75 +7,14 @@
 #define SMALL 600
 #define FULL  24
 
-/* A box that is too small for its model more often than not. */
-static void shrink(struct boxed *b) {
-    for (uint32_t i = 0; i < b->in.n_cards; i++)
-        b->in.capacity_bytes[i] = b->in.capacity_bytes[i] / 100 * (20 + draw(80)) + 1;
-    b->in.split = (enum split)draw(SPLITS);
-}
-
-static bool is_same(const struct plan *a, const struct plan *b) {
-    bool same = a->n_ranges == b->n_ranges && !memcmp(a->cards, b->cards, sizeof a->cards);
-    for (size_t i = 0; i < a->n_ranges && same; i++)
-        same =
-            a->ranges[i].card == b->ranges[i].card && plan_same_range(&a->ranges[i], &b->ranges[i]);
-    return same;
-}
-
-/* Returns whether it spills. */
-static bool check_box(struct boxed *b) {
-    struct plan without = {0}, plan = {0}, again = {0};
-    struct err err;
-    b->in.host_spill = 0;
-    const bool fits = plan_build(&without, &b->in, NULL) == 0;
-    b->in.host_spill = UINT64_C(1) << (10 + draw(34));
-    const int rc = plan_build(&plan, &b->in, &err);
-    if (rc && (rc != -ENOSPC || !strstr(err.text, "short")))
-        printf("# %d: %s\n", rc, err.text);
-    CHECK(rc == 0 || (rc == -ENOSPC && strstr(err.text, "short")));
-    CHECK(rc == 0 || !fits);
-    CHECK_EQ(plan_build(&again, &b->in, NULL), rc);
-    const uint64_t host = plan_host_bytes(&plan);
-    if (rc == 0) {
-        check_coverage(&b->model, &plan);
-        check_capacity(&plan);
-        CHECK(is_same(&plan, &again));
-        CHECK(host <= b->in.host_spill);
-        CHECK_EQ(host == 0, fits);
-        CHECK(!fits || is_same(&plan, &without));
-    }
-    plan_finish(&without);
-    plan_finish(&again);
-    plan_finish(&plan);
-    return rc == 0 && host;
-}
-
-/* Where there is a plan there is one with more host memory, another byte or another card. */
-static void check_more(struct boxed *b) {
-    struct plan plan = {0};
-    b->in.host_spill += 1 + draw(1u << draw(31));
-    CHECK_EQ(plan_build(&plan, &b->in, NULL), 0);
-    plan_finish(&plan);
-    boxed_check_more(b);
-}
-
 static void boxes_that_are_too_small_keep_every_promise(void) {
     uint32_t n_spill = 0;
     for (uint32_t seed = 1; seed <= SMALL; seed++) {
         struct boxed b;
         boxed_small(&b, seed);
-        const struct model_params params = b.model.params;
-        model_finish(&b.model);
-        b.model = (struct model){.params = params};
-        b.model.params.n_layers = 1 + draw(24);
-        toy_model(&b.model, TENSOR_Q8_0);
-        shrink(&b);
-        for (uint32_t i = 0; i < b.in.n_cards; i++)
-            b.in.capacity_bytes[i] *= 1 + draw(4);
-        if (check_box(&b)) {
-            check_more(&b);
-            n_spill++;
-        }
+        boxed_deepen(&b);
+        boxed_shrink(&b, 4);
+        n_spill += boxed_check_spilled(&b);
         boxed_finish(&b);
     }
     printf("# %u of %u spill\n", n_spill, SMALL);
@@ -87,11 +26,8 @@ static void full_size_boxes_that_are_too_small_keep_every_promise(void) {
     for (uint32_t seed = 1; seed <= FULL; seed++) {
         struct boxed b;
         boxed_full(&b, seed);
-        shrink(&b);
-        if (check_box(&b)) {
-            check_more(&b);
-            n_spill++;
-        }
+        boxed_shrink(&b, 1);
+        n_spill += boxed_check_spilled(&b);
         boxed_finish(&b);
     }
     printf("# %u of %u spill\n", n_spill, FULL);
