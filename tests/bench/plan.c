@@ -13,8 +13,8 @@
 
 #define BOXES   100000u
 #define PLANS   50
-#define WORKERS 2 /* each does every second seed */
-#define SPILLS  7 /* of so many boxes one has host memory for weights, too */
+#define WORKERS 2  /* each does every second seed */
+#define SPILLS  15 /* of so many boxes one has host memory for weights, too */
 
 static double now_s(clockid_t clock) {
     struct timespec t;

@@ -12,6 +12,7 @@
 #include "daemon/engine/weights.h"
 #include "daemon/placement/layout.h"
 #include "octarc/error.h"
+#include "tests/landed.h"
 #include "tests/sim/sim.h"
 
 #define WAIT_US  20
@@ -192,14 +193,17 @@ static struct kv *share_kv(struct runner *before, uint32_t card) {
  * the answer to the one before may lie on what is in use by now, and is refused. */
 static int check_room(const struct runner *before, const struct runner_options *o) {
     const struct plan *now = before->options.plan;
+    uint64_t host = 0;
     int rc = 0;
     for (uint32_t i = 0; i < o->plan->n_cards; i++) {
         if (before->device.lost[i])
             continue;
         PROMISE(layout_peak_bytes(now, o->plan, i) <= sim.topology.cards[i].memory_bytes,
                 "card %u overflows", i);
+        host += now->cards[i].spilled_bytes + o->plan->cards[i].spilled_bytes;
         rc = layout_is_beside(now, o->plan, i) ? rc : -EINVAL;
     }
+    PROMISE(host <= sim.topology.host.spill_bytes, "host memory overflows");
     return rc;
 }
 
@@ -216,6 +220,14 @@ static bool stays(const struct runner *before, const struct plan *plan, size_t r
             return true;
         }
     return false;
+}
+
+/* What does not lie on the cards is within the limit, and is fetched before any step reads it. */
+static void check_spilled(const struct plan *plan) {
+    const char *why = landed_check(&sim.loaded.model, plan);
+    PROMISE(plan_host_bytes(plan) <= sim.topology.host.spill_bytes, "host memory overflows");
+    PROMISE(!why, "%s", why);
+    sim_totals.spilled += plan_host_bytes(plan) > 0;
 }
 
 /* What is in use and harmed cannot be read again beside steps that read it. */
@@ -265,6 +277,7 @@ int runner_open(struct runner **out, const struct runner_options *options, struc
     r->device.ops = &simulated;
     r->options.before = NULL;
     make_weights(r);
+    check_spilled(options->plan);
     for (uint32_t i = 0; i < options->plan->n_cards; i++)
         if (options->plan->cards[i].kv_bytes)
             r->device.kv[i] = before && before->device.kv[i] &&

@@ -26,7 +26,7 @@ static struct sampling draw_sampling(struct random *r) {
 /* Few beginnings, so that users and requests have pages in common. */
 static void draw_prompt(struct client *c, struct random *r) {
     const uint32_t family = draw(r, 3), common = draw(r, 120);
-    c->spec.n_tokens = 1 + draw(r, one_in(r, 4) ? 150 : 70);
+    c->spec.n_tokens = 1 + draw(r, sim.calm || one_in(r, 4) ? 150 : 70);
     for (uint32_t i = 0; i < c->spec.n_tokens; i++)
         c->prompt[i] = i < common ? (int32_t)((i * 7 + family * 5) % 22) : (int32_t)draw(r, 22);
 }

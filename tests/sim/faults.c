@@ -186,11 +186,12 @@ static void any_fault(void) {
         change_mind();
         return;
     }
-    if (one_in(&sim.random, 3)) {
+    if (!sim.calm && one_in(&sim.random, 3)) {
         any_harm();
         return;
     }
-    const uint32_t first = sim.tight && !one_in(&sim.random, 3) ? 9 : 0; /* mostly the operator */
+    const bool only = sim.calm || (sim.tight && !one_in(&sim.random, 3));
+    const uint32_t first = only ? 9 : 0; /* the operator's */
     switch (first + draw(&sim.random, 16 - first)) {
     case 0:
         die();

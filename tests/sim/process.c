@@ -21,9 +21,10 @@ struct process {
     bool kill_wanted, broken, over;
 };
 
-static void check_held(struct process *p, const struct message *msg) {
+static void tell(struct process *p, const struct message *msg) {
     if (msg->type == MSG_REPLANNED && msg->replanned.error == 0)
         p->used = p->ordered[msg->replanned.number % 2];
+    p->events.message(p->user, msg);
     if (msg->type == MSG_READY || msg->type == MSG_REPLANNED)
         held_check(&p->used);
 }
@@ -37,8 +38,7 @@ static void hear(void *user) {
                   msg.token.sequence);
         else if (msg.type != MSG_CREDIT && msg.type != MSG_PROMPT)
             trace("heard of %lu: message %d", p->number, msg.type);
-        p->events.message(p->user, &msg);
-        check_held(p, &msg);
+        tell(p, &msg);
         message_finish(&msg);
     }
     /* All that was said is heard, and it was said since its weights are whole. */

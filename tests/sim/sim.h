@@ -62,6 +62,8 @@ struct sim {
     uint32_t busy_ms;              /* in which requests come, and faults begin */
     uint32_t deaths_left;          /* that nothing explains */
     bool tight;                    /* two plans seldom fit beside each other */
+    bool calm;                     /* nothing fails: an operator moves cards under many streams */
+    bool spills;                   /* the cards have no room for all weights, as a rule */
     bool admit_starves;            /* now and then there is no memory for an ADMIT */
     struct client *clients;
     uint32_t n_clients;
@@ -118,6 +120,7 @@ struct sim_totals {
         failed;
     uint64_t moved_gaps; /* between two tokens of a stream, while an order was under way */
     double longest_gap;  /* of them, in steps */
+    uint64_t spilled;    /* runners with weights in host memory */
     uint64_t crossed;    /* orders that crossed the answer of one that was carried out */
     uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };

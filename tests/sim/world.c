@@ -62,22 +62,26 @@ static void make_model(void) {
     static char path[] = "toy.gguf";
     struct random *r = &sim.random;
     const uint32_t n_kv = 1 + draw(r, 4);
-    sim.loaded = (struct loaded){.path = path,
-                                 .fd = -1,
-                                 .head_fd = -1,
-                                 .sums_fd = -1,
-                                 .tokenizer = (struct tokenizer *)sim_tokenizer,
-                                 .model.params = {.n_layers = 2 + draw(r, one_in(r, 2) ? 4 : 12),
-                                                  .n_embd = 64,
-                                                  .n_heads = n_kv * (1 + draw(r, 3)),
-                                                  .n_kv_heads = n_kv,
-                                                  .head_dim = 16,
-                                                  .n_ff = 64,
-                                                  .n_vocab = VOCAB,
-                                                  .n_ctx_train = CONTEXT,
-                                                  .norm_eps = 1e-5f,
-                                                  .tied = one_in(r, 2),
-                                                  .rope = {.dims = 16}}};
+    sim.spills = one_in(r, 5);
+    sim.calm = !sim.spills && one_in(r, 6);
+    sim.loaded = (struct loaded){
+        .path = path,
+        .fd = -1,
+        .head_fd = -1,
+        .sums_fd = -1,
+        .tokenizer = (struct tokenizer *)sim_tokenizer,
+        .model.params = {.n_layers =
+                             sim.spills ? 8 + draw(r, 9) : 2 + draw(r, one_in(r, 2) ? 4 : 12),
+                         .n_embd = 64,
+                         .n_heads = n_kv * (1 + draw(r, 3)),
+                         .n_kv_heads = n_kv,
+                         .head_dim = 16,
+                         .n_ff = 64,
+                         .n_vocab = VOCAB,
+                         .n_ctx_train = CONTEXT,
+                         .norm_eps = 1e-5f,
+                         .tied = one_in(r, 2),
+                         .rope = {.dims = 16}}};
     toy_model(&sim.loaded.model, TENSOR_F32);
 }
 
@@ -94,6 +98,11 @@ static void make_config(void) {
     sim.config.card_quiet_s = 1 + draw(r, 10);
     sim.config.card_faults = 3 + draw(r, 8);
     sim.config.scrub_s = one_in(r, 3) ? 1 + draw(r, 20) : 0;
+    if (!sim.calm)
+        return;
+    sim.config.max_sequences = 12;
+    sim.config.split = SPLIT_LAYER;
+    sim.config.rebalance = REBALANCE_RUNNING;
 }
 
 /* Any card can hold the model; most of them two plans at once, and pages for everyone. */
@@ -127,8 +136,23 @@ static void size_tightly(const struct plan_card *c, uint32_t n, uint64_t bytes[C
     } while (!is_enough());
 }
 
+/* Together they have no room for all layers, where there are enough of them to take turns. */
+static void size_to_spill(const struct plan_card *c, uint32_t n, uint64_t bytes[CARDS_MAX]) {
+    const uint64_t weights = c->weights_bytes - PLAN_WEIGHTS_HEADER;
+    const uint64_t held = weights + c->kv_bytes / sim.config.max_sequences;
+    uint64_t percent = 30;
+    do {
+        for (uint32_t i = 0; i < n; i++)
+            bytes[i] = held * (percent + draw(&sim.random, 20)) / 100 / n + c->scratch_bytes +
+                       PLAN_WEIGHTS_HEADER;
+        topology_plain(&sim.topology, n, bytes, 0);
+        sim.topology.host.spill_bytes = weights * (1 + draw(&sim.random, 2));
+        percent += 5;
+    } while (!is_enough());
+}
+
 static void make_cards(void) {
-    const uint32_t n = 1 + draw(&sim.random, CARDS_MAX);
+    const uint32_t n = 1 + draw(&sim.random, sim.spills ? 3 : CARDS_MAX);
     struct plan_input in;
     struct plan plan;
     struct err err;
@@ -136,25 +160,27 @@ static void make_cards(void) {
     topology_plain(&sim.topology, 1, bytes, 0);
     box_plan_input(&sim.config, device_backend("cpu"), &sim.topology, &sim.loaded.model, &in);
     PROMISE(!plan_build(&plan, &in, &err), "%s", err.text);
-    sim.tight = n > 2 && one_in(&sim.random, 2);
+    sim.tight = !sim.spills && !sim.calm && n > 2 && one_in(&sim.random, 2);
     if (sim.tight && !one_in(&sim.random, 3)) {
         sim.config.split = SPLIT_LAYER;
         sim.config.rebalance = REBALANCE_RUNNING;
     }
-    if (sim.tight)
+    if (sim.spills)
+        size_to_spill(&plan.cards[0], n, bytes);
+    else if (sim.tight)
         size_tightly(&plan.cards[0], n, bytes);
     else
         size_cards(&plan.cards[0], n, bytes);
     sim.engine_pages = plan.n_pages;
-    if (one_in(&sim.random, 2))
+    if (!sim.calm && one_in(&sim.random, 2))
         sim.engine_pages = PAGES_LEAST + draw(&sim.random, plan.n_pages - PAGES_LEAST + 1);
     plan_finish(&plan);
 }
 
 static void make_clients(void) {
-    const bool poisoned = one_in(&sim.random, 4);
-    sim.busy_ms = 1u << draw(&sim.random, 13);
-    sim.n_clients = 1 + draw(&sim.random, CLIENTS_MOST);
+    const bool poisoned = !sim.calm && one_in(&sim.random, 4);
+    sim.busy_ms = sim.calm ? 256 : 1u << draw(&sim.random, 13);
+    sim.n_clients = sim.calm ? CLIENTS_MOST : 1 + draw(&sim.random, CLIENTS_MOST);
     sim.deaths_left = poisoned ? 0 : 2;
     sim.clients = calloc(sim.n_clients, sizeof *sim.clients);
     PROMISE(sim.clients, "no memory");
