@@ -312,6 +312,20 @@ static void adopt(struct engines *e, struct plan *plan, struct card_memory next[
     line_tell_spilled(e);
 }
 
+/* It goes on without them; but where it had gone over before it heard of one, that comes next, and
+ * what the plan in use has of one that was reported is dealt with by the order under way. */
+static void forget_losses(struct engines *e) {
+    bool any = false;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        e->lost_here[i] &= e->report_due[i] || (e->order.under_way && plan_uses(&e->plan, i));
+        any |= e->lost_here[i];
+    }
+    if (any || process_ending(e->current))
+        return;
+    e->ending = ENDING_UNSEEN;
+    e->why[0] = 0;
+}
+
 void line_ask_again(struct engines *e, const char *why) {
     snprintf(e->order.again, sizeof e->order.again, "%s", why);
 }
@@ -322,19 +336,6 @@ static void look_again(struct engines *e) {
     snprintf(why, sizeof why, "%s", e->order.again[0] ? e->order.again : e->order.why);
     e->order.again[0] = 0;
     engines_use_cards(e, why);
-}
-
-/* It goes on without them; but where it had gone over before it heard of one, that comes next. */
-static void forget_losses(struct engines *e) {
-    bool due = false;
-    for (uint32_t i = 0; i < e->n_cards; i++) {
-        e->lost_here[i] &= e->report_due[i];
-        due |= e->lost_here[i];
-    }
-    if (due)
-        return;
-    e->ending = ENDING_UNSEEN;
-    e->why[0] = 0;
 }
 
 /* Of a way of several waves, the next one is asked for: what it leads to may be another by now. */
@@ -355,6 +356,7 @@ static void hear_of_before(struct engines *e, const struct msg_replanned *msg) {
         tell_done(e, msg, e->order.before.given_ns);
         adopt(e, &e->order.before.plan, e->order.before.next, msg);
         e->order.crossed = true;
+        forget_losses(e);
         e->order.after_loss = is_broken(e); /* the plan in use may do without the lost card */
         line_settle(e);
         line_changed(e);

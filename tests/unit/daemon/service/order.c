@@ -378,6 +378,36 @@ static void an_order_that_needs_no_lost_card_ends_the_loss(void) {
     close_world();
 }
 
+/* It was lost while it was drained, and taken back before that was heard. */
+static void an_order_with_a_card_that_was_lost_before_it_is_replaced(void) {
+    open_world();
+    drain(2);
+    want(2);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(played.n_orders, 2);
+    answers(1, 0);
+    CHECK(!w.engines.lost_here[2]);
+    CHECK_EQ(played.n_orders, 3);
+    CHECK(!played.orders[2].uses[2]);
+    answers(2, -ECANCELED);
+    answers(3, 0);
+    front_holds(&played.orders[2]);
+    CHECK_EQ(w.engines.cards[2].card.faults[CARD_FAULT_LOST], 1);
+    close_world();
+}
+
+/* What an engine that is being killed says of an order leaves its end explained. */
+static void an_answer_of_a_killed_engine_blames_nobody(void) {
+    struct err err;
+    open_world();
+    drain(2);
+    CHECK_EQ(engines_kill(&w.engines, &err), 0);
+    answers(1, 0);
+    CHECK_EQ(w.engines.ending, ENDING_ASKED);
+    played.ending = false;
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
@@ -386,4 +416,6 @@ CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(a_loss_that_crosses_an_answer_is_one),
            T(a_card_lost_while_it_is_taken_back_is_not_used),
            T(nor_where_the_answer_crosses_the_loss),
-           T(an_order_that_needs_no_lost_card_ends_the_loss))
+           T(an_order_that_needs_no_lost_card_ends_the_loss),
+           T(an_order_with_a_card_that_was_lost_before_it_is_replaced),
+           T(an_answer_of_a_killed_engine_blames_nobody))
