@@ -45,7 +45,7 @@ struct status_view {
     uint64_t weights_bytes; /* of all cards, actual */
     uint64_t reused_bytes;  /* of these, found whole in memory: not read from the file */
     uint64_t host_bytes;    /* of those in use, in host memory, as planned … */
-    uint64_t host_spill;    /* … and as much as may be */
+    uint64_t host_spill;    /* … and as much as a plan may leave there now */
     int64_t huge_bytes;     /* of these, on huge pages when they were loaded; -1: not known */
     uint64_t load_done_bytes, load_total_bytes;
     const char *last_event; /* NULL, or the last recovery in words */

@@ -101,6 +101,7 @@ void line_size_cards(struct engines *e) {
 void line_plan_input(const struct engines *e, const bool *use, struct plan_input *in) {
     box_plan_input(e->config, e->backend, e->topology, &e->loaded->model, in);
     memcpy(in->online, use, e->n_cards * sizeof *use);
+    in->host_spill = engines_spill_limit(e);
 }
 
 static int plan_for(const struct engines *e, const bool *use, struct plan *plan, struct err *err) {
@@ -108,6 +109,13 @@ static int plan_for(const struct engines *e, const bool *use, struct plan *plan,
     line_plan_input(e, use, &in);
     struct err why = {{0}};
     const int rc = plan_build(plan, &in, &why);
+    const uint64_t most = e->topology->host.spill_bytes;
+    if (rc < 0 && in.host_spill < most)
+        return err_set(err, rc,
+                       "%.200s: host memory has room for %llu MiB of weights now, of %llu MiB that "
+                       "host_spill allows; %s",
+                       e->loaded->path, (unsigned long long)in.host_spill >> 20,
+                       (unsigned long long)most >> 20, why.text);
     return rc < 0 ? err_set(err, rc, "%.200s: %s", e->loaded->path, why.text) : 0;
 }
 

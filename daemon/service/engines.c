@@ -41,6 +41,7 @@ void engines_init(struct engines *e) {
     char identity[CARD_IDENTITY_MAX];
     e->state = ENGINES_IDLE;
     e->n_cards = e->topology->n_cards;
+    e->host_room = UINT64_MAX;
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         identify(&e->topology->cards[i], i, identity);
         card_init(&e->cards[i].card, identity);
@@ -170,6 +171,7 @@ void line_wait_for_card(struct engines *e, const char *why) {
     e->state = ENGINES_WAITING;
     log_error("no card can serve the model: %s; requests wait %u s", why,
               e->config->no_card_wait_s);
+    line_tell_short(e);
     snprintf(e->why, sizeof e->why, "%s", why);
     uv_timer_start(&e->timer, on_timer, (uint64_t)e->config->no_card_wait_s * 1000, 0);
 }

@@ -144,6 +144,8 @@ struct engines {
         uint64_t bytes, scrubs, harmed, repaired; /* so far */
     } check;
     uint32_t n_cards;
+    uint64_t host_room; /* bytes of host memory that weights may take beside what is there; what is
+                         * not known is no limit */
     /* From card to card: by generations that are gone, by the current one. */
     struct link_bytes carried_before, carried;
     struct fetch_counts fetched_before, fetched; /* from host memory, the same way */
@@ -201,6 +203,12 @@ uint64_t engines_press(struct engines *engines, bool give_back, bool put_off);
  * -EINVAL: no such card, or not in its state. */
 int engines_hear(struct engines *engines, uint32_t card, enum card_event event, const char *why,
                  struct err *err);
+
+/* So many bytes of host memory are free for weights.  Plans from now on leave no more there, beside
+ * what they have there already; requests that wait for that go on.  About once a second. */
+void engines_note_room(struct engines *engines, uint64_t bytes);
+/* As many as a plan may leave there now. */
+uint64_t engines_spill_limit(const struct engines *engines);
 
 /* Rehearsals.  -EINVAL: no such card, or not in its state; -ENODEV: no engine is there.  A card is
  * lost at once, and its engine at the latest when it has heard of it. */

@@ -49,7 +49,7 @@ static void host_status(void *user, struct status_view *view) {
         .load_total_bytes = e->progress.total_bytes,
         .last_event = e->last_event[0] ? e->last_event : NULL,
         .host_bytes = e->state == ENGINES_SERVING ? plan_host_bytes(&e->plan) : 0,
-        .host_spill = d->topology.host.spill_bytes,
+        .host_spill = engines_spill_limit(e),
     };
     sum_weights(e, view);
 }

@@ -4,7 +4,7 @@
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
  * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
  * tells what of them does not lie where it should; warm.c keeps them for a service that starts
- * again; putoff.c puts off what can wait. */
+ * again; putoff.c puts off what can wait; room.c says how much may stay in host memory. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -72,6 +72,11 @@ void line_ask_again(struct engines *engines, const char *why);
 void line_use_cards_in_time(struct engines *engines, const char *why);
 /* The engine that serves now knows nothing of it. */
 void line_say_put_off(struct engines *engines);
+
+/* --- room.c --- */
+
+/* No plan fits, and with all of host_spill one might: an event, and the log. */
+void line_tell_short(struct engines *engines);
 
 /* --- residency.c --- */
 

@@ -41,7 +41,7 @@ static bool fits_beside(const struct engines *e, const struct plan *plan) {
         if (!is_lost(e, i))
             host += e->plan.cards[i].spilled_bytes + plan->cards[i].spilled_bytes;
     }
-    return host <= e->topology->host.spill_bytes;
+    return host <= engines_spill_limit(e);
 }
 
 /* Why the engine is replaced, though it could have gone over. */

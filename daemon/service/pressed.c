@@ -43,12 +43,20 @@ static void begin(struct daemon *d, const struct pressure_sample *s) {
              (unsigned long long)(bytes + (1u << 20) - 1) >> 20);
 }
 
+/* Weights in host memory leave it the least that should be available. */
+static void note_room(struct daemon *d, const struct pressure_sample *s,
+                      const struct pressure_rules *rules) {
+    const uint64_t there = s->available_bytes, least = rules->least_bytes;
+    engines_note_room(&d->engines, there > least ? there - least : 0);
+}
+
 static void judge(struct daemon *d) {
     struct pressed *p = &d->pressed;
     const struct pressure_rules rules = rules_of(&d->config);
     const uint64_t now = uv_hrtime(), since = p->pressure.since_ns;
     struct pressure_sample sample;
     pressure_source_sample(&p->source, &sample);
+    note_room(d, &sample, &rules);
     switch (pressure_judge(&p->pressure, &sample, &rules, now)) {
     case PRESSURE_BEGINS:
         begin(d, &sample);

@@ -8,7 +8,8 @@ machine's own figure."""
 import os
 import tempfile
 
-from crowd import PROMPT, WAYS, Crowd, is_whole, say, start, states, undisturbed
+import spill
+from crowd import PROMPT, WAYS, Crowd, is_whole, refused, say, start, states, undisturbed
 from harness import Daemon, equal, main, test, tiny, wait_until
 
 QUIET = "memory_quiet = 1\n"
@@ -146,6 +147,16 @@ def what_is_available_counts_too_and_nothing_is_put_off_for_ever():
         equal(told(daemon)[1], "memory is still short; what was put off goes on (key memory_wait)")
         say(daemon, "drain", "--wait", "3")
         assert pressed(daemon)
+
+
+@test
+def no_plan_takes_host_memory_that_is_not_there():
+    with spill.start(*spill.TWO_CARDS, config="[service]\nmemory_pressure = /proc/self/stat\n"
+                     "memory_least = 16777216\nmemory_wait = 0\n") as daemon:
+        wait_until(lambda: daemon.rpc("status")["host_spill"] == 0, 20, "that there is no room")
+        said = refused(daemon, "drain", {"card": 1})
+        assert "host memory has room for 0 MiB of weights now" in said, said
+        equal(states(daemon), ["online"] * 2)
 
 
 @test

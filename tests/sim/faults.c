@@ -10,7 +10,7 @@
 
 static struct actor fault, each_second;
 static uint32_t faults_left;
-static uint64_t waiting_since_ns, last_ns;
+static uint64_t waiting_since_ns, last_ns, squeezed_until_ns;
 static bool crosses; /* the next one crosses an engine's answer to an order */
 
 /* --- engines --- */
@@ -246,12 +246,27 @@ static void on_fault(void *user) {
 
 /* --- the front's own second, and who looks after it --- */
 
+/* The host has less room for weights than it was said to have, for a while that no request has to
+ * wait too long for. */
+static void squeeze(void) {
+    const uint64_t most = sim.topology.host.spill_bytes;
+    if (!sim.spills)
+        return;
+    if (squeezed_until_ns <= sim.now_ns && one_in(&sim.random, 6)) {
+        squeezed_until_ns = sim.now_ns + (1 + draw(&sim.random, 3)) * S;
+        engines_note_room(&sim.engines, draw(&sim.random, (uint32_t)most));
+    } else if (squeezed_until_ns <= sim.now_ns) {
+        engines_note_room(&sim.engines, UINT64_MAX);
+    }
+}
+
 static void on_second(void *user) {
     (void)user;
     each_second.due_ns = sim.now_ns + S;
     if (sim.stopped)
         return;
     scheduler_tick(sim.scheduler, sim.now_ns);
+    squeeze();
     engines_tick(&sim.engines);
     if (sim.engines.state != ENGINES_WAITING) {
         waiting_since_ns = NEVER;
@@ -266,7 +281,7 @@ static void on_second(void *user) {
 
 void faults_start(void) {
     faults_left = draw(&sim.random, FAULTS_MOST + 1);
-    last_ns = 0;
+    last_ns = squeezed_until_ns = 0;
     crosses = false;
     cards_fail_restore(0);
     waiting_since_ns = NEVER;

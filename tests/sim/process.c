@@ -128,6 +128,8 @@ int process_send_fds(struct process *p, enum message_type type, const void *msg,
         trace("told %lu: message %d", p->number, type);
     if (type == MSG_REPLAN) {
         const struct msg_replan *order = msg;
+        PROMISE(plan_host_bytes(&order->plan) <= sim.engines.host_room,
+                "an order leaves more in host memory than there is room for");
         held_note(&p->ordered[order->number % 2], &order->plan, fds, n_fds);
     }
     return wire_send(&p->down, type, msg, sim.now_ns);
