@@ -97,12 +97,12 @@ static inline void check_groups(const struct plan *plan, const struct topology *
         }
 }
 
-/* Layers enough for a card to leave some of them in host memory. */
-static inline void boxed_deepen(struct boxed *b) {
+/* The same model with so many layers. */
+static inline void boxed_layers(struct boxed *b, uint32_t n) {
     const struct model_params params = b->model.params;
     model_finish(&b->model);
     b->model = (struct model){.params = params};
-    b->model.params.n_layers = 1 + draw(24);
+    b->model.params.n_layers = n;
     toy_model(&b->model, TENSOR_Q8_0);
 }
 

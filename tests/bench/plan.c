@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/placement/predict.h"
+#include "daemon/placement/waves.h"
 #include "tests/boxes.h"
 
 #define BOXES   100000u
@@ -35,7 +36,7 @@ static void tell_seed(int status, void *arg) {
 
 /* The same box with a deeper model, on cards that are mostly too small for it. */
 static bool check_spilled(struct boxed *b) {
-    boxed_deepen(b);
+    boxed_layers(b, 1 + draw(24));
     boxed_shrink(b, 4);
     return boxed_check_spilled(b);
 }
@@ -97,11 +98,7 @@ static void time_plans(enum split split, const char *name, double room, bool by_
         struct boxed b;
         struct plan plan = {0};
         boxed_full(&b, i);
-        const struct model_params params = b.model.params;
-        model_finish(&b.model);
-        b.model = (struct model){.params = params};
-        b.model.params.n_layers = 111;
-        toy_model(&b.model, TENSOR_Q8_0);
+        boxed_layers(&b, 111);
         b.in = tight_input(&b.model, 8, split, 4096);
         for (uint32_t c = 0; c < 8; c++)
             b.in.capacity_bytes[c] = (uint64_t)((double)b.in.capacity_bytes[c] * room);
@@ -119,6 +116,48 @@ static void time_plans(enum split split, const char *name, double room, bool by_
            "fit)\n",
            n_tensors, by_speed ? "speed" : "bytes", plan_split_name(split), name, ms[PLANS / 2],
            ms[PLANS - 1], n_fit, PLANS);
+}
+
+/* --- ways of several waves --- */
+
+/* A card leaves 8 that have little room beside what they hold; the front's loop looks for the way.
+ */
+static void time_waves(double room) {
+    double ms[PLANS];
+    uint32_t n_found = 0, most = 0, n = 0;
+    for (uint32_t i = 0; i < PLANS; i++) {
+        struct boxed b;
+        struct plan now = {0}, then = {0};
+        struct waves waves;
+        boxed_full(&b, i);
+        boxed_layers(&b, 111);
+        b.in = tight_input(&b.model, 8, SPLIT_LAYER, 4096);
+        for (uint32_t c = 0; c < 8; c++)
+            b.in.capacity_bytes[c] = (uint64_t)((double)b.in.capacity_bytes[c] * room);
+        if (plan_build(&now, &b.in, NULL) == 0) {
+            b.in.online[i % 8] = false;
+            if (plan_build(&then, &b.in, NULL) == 0) {
+                b.in.online[i % 8] = true;
+                const double begin = now_s(CLOCK_THREAD_CPUTIME_ID);
+                const int rc = waves_find(&waves, &now, &then, &b.in);
+                ms[n++] = (now_s(CLOCK_THREAD_CPUTIME_ID) - begin) * 1e3;
+                n_found += rc == 0;
+                if (rc == 0 && waves.n > most)
+                    most = waves.n;
+                if (rc == 0)
+                    waves_finish(&waves);
+            }
+        }
+        plan_finish(&now);
+        plan_finish(&then);
+        boxed_finish(&b);
+    }
+    qsort(ms, n, sizeof *ms, by_value);
+    if (n)
+        printf(
+            "a card leaves 8, cards of %.1f of the least: a way in %u of %u, of %u waves at most: "
+            "median %5.1f ms, most %5.1f ms\n",
+            room, n_found, n, most, ms[n / 2], ms[n - 1]);
 }
 
 /* --- another card --- */
@@ -166,6 +205,8 @@ int main(int argc, char **argv) {
             time_plans((enum split)split, "tight", 1, by_speed);
             time_plans((enum split)split, "small", 0.4, by_speed);
         }
+    for (double room = 1.0; room < 1.9; room += 0.2)
+        time_waves(room);
     for (int split = SPLIT_AUTO; split < SPLITS; split++)
         compare_cards((enum split)split);
     return failed;

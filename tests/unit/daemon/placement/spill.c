@@ -12,7 +12,7 @@ static void boxes_that_are_too_small_keep_every_promise(void) {
     for (uint32_t seed = 1; seed <= SMALL; seed++) {
         struct boxed b;
         boxed_small(&b, seed);
-        boxed_deepen(&b);
+        boxed_layers(&b, 1 + draw(24));
         boxed_shrink(&b, 4);
         n_spill += boxed_check_spilled(&b);
         boxed_finish(&b);
