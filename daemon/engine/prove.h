@@ -13,4 +13,11 @@
  * opened; cards that are lost are left out.  -ECANCELED (options->cancelled), -ENOMEM, -EAGAIN. */
 int prove_left(const struct runner_options *options, bool *whole);
 
+#define PROVE_PIECE_BYTES (UINT64_C(2) << 20) /* about a millisecond of memory's speed */
+
+/* The digest of a range of the plan, as the card of the device has it; in pieces, so that whoever
+ * drops an order never waits for all of a large tensor.  -ECANCELED, -ENODEV. */
+int prove_digest(const struct runner_options *options, struct device *device,
+                 const struct plan_range *range, uint64_t *digest);
+
 #endif

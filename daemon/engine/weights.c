@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/engine/header.h"
+#include "daemon/engine/prove.h"
 #include "daemon/engine/sums.h"
 #include "daemon/engine/unused.h"
 #include "daemon/placement/layout.h"
@@ -112,9 +113,10 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
 
 static void digest_range(struct loader *l, const struct slice *s) {
     const struct plan_range *r = &l->options->plan->ranges[s->range];
-    const int rc =
-        l->options->backend->digest(l->device, r->card, r->offset, r->bytes, &l->digests[s->range]);
-    if (rc)
+    const int rc = prove_digest(l->options, l->device, r, &l->digests[s->range]);
+    if (rc == -ECANCELED)
+        atomic_store(&l->rc, rc);
+    else if (rc)
         fail(l, r, rc, strerror(-rc));
 }
 
@@ -139,7 +141,7 @@ static void copy_range(struct loader *l, const struct slice *s) {
         atomic_fetch_add(&l->done, rc ? 0 : n);
     }
     if (!rc)
-        rc = ops->digest(l->device, r->card, r->offset, r->bytes, &digest);
+        rc = prove_digest(l->options, l->device, r, &digest);
     from->copied = !rc && digest == from->digest;
 }
 
