@@ -419,7 +419,10 @@ static int step(struct process *p, uint64_t *ns) {
     const uint64_t begin_ns = now_ns(NULL);
     const int rc = verify_holds(p->verify) ? 0 : engine_step(p->engine);
     *ns = rc > 0 ? now_ns(NULL) - begin_ns : 0;
-    p->lost |= rc == -ENODEV;
+    if (rc == -ENODEV && !p->lost) {
+        p->lost = true;
+        return replan_cancel(&p->replan, "a card of the plan in use was lost in a step");
+    }
     return rc == -ENODEV ? 0 : rc;
 }
 

@@ -313,8 +313,11 @@ static void serve(struct generation *g) {
         return;
     }
     rc = verify_holds(g->verify) ? 0 : engine_step(g->engine);
-    g->lost |= rc == -ENODEV;
+    const bool found_out = rc == -ENODEV && !g->lost;
+    g->lost |= found_out;
     rc = rc == -ENODEV ? 0 : rc;
+    if (found_out)
+        rc = replan_cancel(&g->replan, "a card of the plan in use was lost in a step");
     bool idle = rc == 0;
     if (rc >= 0) {
         rc = 0;
