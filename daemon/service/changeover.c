@@ -221,12 +221,15 @@ bool line_keep_draining(struct engines *e, const char *why) {
     return any;
 }
 
-/* It was killed, or will be as soon as it says that it lost a card. */
+/* It was killed, or will be as soon as it says that it lost a card; or it has an order to do
+ * without that, which comes first. */
 static bool is_ending(const struct engines *e) {
-    bool lost = !e->current || process_ending(e->current);
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        lost |= e->lost_here[i];
-    return lost;
+    bool ending = !e->current || process_ending(e->current);
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        const bool left = e->order.under_way && !e->order.plan.cards[i].online;
+        ending |= e->lost_here[i] && (e->report_due[i] || left);
+    }
+    return ending;
 }
 
 /* A plan that differs in no card's work, but in which of those without any may have some.  The

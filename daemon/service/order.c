@@ -312,12 +312,12 @@ static void adopt(struct engines *e, struct plan *plan, struct card_memory next[
     line_tell_spilled(e);
 }
 
-/* It goes on without them; but where it had gone over before it heard of one, that comes next, and
- * what the plan in use has of one that was reported is dealt with by the order under way. */
+/* What was carried out after the report of a loss was begun after it; but where it had gone over
+ * before it heard of one, the report comes next. */
 static void forget_losses(struct engines *e) {
     bool any = false;
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        e->lost_here[i] &= e->report_due[i] || (e->order.under_way && plan_uses(&e->plan, i));
+        e->lost_here[i] &= e->report_due[i];
         any |= e->lost_here[i];
     }
     if (any || process_ending(e->current))

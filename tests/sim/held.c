@@ -22,8 +22,8 @@ void held_note(struct held *held, const struct plan *plan, const int *fds, uint3
 
 void held_check(const struct held *used) {
     const struct engines *e = &sim.engines;
-    if (e->config->weights != WEIGHTS_SHARED || e->state != ENGINES_SERVING)
-        return;
+    if (e->config->weights != WEIGHTS_SHARED || e->state != ENGINES_SERVING || e->order.under_way)
+        return; /* an order may have been given because some of it was lost */
     for (uint32_t i = 0; i < e->n_cards; i++) {
         if (!e->plan.cards[i].weights_bytes || e->lost_here[i])
             continue;

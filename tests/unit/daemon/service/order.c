@@ -225,6 +225,27 @@ static void an_answer_of_a_killed_engine_blames_nobody(void) {
     close_world();
 }
 
+/* The front knew of no loss when it gave the second order; the engine had dropped the first for it.
+ */
+static void an_order_given_before_a_loss_was_heard_is_replaced(void) {
+    open_world();
+    drain(0);
+    want(0);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 2}});
+    CHECK_EQ(played.n_orders, 2); /* until the first is answered */
+    CHECK(played.orders[1].uses[2]);
+    answers(1, -ECANCELED);
+    CHECK_EQ(played.n_orders, 3);
+    CHECK(!played.orders[2].uses[2]);
+    CHECK(w.engines.order.after_loss);
+    answers(2, -ECANCELED);
+    CHECK(w.engines.order.after_loss);
+    answers(3, 0);
+    CHECK(!w.engines.order.after_loss && !w.engines.lost_here[2]);
+    front_holds(&played.orders[2]);
+    close_world();
+}
+
 CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
            T(one_that_is_refused_for_it_is_given_again),
@@ -235,4 +256,5 @@ CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
            T(nor_where_the_answer_crosses_the_loss),
            T(an_order_that_needs_no_lost_card_ends_the_loss),
            T(an_order_with_a_card_that_was_lost_before_it_is_replaced),
-           T(an_answer_of_a_killed_engine_blames_nobody))
+           T(an_answer_of_a_killed_engine_blames_nobody),
+           T(an_order_given_before_a_loss_was_heard_is_replaced))
