@@ -47,6 +47,7 @@ static void check_replanned(struct generation *g, const struct msg_replanned *ms
     PROMISE(!msg->kept || !g->left_harmed, "engine %lu: K and V of harmed weights are carried over",
             g->setup.generation);
     g->suspect &= msg->kept;
+    g->used = g->ordered[msg->number % 2];
 }
 
 /* Where pages are scarce streams wait for those of others, whatever else happens. */
@@ -216,7 +217,12 @@ static int begin_replan(struct generation *g, struct msg_replan *order) {
                                      .engine = g->engine,
                                      .output = {g, say, now_ns},
                                      .slice_bytes = cards_slice_bytes(g->runner)};
-    const int no_fd = -1; /* weights are each engine's own */
+    const int no_fd = -1; /* there are no bytes in them */
+    for (uint32_t i = 0; i < g->plan->n_cards; i++)
+        if (cards_lost(g->runner, i))
+            g->used.of[i] = 0;
+    if (!held_fits(&g->used, g->plan, &g->ordered[order->number % 2], &order->plan))
+        g->load_error = -EINVAL;
     cards_hold_loading();
     g->loaded_ns = sim.now_ns + draw_delay_ns(&sim.random, 1500000);
     return replan_begin(&g->replan, &site, order, &no_fd, 0);

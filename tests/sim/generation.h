@@ -11,6 +11,7 @@
 #include "daemon/engine/runner.h"
 #include "daemon/engine/verify.h"
 #include "tests/sim/gaps.h"
+#include "tests/sim/held.h"
 #include "tests/sim/wire.h"
 
 struct generation {
@@ -37,8 +38,9 @@ struct generation {
     uint64_t spent_ns; /* of this turn */
     uint64_t busy_ns;  /* until then, with the latest one */
     struct gaps gaps;
-    uint64_t loaded_ns;       /* when the plan that is gone over to is there */
-    struct msg_credit credit; /* the latest that was said */
+    struct held used, ordered[2]; /* an order's, by its number: at most two are not answered */
+    uint64_t loaded_ns;           /* when the plan that is gone over to is there */
+    struct msg_credit credit;     /* the latest that was said */
     /* Faults. */
     bool hangs;
     uint32_t dies_after;       /* messages; 0: none of that */

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "daemon/placement/layout.h"
+
 static ino_t inode_of(int fd) {
     struct stat st;
     PROMISE(fd >= 0 && fstat(fd, &st) == 0, "a card's memory is not there");
@@ -18,6 +20,15 @@ void held_note(struct held *held, const struct plan *plan, const int *fds, uint3
             held->of[i] = inode_of(fds[next++]);
         }
     PROMISE(next == n_fds, "an engine is told too much memory");
+}
+
+bool held_fits(const struct held *used, const struct plan *now, const struct held *told,
+               const struct plan *then) {
+    for (uint32_t i = 0; i < then->n_cards; i++)
+        if (used->of[i] && told->of[i] && now->cards[i].weights_bytes &&
+            layout_in_place(now, then, i) != (used->of[i] == told->of[i]))
+            return false;
+    return true;
 }
 
 void held_check(const struct held *used) {

@@ -87,7 +87,6 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
     const struct msg_hello hello = {CHANNEL_VERSION, 1};
     (void)loop, (void)spawner, (void)err;
     PROMISE(p, "no memory");
-    held_note(&p->used, &setup->plan, fds + FD_CARDS, n_fds - FD_CARDS);
     p->number = setup->generation;
     p->events = *events;
     p->user = user;
@@ -96,6 +95,8 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
     wire_init(&p->down, arrived_down, p);
     wire_init(&p->up, hear, p);
     p->generation = generation_start(&p->down, &p->up, on_died, p);
+    held_note(&p->used, &setup->plan, fds + FD_CARDS, n_fds - FD_CARDS);
+    p->generation->used = p->used;
     sim.generation = p->generation;
     *process = p;
     int rc = wire_send(&p->down, MSG_HELLO, &hello, sim.now_ns);
@@ -131,6 +132,7 @@ int process_send_fds(struct process *p, enum message_type type, const void *msg,
         PROMISE(plan_host_bytes(&order->plan) <= sim.engines.host_room,
                 "an order leaves more in host memory than there is room for");
         held_note(&p->ordered[order->number % 2], &order->plan, fds, n_fds);
+        p->generation->ordered[order->number % 2] = p->ordered[order->number % 2];
     }
     return wire_send(&p->down, type, msg, sim.now_ns);
 }
