@@ -26,6 +26,15 @@ struct box {
     uint32_t n_cards;
 };
 
+#ifdef __SANITIZE_THREAD__
+/* Intel's runtime was not built for ThreadSanitizer, which does not see how its threads agree. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void) {
+    return "race:libintelocl.so\nrace:libtbb.so\nrace:libcommon_clang.so\n"
+           "deadlock:libintelocl.so\nmutex:libintelocl.so\nthread:libtbb.so\n";
+}
+#endif
+
 #define ZE(call) CHECK_EQ(call, ZE_RESULT_SUCCESS)
 
 /* The path of a file of the build, `name` being as in the tree. */
