@@ -62,6 +62,12 @@ static inline void box_environment(const char *options) {
     setenv("OCL_ICD_VENDORS", path, 0);
 }
 
+/* Whether the loader's validation layer, of specification 1.4 in Debian 12, was asked for. */
+static inline int box_is_validated(void) {
+    const char *asked = getenv("ZE_ENABLE_VALIDATION_LAYER");
+    return asked && !strcmp(asked, "1");
+}
+
 /* Skips the test where kernels cannot run. */
 static inline void box_needs_kernels(void) {
     if (access(getenv("OCL_ICD_VENDORS"), R_OK))

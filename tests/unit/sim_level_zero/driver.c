@@ -46,16 +46,11 @@ static bool is_mapped(const char *library) {
     return found;
 }
 
-static bool is_validated(void) {
-    const char *asked = getenv("ZE_ENABLE_VALIDATION_LAYER");
-    return asked && !strcmp(asked, "1");
-}
-
 /* tests/sim_level_zero/validated runs all of these under it. */
 static void the_validation_layer_is_there_when_it_is_asked_for(void) {
     const struct box box = box_open("cards=1");
     CHECK_EQ(box.n_cards, 1);
-    CHECK_EQ(is_mapped("libze_validation_layer"), is_validated());
+    CHECK_EQ(is_mapped("libze_validation_layer"), box_is_validated());
 }
 
 static void fill_words(uint32_t *words, uint32_t first) {
@@ -197,7 +192,7 @@ static void only_what_is_ordered_runs_in_order(void) {
 #define QUEUE_IN_ORDER 2u
 
 static void an_in_order_list_is_ordered_since_1_7(void) {
-    if (is_validated())
+    if (box_is_validated())
         SKIP("the validation layer is of 1.4 and refuses flags of 1.7");
     const struct box box = box_open("cards=1 seed=3 version=1.7");
     box_needs_kernels();

@@ -223,8 +223,10 @@ static void level_zero_advises_the_lists_card_and_drops_results(void) {
     /* No interconnect: success, and nothing changes. */
     level_zero(&box, 0, ZE_MEMORY_ADVICE_SET_PREFERRED_LOCATION, 2, p, 2 * CHUNK);
     CHECK_EQ(used(fds[1]), 2 * CHUNK);
-    level_zero(&box, 0, 8, 0, p, 2 * CHUNK);
-    CHECK_EQ(used(fds[1]), 0);
+    if (!box_is_validated()) { /* the layer refuses an advice of 1.7 */
+        level_zero(&box, 0, 8, 0, p, 2 * CHUNK);
+        CHECK_EQ(used(fds[1]), 0);
+    }
     level_zero(&box, 0, ZE_MEMORY_ADVICE_CLEAR_PREFERRED_LOCATION, 0, p, 2 * CHUNK);
     CHECK_EQ(used(fds[0]), 2 * CHUNK);
     level_zero(&box, 1, -1, 0, p, 2 * CHUNK); /* its own VM was never told: it pulls */
