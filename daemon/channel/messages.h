@@ -90,9 +90,9 @@ struct msg_setup {
     int32_t eog[EOG_MAX]; /* tokens that end a sequence */
     bool log_content;
     char slots[CARDS_MAX][16]; /* the cards' PCI addresses; empty: unknown, or simulated */
-    uint32_t scrub_s;        /* in which every range is verified once, unasked; 0: never */
-    uint32_t card_silence_s; /* deadline of a step before one was measured */
-    struct plan plan;        /* decoded: owned, plan_finish() */
+    uint32_t scrub_s;          /* in which every range is verified once, unasked; 0: never */
+    uint32_t card_silence_s;   /* deadline of a step before one was measured */
+    struct plan plan;          /* decoded: owned, plan_finish() */
 };
 
 /* How the next token is drawn; all of it a function of the tokens so far and of the seed. */

@@ -87,7 +87,7 @@ int probe_text(const struct probe_report *r, struct buffer *out) {
         r->box.release[0] ? r->box.release : "?", r->driver.libraries.loader ? "found" : "missing",
         r->driver.libraries.driver   ? "found"
         : r->driver.libraries.loader ? "missing"
-                              : "not tried");
+                                     : "not tried");
     if (rc == 0)
         rc = say_cards(out, &r->box);
     if (rc == 0)

@@ -83,7 +83,8 @@ static void attend(global const struct ze_attention *op, global const struct ze_
         const uint n = seen - begin < SEGMENT ? seen - begin : SEGMENT;
         const struct state one = soften(op, pages, q, slot, begin, first, n, p);
         const float high = !any || one.top > all.top ? one.top : all.top;
-        const float a = any ? exp_of(all.top - high) : 0.0f, b = any ? exp_of(one.top - high) : 1.0f;
+        const float a = any ? exp_of(all.top - high) : 0.0f,
+                    b = any ? exp_of(one.top - high) : 1.0f;
         for (uint t = 0, d = lane; d < dim; t++, d += SUB_GROUP) {
             float v = 0.0f;
             for (uint i = first; i < n; i++)

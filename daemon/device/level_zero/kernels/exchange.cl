@@ -42,8 +42,8 @@ static inline void copy_word(address to, address from, uint size) {
         *to = *from;
 }
 
-/* from, to: the areas of the sender and the receiver, one of them 0 where it is staged; then `stage`
- * is written, or read. */
+/* from, to: the areas of the sender and the receiver, one of them 0 where it is staged; then
+ * `stage` is written, or read. */
 kernel void exchange(global const struct ze_exchange *op, global const struct ze_step *step,
                      address from, address to, address stage, uint words) {
     const uint i = get_global_id(0);
@@ -62,7 +62,8 @@ kernel void exchange(global const struct ze_exchange *op, global const struct ze
         source = kv_place(op, source, op->page_bytes_from, page, r.position, i, words / 2);
         target = kv_place(op, target, op->page_bytes_to, page, r.position, i, words / 2);
     } else if (op->kind == PLANE) {
-        const ulong at = (((ulong)(i / SUB_GROUP) * step->n_rows + row) * SUB_GROUP + i % SUB_GROUP) * 4;
+        const ulong at =
+            (((ulong)(i / SUB_GROUP) * step->n_rows + row) * SUB_GROUP + i % SUB_GROUP) * 4;
         source += at;
         target += at;
     } else {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* matmul.cl - rows of input times a tile of sixteen weight rows, one sub-group a tile, one weight row
- * a lane; compiled once for each tensor type (-DTYPE=, as the file numbers them).
+/* matmul.cl - rows of input times a tile of sixteen weight rows, one sub-group a tile, one weight
+ * row a lane; compiled once for each tensor type (-DTYPE=, as the file numbers them).
  *
  * The sum of one output is the same chain for any number of rows: atom after atom, each an exact
  * integer sum and one or two fused multiply-adds; of float weights column after column. */
@@ -35,20 +35,20 @@ enum {
 /* Where the parts of an atom lie, and its bytes: daemon/device/pack.h. */
 #define HIGH_AT (TYPE == Q3_K ? 128 : 256)
 #define SCALE_AT                                                                                   \
-    (TYPE == Q2_K                                      ? 128                                       \
-     : TYPE == Q8_0                                    ? 512                                       \
-     : TYPE == Q5_0 || TYPE == Q5_1 || TYPE == Q5_K    ? 320                                       \
-     : TYPE == Q3_K                                    ? 192                                       \
-     : TYPE == Q6_K                                    ? 384                                       \
-                                                       : 256)
+    (TYPE == Q2_K                                   ? 128                                          \
+     : TYPE == Q8_0                                 ? 512                                          \
+     : TYPE == Q5_0 || TYPE == Q5_1 || TYPE == Q5_K ? 320                                          \
+     : TYPE == Q3_K                                 ? 192                                          \
+     : TYPE == Q6_K                                 ? 384                                          \
+                                                    : 256)
 #define ATOM_BYTES                                                                                 \
-    (TYPE == F32                                                  ? 2048                           \
-     : TYPE == F16 || TYPE == BF16                                ? 1024                           \
-     : TYPE == IQ4_XS                                             ? SCALE_AT + 48                  \
+    (TYPE == F32                                                    ? 2048                         \
+     : TYPE == F16 || TYPE == BF16                                  ? 1024                         \
+     : TYPE == IQ4_XS                                               ? SCALE_AT + 48                \
      : TYPE == Q4_1 || TYPE == Q5_1 || TYPE == Q3_K || TYPE == Q6_K ? SCALE_AT + 64                \
-     : TYPE == Q4_K || TYPE == Q5_K                               ? SCALE_AT + 96                  \
-     : TYPE == Q2_K                                               ? SCALE_AT + 128                 \
-                                                                  : SCALE_AT + 32)
+     : TYPE == Q4_K || TYPE == Q5_K                                 ? SCALE_AT + 96                \
+     : TYPE == Q2_K                                                 ? SCALE_AT + 128               \
+                                                                    : SCALE_AT + 32)
 
 constant char iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                 1,    13,   25,  38,  53,  69,  89,  113};
@@ -122,8 +122,9 @@ static inline int dot4(char4 a, char4 b) {
 
 static inline float float_column(global const uchar *p, uint c) {
     const uint i = c * SUB_GROUP + get_sub_group_local_id();
-    return TYPE == F32 ? ((global const float *)p)[i]
-                       : TYPE == F16 ? half_at(p + 2 * i) : brain_at(p + 2 * i);
+    return TYPE == F32   ? ((global const float *)p)[i]
+           : TYPE == F16 ? half_at(p + 2 * i)
+                         : brain_at(p + 2 * i);
 }
 
 /* acc[r] += one atom of `n` rows of the input from `row` on. */
@@ -132,9 +133,9 @@ static inline void add_float_atom(global const uchar *p, global const struct ze_
     for (uint c = 0; c < ATOM; c++) {
         const float w = float_column(p, c);
         for (uint r = 0; r < n; r++)
-            acc[r] = fma(w, ((global const float *)act->f32)[(ulong)(row + r) * act->cols +
-                                                             atom * ATOM + c],
-                         acc[r]);
+            acc[r] = fma(
+                w, ((global const float *)act->f32)[(ulong)(row + r) * act->cols + atom * ATOM + c],
+                acc[r]);
     }
 }
 
@@ -160,8 +161,8 @@ static inline void add_atom(global const uchar *p, global const struct ze_act *a
         if (HAS_MIN)
             acc[r] = fma(m, dx * (float)sx, acc[r]);
         if (HAS_LEAST)
-            acc[r] = fma((float)(factor_at(p, 2) * sum + factor_at(p, 3) * (sx - sum)) * m, dx,
-                         acc[r]);
+            acc[r] =
+                fma((float)(factor_at(p, 2) * sum + factor_at(p, 3) * (sx - sum)) * m, dx, acc[r]);
     }
 }
 
@@ -220,7 +221,8 @@ static inline void put_slot(global const struct ze_lanes *op, global const struc
       put_slot(op, step, LANES + lane, tile, row, n, sum), true))
 
 /* left = the node over left and right; false: neither is present. */
-#define JOIN(node, left, has_left, right, has_right) has_left = join(op, step, node, tile, row, n, left, has_left, right, has_right)
+#define JOIN(node, left, has_left, right, has_right)                                               \
+    has_left = join(op, step, node, tile, row, n, left, has_left, right, has_right)
 static inline bool join(global const struct ze_lanes *op, global const struct ze_step *step,
                         uint node, uint tile, uint row, uint n, float *left, bool has_left,
                         const float *right, bool has_right) {
@@ -275,7 +277,7 @@ WHOLE_GROUPS kernel void gate_up(global const struct ze_gate_up *op,
         chain(&op->gate, &op->act, tile, row, n, 0, atoms, x[h]);
         chain(&op->up, &op->act, tile, row, n, 0, atoms, up);
         for (uint r = 0; r < n; r++)
-            x[h][r] = !inside            ? 0.0f
+            x[h][r] = !inside             ? 0.0f
                       : op->function == 1 ? gelu_mul(x[h][r], up[r])
                                           : silu_mul(x[h][r], up[r]);
     }

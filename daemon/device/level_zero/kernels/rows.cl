@@ -174,8 +174,8 @@ WHOLE_GROUPS kernel void rope_store(global const struct ze_rope *op,
             x[i] *= ((global const float *)step->q_scale)[row];
     if (is_q)
         return;
-    global uchar *slot = (address)(op->kv.at + page * op->kv.page_bytes +
-                                   (op->kv_slot + own) * op->kv.slot_bytes);
-    store_kv(slot + (is_k ? 0 : op->kv.slot_bytes / 2), op->kv.type, dim,
-             r.position % PAGE_TOKENS, is_k, x);
+    global uchar *slot =
+        (address)(op->kv.at + page * op->kv.page_bytes + (op->kv_slot + own) * op->kv.slot_bytes);
+    store_kv(slot + (is_k ? 0 : op->kv.slot_bytes / 2), op->kv.type, dim, r.position % PAGE_TOKENS,
+             is_k, x);
 }

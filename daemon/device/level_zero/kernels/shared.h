@@ -2,8 +2,8 @@
 /* shared.h - what the host tells a card's kernels: one description an operation, written when the
  * programs are loaded, and one of the step, written before each.
  *
- * Read by the C compiler and by the OpenCL one, so it has fixed widths only, the wide members first.
- * Addresses are the card's own, except those of an exchange, which are offsets. */
+ * Read by the C compiler and by the OpenCL one, so it has fixed widths only, the wide members
+ * first. Addresses are the card's own, except those of an exchange, which are offsets. */
 #ifndef OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
 #define OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
 
@@ -138,8 +138,8 @@ struct ze_apart {
     u32 n, function;
 };
 
-/* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas that
- * its kernel is given. */
+/* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas
+ * that its kernel is given. */
 struct ze_exchange {
     u64 from, to, from_stride, to_stride; /* bytes */
     u64 page_bytes_from, page_bytes_to, row_bytes;
