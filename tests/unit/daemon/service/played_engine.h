@@ -165,6 +165,7 @@ static void prepare_world(const char *model, uint32_t cards, uint64_t card_bytes
     CHECK_EQ(scheduler_create(&w.scheduler, &options, &engines_ops, &w.engines), 0);
     w.engines = (struct engines){.loop = &w.loop,
                                  .scheduler = w.scheduler,
+                                 .backend = device_backend("cpu"),
                                  .config = &w.config,
                                  .topology = &w.topology,
                                  .events = {.changed = on_changed, .failed = on_failed}};

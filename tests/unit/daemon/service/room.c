@@ -15,7 +15,7 @@ static bool two_hold_it(uint64_t card_bytes) {
     struct plan_input in;
     struct plan plan = {0};
     topology_plain(&w.topology, 2, bytes, 0);
-    box_plan_input(&w.config, &w.topology, &w.loaded->model, &in);
+    box_plan_input(&w.config, device_backend("cpu"), &w.topology, &w.loaded->model, &in);
     const bool fits = plan_build(&plan, &in, NULL) == 0;
     plan_finish(&plan);
     return fits;
