@@ -45,6 +45,7 @@ static int make_box(struct daemon *d, bool serves, struct err *err) {
         log_warning("the CPU computes, for no card is used: %s", d->backend.why);
     if (!d->backend.ops->probe)
         return box_read(&d->config, kept_bytes, &d->topology, err);
+    d->config.simulated = false;
     d->config.weights = WEIGHTS_PRIVATE;     /* a card's memory is no file */
     d->config.rebalance = REBALANCE_RESTART; /* a lost card takes its process with it */
     return box_found(&d->config, &d->backend.cards, &d->topology, err);

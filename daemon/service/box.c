@@ -120,10 +120,12 @@ static int check_found(const struct config *config, const struct device_found *f
                        n);
     for (uint32_t i = 0; i < n && sizes->n; i++) {
         const uint64_t wanted = sizes->bytes[sizes->n > 1 ? i : 0];
-        if (wanted > found->cards[i].memory_bytes)
-            return err_set(err, -ERANGE, "card_memory gives card %u %llu MiB; it has %llu", i,
-                           (unsigned long long)wanted >> 20,
-                           (unsigned long long)found->cards[i].memory_bytes >> 20);
+        if (wanted > usable(found->cards[i].memory_bytes))
+            return err_set(err, -ERANGE,
+                           "card_memory gives card %u %llu MiB; %llu of it can be "
+                           "used",
+                           i, (unsigned long long)wanted >> 20,
+                           (unsigned long long)usable(found->cards[i].memory_bytes) >> 20);
     }
     return 0;
 }

@@ -453,6 +453,8 @@ int engines_hang(struct engines *e, uint32_t number, struct err *err) {
     const int rc = check_number(e, number, err);
     if (rc < 0)
         return rc;
+    if (e->backend->probe)
+        return err_set(err, -ENOTSUP, "a real card cannot be made silent");
     if (e->state != ENGINES_SERVING || !e->current || process_ending(e->current))
         return err_set(err, -ENODEV, "no engine is serving now");
     if (!e->plan.cards[number].online || e->lost_here[number])

@@ -66,16 +66,17 @@ ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
     SIM_HANDLE(card, SIM_CARD);
     SIM_POINTER(properties);
     SIM_ENTER(card);
-    *properties = (ze_device_module_properties_t){.stype = properties->stype,
-                                                  .pNext = properties->pNext,
-                                                  .spirvVersionSupported = ZE_MAKE_VERSION(1, 4),
-                                                  .flags = ZE_DEVICE_MODULE_FLAG_FP16 |
-                                                           ZE_DEVICE_MODULE_FLAG_INT64_ATOMICS |
-                                                           ZE_DEVICE_MODULE_FLAG_DP4A,
-                                                  .fp16flags = fp,
-                                                  .fp32flags = fp,
-                                                  .maxArgumentsSize = SIM_ARGS_MAX,
-                                                  .printfBufferSize = 4 << 20};
+    *properties = (ze_device_module_properties_t){
+        .stype = properties->stype,
+        .pNext = properties->pNext,
+        .spirvVersionSupported = ZE_MAKE_VERSION(1, 4),
+        .flags = ZE_DEVICE_MODULE_FLAG_FP16 | ZE_DEVICE_MODULE_FLAG_FP64 |
+                 ZE_DEVICE_MODULE_FLAG_INT64_ATOMICS | ZE_DEVICE_MODULE_FLAG_DP4A,
+        .fp16flags = fp,
+        .fp32flags = fp,
+        .fp64flags = fp,
+        .maxArgumentsSize = SIM_ARGS_MAX,
+        .printfBufferSize = 4 << 20};
     return ZE_RESULT_SUCCESS;
 }
 

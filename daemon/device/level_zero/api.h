@@ -21,8 +21,10 @@ struct err;
     call(zeDeviceGetMemoryProperties) \
     call(zeDeviceGetCommandQueueGroupProperties) \
     call(zeDeviceCanAccessPeer) \
+    call(zeDeviceGetStatus) \
+    call(zeDeviceGetModuleProperties) \
     call(zeDevicePciGetPropertiesExt) \
-    call(zeContextCreate) \
+    call(zeContextCreateEx) \
     call(zeContextDestroy) \
     call(zeMemAllocDevice) \
     call(zeMemAllocHost) \

@@ -73,6 +73,9 @@ struct device {
     _Atomic bool stepping;
 };
 
+/* level_zero.c: of the cards that are there; returns how many. */
+uint32_t level_zero_handles(const struct device *device, ze_device_handle_t handles[CARDS_MAX]);
+
 /* memory.c */
 int level_zero_reserve(struct device *device, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err);

@@ -29,14 +29,22 @@ struct ze_launch {
     ze_kernel_handle_t send;   /* the sender's kernel; NULL: the link is direct */
     uint64_t send_description; /* of the sender's descriptions */
     enum area area;
-    uint32_t words;    /* of a row */
-    uint64_t stage_at; /* of the exchange stage */
+    uint32_t words;                 /* of a row */
+    uint64_t stage_at, stage_bytes; /* of the exchange stage */
 };
 
 #define ROW_BLOCK 8 /* ROWS of matmul.cl */
 
 static inline bool launch_crosses(const struct ze_launch *l) {
     return l->op->kind == OP_EXCHANGE && l->op->exchange.kind != EXCHANGE_LOGITS;
+}
+
+/* The cards that meet for it: of a staged one all, for what it goes through is used again by the
+ * next phase that stages, whoever takes part in that. */
+static inline uint32_t launch_meets(const struct device *d, const struct ze_launch *l) {
+    if (!launch_crosses(l))
+        return 0;
+    return l->send ? d->needed : 1u << l->card | 1u << l->sender;
 }
 
 #endif

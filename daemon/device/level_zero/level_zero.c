@@ -7,6 +7,7 @@
 
 #include "daemon/device/level_zero/backend.h"
 #include "daemon/device/level_zero/cards.h"
+#include "daemon/device/level_zero/links.h"
 #include "daemon/device/level_zero/modules.h"
 #include "daemon/device/pack.h"
 #include "octarc/error.h"
@@ -112,11 +113,25 @@ static int card_memory(const struct ze_api *api, ze_device_handle_t device, uint
     return rc;
 }
 
+/* The kernels take quotients in double precision. */
+static int check_doubles(const struct ze_api *api, ze_device_handle_t device, uint32_t card,
+                         struct err *err) {
+    ze_device_module_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES};
+    const int rc =
+        ze_failed(api->zeDeviceGetModuleProperties(device, &p), "zeDeviceGetModuleProperties", err);
+    return rc || p.flags & ZE_DEVICE_MODULE_FLAG_FP64
+               ? rc
+               : err_set(err, -ENOTSUP, "card %u has no double precision, which the kernels need",
+                         card);
+}
+
 static int open_card(struct device *d, uint32_t card, uint64_t capacity, struct err *err) {
     struct ze_card *c = &d->cards[card];
     uint32_t ordinal = 0;
     uint64_t all = 0;
     int rc = card_memory(d->api, c->handle, &all, err);
+    if (!rc)
+        rc = check_doubles(d->api, c->handle, card, err);
     if (!rc)
         rc = compute_queue(d->api, c->handle, &ordinal, err);
     if (!rc)
@@ -177,25 +192,41 @@ static int choose_card(const struct found *found, uint32_t n, const char *slot, 
     return err_set(err, -ENODEV, "card %u%s%s is not there", card, slot[0] ? " at " : "", slot);
 }
 
-static int open_cards(struct device *d, const struct device_options *o, struct err *err) {
-    const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
+uint32_t level_zero_handles(const struct device *d, ze_device_handle_t handles[CARDS_MAX]) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->n_cards; i++)
+        if (d->cards[i].handle)
+            handles[n++] = d->cards[i].handle;
+    return n;
+}
+
+static int choose_cards(struct device *d, const struct device_options *o, struct err *err) {
     struct found found[DEVICES_MAX];
     uint32_t n;
     int rc = find_devices(d, found, &n, err);
-    if (!rc)
-        rc = ze_failed(d->api->zeContextCreate(d->driver, &desc, &d->context), "zeContextCreate",
-                       err);
     for (uint32_t i = 0; i < o->n_cards && !rc; i++)
-        if (o->present[i]) {
-            if (o->host_bytes[i])
-                return err_set(err, -ENOTSUP, "real cards read no weights from host memory yet");
-            rc = choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
-            if (!rc)
-                rc = open_card(d, i, o->capacity_bytes[i], err);
-        }
+        if (o->present[i])
+            rc = o->host_bytes[i]
+                     ? err_set(err, -ENOTSUP, "real cards read no weights from host memory yet")
+                     : choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
+    return rc;
+}
+
+/* The context is of the cards in use alone: host memory made in it is made for all of them. */
+static int open_cards(struct device *d, const struct device_options *o, struct err *err) {
+    const ze_context_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_CONTEXT_DESC};
+    ze_device_handle_t handles[CARDS_MAX];
+    int rc = choose_cards(d, o, err);
+    const uint32_t n = level_zero_handles(d, handles);
+    if (!rc)
+        rc = ze_failed(d->api->zeContextCreateEx(d->driver, &desc, n, handles, &d->context),
+                       "zeContextCreateEx", err);
+    for (uint32_t i = 0; i < o->n_cards && !rc; i++)
+        if (o->present[i])
+            rc = open_card(d, i, o->capacity_bytes[i], err);
     if (!rc)
         ask_peers(d);
-    return rc;
+    return rc ? rc : links_try(d, err);
 }
 
 static int level_zero_probe(struct device_found *out, struct err *err) {
@@ -285,13 +316,13 @@ static int level_zero_prefetch(struct device *d, uint32_t card, enum area area, 
     return level_zero_stretch(d, card, area, offset, bytes, &at);
 }
 
+/* The driver may move a card's memory to the host's when it is short, and tells nobody. */
 static int level_zero_residency(struct device *d, uint32_t card, enum area area, uint64_t offset,
                                 uint64_t bytes, uint64_t *resident) {
     char *at;
     const int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
-    if (!rc)
-        *resident = bytes;
-    return rc;
+    (void)resident;
+    return rc ? rc : -ENOTSUP;
 }
 
 static int level_zero_hang(struct device *d, uint32_t card) {

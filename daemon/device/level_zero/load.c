@@ -19,9 +19,6 @@ struct loading {
     char *described[CARDS_MAX]; /* host memory */
     char *apart[CARDS_MAX];     /* device memory, for products of different types */
     uint64_t bytes[CARDS_MAX], capacity[CARDS_MAX];
-    uint64_t stage_bytes; /* of the phase under way */
-    uint32_t stage_phase;
-    uint64_t stage_most;
     struct err *err;
     int rc;
 };
@@ -335,14 +332,7 @@ static void load_logits(struct loading *l, uint32_t card, const struct op *op) {
 /* ---- exchanges ------------------------------------------------------------------------------ */
 
 static void stage_exchange(struct loading *l, struct ze_launch *one, const struct ze_exchange *x) {
-    const struct op *op = one->op;
-    if (l->stage_phase != op->phase) {
-        l->stage_phase = op->phase;
-        l->stage_bytes = 0;
-    }
-    one->stage_at = l->stage_bytes;
-    l->stage_bytes += ((uint64_t)l->device->max_rows * one->words * x->size + 63) / 64 * 64;
-    l->stage_most = l->stage_bytes > l->stage_most ? l->stage_bytes : l->stage_most;
+    one->stage_bytes = ((uint64_t)l->device->max_rows * one->words * x->size + 63) / 64 * 64;
     if (!l->rc)
         l->rc = modules_kernel(l->device, one->sender, KERNEL_EXCHANGE, 0, &one->send, l->err);
     one->send_description = describe(l, one->sender, x, sizeof *x);
@@ -470,8 +460,7 @@ static int make_marks(struct device *d, struct err *err) {
     for (size_t i = 0, n; i < d->n_launches; i += n) {
         uint32_t cards = 0;
         for (n = 0; i + n < d->n_launches && d->launches[i + n].phase == d->launches[i].phase; n++)
-            if (launch_crosses(&d->launches[i + n]))
-                cards |= 1u << d->launches[i + n].card | 1u << d->launches[i + n].sender;
+            cards |= launch_meets(d, &d->launches[i + n]);
         if (cards) {
             d->mark_cards[d->n_marks++] = cards;
             d->mark_cards[d->n_marks++] = cards;
@@ -480,12 +469,28 @@ static int make_marks(struct device *d, struct err *err) {
     return 0;
 }
 
+/* The staged exchanges of a phase lie side by side; the next phase's lie there again.  Returns the
+ * bytes of the longest. */
+static uint64_t place_stages(struct ze_launch *launches, size_t n) {
+    uint64_t end = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i && launches[i].phase != launches[i - 1].phase)
+            end = 0;
+        launches[i].stage_at = end;
+        end += launches[i].stage_bytes;
+        most = end > most ? end : most;
+    }
+    return most;
+}
+
 static int make_events(struct device *d, struct err *err) {
     const uint32_t n = (d->n_marks + 2) * d->n_cards;
+    ze_device_handle_t handles[CARDS_MAX];
+    const uint32_t n_handles = level_zero_handles(d, handles);
     const ze_event_pool_desc_t pool = {.stype = ZE_STRUCTURE_TYPE_EVENT_POOL_DESC,
                                        .flags = ZE_EVENT_POOL_FLAG_HOST_VISIBLE,
                                        .count = n};
-    int rc = ze_failed(d->api->zeEventPoolCreate(d->context, &pool, 0, NULL, &d->pool),
+    int rc = ze_failed(d->api->zeEventPoolCreate(d->context, &pool, n_handles, handles, &d->pool),
                        "zeEventPoolCreate", err);
     if (rc)
         return rc;
@@ -496,7 +501,7 @@ static int make_events(struct device *d, struct err *err) {
         const ze_event_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_EVENT_DESC,
                                       .index = i,
                                       .signal = ZE_EVENT_SCOPE_FLAG_HOST,
-                                      .wait = ZE_EVENT_SCOPE_FLAG_DEVICE};
+                                      .wait = ZE_EVENT_SCOPE_FLAG_HOST};
         rc = ze_failed(d->api->zeEventCreate(d->pool, &desc, &d->events[i]), "zeEventCreate", err);
     }
     return rc;
@@ -541,8 +546,9 @@ static int place_descriptions(struct loading *l, struct err *err) {
             if (!rc)
                 rc = level_zero_put(d, i, d->cards[i].descriptions, l->described[i], l->bytes[i]);
         }
-    if (!rc && l->stage_most)
-        rc = level_zero_alloc_host(d, l->stage_most, &d->exchange_stage, err);
+    const uint64_t stage = place_stages(d->launches, d->n_launches);
+    if (!rc && stage)
+        rc = level_zero_alloc_host(d, stage, &d->exchange_stage, err);
     return rc;
 }
 
@@ -563,7 +569,7 @@ static int make_apart(struct loading *l, const struct program *programs) {
 }
 
 int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
-    struct loading l = {.device = d, .stage_phase = UINT32_MAX, .err = err};
+    struct loading l = {.device = d, .err = err};
     l.rc = make_apart(&l, programs);
     for (uint32_t card = 0; card < d->n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops && !l.rc; i++)
@@ -577,7 +583,8 @@ int level_zero_load(struct device *d, const struct program *programs, struct err
         d->launches = l.launches;
         d->n_launches = l.n;
         for (size_t i = 0; i < l.n; i++)
-            d->needed |= 1u << l.launches[i].card;
+            d->needed |= 1u << l.launches[i].card |
+                         (launch_crosses(&l.launches[i]) ? 1u << l.launches[i].sender : 0);
         rc = make_marks(d, err);
         if (!rc)
             rc = make_events(d, err);

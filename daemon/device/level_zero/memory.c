@@ -7,16 +7,17 @@
 #include "daemon/device/level_zero/cards.h"
 #include "octarc/error.h"
 
-#define ALIGNMENT    4096u
-#define ORDINARY_MAX (UINT64_C(4) << 30) /* larger ones must ask for it */
+#define ALIGNMENT 4096u
+
+/* What is allowed without asking is a driver's own affair: less than 4 GiB, or half of the card. */
+static ze_relaxed_allocation_limits_exp_desc_t relaxed = {
+    .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
+    .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
 
 int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char **at,
                           struct err *err) {
-    ze_relaxed_allocation_limits_exp_desc_t relaxed = {
-        .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
-        .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
     const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
-                                             .pNext = bytes >= ORDINARY_MAX ? &relaxed : NULL};
+                                             .pNext = &relaxed};
     void *memory = NULL;
     const int rc = ze_failed(d->api->zeMemAllocDevice(d->context, &desc, bytes, ALIGNMENT,
                                                       d->cards[card].handle, &memory),
@@ -27,7 +28,8 @@ int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char 
 }
 
 int level_zero_alloc_host(struct device *d, uint64_t bytes, char **at, struct err *err) {
-    const ze_host_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC};
+    const ze_host_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC,
+                                           .pNext = &relaxed};
     void *memory = NULL;
     const int rc =
         ze_failed(d->api->zeMemAllocHost(d->context, &desc, bytes ? bytes : 1, ALIGNMENT, &memory),

@@ -56,6 +56,7 @@ static const struct {
     [KERNEL_GATE_APART] = {"gate_apart", 0, 4, false},
     [KERNEL_ATTENTION] = {"attention", 1, 0, false},
     [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
+    [KERNEL_CARRY] = {"carry", 2, 1, false},
     [KERNEL_MATMUL] = {"matmul", 3, 0, true},
     [KERNEL_LANES] = {"lanes", 3, 1, true},
     [KERNEL_GATE_UP] = {"gate_up", 3, 2, true},

@@ -12,9 +12,10 @@
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "daemon/device/level_zero/launches.h"
 
-#define WAIT_NS  UINT64_C(20000000) /* at a time, so that a lost card is noticed */
-#define DRAIN_NS UINT64_C(1000000000)
-#define ALIGN_TO 64
+#define WAIT_NS    UINT64_C(20000000) /* at a time, so that a lost card is noticed */
+#define ASK_ROUNDS 10                 /* of waiting, after which a card is asked how it is */
+#define DRAIN_NS   UINT64_C(200000000)
+#define ALIGN_TO   64
 
 struct running {
     struct device *device;
@@ -260,10 +261,8 @@ static void run_phase(struct running *r, const struct ze_launch *l, size_t n) {
     bool staged = false;
     for (size_t i = 0; i < n; i++) {
         cards |= 1u << l[i].card;
-        if (launch_crosses(&l[i])) {
-            meeting |= 1u << l[i].card | 1u << l[i].sender;
-            staged |= l[i].send != NULL;
-        }
+        meeting |= launch_meets(r->device, &l[i]);
+        staged |= l[i].send != NULL;
     }
     for (size_t i = 0; i < n && !r->rc && staged; i++)
         if (l[i].send)
@@ -292,11 +291,12 @@ static void run_phases(struct running *r) {
                   "zeCommandListAppendBarrier");
 }
 
-/* By turns: a lost card says so only to who waits for itself, and others wait for it. */
+/* By turns: a lost card says so only to who waits for itself, and others wait for it; and Intel's
+ * driver only to who waits for half a second at once, or asks. */
 static void wait_for_all(struct running *r) {
     const struct device *d = r->device;
     uint32_t left = d->needed;
-    while (left && !r->rc)
+    for (uint32_t round = 1; left && !r->rc; round++)
         for (uint32_t i = 0; i < d->n_cards && !r->rc; i++) {
             if (!(left >> i & 1))
                 continue;
@@ -305,6 +305,8 @@ static void wait_for_all(struct running *r) {
             if (result != ZE_RESULT_NOT_READY) {
                 left &= ~(1u << i);
                 check(r, i, result, "zeEventHostSynchronize");
+            } else if (round % ASK_ROUNDS == 0) {
+                check(r, i, d->api->zeDeviceGetStatus(d->cards[i].handle), "zeDeviceGetStatus");
             }
         }
 }
@@ -312,7 +314,7 @@ static void wait_for_all(struct running *r) {
 /* After a failure: the others wait for what will not come.  They are let go, and waited for, so
  * that nothing is in use when it is freed. */
 static void let_go(struct device *d) {
-    const uint64_t waits = DRAIN_NS / WAIT_NS;
+    uint64_t waits = DRAIN_NS / WAIT_NS; /* of all of them together */
     for (uint32_t i = 0; i < (d->n_marks + 1) * d->n_cards; i++)
         d->api->zeEventHostSignal(d->events[i]);
     for (uint32_t i = 0; i < d->n_cards; i++) {
@@ -320,9 +322,8 @@ static void let_go(struct device *d) {
         if (!(d->needed >> i & 1) || d->cards[i].lost ||
             d->api->zeCommandListAppendBarrier(d->cards[i].list, empty, 0, NULL))
             continue;
-        for (uint64_t k = 0; k < waits; k++)
-            if (d->api->zeEventHostSynchronize(empty, WAIT_NS) != ZE_RESULT_NOT_READY)
-                break;
+        while (waits && d->api->zeEventHostSynchronize(empty, WAIT_NS) == ZE_RESULT_NOT_READY)
+            waits--;
     }
 }
 
@@ -360,7 +361,7 @@ int level_zero_step(struct device *d, const struct step_params *params, uint32_t
     if (!rc)
         rc = reset_events(d);
     if (rc)
-        return rc;
+        return rc == -ENODEV ? -EIO : rc; /* no card's own */
     atomic_store(&d->stepping, true);
     describe_step(&r);
     run_phases(&r);
@@ -373,7 +374,7 @@ int level_zero_step(struct device *d, const struct step_params *params, uint32_t
     }
     if (r.rc)
         let_go(d);
-    if (!r.rc)
+    if (!r.rc && params->n_outputs)
         memcpy(params->logits, d->logits, (uint64_t)params->n_outputs * params->n_vocab * 4);
     return r.rc;
 }

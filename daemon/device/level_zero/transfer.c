@@ -8,10 +8,21 @@
 #include "daemon/device/level_zero/cards.h"
 #include "daemon/device/pack.h"
 
+#define FILL_BYTES (UINT64_C(1) << 30) /* at a time */
+
+/* A card that is found lost is lost from then on. */
+static int done(struct device *d, uint32_t card, ze_result_t result, const char *call) {
+    const int rc = ze_failed(result, call, NULL);
+    if (rc == -ENODEV)
+        d->cards[card].lost = true;
+    return rc;
+}
+
 static int copy(struct device *d, uint32_t card, void *to, const void *from, uint64_t n) {
-    return ze_failed(
+    return done(
+        d, card,
         d->api->zeCommandListAppendMemoryCopy(d->cards[card].transfer, to, from, n, NULL, 0, NULL),
-        "zeCommandListAppendMemoryCopy", NULL);
+        "zeCommandListAppendMemoryCopy");
 }
 
 int level_zero_put(struct device *d, uint32_t card, char *to, const void *from, uint64_t n) {
@@ -44,10 +55,15 @@ int level_zero_get(struct device *d, uint32_t card, void *to, const char *from, 
 int level_zero_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
     static const uint8_t zero;
     struct ze_card *c = &d->cards[card];
+    int rc = 0;
     pthread_mutex_lock(&c->transferring);
-    const int rc = ze_failed(
-        d->api->zeCommandListAppendMemoryFill(c->transfer, to, &zero, 1, n, NULL, 0, NULL),
-        "zeCommandListAppendMemoryFill", NULL);
+    for (uint64_t at = 0, some; at < n && !rc; at += some) {
+        some = n - at < FILL_BYTES ? n - at : FILL_BYTES;
+        rc = done(d, card,
+                  d->api->zeCommandListAppendMemoryFill(c->transfer, to + at, &zero, 1, some, NULL,
+                                                        0, NULL),
+                  "zeCommandListAppendMemoryFill");
+    }
     pthread_mutex_unlock(&c->transferring);
     return rc;
 }

@@ -73,3 +73,10 @@ kernel void exchange(global const struct ze_exchange *op, global const struct ze
     const ulong place = ((ulong)row * words + i) * op->size;
     copy_word(to ? to + target : stage + place, from ? from + source : stage + place, op->size);
 }
+
+/* Words of one card's memory into another's: how a link is tried. */
+kernel void carry(address from, address to, uint words) {
+    const uint i = get_global_id(0);
+    if (i < words)
+        ((global uint *)to)[i] = ((global const uint *)from)[i];
+}

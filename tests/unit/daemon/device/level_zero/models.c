@@ -145,7 +145,80 @@ static void a_lost_card_ends_a_step_and_is_named(void) {
     unload(&l);
 }
 
-CHECK_MAIN(T(a_lost_card_ends_a_step_and_is_named), T(so_do_architectures), T(so_do_types_of_kv),
-           T(what_has_no_kernels_is_refused_by_name), T(one_card_has_the_bits_of_the_cpu),
-           T(a_pipeline_of_cards_has), T(eight_cards_that_share_layers_have),
-           T(so_have_cards_that_do_not_reach_each_other), T(all_types_of_tensors_do))
+/* Two sequences whose positions pass several segments of attention, and a window's edge in each;
+ * most steps want no logits. */
+static uint64_t run_long(const char *file, const struct setup *s) {
+    struct loaded l;
+    struct step_row rows[MAX_ROWS];
+    uint32_t pages[2][16], card = 0, at[2] = {0, 0};
+    const uint32_t output = MAX_ROWS - 1;
+    struct step_sequence sequences[2];
+    uint64_t digest = 0;
+    load(&l, file, s);
+    const uint32_t n_vocab = l.model.params.n_vocab;
+    for (uint32_t q = 0; q < 2; q++) {
+        for (uint32_t i = 0; i < 16; i++)
+            pages[q][i] = q * 16 + (i * 5 + q) % 16;
+        sequences[q] = (struct step_sequence){pages[q], 16};
+    }
+    for (uint32_t k = 0; k < 14; k++) {
+        const uint32_t first =
+            8 + 48 * (k % 2); /* rows of the first sequence; the rest is the other's */
+        for (uint32_t i = 0; i < MAX_ROWS; i++) {
+            const uint32_t q = i >= first;
+            rows[i] = (struct step_row){(int32_t)((i * 7 + k * 13) % n_vocab), at[q]++, q};
+        }
+        struct step_params p = {.rows = rows,
+                                .n_rows = MAX_ROWS,
+                                .sequences = sequences,
+                                .n_sequences = 2,
+                                .outputs = &output,
+                                .n_outputs = k % 5 == 3,
+                                .logits = logits};
+        CHECK_EQ(runner_step(l.runner, &p, &card), 0);
+        if (p.n_outputs)
+            digest = digest * 31 + device_digest(logits, n_vocab * 4);
+    }
+    CHECK(at[0] > 400 && at[1] > 400);
+    unload(&l);
+    return digest;
+}
+
+static void long_sequences_do_too(void) {
+    static const char *const files[] = {"tiny-f32.gguf", "tiny-gemma2.gguf"};
+    begin("cards=2");
+    for (int i = 0; i < 2; i++) {
+        const struct setup cpu = {.n_cards = 1, .context = 512};
+        const struct setup cards = {.n_cards = 2,
+                                    .split = SPLIT_TENSOR,
+                                    .context = 512,
+                                    .backend = device_backend("level_zero")};
+        CHECK_EQ(run_long(files[i], &cards), run_long(files[i], &cpu));
+    }
+}
+
+/* Whatever the driver says of it: what delivers something else is not used. */
+static void so_have_cards_whose_link_lies(void) {
+    same_as_cpu("cards=3 ones=1>0", "tiny-f32.gguf", 3, SPLIT_TENSOR, 40);
+}
+
+static void so_have_cards_whose_link_delivers_nothing(void) {
+    same_as_cpu("cards=3 stale=2>1", "tiny-f32.gguf", 3, SPLIT_TENSOR, 40);
+}
+
+/* K and V of a head that some of the cards share only, while the others go on. */
+static void staged_exchanges_do_not_meet_in_their_memory(void) {
+    same_as_cpu("cards=3 p2p=none seed=1", "tiny-deep.gguf", 3, SPLIT_TENSOR, 16);
+}
+
+static void nor_do_those_of_five_cards(void) {
+    same_as_cpu("cards=5 p2p=none seed=2", "tiny-deep.gguf", 5, SPLIT_TENSOR, 16);
+}
+
+CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
+           T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
+           T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
+           T(so_do_architectures), T(so_do_types_of_kv), T(what_has_no_kernels_is_refused_by_name),
+           T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
+           T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
+           T(all_types_of_tensors_do))

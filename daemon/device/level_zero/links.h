@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* links.h - peer links are tried, not believed. */
+#ifndef OCTARC_DEVICE_LEVEL_ZERO_LINKS_H
+#define OCTARC_DEVICE_LEVEL_ZERO_LINKS_H
+
+#include "daemon/device/level_zero/cards.h"
+
+/* Each link that the driver calls direct carries patterns of several sizes, by a kernel of the
+ * reader as an exchange does it; one that delivers anything else is staged from then on, and the
+ * log says so.  -ENODEV: a card was lost by it; -ENOMEM, and what building the kernel failed with;
+ * err. */
+int links_try(struct device *device, struct err *err);
+
+#endif
