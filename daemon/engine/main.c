@@ -435,8 +435,11 @@ static bool may_verify(const struct process *p) {
 static bool tend(struct process *p, uint64_t step_ns, int *rc) {
     const bool replans = p->replan;
     const struct runner *runner = p->runner;
+    uint32_t card;
     if (may_verify(p))
         *rc = verify_advance(p->verify, step_ns);
+    if (*rc == -ENODEV && verify_lost_card(p->verify, &card))
+        *rc = lose(p, card);
     if (!*rc)
         *rc = replan_advance(&p->replan);
     if (p->runner != runner) {

@@ -33,6 +33,7 @@ struct verify {
     uint64_t *whole_ns;      /* [n_ranges]: when it was last known whole */
     uint64_t scrub_bytes;
     uint32_t held; /* cards to be whole before the next step */
+    uint32_t lost; /* cards that were lost while they were read */
     bool suspect;  /* something was harmed: what was computed may be wrong */
     struct pass holding, asked, scrub;
     uint64_t told_ns; /* when PROGRESS was sent last */
@@ -225,6 +226,8 @@ static int digest_some(struct verify *v, struct pass *p, uint64_t most, struct t
         p->range_ns = begin_ns;
     const int rc = options(v)->backend->digest_part(device(v), r->card, r->offset + p->at, n,
                                                     p->at / DIGEST_LEAF_BYTES, &sum);
+    if (rc == -ENODEV)
+        v->lost |= 1u << r->card;
     if (rc)
         return rc;
     p->sum += sum;
@@ -331,6 +334,12 @@ static bool scrub_may(struct verify *v, uint64_t step_ns) {
     v->credit_ns += (int64_t)(step_ns / SCRUB_SHARE);
     v->credit_ns = v->credit_ns < CREDIT_MAX ? v->credit_ns : CREDIT_MAX;
     return v->credit_ns > 0;
+}
+
+bool verify_lost_card(const struct verify *v, uint32_t *card) {
+    if (v->lost)
+        *card = (uint32_t)__builtin_ctz(v->lost);
+    return v->lost;
 }
 
 int verify_advance(struct verify *v, uint64_t step_ns) {

@@ -54,9 +54,12 @@ void verify_put_off(struct verify *verify, bool put_off);
 bool verify_holds(const struct verify *verify);
 
 /* A slice, where one is due.  step_ns: how long the step before took, 0: none ran.  Not to be
- * called while a card of the runner is lost.  0; -ENOMEM; the front is gone; or a range cannot be
- * restored: FAILED was sent, and nothing may be computed any more. */
+ * called while a card of the runner is lost.  0; -ENODEV: a card was lost while it was read;
+ * -ENOMEM; the front is gone; or a range cannot be restored: FAILED was sent, and nothing may be
+ * computed any more. */
 int verify_advance(struct verify *verify, uint64_t step_ns);
+/* Which card that was; false: none. */
+bool verify_lost_card(const struct verify *verify, uint32_t *card);
 /* How long nothing is to be done while no step runs: milliseconds, -1 for ever. */
 int verify_patience_ms(const struct verify *verify);
 

@@ -5,7 +5,7 @@
 import os
 import tempfile
 
-from harness import BUILD, Daemon, Skip, equal, main, octarcd, test, tiny, wait_until
+from harness import BUILD, Daemon, RpcError, Skip, equal, main, octarcd, test, tiny, wait_until, wait_until
 
 SIM = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
 RUNTIME = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
@@ -78,6 +78,25 @@ def a_card_lost_in_mid_answer_changes_no_answer():
             equal([card["state"] for card in daemon.rpc("cards")["cards"]],
                   ["online", "lost", "online"])
             assert daemon.rpc("status")["generation"] == 2
+
+
+@test
+def a_card_found_lost_while_nothing_runs_is_named_and_replaced():
+    want = of_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        faults = os.path.join(folder, "faults")
+        open(faults, "w").close()
+        with serve("cards=3 memory=256M faults=" + faults, "--split", "layer") as daemon:
+            strike(faults, "lose=2")
+            try:
+                daemon.rpc("check")
+            except RpcError:
+                pass  # it may end with the engine
+            wait_until(lambda: daemon.rpc("status")["generation"] == 2, 30, "a new engine")
+            daemon.wait_ready()
+            equal(texts(daemon), want)
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]],
+                  ["online", "online", "lost"])
 
 
 @test
