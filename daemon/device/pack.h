@@ -28,6 +28,10 @@
 
 #define TILE 16 /* rows of a packed tile */
 
+static inline uint32_t tiles_of(uint32_t rows) {
+    return (rows + TILE - 1) / TILE;
+}
+
 /* Where the parts of an atom begin, and its bytes; inline, because the kernels want constants. */
 static inline uint32_t pack_high_at(uint32_t type) {
     return type == TENSOR_Q3_K ? 128 : 256;

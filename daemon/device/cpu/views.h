@@ -5,10 +5,6 @@
 
 #include "daemon/device/cpu/cpu.h"
 
-static inline uint32_t tiles_of(uint32_t rows) {
-    return (rows + TILE - 1) / TILE;
-}
-
 static inline float *rows_at(const struct device *d, uint32_t card, struct rows rows,
                              uint64_t row) {
     return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, rows.offset) + row * rows.stride;

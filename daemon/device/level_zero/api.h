@@ -15,7 +15,6 @@ struct err;
 #define ZE_CALLS(call) \
     call(zeInit) \
     call(zeDriverGet) \
-    call(zeDriverGetApiVersion) \
     call(zeDeviceGet) \
     call(zeDeviceGetProperties) \
     call(zeDeviceGetMemoryProperties) \

@@ -15,15 +15,8 @@
 #define MODULE_KERNELS     5          /* at most */
 #define STEP_SEQUENCES_MAX 256        /* of a step */
 
-/* One allocation of an area; several devices of this process may have it (device_ops.share). */
-struct ze_memory {
-    char *at;
-    uint64_t bytes;
-    uint32_t n_owners;
-};
-
 struct ze_area {
-    struct ze_memory *memory; /* NULL: not reserved */
+    char *at; /* NULL: not reserved */
     uint64_t room, bytes;
 };
 

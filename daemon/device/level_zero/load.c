@@ -6,6 +6,7 @@
 
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "daemon/device/level_zero/launches.h"
+#include "daemon/device/level_zero/marks.h"
 #include "daemon/device/pack.h"
 #include "octarc/error.h"
 
@@ -146,10 +147,6 @@ static void launch_part(struct loading *l, uint32_t card, const struct op *op,
     launch(l, card, op, name, 0, what, bytes, groups, BY_PART);
     if (!l->rc)
         l->launches[l->n - 1].part = part;
-}
-
-static uint32_t tiles_of(uint32_t rows) {
-    return (rows + TILE - 1) / TILE;
 }
 
 static void load_embed(struct loading *l, uint32_t card, const struct op *op) {
@@ -452,23 +449,6 @@ static int by_phase(const void *a, const void *b) {
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* The marks of a step: two around each phase that crosses cards. */
-static int make_marks(struct device *d, struct err *err) {
-    d->mark_cards = calloc(2 * d->n_launches + 1, sizeof *d->mark_cards);
-    if (!d->mark_cards)
-        return err_set(err, -ENOMEM, "no memory for the marks of %zu kernels", d->n_launches);
-    for (size_t i = 0, n; i < d->n_launches; i += n) {
-        uint32_t cards = 0;
-        for (n = 0; i + n < d->n_launches && d->launches[i + n].phase == d->launches[i].phase; n++)
-            cards |= launch_meets(d, &d->launches[i + n]);
-        if (cards) {
-            d->mark_cards[d->n_marks++] = cards;
-            d->mark_cards[d->n_marks++] = cards;
-        }
-    }
-    return 0;
-}
-
 /* The staged exchanges of a phase lie side by side; the next phase's lie there again.  Returns the
  * bytes of the longest. */
 static uint64_t place_stages(struct ze_launch *launches, size_t n) {
@@ -483,37 +463,8 @@ static uint64_t place_stages(struct ze_launch *launches, size_t n) {
     return most;
 }
 
-static int make_events(struct device *d, struct err *err) {
-    const uint32_t n = (d->n_marks + 2) * d->n_cards;
-    ze_device_handle_t handles[CARDS_MAX];
-    const uint32_t n_handles = level_zero_handles(d, handles);
-    const ze_event_pool_desc_t pool = {.stype = ZE_STRUCTURE_TYPE_EVENT_POOL_DESC,
-                                       .flags = ZE_EVENT_POOL_FLAG_HOST_VISIBLE,
-                                       .count = n};
-    int rc = ze_failed(d->api->zeEventPoolCreate(d->context, &pool, n_handles, handles, &d->pool),
-                       "zeEventPoolCreate", err);
-    if (rc)
-        return rc;
-    d->events = calloc(n, sizeof *d->events);
-    if (!d->events)
-        return err_set(err, -ENOMEM, "no memory for %u events", n);
-    for (uint32_t i = 0; i < n && !rc; i++) {
-        const ze_event_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_EVENT_DESC,
-                                      .index = i,
-                                      .signal = ZE_EVENT_SCOPE_FLAG_HOST,
-                                      .wait = ZE_EVENT_SCOPE_FLAG_HOST};
-        rc = ze_failed(d->api->zeEventCreate(d->pool, &desc, &d->events[i]), "zeEventCreate", err);
-    }
-    return rc;
-}
-
 void level_zero_unload(struct device *d) {
-    for (uint32_t i = 0; d->events && i < (d->n_marks + 2) * d->n_cards; i++)
-        if (d->events[i])
-            d->api->zeEventDestroy(d->events[i]);
-    free(d->events);
-    if (d->pool)
-        d->api->zeEventPoolDestroy(d->pool);
+    marks_free(d);
     for (uint32_t i = 0; i < d->n_cards; i++) {
         struct ze_card *c = &d->cards[i];
         level_zero_free(d, c->descriptions);
@@ -526,14 +477,10 @@ void level_zero_unload(struct device *d) {
     level_zero_free(d, d->exchange_stage);
     level_zero_free(d, d->logits);
     free(d->launches);
-    free(d->mark_cards);
-    d->mark_cards = NULL;
-    d->events = NULL;
-    d->pool = NULL;
     d->exchange_stage = d->logits = NULL;
     d->logits_bytes = 0;
     d->launches = NULL;
-    d->n_launches = d->n_marks = 0;
+    d->n_launches = 0;
     d->needed = 0;
 }
 
@@ -585,9 +532,7 @@ int level_zero_load(struct device *d, const struct program *programs, struct err
         for (size_t i = 0; i < l.n; i++)
             d->needed |= 1u << l.launches[i].card |
                          (launch_crosses(&l.launches[i]) ? 1u << l.launches[i].sender : 0);
-        rc = make_marks(d, err);
-        if (!rc)
-            rc = make_events(d, err);
+        rc = marks_make(d, err);
         if (!rc)
             rc = place_descriptions(&l, err);
         if (rc)

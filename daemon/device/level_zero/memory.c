@@ -2,7 +2,6 @@
 /* memory.c - the memory of cards: device allocations that count, and what the backend itself needs.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "daemon/device/level_zero/cards.h"
 #include "octarc/error.h"
@@ -54,7 +53,7 @@ static uint64_t used_bytes(const struct ze_card *card) {
 static int check_room(const struct device *d, uint32_t card, enum area area, uint64_t room,
                       uint64_t bytes, struct err *err) {
     if (card >= d->n_cards || !d->cards[card].present || bytes > room ||
-        d->cards[card].areas[area].memory)
+        d->cards[card].areas[area].at)
         return err_set(err, -EINVAL, "card %u has no place for such an area", card);
     if (d->cards[card].lost)
         return err_set(err, -ENODEV, "card %u is lost", card);
@@ -75,17 +74,11 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     int rc = check_room(d, card, area, room, bytes, err);
     if (rc || room == 0)
         return rc;
-    struct ze_memory *memory = malloc(sizeof *memory);
-    if (!memory)
-        return err_set(err, -ENOMEM, "no memory for an area of card %u", card);
     rc = level_zero_alloc_card(d, card, room, &at, err);
-    if (!rc) {
-        *memory = (struct ze_memory){at, room, 1};
-        d->cards[card].areas[area] = (struct ze_area){memory, room, bytes};
-        rc = level_zero_fill(d, card, at, room);
-    } else {
-        free(memory);
-    }
+    if (rc)
+        return rc;
+    d->cards[card].areas[area] = (struct ze_area){at, room, bytes};
+    rc = level_zero_fill(d, card, at, room);
     if (rc)
         level_zero_release(d, card, area);
     return rc;
@@ -100,10 +93,7 @@ int level_zero_share(struct device *from, uint32_t from_card, enum area area, st
 
 void level_zero_release(struct device *d, uint32_t card, enum area area) {
     struct ze_area *a = &d->cards[card].areas[area];
-    if (a->memory && --a->memory->n_owners == 0) {
-        level_zero_free(d, a->memory->at);
-        free(a->memory);
-    }
+    level_zero_free(d, a->at);
     *a = (struct ze_area){0};
 }
 
@@ -114,9 +104,9 @@ int level_zero_stretch(const struct device *d, uint32_t card, enum area area, ui
     if (d->cards[card].lost)
         return -ENODEV;
     const struct ze_area *a = &d->cards[card].areas[area];
-    if (!a->memory || offset > a->room || bytes > a->room - offset)
+    if (!a->at || offset > a->room || bytes > a->room - offset)
         return -EINVAL;
-    *at = a->memory->at + offset;
+    *at = a->at + offset;
     return 0;
 }
 

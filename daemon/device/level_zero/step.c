@@ -11,6 +11,7 @@
 
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "daemon/device/level_zero/launches.h"
+#include "daemon/device/level_zero/marks.h"
 
 #define WAIT_NS    UINT64_C(20000000) /* at a time, so that a lost card is noticed */
 #define ASK_ROUNDS 10                 /* of waiting, after which a card is asked how it is */
@@ -181,8 +182,8 @@ static void set_exchange(struct running *r, const struct ze_launch *l, uint32_t 
                          ze_kernel_handle_t kernel, bool reads, bool writes) {
     const struct device *d = r->device;
     const bool staged = l->send != NULL;
-    set_pointer(r, card, kernel, 2, reads ? d->cards[l->sender].areas[l->area].memory->at : NULL);
-    set_pointer(r, card, kernel, 3, writes ? d->cards[l->card].areas[l->area].memory->at : NULL);
+    set_pointer(r, card, kernel, 2, reads ? d->cards[l->sender].areas[l->area].at : NULL);
+    set_pointer(r, card, kernel, 3, writes ? d->cards[l->card].areas[l->area].at : NULL);
     set_pointer(r, card, kernel, 4, staged ? d->exchange_stage + l->stage_at : NULL);
     check(r, card, d->api->zeKernelSetArgumentValue(kernel, 5, sizeof l->words, &l->words),
           "zeKernelSetArgumentValue");
@@ -202,7 +203,7 @@ static void copy_logits(struct running *r, const struct ze_launch *l) {
               d->api->zeCommandListAppendMemoryCopy(
                   d->cards[l->card].list,
                   d->logits + ((uint64_t)i * r->params->n_vocab + op->exchange.vocab_begin) * 4,
-                  d->cards[l->card].areas[AREA_SCRATCH].memory->at + op->exchange.src_offset +
+                  d->cards[l->card].areas[AREA_SCRATCH].at + op->exchange.src_offset +
                       i * op->exchange.src_stride_bytes,
                   op->exchange.row_bytes, NULL, 0, NULL),
               "zeCommandListAppendMemoryCopy");
@@ -232,10 +233,6 @@ static void run_launch(struct running *r, const struct ze_launch *l) {
 
 /* ---- phases --------------------------------------------------------------------------------- */
 
-static ze_event_handle_t event_of(const struct device *d, uint32_t mark, uint32_t card) {
-    return d->events[mark * d->n_cards + card];
-}
-
 /* Every one of the cards goes on when all of them have come here. */
 static void meet(struct running *r, uint32_t cards) {
     const struct device *d = r->device;
@@ -243,10 +240,10 @@ static void meet(struct running *r, uint32_t cards) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < d->n_cards; i++)
         if (cards >> i & 1) {
-            others[n++] = event_of(d, r->mark, i);
+            others[n++] = marks_event(d, r->mark, i);
             check(r, i,
-                  d->api->zeCommandListAppendBarrier(d->cards[i].list, event_of(d, r->mark, i), 0,
-                                                     NULL),
+                  d->api->zeCommandListAppendBarrier(d->cards[i].list, marks_event(d, r->mark, i),
+                                                     0, NULL),
                   "zeCommandListAppendBarrier");
         }
     for (uint32_t i = 0; i < d->n_cards; i++)
@@ -286,8 +283,8 @@ static void run_phases(struct running *r) {
     for (uint32_t i = 0; i < d->n_cards; i++)
         if (d->needed >> i & 1)
             check(r, i,
-                  d->api->zeCommandListAppendBarrier(d->cards[i].list, event_of(d, d->n_marks, i),
-                                                     0, NULL),
+                  d->api->zeCommandListAppendBarrier(d->cards[i].list,
+                                                     marks_event(d, d->n_marks, i), 0, NULL),
                   "zeCommandListAppendBarrier");
 }
 
@@ -301,7 +298,7 @@ static void wait_for_all(struct running *r) {
             if (!(left >> i & 1))
                 continue;
             const ze_result_t result =
-                d->api->zeEventHostSynchronize(event_of(d, d->n_marks, i), WAIT_NS);
+                d->api->zeEventHostSynchronize(marks_event(d, d->n_marks, i), WAIT_NS);
             if (result != ZE_RESULT_NOT_READY) {
                 left &= ~(1u << i);
                 check(r, i, result, "zeEventHostSynchronize");
@@ -318,7 +315,7 @@ static void let_go(struct device *d) {
     for (uint32_t i = 0; i < (d->n_marks + 1) * d->n_cards; i++)
         d->api->zeEventHostSignal(d->events[i]);
     for (uint32_t i = 0; i < d->n_cards; i++) {
-        const ze_event_handle_t empty = event_of(d, d->n_marks + 1, i);
+        const ze_event_handle_t empty = marks_event(d, d->n_marks + 1, i);
         if (!(d->needed >> i & 1) || d->cards[i].lost ||
             d->api->zeCommandListAppendBarrier(d->cards[i].list, empty, 0, NULL))
             continue;
@@ -392,7 +389,7 @@ void level_zero_pending(struct device *d, struct device_pending *out) {
         for (uint32_t i = 0; i < d->n_cards; i++) {
             if (!(d->needed >> i & 1))
                 continue;
-            if (d->api->zeEventQueryStatus(event_of(d, mark, i)) == ZE_RESULT_SUCCESS)
+            if (d->api->zeEventQueryStatus(marks_event(d, mark, i)) == ZE_RESULT_SUCCESS)
                 come |= 1u << i;
             else if (mark == d->n_marks || d->mark_cards[mark] >> i & 1)
                 missing |= 1u << i;

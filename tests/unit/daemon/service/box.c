@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/service/box.h"
 
+#include <errno.h>
+
 #include "octarc/error.h"
 #include "tests/check.h"
 
@@ -27,4 +29,38 @@ static void weights_in_memory_count_to_the_shares_of_the_cards(void) {
     CHECK_EQ(topology.cards[2].memory_bytes, 5 << 20);
 }
 
-CHECK_MAIN(T(weights_in_memory_count_to_the_shares_of_the_cards))
+/* What a backend found, and what of it is asked for. */
+static void cards_that_were_found_are_a_box(void) {
+    struct config config;
+    struct topology t;
+    struct err err;
+    struct device_found found = {.n_cards = 2};
+    config_default(&config);
+    found.cards[0].memory_bytes = found.cards[1].memory_bytes = 16 << 20;
+    snprintf(found.cards[1].slot, sizeof found.cards[1].slot, "0000:04:00.0");
+    found.direct[1][0] = true; /* card 1 reads of card 0 */
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.n_cards, 2);
+    CHECK_EQ(t.cards[0].memory_bytes, 15 << 20);
+    CHECK(!strcmp(t.cards[1].slot, "0000:04:00.0"));
+    CHECK_EQ(t.links[0][1].mode, LINK_DIRECT);
+    CHECK_EQ(t.links[1][0].mode, LINK_STAGED);
+    config.cards_given = true;
+    config.cards = 1;
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.n_cards, 1);
+    config.cards = 3;
+    CHECK_EQ(box_found(&config, &found, &t, &err), -ERANGE);
+    CHECK(strstr(err.text, "cards = 3, but this machine has 2"));
+    config.cards_given = false;
+    config.card_memory.n = 1;
+    config.card_memory.bytes[0] = 16 << 20;
+    CHECK_EQ(box_found(&config, &found, &t, &err), -ERANGE);
+    CHECK(strstr(err.text, "card 0 16 MiB; 15 of it"));
+    config.card_memory.bytes[0] = 4 << 20;
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.cards[1].memory_bytes, 4 << 20);
+}
+
+CHECK_MAIN(T(weights_in_memory_count_to_the_shares_of_the_cards),
+           T(cards_that_were_found_are_a_box))
