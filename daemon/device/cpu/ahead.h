@@ -24,4 +24,9 @@ void ahead_begin(struct ahead *ahead, const struct device *device, uint32_t stag
 /* Fetch a few lines; false: nothing is left. */
 bool ahead_some(void *ahead);
 
+/* Before a member runs items [begin, end) of a phase: where they store K and V, all lines are asked
+ * for together, for each store alone would wait for memory.  Of many only the first. */
+void ahead_stores(const struct device *device, const struct cpu_phase *phase,
+                  const struct step_params *params, uint32_t begin, uint32_t end);
+
 #endif

@@ -110,7 +110,7 @@ static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase
         const uint32_t next = i + 1 < phase->n ? task[1].begin : phase->items;
         if (at >= end)
             break;
-        if (next <= begin || cpu_is_hung(pass->device, task->card))
+        if (next <= begin || at == next || cpu_is_hung(pass->device, task->card))
             continue;
         const uint32_t from = begin > at ? begin - at : 0, to = (end < next ? end : next) - at;
         const uint64_t began = cpu_profile_now(pass->device);
@@ -164,10 +164,12 @@ static bool share_stage(const struct pass *pass, uint32_t stage, uint32_t member
     uint32_t begin, n, finished = 0, some;
     for (uint32_t i = 0; i < members; i++)
         while ((n = take_items(d, stage, (member + i) % members, &begin))) {
-            if (s->shared > 1)
+            if (s->shared > 1) {
                 some = run_strips(pass, s->first, begin, begin + n, work, &place);
-            else
+            } else {
+                ahead_stores(d, &d->phases[s->first], pass->params, begin, begin + n);
                 some = run_items(pass, &d->phases[s->first], begin, begin + n, work);
+            }
             finished += some;
         }
     return finished && atomic_fetch_add(&d->meters[stage].done, finished) + finished == s->items;
@@ -182,6 +184,8 @@ static void run_member(void *arg, uint32_t member) {
         const struct cpu_phase *phase = &d->phases[stage->first];
         struct cpu_meter *meter = &d->meters[s];
         bool last = share_stage(pass, s, member, work);
+        for (uint32_t i = stage->shared; last && i < stage->n; i++)
+            ahead_stores(d, phase + i, pass->params, 0, phase[i].items);
         for (uint32_t i = stage->shared; last && i < stage->n; i++)
             last = run_items(pass, phase + i, 0, phase[i].items, work) == phase[i].items;
         if (last) {
