@@ -217,6 +217,9 @@ performance: all  ## measure, and write docs/performance.md anew; PERFORMANCE="-
 	$(Q)cp $(B)/report.json docs/performance/report.json
 	$(Q)docs/performance/draw docs/performance/report.json docs/performance.md
 
+performance-types: all  ## the same of other files, beside llama.cpp's: AGAINST=DIR TYPES="FILE..." ROUNDS=3
+	$(Q)docs/performance/types $(B)/octarcd $(AGAINST) $(or $(ROUNDS),3) docs/performance.md $(TYPES)
+
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
 $(BUILD)/tiny/tiny-f32.gguf: $(wildcard tests/golden/*)
 	$(call say,GEN,$(@D))
@@ -309,7 +312,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all opencl unit no-unit bench bench-step bench-plan bench-faults performance bench-kernels tiny test deps run check \
+.PHONY: all opencl unit no-unit bench bench-step bench-plan bench-faults performance performance-types bench-kernels tiny test deps run check \
         lint lint-stage san-address san-thread slow fuzz fuzz-stage fuzz-run soak mutants man install clean \
         help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
