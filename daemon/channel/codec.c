@@ -347,6 +347,7 @@ static void put_news(struct writer *w, enum message_type type, const void *msg) 
         const struct msg_preempted *preempted;
         const struct msg_lost *lost;
         const struct msg_fenced *fenced;
+        const struct msg_tried *tried;
     } m = {msg};
     switch (type) {
     case MSG_PROGRESS:
@@ -396,6 +397,12 @@ static void put_news(struct writer *w, enum message_type type, const void *msg) 
         put_u64(w, m.fenced->generation);
         put_u32(w, m.fenced->cards);
         put_u64(w, m.fenced->deadline_ns);
+        break;
+    case MSG_TRIED:
+        put_u64(w, m.tried->generation);
+        put_u32(w, m.tried->cards);
+        for (uint32_t i = 0; i < CARDS_MAX; i++)
+            put_string(w, m.tried->why[i]);
         break;
     default:
         break;
@@ -517,6 +524,12 @@ static void get_news(struct reader *r, struct message *msg) {
         msg->fenced.generation = get_u64(r);
         msg->fenced.cards = get_u32(r);
         msg->fenced.deadline_ns = get_u64(r);
+        break;
+    case MSG_TRIED:
+        msg->tried.generation = get_u64(r);
+        msg->tried.cards = get_u32(r);
+        for (uint32_t i = 0; i < CARDS_MAX; i++)
+            get_string(r, msg->tried.why[i], sizeof msg->tried.why[i]);
         break;
     default:
         r->bad = true;

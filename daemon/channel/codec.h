@@ -37,6 +37,7 @@ struct message {
         struct msg_preempted preempted;
         struct msg_lost lost;
         struct msg_fenced fenced;
+        struct msg_tried tried;
         struct msg_limits limits;
         struct msg_replan replan;
         struct msg_replanned replanned;

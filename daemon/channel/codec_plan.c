@@ -116,6 +116,7 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u8(w, m->log_content);
     put_u32(w, m->scrub_s);
     put_u32(w, m->card_silence_s);
+    put_u8(w, m->try_cards);
     for (uint32_t i = 0; i < CARDS_MAX; i++)
         put_string(w, m->slots[i]);
     put_plan(w, &m->plan);
@@ -140,6 +141,7 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->log_content = get_bool(r);
     m->scrub_s = get_u32(r);
     m->card_silence_s = get_u32(r);
+    m->try_cards = get_bool(r);
     for (uint32_t i = 0; i < CARDS_MAX; i++)
         get_string(r, m->slots[i], sizeof m->slots[i]);
     if (!r->bad)

@@ -24,6 +24,7 @@
  *   STOP   end in good order               LIMITS    what MEASURE found, when nothing ran
  *                                          HARMED    a range that was not whole, and is again
  *                                          VERIFIED  number, what was found on each card
+ *                                          TRIED     cards that cannot be used, and why
  *
  * Encoding and decoding are pure functions over bytes (codec.h); daemon/channel/stream.h moves the
  * frames and descriptors. */
@@ -37,10 +38,11 @@
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
 
-#define CHANNEL_VERSION   9u
+#define CHANNEL_VERSION   10u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
+#define TRIED_WHY_MAX     96u  /* bytes of a reason in TRIED, with the NUL */
 #define TENSOR_NAME_MAX   128u /* bytes of a name in HARMED, with the NUL */
 
 enum message_type {
@@ -70,6 +72,7 @@ enum message_type {
     MSG_HANG,
     MSG_FENCED,
     MSG_PRESSED,
+    MSG_TRIED,
 };
 
 struct msg_hello {
@@ -92,6 +95,7 @@ struct msg_setup {
     char slots[CARDS_MAX][16]; /* the cards' PCI addresses; empty: unknown, or simulated */
     uint32_t scrub_s;          /* in which every range is verified once, unasked; 0: never */
     uint32_t card_silence_s;   /* deadline of a step before one was measured */
+    bool try_cards;            /* before they are opened: nobody knows what ended the one before */
     struct plan plan;          /* decoded: owned, plan_finish() */
 };
 
@@ -298,6 +302,13 @@ struct msg_fenced {
     uint64_t generation;
     uint32_t cards; /* bit per card */
     uint64_t deadline_ns;
+};
+
+/* Instead of READY or FAILED: the plan cannot be carried out with these. */
+struct msg_tried {
+    uint64_t generation;
+    uint32_t cards; /* bit per card */
+    char why[CARDS_MAX][TRIED_WHY_MAX];
 };
 
 struct msg_limits {

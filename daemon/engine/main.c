@@ -18,6 +18,8 @@
 #include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
+#include "daemon/engine/trial.h"
+
 #include "daemon/engine/verify.h"
 #include "daemon/engine/watch.h"
 #include "daemon/util/log.h"
@@ -222,6 +224,29 @@ static int open_runner(struct process *p, struct err *err) {
     return runner_open(&p->runner, &o, err);
 }
 
+static void say_last(struct process *p, enum message_type type, const void *msg) {
+    stream_send(&p->stream, type, msg);
+    while (stream_wants_write(&p->stream) && !wait_channel(p, 1000))
+        ;
+}
+
+/* True: some cannot be used.  The front plans without them, for another process. */
+static bool try_cards(struct process *p, int *rc) {
+    const struct device_ops *backend = device_backend(p->setup.backend);
+    struct device_options o = {.n_cards = p->plan->n_cards};
+    struct msg_tried tried = {.generation = p->setup.generation};
+    if (!backend)
+        return false;
+    for (uint32_t i = 0; i < o.n_cards; i++)
+        o.present[i] = p->plan->cards[i].online;
+    memcpy(o.slots, p->setup.slots, sizeof o.slots);
+    trial_run(backend, &o, p->setup.card_silence_s, &tried);
+    if (tried.cards)
+        say_last(p, MSG_TRIED, &tried);
+    *rc = tried.cards ? -ENODEV : 0;
+    return tried.cards;
+}
+
 static int open_engine(struct process *p, struct err *err) {
     const struct plan *plan = p->plan;
     struct engine_options o = {.generation = p->setup.generation,
@@ -272,6 +297,8 @@ static int start(struct process *p) {
         rc = open_model(p, &err);
     if (!rc)
         rc = own_plan(p, &err);
+    if (!rc && p->setup.try_cards && try_cards(p, &rc))
+        return rc;
     if (!rc)
         rc = open_runner(p, &err);
     if (!rc)
@@ -281,9 +308,7 @@ static int start(struct process *p) {
     if (rc) {
         struct msg_failed failed = {.error = rc};
         snprintf(failed.text, sizeof failed.text, "%s", err.text);
-        stream_send(&p->stream, MSG_FAILED, &failed);
-        while (stream_wants_write(&p->stream) && !wait_channel(p, 1000))
-            ;
+        say_last(p, MSG_FAILED, &failed);
         return rc;
     }
     return send_ready(p);

@@ -64,6 +64,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .isa = e->config->isa,
         .scrub_s = e->config->scrub_s,
         .card_silence_s = e->config->card_silence_s,
+        .try_cards = e->tries,
         .plan = e->plan,
     };
     snprintf(setup->backend, sizeof setup->backend, "%s", e->backend->name);
@@ -159,6 +160,7 @@ static int start_generation(struct engines *e, struct err *err) {
     memset(e->lost_here, 0, sizeof e->lost_here);
     memset(e->report_due, 0, sizeof e->report_due);
     e->refused = 0;
+    e->tries = e->puzzled;
     e->why[0] = 0;
     fill_setup(e, &setup);
     tell_start(e, &told);
@@ -395,6 +397,9 @@ static void on_message(void *user, const struct message *msg) {
     case MSG_FENCED:
         line_fenced(e, &msg->fenced);
         break;
+    case MSG_TRIED:
+        line_tried(e, &msg->tried);
+        break;
     case MSG_REPLANNED:
         line_replanned(e, &msg->replanned);
         break;
@@ -469,8 +474,9 @@ static void on_gone(void *user, const char *why) {
         e->refused = 0; /* its refusal was of a plan that is none any more */
     if (!e->ready_once && e->ending == ENDING_UNSEEN && line_forget_left(e))
         e->refused = 0; /* the next one reads the file, as it is now */
+    e->puzzled = line_is_puzzled(e);
     /* What said why, before it ever served, would say it again. */
-    if (!e->ready_once && e->refused) {
+    if (!e->ready_once && e->refused && (e->tries || !e->puzzled)) {
         e->state = ENGINES_IDLE;
         e->events.failed(e->user, e->refused, text);
         return;
@@ -562,35 +568,3 @@ void engines_finish(struct engines *e) {
     plan_finish(&e->plan);
     e->plan = (struct plan){0};
 }
-
-/* --- the scheduler's way in --- */
-
-/* The scheduler takes this failure for the engine's end, so it must be. */
-static int end_unheard(struct engines *e, int rc) {
-    if (process_ending(e->current))
-        return rc;
-    if (rc == -ENOMEM && e->ending == ENDING_UNSEEN)
-        e->ending = ENDING_ASKED; /* nobody's request is to blame for that */
-    snprintf(e->why, sizeof e->why, "it could not be told what to do: %s", strerror(-rc));
-    process_kill(e->current);
-    return rc;
-}
-
-static int admit(void *user, const struct msg_admit *msg) {
-    struct engines *e = user;
-    if (!e->current)
-        return -EPIPE;
-    const int rc = process_send(e->current, MSG_ADMIT, msg);
-    return rc < 0 && rc != -ENOMEM ? end_unheard(e, rc) : rc;
-}
-
-static int cancel(void *user, uint64_t sequence) {
-    struct engines *e = user;
-    const struct msg_cancel msg = {sequence};
-    if (!e->current)
-        return -EPIPE;
-    const int rc = process_send(e->current, MSG_CANCEL, &msg);
-    return rc < 0 ? end_unheard(e, rc) : 0;
-}
-
-const struct scheduler_engine_ops engines_ops = {admit, cancel};

@@ -156,6 +156,8 @@ struct engines {
     bool lost_here[CARDS_MAX];  /* to the current generation: its report tells nothing new */
     bool report_due[CARDS_MAX]; /* it was told of that, and has not said so yet */
     int refused;    /* the error with which the current generation said that it cannot serve */
+    bool puzzled;   /* by the last end: the next generation tries its cards first … */
+    bool tries;     /* … which the current one was told */
     bool measuring; /* the current generation was asked for limits */
     bool orphaned;  /* no report of the spawner will come any more */
     char why[512];  /* what ends the current generation, where it is known */

@@ -4,7 +4,8 @@
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
  * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
  * tells what of them does not lie where it should; warm.c keeps them for a service that starts
- * again; putoff.c puts off what can wait; room.c says how much may stay in host memory. */
+ * again; putoff.c puts off what can wait; room.c says how much may stay in host memory; trial.c has
+ * cards tried of which one may have ended an engine; told.c passes on what the scheduler wants. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -92,6 +93,13 @@ void line_harmed(struct engines *engines, const struct msg_harmed *msg);
 void line_verified(struct engines *engines, const struct msg_verified *msg);
 /* Whoever asked for a check is answered: with this, or (NULL) why there is nothing. */
 void line_end_check(struct engines *engines, const struct msg_verified *verified, const char *why);
+
+/* --- trial.c --- */
+
+/* A card may have ended the current generation, and nobody knows which. */
+bool line_is_puzzled(const struct engines *engines);
+/* An engine tried its cards, and ends: the next plan is without these. */
+void line_tried(struct engines *engines, const struct msg_tried *msg);
 
 /* --- placed.c --- */
 

@@ -5,22 +5,11 @@
 import os
 import tempfile
 
-from harness import BUILD, Daemon, RpcError, Skip, equal, main, octarcd, test, tiny, wait_until, wait_until
+from harness import Daemon, RpcError, equal, main, octarcd, test, tiny, wait_until
+from sim_cards import Faults, environment
 
-SIM = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
-RUNTIME = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
-                       "octarc/opencl/current/vendors")
 PROMPTS = ["Hello there", "one two three", "The"]
 N = 24
-
-
-def cards(options):
-    """The environment of a box of cards."""
-    if not os.path.exists(SIM):
-        raise Skip("the simulated driver is not built")
-    if not os.path.isdir(RUNTIME):
-        raise Skip("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets it")
-    return {"ZE_ENABLE_ALT_DRIVERS": SIM, "OCL_ICD_VENDORS": RUNTIME, "SIM_ZE": options}
 
 
 def texts(daemon):
@@ -40,13 +29,7 @@ of_cpu.known = None
 
 def serve(options, *more):
     return Daemon("--backend", "level_zero", "--context", "256", *more, model=tiny(),
-                  env=cards(options))
-
-
-def strike(path, words):
-    with open(path + ".new", "w") as f:
-        f.write(words)
-    os.rename(path + ".new", path)
+                  env=environment(options))
 
 
 @test
@@ -64,15 +47,14 @@ def two_cards_that_share_layers_answer_as_the_cpu_does():
 def a_card_lost_in_mid_answer_changes_no_answer():
     want = of_cpu()[0]["choices"][0]["text"]
     with tempfile.TemporaryDirectory() as folder:
-        faults = os.path.join(folder, "faults")
-        open(faults, "w").close()
-        with serve("cards=3 memory=256M faults=" + faults, "--split", "layer") as daemon:
+        faults = Faults(folder)
+        with serve("cards=3 memory=256M faults=" + faults.path, "--split", "layer") as daemon:
             lines, text = daemon.connect(), ""
             for i, chunk in enumerate(lines.stream("complete", {
                     "prompt": PROMPTS[0], "max_tokens": N, "temperature": 0})):
                 text += chunk["choices"][0]["text"]
                 if i == 3:
-                    strike(faults, "lose=1")
+                    faults.strike("lose=1")
             lines.close()
             equal(text, want)
             equal([card["state"] for card in daemon.rpc("cards")["cards"]],
@@ -84,10 +66,9 @@ def a_card_lost_in_mid_answer_changes_no_answer():
 def a_card_found_lost_while_nothing_runs_is_named_and_replaced():
     want = of_cpu()
     with tempfile.TemporaryDirectory() as folder:
-        faults = os.path.join(folder, "faults")
-        open(faults, "w").close()
-        with serve("cards=3 memory=256M faults=" + faults, "--split", "layer") as daemon:
-            strike(faults, "lose=2")
+        faults = Faults(folder)
+        with serve("cards=3 memory=256M faults=" + faults.path, "--split", "layer") as daemon:
+            faults.strike("lose=2")
             try:
                 daemon.rpc("check")
             except RpcError:
@@ -102,7 +83,7 @@ def a_card_found_lost_while_nothing_runs_is_named_and_replaced():
 @test
 def without_a_card_the_service_does_not_start_and_says_why():
     status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
-                          env=cards("cards=0"))
+                          env=environment("cards=0"))
     assert status != 0 and "backend = level_zero" in err, (status, err)
 
 

@@ -9,7 +9,8 @@
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
  *   r  dies as soon as it is ready    f  says that it cannot serve
  *   s  starts and is never ready        h  as l, but says that it waits for its highest card
- *   g  is ready, and when it is asked about its weights it gives up, and says why */
+ *   g  is ready, and when it is asked about its weights it gives up, and says why
+ *   p  says, where it was told to try its cards, that the highest cannot be used; else serves */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
 
@@ -53,6 +54,13 @@ static struct message next_message(struct fake *f) {
     return msg;
 }
 
+static uint32_t highest(const struct fake *f) {
+    uint32_t card = CARDS_MAX - 1;
+    while (!f->setup.plan.cards[card].online)
+        card--;
+    return card;
+}
+
 static void after_three_tokens(struct fake *f) {
     if (++f->said != 3)
         return;
@@ -61,15 +69,11 @@ static void after_three_tokens(struct fake *f) {
     if (f->does == 'n' && write(f->stream.fd, "nonsense nonsense", 17) < 0)
         _exit(0);
     if (f->does == 'l') {
-        struct msg_lost lost = {f->setup.generation, CARDS_MAX - 1};
-        while (!f->setup.plan.cards[lost.card].online)
-            lost.card--;
+        const struct msg_lost lost = {f->setup.generation, highest(f)};
         must_send(f, MSG_LOST, &lost);
     }
     if (f->does == 'h') {
-        struct msg_fenced fenced = {f->setup.generation, 1u << (CARDS_MAX - 1), 1500000000};
-        while (!(f->setup.plan.cards[__builtin_ctz(fenced.cards)].online))
-            fenced.cards >>= 1;
+        const struct msg_fenced fenced = {f->setup.generation, 1u << highest(f), 1500000000};
         must_send(f, MSG_FENCED, &fenced);
     }
 }
@@ -109,6 +113,14 @@ static void start(struct fake *f) {
     if (f->does == 's')
         for (;;)
             next_message(f);
+    if (f->does == 'p' && f->setup.try_cards) {
+        struct msg_tried tried = {f->setup.generation, 0, {{0}}};
+        const uint32_t card = highest(f);
+        tried.cards = 1u << card;
+        snprintf(tried.why[card], sizeof tried.why[card], "it was silent");
+        must_send(f, MSG_TRIED, &tried);
+        next_message(f);
+    }
     if (f->does == 'f') {
         must_send(f, MSG_FAILED, &failed);
         _exit(1);
