@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gguf.c - the header of a GGUF file: read once, check everything, keep the bytes.
+/* gguf.c - the header of one GGUF file: read once, check everything, keep the bytes.
  *
  * The header's bytes are read in order into one buffer, the image, as far as the records reach;
  * keys and values are then views into it.  So memory is bounded by the file's own size, a value
@@ -323,11 +323,6 @@ static int read_tensor(struct reader *r, size_t i) {
     return rc ? rc : take_u64(r, &t->offset, label.text);
 }
 
-static int compare_tensors(const void *a, const void *b, void *context) {
-    const struct gguf *g = context;
-    return strcmp(g->tensors[*(const uint32_t *)a].name, g->tensors[*(const uint32_t *)b].name);
-}
-
 static int compare_offsets(const void *a, const void *b, void *context) {
     const struct gguf *g = context;
     const uint64_t x = g->tensors[*(const uint32_t *)a].offset;
@@ -385,16 +380,7 @@ static int read_tensors(struct reader *r, uint64_t n, uint32_t alignment) {
     rc = check_ranges(r, alignment);
     if (rc)
         return rc;
-    index_sort(g->tensors_sorted, n, compare_tensors, g);
-    for (size_t i = 1; i < n; i++) {
-        const uint32_t *pair = &g->tensors_sorted[i - 1];
-        if (compare_tensors(&pair[0], &pair[1], g) == 0)
-            return err_set(r->err, -EINVAL,
-                           "%s: tensor '%s' occurs twice, at bytes %" PRIu64 " and %" PRIu64,
-                           g->name, g->tensors[pair[0]].name, g->tensors[pair[0]].offset,
-                           g->tensors[pair[1]].offset);
-    }
-    return 0;
+    return gguf_index_tensors(g, r->err);
 }
 
 /* --- The file ------------------------------------------------------------------------------ */
@@ -444,17 +430,9 @@ static int read_preamble(struct reader *r, uint64_t *n_tensors, uint64_t *n_keys
 /* The keys that the container itself defines. */
 static int read_layout(struct reader *r, uint32_t *alignment) {
     const struct gguf *g = r->gguf;
-    uint32_t parts = 1;
-    int rc = gguf_has(g, "split.count") ? gguf_u32(g, "split.count", &parts, r->err) : 0;
-    if (rc)
-        return rc;
-    if (parts > 1)
-        return err_set(r->err, -ENOTSUP,
-                       "%s: key 'split.count' is %u; models split over several files are not "
-                       "supported",
-                       g->name, parts);
     *alignment = ALIGNMENT;
-    rc = gguf_has(g, "general.alignment") ? gguf_u32(g, "general.alignment", alignment, r->err) : 0;
+    const int rc =
+        gguf_has(g, "general.alignment") ? gguf_u32(g, "general.alignment", alignment, r->err) : 0;
     if (rc)
         return rc;
     if (*alignment == 0 || *alignment > ALIGNMENT_MAX || *alignment & (*alignment - 1))
@@ -475,7 +453,7 @@ static int read_header(struct reader *r) {
     return rc ? rc : read_tensors(r, n_tensors, alignment);
 }
 
-int gguf_open(struct gguf **gguf, int fd, const char *name, struct err *err) {
+int gguf_read_file(struct gguf **gguf, int fd, const char *name, struct err *err) {
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_set(err, -errno, "%s: cannot be examined: %s", name, strerror(errno));
@@ -490,6 +468,7 @@ int gguf_open(struct gguf **gguf, int fd, const char *name, struct err *err) {
         return err_set(err, -ENOMEM, "%s: no memory", name);
     }
     g->file_bytes = (uint64_t)st.st_size;
+    g->n_parts = 1;
     struct reader r = {.gguf = g, .fd = fd, .err = err};
     const int rc = read_header(&r);
     if (rc) {
@@ -524,6 +503,10 @@ const char *gguf_name(const struct gguf *gguf) {
 
 uint64_t gguf_file_bytes(const struct gguf *gguf) {
     return gguf->file_bytes;
+}
+
+uint32_t gguf_n_parts(const struct gguf *gguf) {
+    return gguf->n_parts;
 }
 
 size_t gguf_n_tensors(const struct gguf *gguf) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gguf.h - reads the header of a GGUF file (versions 2 and 3, little-endian).
+/* gguf.h - reads the header of a GGUF file (versions 2 and 3, little-endian), or of a model that is
+ * split over several, NAME-00001-of-00003.gguf and so on.
  *
  * The file is read by pread, never mapped: a file that is cut short while it is read gives an
  * error and not SIGBUS.  Every count, length, offset, product and sum is checked against the
@@ -11,6 +12,7 @@
 #ifndef OCTARC_MODELS_GGUF_H
 #define OCTARC_MODELS_GGUF_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +25,7 @@
 #define GGUF_HEADER_MAX      (256u << 20) /* bytes before the tensor data */
 #define GGUF_TENSOR_NAME_MAX 63u
 #define GGUF_DIMS_MAX        4u
+#define GGUF_PARTS_MAX       64u /* files of a model */
 
 struct err;
 struct gguf;
@@ -53,20 +56,42 @@ struct gguf_tensor {
     uint32_t type;
     uint32_t n_dims;
     uint64_t ne[GGUF_DIMS_MAX]; /* elements; unused dimensions are 1 */
-    uint64_t offset;            /* of the data, from the start of the file */
+    uint64_t offset;            /* of the data, from the start of its part */
     uint64_t bytes;
+    uint32_t part; /* which file of the model; 0 in a whole one */
 };
 
 /* Read the header from fd, which stays the caller's and may be closed afterwards.  `name` is used
  * in messages only.  On failure *gguf is untouched:
- *   -EINVAL   not a GGUF file, or one whose header is wrong (err says what and where)
+ *   -EINVAL   not a GGUF file, or one whose header is wrong (err says what and where); or a part of
+ *             a model that has others
  *   -ENOTSUP  a version or tensor type this build does not know
  *   -ENOMEM, or what pread returned. */
 int gguf_open(struct gguf **gguf, int fd, const char *name, struct err *err);
-void gguf_close(struct gguf *gguf);
+/* The same with all parts, the first one first; `name` is the first one's path, and those of the
+ * others follow from it.  Also -EINVAL: a part is missing, is another one, or of another model. */
+int gguf_open_parts(struct gguf **gguf, const int *fds, uint32_t n, const char *name,
+                    struct err *err);
+void gguf_close(struct gguf *gguf); /* NULL is fine */
 
-const char *gguf_name(const struct gguf *gguf);
-uint64_t gguf_file_bytes(const struct gguf *gguf);
+struct gguf_files {
+    int fds[GGUF_PARTS_MAX]; /* owned; the first part first */
+    uint32_t n;
+};
+
+/* Open a file and, where it is the first part of a model, the others beside it.  On failure *files
+ * is untouched: as gguf_open(), and what open() says. */
+int gguf_files_open(struct gguf_files *files, const char *path, struct err *err);
+void gguf_files_close(struct gguf_files *files);
+/* Both at once, for who only wants the header. */
+int gguf_open_path(struct gguf **gguf, const char *path, struct err *err);
+/* The path of a part (from 0) beside any other one's, for messages: where the path does not tell,
+ * the part's number behind it. */
+void gguf_part_name(const char *path, uint32_t part, char out[PATH_MAX]);
+
+const char *gguf_name(const struct gguf *gguf);    /* of the first part */
+uint64_t gguf_file_bytes(const struct gguf *gguf); /* of all parts */
+uint32_t gguf_n_parts(const struct gguf *gguf);
 
 bool gguf_has(const struct gguf *gguf, const char *key);
 /* Scalars.  Any integer type that holds the value is accepted; -ENOENT when the key is absent,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gguf_file.h - what gguf.c reads and gguf_value.c looks up; private to the two.
+/* gguf_file.h - what gguf.c reads, gguf_parts.c joins and gguf_value.c looks up; private to them.
  *
- * The image is the file's first bytes, up to the end of the header; keys are views into it.  It is
- * checked in whole before anybody looks a value up. */
+ * The image is the first file's first bytes, up to the end of the header; keys are views into it.
+ * It is checked in whole before anybody looks a value up. */
 #ifndef OCTARC_MODELS_GGUF_FILE_H
 #define OCTARC_MODELS_GGUF_FILE_H
 
@@ -19,7 +19,8 @@ struct gguf_key {
 
 struct gguf {
     char *name;
-    uint64_t file_bytes;
+    uint64_t file_bytes; /* of all parts */
+    uint32_t n_parts;
     uint8_t *image;
     struct gguf_key *keys;
     uint32_t *keys_sorted;
@@ -29,6 +30,12 @@ struct gguf {
     uint32_t *tensors_sorted;
     size_t n_tensors;
 };
+
+/* One file, as if there were no others; on failure *gguf is untouched, as gguf_open(). */
+int gguf_read_file(struct gguf **gguf, int fd, const char *name, struct err *err);
+/* Sort the tensors by name.  -EINVAL: a name occurs twice. */
+int gguf_index_tensors(struct gguf *gguf, struct err *err);
+const struct gguf_key *gguf_find_key(const struct gguf *gguf, const uint8_t *name, uint64_t n);
 
 #define GGUF_TYPES 13
 

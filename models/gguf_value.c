@@ -39,14 +39,12 @@ int gguf_compare_names(const uint8_t *a, uint64_t n_a, const uint8_t *b, uint64_
     return order ? order : (n_a > n_b) - (n_a < n_b);
 }
 
-static const struct gguf_key *find(const struct gguf *gguf, const char *name) {
-    const size_t n = strlen(name);
+const struct gguf_key *gguf_find_key(const struct gguf *gguf, const uint8_t *name, uint64_t n) {
     size_t low = 0, high = gguf->n_keys;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         const struct gguf_key *k = &gguf->keys[gguf->keys_sorted[middle]];
-        const int order =
-            gguf_compare_names(gguf_key_name(gguf, k), k->n, (const uint8_t *)name, n);
+        const int order = gguf_compare_names(gguf_key_name(gguf, k), k->n, name, n);
         if (order == 0)
             return k;
         if (order < 0)
@@ -55,6 +53,10 @@ static const struct gguf_key *find(const struct gguf *gguf, const char *name) {
             high = middle;
     }
     return NULL;
+}
+
+static const struct gguf_key *find(const struct gguf *gguf, const char *name) {
+    return gguf_find_key(gguf, (const uint8_t *)name, strlen(name));
 }
 
 static int absent(const struct gguf *gguf, const char *name, struct err *err) {

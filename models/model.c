@@ -192,7 +192,8 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
                                   .rows = depth * part.rows,
                                   .cols = cols,
                                   .file_offset = t->offset + t->bytes / part.of * part.begin,
-                                  .bytes = t->bytes / part.of * part.rows};
+                                  .bytes = t->bytes / part.of * part.rows,
+                                  .part = t->part};
     memcpy(made->name, name, sizeof name);
     b->used[t - gguf_tensor(b->gguf, 0)] = true;
     b->index[a->role] = (uint32_t)b->model.n_tensors++;

@@ -57,10 +57,11 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
     struct runner_options o = {.backend = s->backend ? s->backend : device_backend("cpu"),
                                .model = &l->model,
                                .plan = &l->plan,
-                               .model_fd = l->fd,
+                               .part_fds = &l->fd,
                                .file_name = "the model",
                                .file = l->file,
-                               .head_fd = l->head_fd ? l->head_fd : l->fd,
+                               .head_fds = l->head_fd ? &l->head_fd : &l->fd,
+                               .n_parts = 1,
                                .sums_fd = l->sums_fd};
     o.device.isolate = s->isolate;
     o.device.profile = s->profile;

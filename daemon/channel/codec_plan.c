@@ -102,6 +102,7 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u64(w, m->generation);
     put_string(w, m->backend);
     put_string(w, m->model_name);
+    put_u32(w, m->n_parts);
     put_u64(w, m->file.bytes);
     put_u64(w, m->file.mtime_ns);
     put_u64(w, m->file.inode);
@@ -126,6 +127,8 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->generation = get_u64(r);
     get_string(r, m->backend, sizeof m->backend);
     get_string(r, m->model_name, sizeof m->model_name);
+    m->n_parts = get_u32(r);
+    r->bad |= m->n_parts == 0 || m->n_parts > GGUF_PARTS_MAX;
     m->file.bytes = get_u64(r);
     m->file.mtime_ns = get_u64(r);
     m->file.inode = get_u64(r);

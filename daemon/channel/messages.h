@@ -3,11 +3,11 @@
  *
  * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
- * them.  Descriptors travel with SETUP (SCM_RIGHTS: the model file, a copy of its header, the
- * checksums of its tensors, then one memfd per card with weights, unless they are private) and with
- * REPLAN (those memfds); a request never carries one.  No
- * message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown type, a payload that
- * is too short or too long ends the generation: both sides are the same build.
+ * them.  Descriptors travel with SETUP (SCM_RIGHTS: the checksums of the model's tensors, its
+ * files, copies of their headers, then one memfd per card with weights, unless they are private)
+ * and with REPLAN (those memfds); a request never carries one.  No message holds a pointer.  A
+ * frame longer than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long
+ * ends the generation: both sides are the same build.
  *
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
@@ -37,6 +37,7 @@
 
 #include "daemon/placement/plan.h"
 #include "daemon/util/identity.h"
+#include "models/gguf.h"
 
 #define CHANNEL_VERSION   10u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
@@ -83,8 +84,9 @@ struct msg_hello {
 struct msg_setup {
     uint64_t generation;
     char backend[16];
-    char model_name[256];      /* the file's path, for messages only */
-    struct file_identity file; /* as the front opened it */
+    char model_name[256];      /* the first file's path, for messages only */
+    uint32_t n_parts;          /* files of the model, 1 to GGUF_PARTS_MAX */
+    struct file_identity file; /* of them as one, as the front opened them */
     uint32_t n_threads;
     bool pin;
     uint32_t isa; /* enum instruction_set */

@@ -28,7 +28,7 @@
 
 /* What comes with SETUP, in this order; those behind belong to the cards that hold weights, in
  * theirs, unless the weights are private. */
-enum { FD_MODEL, FD_HEAD, FD_SUMS, FD_CARDS };
+enum { FD_SUMS, FD_PARTS };
 
 #define PROGRESS_NS UINT64_C(50000000)
 #define FLUSH_BYTES 65536u               /* of one step, before its end: the front may begin */
@@ -169,9 +169,18 @@ static int read_setup(struct process *p) {
     return rc;
 }
 
+static const int *head_fds(const struct process *p) {
+    return p->fds + FD_PARTS + p->setup.n_parts;
+}
+
+/* Of the first card; how many there are at least. */
+static uint32_t fd_cards(const struct process *p) {
+    return FD_PARTS + 2 * p->setup.n_parts;
+}
+
 static int open_model(struct process *p, struct err *err) {
     struct gguf *gguf = NULL;
-    int rc = gguf_open(&gguf, p->fds[FD_HEAD], p->setup.model_name, err);
+    int rc = gguf_open_parts(&gguf, head_fds(p), p->setup.n_parts, p->setup.model_name, err);
     if (rc)
         return rc;
     rc = model_read(&p->model, gguf, err);
@@ -182,13 +191,13 @@ static int open_model(struct process *p, struct err *err) {
 /* A card's weights have a descriptor, or all cards' are this process's own. */
 static int share_fds(const struct process *p, int weight_fds[CARDS_MAX]) {
     const struct plan *plan = p->plan;
-    uint32_t next = FD_CARDS;
+    uint32_t next = fd_cards(p);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
         weight_fds[i] = holds && next < p->n_fds ? p->fds[next] : -1;
         next += holds;
     }
-    return p->n_fds == FD_CARDS || p->n_fds == next ? 0 : -EPROTO;
+    return p->n_fds == fd_cards(p) || p->n_fds == next ? 0 : -EPROTO;
 }
 
 /* A plan lives as long as the runner that follows it, which SETUP need not. */
@@ -205,10 +214,11 @@ static int open_runner(struct process *p, struct err *err) {
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
                                .plan = p->plan,
-                               .model_fd = p->fds[FD_MODEL],
+                               .part_fds = p->fds + FD_PARTS,
+                               .head_fds = head_fds(p),
+                               .n_parts = p->setup.n_parts,
                                .file_name = p->setup.model_name,
                                .file = p->setup.file,
-                               .head_fd = p->fds[FD_HEAD],
                                .sums_fd = p->fds[FD_SUMS],
                                .progress = report_progress,
                                .user = p};
@@ -291,7 +301,7 @@ static int send_ready(struct process *p) {
 static int start(struct process *p) {
     struct err err = {{0}};
     int rc;
-    if (p->n_fds < FD_CARDS)
+    if (p->n_fds < fd_cards(p))
         rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptors");
     else
         rc = open_model(p, &err);

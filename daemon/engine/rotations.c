@@ -35,7 +35,7 @@ static bool counts(const struct rotations *r, const struct model_tensor *t) {
 }
 
 /* The divisors of the rotation frequencies, when the model has them. */
-static int read_freqs(struct rotations *r, int head_fd, struct err *err) {
+static int read_freqs(struct rotations *r, const int *head_fds, struct err *err) {
     const struct model *model = r->model;
     for (size_t i = 0; i < model->n_tensors; i++) {
         const struct model_tensor *t = &model->tensors[i];
@@ -49,7 +49,8 @@ static int read_freqs(struct rotations *r, int head_fd, struct err *err) {
             free(blocks);
             return err_set(err, -ENOMEM, "no memory for '%s'", t->name);
         }
-        if (pread(head_fd, blocks, t->bytes, (off_t)t->file_offset) != (ssize_t)t->bytes) {
+        if (pread(head_fds[t->part], blocks, t->bytes, (off_t)t->file_offset) !=
+            (ssize_t)t->bytes) {
             free(blocks);
             return err_set(err, -EIO, "%s: tensor '%s' cannot be read whole", model->params.name,
                            t->name);
@@ -103,14 +104,14 @@ static int prepare(const struct rotations *r, struct rotation *of, struct err *e
 }
 
 int rotations_open(struct rotations **rotations, const struct model *model, const struct plan *plan,
-                   int head_fd, struct err *err) {
+                   const int *head_fds, struct err *err) {
     const struct model_params *p = &model->params;
     struct rotations *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, -ENOMEM, "no memory for rotations");
     r->model = model;
     r->plan = plan;
-    int rc = read_freqs(r, head_fd, err);
+    int rc = read_freqs(r, head_fds, err);
     r->of[ROPE_ALL] = (struct rotation){.params = &p->rope, .freqs = r->freqs};
     r->of[ROPE_WINDOW].params = p->window ? &p->window_rope : NULL;
     for (int i = 0; i < ROPE_TABLES_MAX && !rc; i++)

@@ -13,11 +13,11 @@
 struct err;
 struct rotations;
 
-/* Borrows model and plan.  head_fd: of the file's header and the divisors of the frequencies.
+/* Borrows model and plan.  head_fds: of every file's header and the divisors of the frequencies.
  *   -EINVAL  a position of the context cannot be rotated (err names it, and what makes it so)
  *   -EIO, -ENOMEM */
 int rotations_open(struct rotations **rotations, const struct model *model, const struct plan *plan,
-                   int head_fd, struct err *err);
+                   const int *head_fds, struct err *err);
 void rotations_close(struct rotations *rotations); /* takes NULL */
 
 /* Point params->rope and q_scale at the tables of its rows, which are right until the next call.

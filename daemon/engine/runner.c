@@ -208,7 +208,7 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     }
     /* Before gigabytes are read. */
     rc = r->digests
-             ? rotations_open(&r->rotations, options->model, options->plan, options->head_fd, err)
+             ? rotations_open(&r->rotations, options->model, options->plan, options->head_fds, err)
              : -ENOMEM;
     if (rc)
         goto fail;

@@ -19,10 +19,13 @@ struct runner_options {
     struct device_options device; /* cards, threads; max_rows is taken from the plan */
     const struct model *model;    /* borrowed for the runner's life */
     const struct plan *plan;      /* borrowed for the runner's life */
-    int model_fd;                 /* borrowed: the open model file */
-    const char *file_name;        /* of it, for messages */
-    struct file_identity file;    /* of it, when it was opened first */
-    int head_fd; /* borrowed: its header and small tensors, as they were then; may be model_fd */
+    /* The open files of the model, n_parts of them, and with the same indexes their headers and
+     * small tensors as they were when they were opened first; these may be the files themselves.
+     * Borrowed for the runner's life. */
+    const int *part_fds, *head_fds;
+    uint32_t n_parts;
+    const char *file_name;     /* of the first, for messages */
+    struct file_identity file; /* of them as one, when they were opened first */
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
     int weight_fds[CARDS_MAX]; /* borrowed memfds, as long as the card's ranges reach at least;
                                 * -1: private */

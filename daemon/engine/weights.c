@@ -16,6 +16,7 @@
 #include "daemon/engine/sums.h"
 #include "daemon/engine/unused.h"
 #include "daemon/placement/layout.h"
+#include "models/gguf.h"
 #include "octarc/error.h"
 
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
@@ -70,14 +71,16 @@ static void fail(struct loader *l, const struct plan_range *r, int rc, const cha
     pthread_mutex_lock(&l->err_lock);
     if (!atomic_load(&l->rc)) {
         const struct model_tensor *t = tensor_of(l, r);
+        char name[PATH_MAX];
+        gguf_part_name(l->options->file_name, t->part, name);
         atomic_store(&l->rc, rc);
         if (rc == -ESTALE)
             err_set(l->err, rc,
-                    "the file %s changed since it was opened: tensor '%s' at byte %" PRIu64,
-                    l->options->file_name, t->name, t->file_offset);
+                    "the file %s changed since it was opened: tensor '%s' at byte %" PRIu64, name,
+                    t->name, t->file_offset);
         else
-            err_set(l->err, rc, "%s: tensor '%s' at byte %" PRIu64 ": %s", l->options->file_name,
-                    t->name, t->file_offset, what);
+            err_set(l->err, rc, "%s: tensor '%s' at byte %" PRIu64 ": %s", name, t->name,
+                    t->file_offset, what);
     }
     pthread_mutex_unlock(&l->err_lock);
 }
@@ -92,7 +95,7 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
     const uint64_t row = r->row_begin + s->row_begin, begin = row / SUM_ROWS * SUM_ROWS;
     uint64_t end = (row + s->rows + SUM_ROWS - 1) / SUM_ROWS * SUM_ROWS;
     end = end < t->rows ? end : t->rows;
-    int rc = sums_pread(l->options->model_fd, bytes, (end - begin) * row_bytes,
+    int rc = sums_pread(l->options->part_fds[t->part], bytes, (end - begin) * row_bytes,
                         t->file_offset + begin * row_bytes);
 
     if (rc == 0 && !sums_match(&l->sums, r->tensor, bytes, begin, end, row_bytes))
@@ -373,10 +376,11 @@ static bool is_copied(const struct loader *l, size_t range) {
     return l->sources && l->sources[range].copied;
 }
 
-/* Before there are checksums, the file must look as it did when it was opened. */
+/* Before there are checksums, the files must look as they did when they were opened. */
 static int check_file(const struct loader *l) {
     struct file_identity now;
-    const int rc = l->sums.known ? 0 : identity_of(l->options->model_fd, &now);
+    const int rc =
+        l->sums.known ? 0 : identity_of_all(l->options->part_fds, l->options->n_parts, &now);
     if (rc || l->sums.known || identity_equal(&now, &l->options->file))
         return rc;
     return err_set(l->err, -ESTALE, "the file %s changed since it was opened",

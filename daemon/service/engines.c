@@ -58,6 +58,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
     const int32_t *eogs = tokenizer_eogs(e->loaded->tokenizer, &n);
     *setup = (struct msg_setup){
         .generation = e->number,
+        .n_parts = e->loaded->files.n,
         .file = e->loaded->file,
         .n_threads = e->config->threads,
         .pin = e->config->pin_threads,
@@ -146,9 +147,11 @@ static int start_generation(struct engines *e, struct err *err) {
     uint32_t n_fds = 0;
     struct msg_setup setup;
     struct event told = {.kind = "start", .card = -1, .seconds = -1, .has_bytes = true};
-    fds[n_fds++] = e->loaded->fd;
-    fds[n_fds++] = e->loaded->head_fd;
     fds[n_fds++] = e->loaded->sums_fd;
+    for (uint32_t i = 0; i < e->loaded->files.n; i++)
+        fds[n_fds++] = e->loaded->files.fds[i];
+    for (uint32_t i = 0; i < e->loaded->files.n; i++)
+        fds[n_fds++] = e->loaded->head_fds[i];
     lay_out(e);
     const int rc = add_weight_memory(e, fds, &n_fds, &told, err);
     if (rc < 0)

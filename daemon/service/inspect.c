@@ -2,12 +2,9 @@
 #include "daemon/service/inspect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/placement/topology.h"
 #include "daemon/service/box.h"
@@ -16,20 +13,6 @@
 
 #define CARD_BYTES_MAX (UINT64_C(1) << 42) /* more than any card has */
 #define NEED_STEP      (UINT64_C(1) << 20) /* how exactly the least is told */
-
-static int open_model(struct gguf **gguf, const char *path, struct err *err) {
-    struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
-    int rc = 0;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        rc = err_set(err, -EINVAL, "the model %s is not a file", path);
-    if (rc == 0)
-        rc = gguf_open(gguf, fd, path, err);
-    close(fd);
-    return rc;
-}
 
 static void count_types(struct inspection *in) {
     for (size_t i = 0; i < gguf_n_tensors(in->gguf); i++) {
@@ -160,7 +143,7 @@ int inspect_run(const struct options *options, const struct config *config) {
     struct gguf *gguf = NULL;
     struct buffer out = {0};
     struct err err;
-    if (open_model(&gguf, options->inspect, &err) < 0) {
+    if (gguf_open_path(&gguf, options->inspect, &err) < 0) {
         fprintf(stderr, "octarcd: %s\n", err.text);
         return 1;
     }

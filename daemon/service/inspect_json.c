@@ -63,6 +63,7 @@ static void write_tensor(struct writer *w, const struct gguf_tensor *t) {
     for (uint32_t d = t->n_dims; d-- > 0;)
         write_int(w, (int64_t)t->ne[d]);
     write_close(w, ']');
+    write_key_int(w, "part", t->part + 1);
     write_key_int(w, "offset", (int64_t)t->offset);
     write_key_int(w, "bytes", (int64_t)t->bytes);
     write_close(w, '}');
@@ -107,6 +108,7 @@ int inspect_json(const struct inspection *in, struct buffer *out) {
     write_open(&w, '{');
     write_key_string(&w, "file", gguf_name(in->gguf));
     write_key_int(&w, "bytes", (int64_t)gguf_file_bytes(in->gguf));
+    write_key_int(&w, "parts", gguf_n_parts(in->gguf));
     write_key_bool(&w, "served", in->served);
     write_key_string(&w, "reason", in->served ? NULL : in->why.text);
     if (in->served)

@@ -111,8 +111,12 @@ static int say_chat(struct buffer *out, const struct inspection *in) {
 
 int inspect_text(const struct inspection *in, struct buffer *out) {
     char size[16];
-    int rc = buffer_printf(out, "%s: %s, %zu tensors\n", gguf_name(in->gguf),
+    int rc = buffer_printf(out, "%s: %s, %zu tensors", gguf_name(in->gguf),
                            whatif_size(size, gguf_file_bytes(in->gguf)), gguf_n_tensors(in->gguf));
+    if (!rc && gguf_n_parts(in->gguf) > 1)
+        rc = buffer_printf(out, " in %u parts", gguf_n_parts(in->gguf));
+    if (!rc)
+        rc = buffer_append(out, "\n", 1);
     if (!rc)
         rc = buffer_printf(out, "served here: %s%s\n",
                            in->served ? "yes" : "NO: ", in->served ? "" : in->why.text);

@@ -15,19 +15,7 @@
 #include "models/tokenizer/tokenizer.h"
 #include "octarc/error.h"
 
-static int open_file(const char *path, struct err *err) {
-    struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        return err_set(err, -EINVAL, "the model %s is not a file", path);
-    }
-    return fd;
-}
-
-/* --- the copy of the header --- */
+/* --- the copies of the headers --- */
 
 static int copy_bytes(int to, int from, uint64_t begin, uint64_t end) {
     char bytes[65536];
@@ -46,32 +34,42 @@ static int copy_bytes(int to, int from, uint64_t begin, uint64_t end) {
 }
 
 /* As long as the file, with holes where the weights are, so that it reads as the file does. */
-static int copy_head(struct loaded *l) {
-    uint64_t weights = l->file.bytes;
-    for (size_t i = 0; i < l->model.n_tensors; i++)
-        if (l->model.tensors[i].file_offset < weights)
-            weights = l->model.tensors[i].file_offset;
-    if (ftruncate(l->head_fd, (off_t)l->file.bytes) < 0)
+static int copy_head(struct loaded *l, uint32_t part) {
+    struct stat st;
+    const int from = l->files.fds[part], to = l->head_fds[part];
+    if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
         return -errno;
-    int rc = copy_bytes(l->head_fd, l->fd, 0, weights);
+    uint64_t weights = (uint64_t)st.st_size;
+    for (size_t i = 0; i < l->model.n_tensors; i++)
+        if (l->model.tensors[i].part == part && l->model.tensors[i].file_offset < weights)
+            weights = l->model.tensors[i].file_offset;
+    int rc = copy_bytes(to, from, 0, weights);
     for (size_t i = 0; i < l->model.n_tensors && rc == 0; i++) {
         const struct model_tensor *t = &l->model.tensors[i];
-        if (model_tensor_is_rotation(t))
-            rc = copy_bytes(l->head_fd, l->fd, t->file_offset, t->file_offset + t->bytes);
+        if (t->part == part && model_tensor_is_rotation(t))
+            rc = copy_bytes(to, from, t->file_offset, t->file_offset + t->bytes);
     }
-    if (rc == 0 && fcntl(l->head_fd, F_ADD_SEALS,
-                         F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+    if (rc == 0 &&
+        fcntl(to, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         rc = -errno;
     return rc;
 }
 
-static int keep_head(struct loaded *l, const char *path, struct err *err) {
+static int copy_heads(struct loaded *l) {
+    int rc = 0;
+    for (uint32_t i = 0; i < l->files.n && rc == 0; i++) {
+        l->head_fds[i] = memfd_create("octarc-head", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        rc = l->head_fds[i] < 0 ? -errno : copy_head(l, i);
+    }
+    return rc;
+}
+
+static int keep_heads(struct loaded *l, const char *path, struct err *err) {
     struct file_identity now;
-    l->head_fd = memfd_create("octarc-head", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     l->sums_fd = memfd_create("octarc-sums", MFD_CLOEXEC);
-    int rc = l->head_fd < 0 || l->sums_fd < 0 ? -errno : copy_head(l);
+    int rc = l->sums_fd < 0 ? -errno : copy_heads(l);
     if (rc == 0)
-        rc = identity_of(l->fd, &now);
+        rc = identity_of_all(l->files.fds, l->files.n, &now);
     if (rc == -ESTALE || (rc == 0 && !identity_equal(&now, &l->file)))
         return err_set(err, -ESTALE, "the model %s changed while it was opened", path);
     return rc < 0
@@ -79,12 +77,13 @@ static int keep_head(struct loaded *l, const char *path, struct err *err) {
                : 0;
 }
 
-static char *id_of(const char *path) {
+static char *id_of(const char *path, uint32_t n_parts) {
     const char *slash = strrchr(path, '/');
     char *id = strdup(slash ? slash + 1 : path);
     const size_t n = id ? strlen(id) : 0;
-    if (n > 5 && !strcmp(id + n - 5, ".gguf"))
-        id[n - 5] = 0;
+    const size_t suffix = n_parts > 1 ? strlen("-00001-of-00002.gguf") : strlen(".gguf");
+    if (n > suffix && !strcmp(id + n - 5, ".gguf"))
+        id[n - suffix] = 0;
     return id;
 }
 
@@ -112,9 +111,9 @@ static int read_template(struct loaded *l, const struct gguf *gguf) {
     return rc == -ENOMEM || !l->chat_error ? -ENOMEM : 0;
 }
 
-static int read_parts(struct loaded *l, const char *path, struct err *err) {
+static int read_all(struct loaded *l, const char *path, struct err *err) {
     struct gguf *gguf = NULL;
-    int rc = gguf_open(&gguf, l->fd, path, err);
+    int rc = gguf_open_parts(&gguf, l->files.fds, l->files.n, path, err);
     if (rc < 0)
         return rc;
     rc = model_read(&l->model, gguf, err);
@@ -136,17 +135,17 @@ static int check_vocabulary(const struct loaded *l, struct err *err) {
 
 static int fill(struct loaded *l, const char *path, struct err *err) {
     l->path = realpath(path, NULL);
-    l->id = id_of(path);
+    l->id = id_of(path, l->files.n);
     if (!l->path || !l->id)
         return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
-    int rc = identity_of(l->fd, &l->file);
+    int rc = identity_of_all(l->files.fds, l->files.n, &l->file);
     if (rc < 0)
         return err_set(err, rc, "cannot open the model %s: %s", path, strerror(-rc));
-    rc = read_parts(l, path, err);
+    rc = read_all(l, path, err);
     if (rc == 0)
         rc = check_vocabulary(l, err);
     if (rc == 0)
-        rc = keep_head(l, path, err);
+        rc = keep_heads(l, path, err);
     if (rc < 0)
         return rc;
     l->bos_text = token_text(l->tokenizer, tokenizer_bos(l->tokenizer));
@@ -160,17 +159,14 @@ static int fill(struct loaded *l, const char *path, struct err *err) {
 }
 
 int loaded_open(struct loaded **loaded, const char *path, struct err *err) {
-    const int fd = open_file(path, err);
-    if (fd < 0)
-        return fd;
     struct loaded *l = calloc(1, sizeof *l);
-    if (!l) {
-        close(fd);
+    if (!l)
         return err_set(err, -ENOMEM, "no memory for the model %s", path);
-    }
-    l->fd = fd;
-    l->head_fd = l->sums_fd = -1;
-    const int rc = fill(l, path, err);
+    l->sums_fd = -1;
+    memset(l->head_fds, -1, sizeof l->head_fds);
+    int rc = gguf_files_open(&l->files, path, err);
+    if (rc == 0)
+        rc = fill(l, path, err);
     if (rc < 0) {
         loaded_close(l);
         return rc;
@@ -187,9 +183,10 @@ void loaded_close(struct loaded *l) {
     if (l->chat)
         chat_template_destroy(l->chat);
     model_finish(&l->model);
-    close(l->fd);
-    if (l->head_fd >= 0)
-        close(l->head_fd);
+    gguf_files_close(&l->files);
+    for (uint32_t i = 0; i < GGUF_PARTS_MAX; i++)
+        if (l->head_fds[i] >= 0)
+            close(l->head_fds[i]);
     if (l->sums_fd >= 0)
         close(l->sums_fd);
     free(l->chat_error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loaded.h - the front's part of a model: the open file, its tokenizer and chat template.
+/* loaded.h - the front's part of a model: the open files, its tokenizer and chat template.
  *
  * Opening reads the header and builds the vocabulary, which takes a moment: it may run on any
  * thread.  Afterwards all of it is read-only. */
@@ -7,6 +7,7 @@
 #define OCTARC_SERVICE_LOADED_H
 
 #include "daemon/util/identity.h"
+#include "models/gguf.h"
 #include "octarc/model.h"
 
 struct err;
@@ -14,11 +15,13 @@ struct tokenizer;
 struct chat_template;
 
 struct loaded {
-    char *path, *id;           /* id: the file's name without .gguf */
-    int fd;                    /* the model file; the master copy of the weights */
-    struct file_identity file; /* as it was opened */
-    int head_fd; /* a sealed copy of its header and of the tensors that every engine reads again:
-                  * what becomes of the file changes nothing in them */
+    char *path, *id;           /* id: the file's name without .gguf, or without
+                                * what makes it that of a first part */
+    struct gguf_files files;   /* of the model; the master copy of the weights */
+    struct file_identity file; /* of them as one, as they were opened */
+    /* Of each file a sealed copy of its header and of the tensors that every engine reads again:
+     * what becomes of the file changes nothing in them. */
+    int head_fds[GGUF_PARTS_MAX];
     int sums_fd; /* checksums of its tensors, by the first engine for the later ones */
     struct model model;
     struct tokenizer *tokenizer;

@@ -2,11 +2,8 @@
 #include "daemon/service/whatif.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "daemon/service/box.h"
 #include "models/gguf.h"
@@ -16,16 +13,7 @@
 
 static int read_model(struct model *model, const char *path, struct err *err) {
     struct gguf *gguf = NULL;
-    struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_set(err, -errno, "cannot open the model %s: %s", path, strerror(errno));
-    int rc = 0;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        rc = err_set(err, -EINVAL, "the model %s is not a file", path);
-    if (rc == 0)
-        rc = gguf_open(&gguf, fd, path, err);
-    close(fd);
+    int rc = gguf_open_path(&gguf, path, err);
     if (rc == 0)
         rc = model_read(model, gguf, err);
     gguf_close(gguf);

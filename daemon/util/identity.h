@@ -12,6 +12,9 @@ struct file_identity {
 
 /* 0 or -errno. */
 int identity_of(int fd, struct file_identity *identity);
+/* Of several files as one: their bytes added up; the rest mixed, so that it is another where one of
+ * them is, or their order.  Of one file its own. */
+int identity_of_all(const int *fds, uint32_t n, struct file_identity *identity);
 bool identity_equal(const struct file_identity *a, const struct file_identity *b);
 
 #endif

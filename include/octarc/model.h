@@ -96,9 +96,9 @@ struct model_tensor {
     uint32_t type;        /* enum tensor_type */
     int32_t layer;        /* -1: not of a layer */
     uint64_t rows, cols;  /* cols is a multiple of the type's block */
-    uint64_t file_offset; /* of the first byte, in the file */
+    uint64_t file_offset; /* of the first byte, in its file */
     uint64_t bytes;       /* in the file, packed as the type says */
-    uint32_t file;        /* which part of a split model; 0 in a whole one */
+    uint32_t part;        /* which file of a split model; 0 in a whole one */
 };
 
 /* A norm's weights, for instance: added or multiplied element by element, and kept as plain f32. */
@@ -228,7 +228,7 @@ struct model {
     size_t n_tensors;
     struct model_op *ops; /* owned; in order of execution */
     size_t n_ops;
-    uint64_t file_bytes; /* of the whole file, for its identity */
+    uint64_t file_bytes; /* of the whole file, or of all parts */
 };
 
 struct gguf;

@@ -97,8 +97,9 @@ static struct runner *open_shape(const struct bench *b, const struct shape *s, s
     struct runner_options o = {.backend = in.backend,
                                .model = &b->model,
                                .plan = plan,
-                               .model_fd = b->fd,
-                               .head_fd = b->fd,
+                               .part_fds = &b->fd,
+                               .head_fds = &b->fd,
+                               .n_parts = 1,
                                .sums_fd = -1,
                                .file_name = b->path};
     must(identity_of(b->fd, &o.file), NULL, b->path);

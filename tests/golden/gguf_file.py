@@ -27,6 +27,7 @@ class File:
         for _ in range(n_keys):
             name = self.string()
             self.keys[name] = self.value(self.take("<I")[0])
+        self.end_of_keys = self.at
         infos = [self.tensor_info() for _ in range(n_tensors)]
         start = self.at + pad(self.at)
         self.tensors = {name: (dims, kind, start + offset) for name, dims, kind, offset in infos}

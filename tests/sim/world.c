@@ -66,8 +66,8 @@ static void make_model(void) {
     sim.calm = !sim.spills && one_in(r, 6);
     sim.loaded = (struct loaded){
         .path = path,
-        .fd = -1,
-        .head_fd = -1,
+        .files = {.fds = {-1}, .n = 1},
+        .head_fds = {-1},
         .sums_fd = -1,
         .tokenizer = (struct tokenizer *)sim_tokenizer,
         .model.params = {.n_layers =

@@ -286,10 +286,12 @@ static void a_wrong_alignment_is_refused(void) {
     check_refused(-EINVAL, "tensor 't'", "alignment, 128");
 }
 
-static void split_files_are_refused_by_name(void) {
-    put_header(&b, 0, 1);
+static void a_part_is_no_model_by_itself(void) {
+    put_header(&b, 0, 3);
     put_key(&b, "split.count", GGUF_U16), put(&b, "\3\0", 2);
-    check_refused(-ENOTSUP, "split.count", "3");
+    put_key(&b, "split.no", GGUF_U16), put(&b, "\0\0", 2);
+    put_key_u32(&b, "split.tensors.count", 0);
+    check_refused(-EINVAL, "split.count", "should end in -00001-of-00003.gguf");
 }
 
 static void put_one_tensor(const char *name, uint32_t type, uint64_t cols, uint64_t rows,
@@ -389,7 +391,7 @@ CHECK_MAIN(T(scalars_of_every_integer_type_are_read), T(fields_are_listed_with_e
            T(a_file_cut_short_anywhere_is_refused), T(other_files_are_refused),
            T(version_two_is_read), T(absurd_counts_are_refused_without_allocating),
            T(lengths_beyond_file_or_limit_are_refused), T(bad_keys_are_refused),
-           T(a_wrong_alignment_is_refused), T(split_files_are_refused_by_name),
+           T(a_wrong_alignment_is_refused), T(a_part_is_no_model_by_itself),
            T(bad_shapes_are_refused), T(tensors_outside_the_file_are_refused),
            T(many_huge_tensors_are_refused), T(overlapping_or_doubled_tensors_are_refused),
            T(fifty_thousand_keys_open_in_a_second))

@@ -92,6 +92,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
     struct msg_setup setup = {.generation = UINT64_C(0x123456789abcdef0),
                               .backend = "cpu",
                               .model_name = "/a/b.gguf",
+                              .n_parts = 3,
                               .file = {1, UINT64_C(1) << 60, 3, 4},
                               .n_threads = 3,
                               .isa = 2,
@@ -211,7 +212,7 @@ static void descriptors_travel_with_setup(void) {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     stream_init(&a, pair[0]);
     stream_init(&b, pair[1]);
-    struct msg_setup setup = {.backend = "cpu", .plan = small_plan()};
+    struct msg_setup setup = {.backend = "cpu", .n_parts = 1, .plan = small_plan()};
     for (int i = 0; i < 2; i++) {
         sent[i] = memfd_create("test", MFD_CLOEXEC);
         CHECK_EQ(write(sent[i], i ? "b" : "a", 1), 1);

@@ -92,10 +92,11 @@ static struct runner *open_on(struct world *w, uint32_t plan, struct runner *bef
     struct runner_options o = {.backend = &ops,
                                .model = &w->l.model,
                                .plan = &w->plans[plan],
-                               .model_fd = w->l.fd,
+                               .part_fds = &w->l.fd,
                                .file_name = "the model",
                                .file = w->l.file,
-                               .head_fd = w->l.fd,
+                               .head_fds = &w->l.fd,
+                               .n_parts = 1,
                                .sums_fd = -1,
                                .before = before};
     struct runner *runner;

@@ -70,10 +70,11 @@ static struct runner_options options_for(struct world *w, const struct plan *pla
     struct runner_options o = {.backend = device_backend("cpu"),
                                .model = &w->l.model,
                                .plan = plan,
-                               .model_fd = w->l.fd,
+                               .part_fds = &w->l.fd,
                                .file_name = "the model",
                                .file = w->l.file,
-                               .head_fd = w->l.fd,
+                               .head_fds = &w->l.fd,
+                               .n_parts = 1,
                                .sums_fd = -1};
     o.device.n_threads = 2;
     for (uint32_t i = 0; i < CARDS_MAX; i++)

@@ -71,10 +71,11 @@ static void open_site(void) {
     struct runner_options o = {.backend = device_backend("cpu"),
                                .model = &site.l.model,
                                .plan = site.plan,
-                               .model_fd = site.l.fd,
+                               .part_fds = &site.l.fd,
                                .file_name = "the model",
                                .file = site.l.file,
-                               .head_fd = site.l.fd,
+                               .head_fds = &site.l.fd,
+                               .n_parts = 1,
                                .sums_fd = -1};
     o.device.n_threads = 1;
     for (uint32_t i = 0; i < CARDS_MAX; i++)

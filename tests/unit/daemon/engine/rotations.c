@@ -32,7 +32,7 @@ static void tables_at(uint32_t context, int head_fd, uint32_t position,
     const struct plan plan = {.context = context, .max_rows = 2};
     const struct step_row rows[] = {{0, position, 0}, {0, 0, 0}};
     struct step_params p = {.rows = rows, .n_rows = 2};
-    CHECK_EQ(rotations_open(&r, &model, &plan, head_fd, NULL), 0);
+    CHECK_EQ(rotations_open(&r, &model, &plan, &head_fd, NULL), 0);
     CHECK_EQ(rotations_fill(r, &p), 0);
     for (int i = 0; i < ROPE_TABLES_MAX; i++)
         if (p.rope[i])

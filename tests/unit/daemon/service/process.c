@@ -82,7 +82,7 @@ static void on_reports(uv_poll_t *poll_handle, int status, int what) {
 
 static void open_world(bool stays) {
     static const struct process_events events = {on_message, on_gone};
-    const struct msg_setup setup = {.generation = 1};
+    const struct msg_setup setup = {.generation = 1, .n_parts = 1};
     const int none[1] = {-1};
     struct err err = {{0}};
     if (stays)
