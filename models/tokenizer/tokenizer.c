@@ -11,12 +11,17 @@
 #include "models/tokenizer/special.h"
 #include "models/tokenizer/spm.h"
 #include "models/tokenizer/vocab.h"
+#include "models/tokenizer/wpm.h"
 #include "octarc/error.h"
+
+enum kind { KIND_BPE, KIND_SPM, KIND_WPM, KINDS };
 
 struct tokenizer {
     struct vocab vocab;
-    struct bpe bpe; /* byte-level vocabularies only */
-    struct spm spm; /* the others */
+    enum kind kind;
+    struct bpe bpe; /* of these the one of its kind */
+    struct spm spm;
+    struct wpm wpm;
     int32_t bos, eos, unknown;
     bool adds_bos, adds_eos, space_prefix;
     int32_t *eogs; /* owned, ascending */
@@ -99,36 +104,77 @@ static int find_stripping(struct tokenizer *t, const struct gguf *gguf, struct e
     return rc;
 }
 
-static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+/* What the absent keys of a kind mean. */
+static const struct {
+    const char *name;
+    int32_t bos, eos, unknown;
+    bool adds_bos, adds_eos, space_prefix;
+} kinds[KINDS] = {
+    [KIND_BPE] = {"gpt2", NO_TOKEN, NO_TOKEN, NO_TOKEN, false, false, false},
+    [KIND_SPM] = {"llama", 1, 2, 0, true, false, true},
+    [KIND_WPM] = {"bert", 101, 102, 100, true, true, true}, /* [CLS], [SEP], [UNK] */
+};
+
+static int find_kind(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
     struct gguf_string model;
-    int rc = gguf_string(gguf, "tokenizer.ggml.model", &model, err);
+    const int rc = gguf_string(gguf, "tokenizer.ggml.model", &model, err);
     if (rc)
         return rc == -ENOENT ? -EINVAL : rc;
-    const bool bpe = model.n == 4 && !memcmp(model.bytes, "gpt2", 4);
-    if (!bpe && !(model.n == 5 && !memcmp(model.bytes, "llama", 5)))
-        return err_set(err, -ENOTSUP,
-                       "%s: tokenizer model '%s' is not known; known are gpt2, llama",
-                       gguf_name(gguf), shown(model.bytes, model.n).text);
-    rc = vocab_init(&t->vocab, gguf, bpe, err);
-    if (!rc && bpe)
-        rc = bpe_init(&t->bpe, &t->vocab, gguf, err);
-    if (!rc && !bpe)
+    for (t->kind = 0; t->kind < KINDS; t->kind++)
+        if (model.n == strlen(kinds[t->kind].name) &&
+            !memcmp(model.bytes, kinds[t->kind].name, model.n))
+            return 0;
+    return err_set(err, -ENOTSUP,
+                   "%s: tokenizer model '%s' is not known; known are gpt2, llama, bert",
+                   gguf_name(gguf), shown(model.bytes, model.n).text);
+}
+
+static int read_vocabulary(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    const int rc = vocab_init(&t->vocab, gguf, t->kind == KIND_BPE, err);
+    if (rc)
+        return rc;
+    if (t->kind == KIND_BPE)
+        return bpe_init(&t->bpe, &t->vocab, gguf, err);
+    if (t->kind == KIND_SPM)
         spm_init(&t->spm, &t->vocab);
-    const bool adds_bos = bpe ? !rc && splitter_adds_bos(t->bpe.splitter) : true;
+    else
+        wpm_init(&t->wpm, &t->vocab);
+    return 0;
+}
+
+/* What begins and ends a text has names of its own where sentences are classified; the one key is
+ * spelled so in all files. */
+static int read_ends(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    const char *bos = "tokenizer.ggml.bos_token_id", *eos = "tokenizer.ggml.eos_token_id";
+    const char *cls = "tokenizer.ggml.cls_token_id", *sep = "tokenizer.ggml.seperator_token_id";
+    const bool wpm = t->kind == KIND_WPM;
     const uint32_t n = t->vocab.n;
+    const int rc =
+        read_id(gguf, wpm && !gguf_has(gguf, bos) ? cls : bos, n, kinds[t->kind].bos, &t->bos, err);
+    return rc ? rc
+              : read_id(gguf, wpm && !gguf_has(gguf, eos) ? sep : eos, n, kinds[t->kind].eos,
+                        &t->eos, err);
+}
+
+static int read_model(struct tokenizer *t, const struct gguf *gguf, struct err *err) {
+    int rc = find_kind(t, gguf, err);
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.bos_token_id", n, bpe ? NO_TOKEN : 1, &t->bos, err);
+        rc = read_vocabulary(t, gguf, err);
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", n, bpe ? NO_TOKEN : 2, &t->eos, err);
+        rc = read_ends(t, gguf, err);
     if (!rc)
-        rc = read_id(gguf, "tokenizer.ggml.unknown_token_id", n, bpe ? NO_TOKEN : 0, &t->unknown,
-                     err);
+        rc = read_id(gguf, "tokenizer.ggml.unknown_token_id", t->vocab.n, kinds[t->kind].unknown,
+                     &t->unknown, err);
+    const bool adds_bos = t->kind == KIND_BPE ? !rc && splitter_adds_bos(t->bpe.splitter)
+                                              : !rc && kinds[t->kind].adds_bos;
     if (!rc)
         rc = read_flag(gguf, "tokenizer.ggml.add_bos_token", adds_bos, &t->adds_bos, err);
     if (!rc)
-        rc = read_flag(gguf, "tokenizer.ggml.add_eos_token", false, &t->adds_eos, err);
+        rc = read_flag(gguf, "tokenizer.ggml.add_eos_token", kinds[t->kind].adds_eos, &t->adds_eos,
+                       err);
     if (!rc)
-        rc = read_flag(gguf, "tokenizer.ggml.add_space_prefix", !bpe, &t->space_prefix, err);
+        rc = read_flag(gguf, "tokenizer.ggml.add_space_prefix", kinds[t->kind].space_prefix,
+                       &t->space_prefix, err);
     return rc;
 }
 
@@ -212,9 +258,11 @@ static int encode_plain(const struct tokenizer *t, struct bpe_work *work, const 
                         size_t n, struct ids *ids) {
     if (n == 0)
         return 0;
-    return t->vocab.byte_level ? bpe_encode(&t->bpe, &t->vocab, work, text, n, ids)
-                               : spm_encode(&t->spm, &t->vocab, &work->merger, text, n,
-                                            t->space_prefix, t->unknown, ids);
+    if (t->kind == KIND_BPE)
+        return bpe_encode(&t->bpe, &t->vocab, work, text, n, ids);
+    if (t->kind == KIND_WPM)
+        return wpm_encode(&t->wpm, &t->vocab, text, n, t->unknown, ids);
+    return spm_encode(&t->spm, &t->vocab, &work->merger, text, n, t->space_prefix, t->unknown, ids);
 }
 
 static size_t skip_space(const char *text, size_t n, size_t at) {

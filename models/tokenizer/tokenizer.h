@@ -31,7 +31,8 @@ int tokenizer_create(struct tokenizer **tokenizer, const struct gguf *gguf, stru
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *tokenizer);
-/* Whether it is a byte-level BPE ("gpt2"); else it is SentencePiece's kind ("llama"). */
+/* Whether it is a byte-level BPE ("gpt2"); else it is SentencePiece's kind ("llama"), or WordPiece
+ * ("bert"), whose tokens do not tell the text's capitals, accents and white space. */
 bool tokenizer_is_byte_level(const struct tokenizer *tokenizer);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer); /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *tokenizer); /* -1: none */
@@ -40,7 +41,8 @@ bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 const int32_t *tokenizer_eogs(const struct tokenizer *tokenizer, size_t *n);
 
 /* `text` is UTF-8 of n bytes, may hold NUL; invalid sequences are encoded byte by byte, bytes
- * that the vocabulary lacks as U+FFFD (byte-level) or the unknown token (SPM).
+ * that the vocabulary lacks as U+FFFD (byte-level) or the unknown token (SPM); WordPiece leaves
+ * invalid sequences out.
  * -E2BIG, -ENOMEM. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n, unsigned flags,
                      int32_t **ids, size_t *n_ids, struct err *err);

@@ -2,7 +2,8 @@
 /* vocab.h - inside tokenizer: ids, their bytes, and the way back.
  *
  * A byte-level vocabulary spells bytes with printable stand-ins; pieces here are the bytes
- * themselves.  An SPM vocabulary spells a space as U+2581 and single bytes as <0x41>. */
+ * themselves.  The others spell a space, or the beginning of a word, as U+2581; SPM single bytes as
+ * <0x41>. */
 #ifndef OCTARC_MODELS_TOKENIZER_VOCAB_H
 #define OCTARC_MODELS_TOKENIZER_VOCAB_H
 

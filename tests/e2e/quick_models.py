@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import BUILD, ROOT, STRETCH, complain, equal, main, test, tiny
+from harness import BUILD, ROOT, STRETCH, complain, equal, main, shared, test, tiny
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "golden"))
 import gguf_file  # noqa: E402
@@ -61,6 +61,16 @@ def every_key_and_tensor_is_told_as_another_reader_reads_it():
     equal(tensors, {name: (list(dims), at) for name, (dims, _, at) in file.tensors.items()})
     equal(sum(t["tensors"] for t in told["types"]), len(file.tensors))
     equal(sum(t["bytes"] for t in told["types"]), sum(t["bytes"] for t in told["tensors"]))
+
+
+@test
+def a_tokenizer_is_read_though_nothing_runs_its_architecture():
+    path = shared("goldens", "vocab", "ggml-vocab-bert-bge.gguf")
+    equal(inspect(path)["served"], False)
+    status, out, err = run("models", "inspect", path, *NONE)
+    equal((status, err), (0, ""))
+    for part in ("NO: ", "architecture 'bert' is not supported", "vocabulary: 30522 tokens"):
+        assert part in out, out
 
 
 @test

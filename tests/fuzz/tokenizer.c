@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const char *const pres[] = {"default",        "gpt-2",  "smollm", "falcon",
                                    "llama-bpe",      "qwen2",  "gpt-4o", "deepseek-llm",
                                    "deepseek-coder", "tekken", "glm4",   "deepseek-v3"};
-enum { N_PRES = sizeof pres / sizeof *pres };
+enum { N_PRES = sizeof pres / sizeof *pres, WPM };
 
 static void check(bool holds) {
     if (!holds)
@@ -35,7 +35,31 @@ static int create(struct tokenizer **t, const uint8_t *bytes, size_t n) {
     return rc;
 }
 
+/* Pieces that words of a few letters can be spelled with, and marks. */
+static void fill_wpm(struct vocabulary *v) {
+    static const char *const pieces[] = {"\xe2\x96\x81"
+                                         "a",
+                                         "\xe2\x96\x81"
+                                         "ab",
+                                         "a",
+                                         "b",
+                                         "aab",
+                                         "\xe2\x96\x81,",
+                                         "\xe2\x96\x81\xe4\xb8\xad"};
+    memset(v, 0, sizeof *v);
+    v->model = "bert";
+    add_token(v, "[UNK]", CONTROL, 0);
+    add_token(v, "[CLS]", CONTROL, 0);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        add_token(v, pieces[i], NORMAL, 0);
+    v->ids[0].key = "tokenizer.ggml.unknown_token_id";
+}
+
 static void fill(struct vocabulary *v, size_t kind) {
+    if (kind == WPM) {
+        fill_wpm(v);
+        return;
+    }
     if (kind == N_PRES) {
         start_spm(v);
         add_token(v, "\xe2\x96\x81", NORMAL, -10);
@@ -59,7 +83,7 @@ static void fill(struct vocabulary *v, size_t kind) {
 }
 
 static const struct tokenizer *right(size_t kind) {
-    static struct tokenizer *made[N_PRES + 1];
+    static struct tokenizer *made[WPM + 1];
     static struct vocabulary v;
     static struct gguf_bytes b;
     if (!made[kind]) {
@@ -97,6 +121,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     }
     if (data[0] == N_PRES) { /* U+2581 in the text is a space to SPM */
         round_trip(right(N_PRES), text, n - 1, 0, !memmem(text, n - 1, "\xe2\x96\x81", 3));
+        return 0;
+    }
+    if (data[0] == WPM) { /* which keeps neither white space nor capitals */
+        for (unsigned flags = 0; flags < 4; flags++)
+            round_trip(right(WPM), text, n - 1, flags, false);
         return 0;
     }
     const size_t length = data[1] < n - 2 ? data[1] : n - 2;

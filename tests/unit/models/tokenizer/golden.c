@@ -267,6 +267,10 @@ static void vectors_phi3(void) {
     vectors("phi-3");
 }
 
+static void vectors_bert(void) {
+    vectors("bert-bge");
+}
+
 static void vectors_deepseek_llm(void) {
     vectors("deepseek-llm");
 }
@@ -343,5 +347,5 @@ static void generated_model(void) {
 CHECK_MAIN(T(generated_model), T(smollm2), T(gemma3), T(qwen2_of_a_model), T(spm_with_prefix),
            T(spm_without_prefix), T(qwen2), T(llama3), T(gpt4o), T(prompts_of_every_tiny_model),
            T(vectors_gpt2), T(vectors_llama_bpe), T(vectors_qwen2), T(vectors_phi3),
-           T(vectors_deepseek_llm), T(vectors_deepseek_coder),
+           T(vectors_bert), T(vectors_deepseek_llm), T(vectors_deepseek_coder),
            T(twice_the_text_takes_about_twice_the_time))

@@ -270,8 +270,8 @@ static void spm_joins_by_score_and_falls_back_to_bytes(void) {
 }
 
 static void wrong_files_are_refused_with_the_place(void) {
-    start_hello("gpt-2"), v.model = "bert";
-    check_refused(-ENOTSUP, "known are gpt2, llama");
+    start_hello("gpt-2"), v.model = "t5";
+    check_refused(-ENOTSUP, "known are gpt2, llama, bert");
     start_hello("gpt-17");
     check_refused(-ENOTSUP, "'gpt-17' is not known; known are default gpt-2");
     start_hello("gpt-2 phi-2"); /* two names are not one */
