@@ -14,7 +14,7 @@
 
 struct key {
     const char *name;
-    uint32_t type; /* GGUF_U32, GGUF_F32, GGUF_STRING; anything else: left out */
+    uint32_t type; /* GGUF_U32, _F32, _BOOL, _STRING; anything else: left out */
     double number;
     const char *text;
 };
@@ -44,6 +44,10 @@ static inline void set_u32(const char *name, uint32_t value) {
 
 static inline void set_f32(const char *name, double value) {
     *key(name) = (struct key){name, GGUF_F32, value, NULL};
+}
+
+static inline void set_bool(const char *name, bool value) {
+    *key(name) = (struct key){name, GGUF_BOOL, value, NULL};
 }
 
 static inline void set_string(const char *name, const char *value) {
@@ -97,6 +101,8 @@ static inline int read_model(struct model *model, struct err *err) {
             put_key_u32(&b, keys[i].name, (uint32_t)keys[i].number);
         if (keys[i].type == GGUF_F32)
             put_key_f32(&b, keys[i].name, (float)keys[i].number);
+        if (keys[i].type == GGUF_BOOL)
+            put_key(&b, keys[i].name, GGUF_BOOL), put(&b, &(char){keys[i].number != 0}, 1);
         if (keys[i].type == GGUF_STRING)
             put_key_string(&b, keys[i].name, keys[i].text);
     }

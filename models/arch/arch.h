@@ -19,6 +19,7 @@ struct gguf;
 
 #define ARCH_DIM_MAX      (1u << 20) /* of every dimension; more is an error */
 #define ARCH_CONTEXT_MAX  (1u << 28) /* trained positions */
+#define ARCH_SOFT_CAP_MIN 1e-6f      /* what is less has no reciprocal */
 #define ARCH_SOFT_CAP_MAX 1e6f
 
 /* A side of a tensor, in the words of struct model_params. */
@@ -82,6 +83,9 @@ int arch_f32(const struct model_params *p, const struct gguf *gguf, const char *
 int arch_f32_optional(const struct model_params *p, const struct gguf *gguf, const char *suffix,
                       float min, float max, float *value, struct err *err);
 bool arch_has(const struct model_params *p, const struct gguf *gguf, const char *suffix);
+/* 0, which is none, or ARCH_SOFT_CAP_MIN to ARCH_SOFT_CAP_MAX. */
+int arch_soft_cap(const struct model_params *p, const struct gguf *gguf, const char *suffix,
+                  float *value, struct err *err);
 
 /* The keys that decoder architectures share: layers, widths, heads, context, vocabulary, epsilon.
  */
@@ -94,7 +98,8 @@ int arch_read_rope(struct model_params *p, const struct gguf *gguf, bool neox, s
 int arch_read_windows(struct model_params *p, const struct gguf *gguf, uint32_t period,
                       struct err *err);
 /* The keys of experts, after the common ones: how many, how many a token uses, and their width,
- * which is what p->n_ff_expert is where the file names none; 0: it must.  Sets p->n_ff to 0.
+ * which is what p->n_ff_expert is where the file names none; 0: it must; and whether the weights of
+ * those used add up to 1, as p->experts_normed where the file does not say.  Sets p->n_ff to 0.
  * -ENOTSUP where an expert's rows do not fill whole tiles. */
 int arch_read_experts(struct model_params *p, const struct gguf *gguf, struct err *err);
 /* Common keys and rotation, for architectures that turn the halves of a head against each other and

@@ -21,11 +21,9 @@ static int read_params(struct model_params *p, const struct gguf *gguf, struct e
     if (!rc)
         rc = arch_read_windows(p, gguf, WINDOW_PERIOD, err);
     if (!rc)
-        rc = arch_f32_optional(p, gguf, "attn_logit_softcapping", 0.0f, ARCH_SOFT_CAP_MAX,
-                               &p->attn_soft_cap, err);
+        rc = arch_soft_cap(p, gguf, "attn_logit_softcapping", &p->attn_soft_cap, err);
     if (!rc)
-        rc = arch_f32_optional(p, gguf, "final_logit_softcapping", 0.0f, ARCH_SOFT_CAP_MAX,
-                               &p->logit_soft_cap, err);
+        rc = arch_soft_cap(p, gguf, "final_logit_softcapping", &p->logit_soft_cap, err);
     if (rc)
         return rc;
     p->window_rope = p->rope;

@@ -21,8 +21,7 @@ static int read_params(struct model_params *p, const struct gguf *gguf, struct e
         rc = arch_f32_optional(p, gguf, "rope.freq_base_swa", 1.0f, 1e12f,
                                &p->window_rope.freq_base, err);
     if (!rc)
-        rc = arch_f32_optional(p, gguf, "final_logit_softcapping", 0.0f, ARCH_SOFT_CAP_MAX,
-                               &p->logit_soft_cap, err);
+        rc = arch_soft_cap(p, gguf, "final_logit_softcapping", &p->logit_soft_cap, err);
     if (rc)
         return rc;
     p->gate = GATE_GELU;

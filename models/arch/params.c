@@ -76,6 +76,20 @@ int arch_f32(const struct model_params *p, const struct gguf *gguf, const char *
     return arch_f32_optional(p, gguf, suffix, min, max, value, err);
 }
 
+int arch_soft_cap(const struct model_params *p, const struct gguf *gguf, const char *suffix,
+                  float *value, struct err *err) {
+    float cap = *value;
+    const int rc = arch_f32_optional(p, gguf, suffix, 0.0f, ARCH_SOFT_CAP_MAX, &cap, err);
+    if (rc)
+        return rc;
+    if (cap > 0.0f && cap < ARCH_SOFT_CAP_MIN)
+        return err_set(err, -EINVAL, "%s: key '%s' is %g, not 0 or %g to %g", gguf_name(gguf),
+                       key_name(p, suffix).text, (double)cap, (double)ARCH_SOFT_CAP_MIN,
+                       (double)ARCH_SOFT_CAP_MAX);
+    *value = cap;
+    return 0;
+}
+
 /* The rows of the embedding are the vocabulary; the tokenizer's list says how many there must be,
  * so that a wrong matrix is found by its shape. */
 static int read_vocab(struct model_params *p, const struct gguf *gguf, struct err *err) {
@@ -277,14 +291,21 @@ int arch_read_experts(struct model_params *p, const struct gguf *gguf, struct er
         rc = arch_u32_optional(p, gguf, "expert_gating_func", 1, 1, &softmax, err);
     if (!rc)
         rc = arch_f32_optional(p, gguf, "expert_weights_scale", 1.0f, 1.0f, &scale, err);
+    if (!rc && arch_has(p, gguf, "expert_weights_norm"))
+        rc = gguf_bool(gguf, key_name(p, "expert_weights_norm").text, &p->experts_normed, err);
     if (rc)
         return rc;
     p->n_ff = 0;
-    if (p->n_ff_expert % EXPERT_ROWS || p->n_embd % EXPERT_ROWS)
+    const bool wide = p->n_ff_expert % EXPERT_ROWS == 0;
+    const char *width = arch_has(p, gguf, "expert_feed_forward_length")
+                            ? "expert_feed_forward_length"
+                            : "feed_forward_length";
+    if (!wide || p->n_embd % EXPERT_ROWS)
         return err_set(err, -ENOTSUP,
-                       "%s: experts of %u values that make %u are not supported, only multiples of "
-                       "%u",
-                       gguf_name(gguf), p->n_ff_expert, p->n_embd, EXPERT_ROWS);
+                       "%s: key '%s' is %u: experts of %u values that make %u are not supported, "
+                       "only multiples of %u",
+                       gguf_name(gguf), key_name(p, wide ? "embedding_length" : width).text,
+                       wide ? p->n_embd : p->n_ff_expert, p->n_ff_expert, p->n_embd, EXPERT_ROWS);
     return 0;
 }
 

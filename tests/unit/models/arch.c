@@ -142,6 +142,11 @@ static void gemma2_caps_scores_and_logits(void) {
     m = read_good();
     CHECK(m.params.window == 7 && m.params.attn_soft_cap == 0 && m.params.logit_soft_cap == 5);
     model_finish(&m);
+    set_f32("gemma2.final_logit_softcapping", 1e-30); /* by which 0 cannot be divided */
+    check_refused(-EINVAL, "'gemma2.final_logit_softcapping' is 1e-30", "not 0 or 1e-06 to");
+    set_f32("gemma2.final_logit_softcapping", 5);
+    set_f32("gemma2.attn_logit_softcapping", 1e-7);
+    check_refused(-EINVAL, "'gemma2.attn_logit_softcapping' is 1e-07", "not 0 or 1e-06 to");
 }
 
 /* Of the largest model the width counts, 16 over 4 heads, not the head's 2. */

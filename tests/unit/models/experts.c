@@ -126,6 +126,7 @@ static void wrong_shapes_of_experts_are_refused_with_both(void) {
     layer_tensor(0, "attn_q_norm.weight", 16, 0);
     layer_tensor(0, "attn_k_norm.weight", 16, 0);
     check_refused(-ENOTSUP, "experts of 40 values that make 64", "multiples of 16");
+    check_refused(-ENOTSUP, "key 'qwen3moe.expert_feed_forward_length' is 40", "");
 }
 
 /* --- others --- */
@@ -155,6 +156,22 @@ static void qwen2moe(void) {
     layer_tensor(0, "ffn_down_shexp.weight", 96, 64);
 }
 
+/* The architecture's way is only what a file means that does not say. */
+static void the_file_says_whether_weights_are_normed(void) {
+    qwen3moe();
+    set_bool(of_arch("expert_weights_norm"), false);
+    struct model m = read_good();
+    CHECK(!m.params.experts_normed);
+    model_finish(&m);
+    set_u32(of_arch("expert_weights_norm"), 1);
+    check_refused(-EINVAL, "qwen3moe.expert_weights_norm", "bool was expected");
+    qwen2moe();
+    set_bool(of_arch("expert_weights_norm"), true);
+    m = read_good();
+    CHECK(m.params.experts_normed);
+    model_finish(&m);
+}
+
 static void qwen2moe_has_a_shared_expert(void) {
     qwen2moe(); /* which is as wide as the FFN where the file does not say */
     struct model m = read_good();
@@ -173,6 +190,7 @@ static void qwen2moe_has_a_shared_expert(void) {
     check_refused(-EINVAL, "qwen2moe.expert_shared_feed_forward_length", "is 0, not 1 to");
 }
 
-CHECK_MAIN(T(llama_may_have_experts_as_wide_as_its_ffn), T(qwen2moe_has_a_shared_expert),
+CHECK_MAIN(T(llama_may_have_experts_as_wide_as_its_ffn),
+           T(the_file_says_whether_weights_are_normed), T(qwen2moe_has_a_shared_expert),
            T(qwen3moe_has_experts_one_after_another), T(wrong_experts_are_refused_by_name),
            T(wrong_shapes_of_experts_are_refused_with_both))
