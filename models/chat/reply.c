@@ -120,7 +120,13 @@ static void say(struct reply *r, enum reply_part part, const char *bytes, size_t
 
 /* --- calls --- */
 
-static void read_calls(struct reply *r, const char *text, size_t n, const char *closed) {
+/* A call that no marker opened: what is held may be one. */
+static bool is_bare(const struct reply *r) {
+    return r->state == IN_CALL && !*r->opened && !*r->name;
+}
+
+/* Give out the calls that the text is; false: it is none. */
+static bool give_calls(struct reply *r, const char *text, size_t n) {
     struct tool_call calls[TOOL_CALLS_MAX];
     size_t n_calls;
     if (*r->name) {
@@ -131,16 +137,20 @@ static void read_calls(struct reply *r, const char *text, size_t n, const char *
     } else {
         n_calls = calls_read(text, n, calls);
     }
-    const bool bare = !*r->opened && !*r->name;
-    for (size_t i = 0; i < n_calls && bare; i++)
+    for (size_t i = 0; i < n_calls && is_bare(r); i++)
         n_calls = r->events->knows(r->user, &calls[i]) ? n_calls : 0;
     for (size_t i = 0; i < n_calls; i++)
         r->events->call(r->user, &calls[i]);
     if (n_calls) {
         r->blank.n = 0;
         r->trim = true;
-        return;
     }
+    return n_calls > 0;
+}
+
+static void read_calls(struct reply *r, const char *text, size_t n, const char *closed) {
+    if (give_calls(r, text, n))
+        return;
     r->trim = false;
     say(r, REPLY_CONTENT, r->opened, strlen(r->opened));
     say(r, REPLY_CONTENT, text, n);
@@ -218,8 +228,22 @@ static void leave(struct reply *r, size_t n, const struct marker *m) {
         read_calls(r, r->held.bytes, n, m && m->to != IN_CALL ? m->text : "");
 }
 
+/* What is held is text after all, in which markers count as in any other. */
+static void take_as_text(struct reply *r) {
+    r->state = IN_CONTENT;
+    r->said = true;
+    r->trim = false;
+    r->searched = 0;
+}
+
 static void pass(struct reply *r, size_t at, const struct marker *m) {
-    leave(r, at, m);
+    const bool bare = is_bare(r);
+    if (bare && !give_calls(r, r->held.bytes, at)) {
+        take_as_text(r);
+        return;
+    }
+    if (!bare)
+        leave(r, at, m);
     enum reply_state next = m->to;
     if (r->state == IN_HEADER)
         next = enter_message(r, r->held.bytes, at);
@@ -233,16 +257,26 @@ static void pass(struct reply *r, size_t at, const struct marker *m) {
     buffer_drop(&r->held, at + strlen(m->text));
 }
 
+/* An object with members, as far as it is there: text in braces is let go at once. */
+static bool may_be_object(const char *bytes, size_t n) {
+    size_t at = 1;
+    while (at < n && is_blank(bytes[at]))
+        at++;
+    return n == 0 || (bytes[0] == '{' && (at >= n || bytes[at] == '"'));
+}
+
 /* A whole reply in braces is a call of a tool that there is: one family marks it in no other way,
  * small models of another forget the marks. */
 static void enter_bare_call(struct reply *r) {
     size_t at = 0;
+    if (is_bare(r) && !may_be_object(r->held.bytes, r->held.n))
+        take_as_text(r);
     if ((r->form.kind != REPLY_LLAMA && r->form.kind != REPLY_TAGGED) || !r->tools || r->said ||
         r->state != IN_CONTENT)
         return;
     while (at < r->held.n && is_blank(r->held.bytes[at]))
         at++;
-    if (at == r->held.n || r->held.bytes[at] != '{')
+    if (at == r->held.n || !may_be_object(r->held.bytes + at, r->held.n - at))
         return;
     leave(r, at, NULL);
     buffer_drop(&r->held, at);
@@ -255,8 +289,8 @@ static void work(struct reply *r) {
     const struct marker *m;
     size_t at, held;
     for (enter_bare_call(r); (m = find(r, &at, &held)); enter_bare_call(r)) {
-        pass(r, at, m);
         r->searched = 0;
+        pass(r, at, m);
     }
     r->searched = r->held.n - held;
     if (r->state == IN_CONTENT || r->state == IN_REASONING) {
@@ -287,6 +321,12 @@ void reply_push(struct reply *r, const char *bytes, size_t n) {
 }
 
 void reply_end(struct reply *r) {
+    if (is_bare(r) && give_calls(r, r->held.bytes, r->held.n)) {
+        r->held.n = 0;
+    } else if (is_bare(r)) {
+        take_as_text(r);
+        work(r);
+    }
     leave(r, r->held.n, NULL);
     r->held.n = r->searched = 0;
     if (r->state != IN_REASONING)

@@ -137,6 +137,42 @@ static void qwen_calls_tools(void) {
         check(f, true, false, none[i], none[i]);
 }
 
+/* A reply may begin with a brace and call a tool later on. */
+static void braces_in_front_swallow_no_call(void) {
+    static const enum reply_kind kinds[] = {REPLY_TAGGED, REPLY_LLAMA};
+    static const char *const fronts[] = {
+        "{x} is a set.",        "{}",     "{",
+        "{ \"a\": 1} is JSON.", "{\"a\"", "{\"name\": \"unknown\"}",
+        "{\"name\": \"f\"} no"};
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < sizeof fronts / sizeof *fronts; i++) {
+            const char *call =
+                k ? "<|python_tag|>{\"name\": \"f\"}" : "<tool_call>{\"name\": \"f\"}</tool_call>";
+            char text[256], want[256];
+            snprintf(text, sizeof text, "%s %s", fronts[i], call);
+            snprintf(want, sizeof want, "%s<f {}>", fronts[i]);
+            check((struct reply_form){kinds[k], false}, true, false, text, want);
+        }
+    /* Inside of a call without marks they are what it says. */
+    check((struct reply_form){REPLY_TAGGED, false}, true, false,
+          "{\"name\": \"f\", \"arguments\": {\"a\": \"<tool_call>\"}}",
+          "<f {\"a\": \"<tool_call>\"}>");
+}
+
+/* What can be no call is not waited for. */
+static void text_in_braces_is_given_out_at_once(void) {
+    struct reply r;
+    got[0] = 0;
+    part = -1;
+    reply_init(&r, (struct reply_form){REPLY_TAGGED, false}, true, false, &events, NULL);
+    reply_push(&r, "{", 1);
+    CHECK(!*got);
+    reply_push(&r, "x} is", 5);
+    CHECK(!strcmp(got, "{x} is"));
+    reply_end(&r);
+    reply_finish(&r);
+}
+
 static void llama_calls_tools(void) {
     const struct reply_form f = {REPLY_LLAMA, false};
     check(f, true, false, "{\"name\": \"f\", \"parameters\": {\"x\": 1}}", "<f {\"x\": 1}>");
@@ -224,6 +260,7 @@ static void a_long_call_takes_no_long_time(void) {
 }
 
 CHECK_MAIN(T(the_template_tells_the_form), T(text_without_markers_is_text_to_the_byte),
-           T(reasoning_is_told_from_the_answer), T(qwen_calls_tools), T(llama_calls_tools),
-           T(mistral_calls_tools), T(gemma_calls_tools), T(phi_calls_tools),
+           T(reasoning_is_told_from_the_answer), T(qwen_calls_tools),
+           T(braces_in_front_swallow_no_call), T(text_in_braces_is_given_out_at_once),
+           T(llama_calls_tools), T(mistral_calls_tools), T(gemma_calls_tools), T(phi_calls_tools),
            T(gpt_oss_speaks_in_channels), T(a_long_call_takes_no_long_time))
