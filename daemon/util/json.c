@@ -23,6 +23,7 @@ struct scan {
     size_t n, at;
     unsigned depth;
     size_t nodes, numbers, arrays;
+    bool carried; /* numbers stay text */
     uint64_t seed;
     struct json *json; /* NULL: only check */
     char *writable;    /* the text, when json is set */
@@ -183,7 +184,7 @@ static int scan_number(struct scan *s) {
     }
     if (s->at - from > JSON_NUMBER_MAX)
         return over(s, "characters of a number", JSON_NUMBER_MAX);
-    if (integer && n_int < 16)
+    if (integer && (n_int < 16 || s->carried))
         return 0;
     const double value = number_value(s->text + from, s->at - from);
     /* 2^53 + 1 reads as 2^53: the text decides. */
@@ -376,13 +377,22 @@ static int scan_text(struct scan *s) {
     return s->at < s->n ? fail(s, "something behind the value") : 0;
 }
 
-int json_check(const char *text, size_t n, struct err *err) {
+static int check(const char *text, size_t n, bool carried, struct err *err) {
     struct scan s;
     memset(&s, 0, offsetof(struct scan, keys));
     s.text = text;
     s.n = n;
+    s.carried = carried;
     s.err = err;
     return scan_text(&s);
+}
+
+int json_check(const char *text, size_t n, struct err *err) {
+    return check(text, n, false, err);
+}
+
+int json_check_carried(const char *text, size_t n, struct err *err) {
+    return check(text, n, true, err);
 }
 
 /* Note at each array that was taken out which run it is; the order is the text's. */

@@ -39,6 +39,8 @@ struct json_run {
 /* -EINVAL: not JSON as said above (duplicate keys, \u0000, lone surrogates and integers beyond 2^53
  * included); -E2BIG: a limit, which err names.  No allocation. */
 int json_check(const char *text, size_t n, struct err *err);
+/* The same of text that is carried on as it is: integers may have any size. */
+int json_check_carried(const char *text, size_t n, struct err *err);
 
 /* Check and parse.  The text is written to (lists of numbers become blanks) and not needed
  * afterwards.  As json_check, and -ENOMEM.  On success release with json_finish(). */

@@ -140,7 +140,7 @@ static bool add_named(struct tool_call *calls, size_t *n, struct text *t) {
     call.arguments = value.at;
     call.n_arguments = (size_t)(value.end - value.at);
     if (*n == TOOL_CALLS_MAX || !calls_name(call.name, call.n_name) || !call.n_arguments ||
-        *call.arguments != '{' || json_check(call.arguments, call.n_arguments, NULL))
+        *call.arguments != '{' || json_check_carried(call.arguments, call.n_arguments, NULL))
         return false;
     calls[(*n)++] = call;
     return true;
@@ -157,7 +157,7 @@ size_t calls_read(const char *text, size_t n, struct tool_call calls[TOOL_CALLS_
             continue;
         }
         const struct text value = take_value(&t);
-        if (json_check(value.at, (size_t)(value.end - value.at), NULL) ||
+        if (json_check_carried(value.at, (size_t)(value.end - value.at), NULL) ||
             !(first == '{' ? add(calls, &n_calls, value) : add_list(calls, &n_calls, value)))
             return 0;
     }
@@ -170,7 +170,7 @@ bool calls_arguments(const char *text, size_t n, const char **begin, size_t *len
     const struct text value = take_value(&t);
     skip(&t, blanks);
     if (t.at != t.end || value.at == value.end || *value.at != '{' ||
-        json_check(value.at, (size_t)(value.end - value.at), NULL))
+        json_check_carried(value.at, (size_t)(value.end - value.at), NULL))
         return false;
     *begin = value.at;
     *length = (size_t)(value.end - value.at);

@@ -14,7 +14,7 @@
 struct tool_call {
     const char *name; /* letters, digits and ._-: ; both lie in the text */
     size_t n_name;
-    const char *arguments; /* an object of JSON, as the model wrote it */
+    const char *arguments; /* an object of JSON, as the model wrote it: digits are its own */
     size_t n_arguments;
 };
 

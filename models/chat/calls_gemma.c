@@ -107,7 +107,7 @@ static void put_value(struct reading *r) {
     if (*r->at == '{' || *r->at == '[') {
         const bool object = *r->at++ == '{';
         put_all(r, object ? '{' : '[', object ? '}' : ']');
-    } else if (take_word(r, ",}]", &word, &n) || json_check(word, n, NULL)) {
+    } else if (take_word(r, ",}]", &word, &n) || json_check_carried(word, n, NULL)) {
         put_text(r, word, n);
     } else {
         put(r, word, n);
@@ -131,7 +131,7 @@ bool calls_gemma(const char *text, size_t n, struct buffer *json, struct tool_ca
     put_value(&r);
     skip_blanks(&r);
     if (r.bad || r.at != r.end || !json->n || *json->bytes != '{' ||
-        json_check(json->bytes, json->n, NULL))
+        json_check_carried(json->bytes, json->n, NULL))
         return false;
     made.arguments = json->bytes;
     made.n_arguments = json->n;

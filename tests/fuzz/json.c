@@ -42,9 +42,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *text = malloc(size + !size);
     memcpy(text, data, size);
     const int checked = json_check(text, size, &err);
+    const int carried = json_check_carried(text, size, &err);
     cJSON *plain = cJSON_ParseWithLength(text, size);
     const int read = json_read(&json, text, size, &err);
     MUST(checked == read);
+    MUST(checked || !carried);
     if (read == 0) {
         MUST(plain); /* accepted here: accepted there */
         MUST(count(&json, json.root) == count_plain(plain));

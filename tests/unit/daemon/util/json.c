@@ -180,8 +180,23 @@ static void a_failure_leaves_the_output_alone(void) {
     free(text);
 }
 
-CHECK_MAIN(T(valid_texts_are_accepted), T(invalid_texts_are_refused), T(an_error_names_the_byte),
-           T(depth_is_limited), T(values_are_limited), T(keys_are_limited_and_told_apart),
+static void what_is_carried_on_may_have_any_digits(void) {
+    static const char *const good[] = {"12345678901234567891", "[-9007199254740993]", "1e3", "0.5"};
+    static const char *const bad[] = {"01", "1.", "-", "1e999", "{\"a\": 1, \"a\": 2}"};
+    struct err err;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK_EQ(json_check_carried(good[i], strlen(good[i]), &err), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_EQ(json_check_carried(bad[i], strlen(bad[i]), &err), -EINVAL);
+    char digits[JSON_NUMBER_MAX + 2];
+    memset(digits, '1', sizeof digits);
+    CHECK_EQ(json_check_carried(digits, JSON_NUMBER_MAX, &err), 0);
+    CHECK_EQ(json_check_carried(digits, JSON_NUMBER_MAX + 1, &err), -E2BIG);
+}
+
+CHECK_MAIN(T(what_is_carried_on_may_have_any_digits), T(valid_texts_are_accepted),
+           T(invalid_texts_are_refused), T(an_error_names_the_byte), T(depth_is_limited),
+           T(values_are_limited), T(keys_are_limited_and_told_apart),
            T(long_lists_of_numbers_become_arrays),
            T(a_long_prompt_of_ids_passes_and_two_million_are_the_limit),
            T(a_failure_leaves_the_output_alone))

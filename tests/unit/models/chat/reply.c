@@ -137,6 +137,20 @@ static void qwen_calls_tools(void) {
         check(f, true, false, none[i], none[i]);
 }
 
+/* A double has no room for them, the text has. */
+static void long_integers_keep_their_digits(void) {
+    check((struct reply_form){REPLY_TAGGED, false}, true, false,
+          "<tool_call>{\"name\": \"f\", \"arguments\": {\"id\": 12345678901234567891, \"a\": "
+          "[-9007199254740993]}}</tool_call>",
+          "<f {\"id\": 12345678901234567891, \"a\": [-9007199254740993]}>");
+    check((struct reply_form){REPLY_MISTRAL, false}, true, false,
+          "[TOOL_CALLS]f[ARGS]{\"id\": 12345678901234567891}",
+          "<f {\"id\": 12345678901234567891}>");
+    check((struct reply_form){REPLY_GEMMA, false}, true, false,
+          "<start_function_call>call:f{id:12345678901234567891}<end_function_call>",
+          "<f {\"id\": 12345678901234567891}>");
+}
+
 /* A reply may begin with a brace and call a tool later on. */
 static void braces_in_front_swallow_no_call(void) {
     static const enum reply_kind kinds[] = {REPLY_TAGGED, REPLY_LLAMA};
@@ -261,6 +275,7 @@ static void a_long_call_takes_no_long_time(void) {
 
 CHECK_MAIN(T(the_template_tells_the_form), T(text_without_markers_is_text_to_the_byte),
            T(reasoning_is_told_from_the_answer), T(qwen_calls_tools),
-           T(braces_in_front_swallow_no_call), T(text_in_braces_is_given_out_at_once),
-           T(llama_calls_tools), T(mistral_calls_tools), T(gemma_calls_tools), T(phi_calls_tools),
-           T(gpt_oss_speaks_in_channels), T(a_long_call_takes_no_long_time))
+           T(long_integers_keep_their_digits), T(braces_in_front_swallow_no_call),
+           T(text_in_braces_is_given_out_at_once), T(llama_calls_tools), T(mistral_calls_tools),
+           T(gemma_calls_tools), T(phi_calls_tools), T(gpt_oss_speaks_in_channels),
+           T(a_long_call_takes_no_long_time))
