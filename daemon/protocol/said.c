@@ -61,8 +61,13 @@ bool said_needed(const struct generation *g) {
     return g->params.tools || form.thinks || form.kind == REPLY_HARMONY;
 }
 
+/* Reasoning that stays in the text has its marks there, which some families have control tokens
+ * for. */
 bool said_control(const struct generation *g) {
-    return said_needed(g) && reply_form_control(chat_template_form(g->model.chat));
+    if (g->params.kind != KIND_CHAT || !g->model.chat)
+        return false;
+    const struct reply_form form = chat_template_form(g->model.chat);
+    return reply_form_control(form) && (said_needed(g) || (g->params.raw_reasoning && form.thinks));
 }
 
 int said_begin(struct choice *choice) {

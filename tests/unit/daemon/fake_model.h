@@ -141,9 +141,11 @@ static struct chat_value *fake_get(struct chat_value *dict, const char *key) {
             return dict->members[i].value;
     return &none;
 }
+static struct reply_form fake_form = {REPLY_TAGGED, true};
+
 struct reply_form chat_template_form(const struct chat_template *tmpl) {
     (void)tmpl;
-    return (struct reply_form){REPLY_TAGGED, true};
+    return fake_form;
 }
 int chat_template_render(const struct chat_template *tmpl, struct chat_value *globals, char **text,
                          size_t *n, struct err *err) {

@@ -86,6 +86,30 @@ static void reasoning_stays_where_it_is_only_when_asked(void) {
     fake_server_stop(&f);
 }
 
+/* Of a family whose marks are control tokens, "as the model wrote it" has them. */
+static void marks_of_reasoning_that_stays_are_text(void) {
+    static const struct {
+        struct reply_form form;
+        const char *more;
+        bool special;
+    } cases[] = {
+        {{REPLY_MISTRAL, true}, "", true},
+        {{REPLY_MISTRAL, true}, ", \"reasoning_format\": \"none\"", true},
+        {{REPLY_MISTRAL, false}, ", \"reasoning_format\": \"none\"", false},
+        {{REPLY_MISTRAL, false}, ", " TOOLS, true},
+        {{REPLY_TAGGED, true}, ", \"reasoning_format\": \"none\"", false},
+    };
+    start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[512];
+        fake_form = cases[i].form;
+        snprintf(body, sizeof body, "{" SAY("x") "%s}", cases[i].more);
+        free(http(&f, "POST", "/v1/chat/completions", body));
+        CHECK_EQ(f.fake.scheduler.last.special, cases[i].special);
+    }
+    fake_server_stop(&f);
+}
+
 static void tools_and_calls_reach_the_template(void) {
     start();
     char *reply = http(&f, "POST", "/apply-template", "{" SAY("x") ", " TOOLS "}");
@@ -147,5 +171,6 @@ static void what_is_wrong_is_named(void) {
 }
 
 CHECK_MAIN(T(a_call_is_no_text), T(a_streamed_call_comes_whole), T(without_tools_it_is_text),
-           T(reasoning_stays_where_it_is_only_when_asked), T(tools_and_calls_reach_the_template),
+           T(reasoning_stays_where_it_is_only_when_asked),
+           T(marks_of_reasoning_that_stays_are_text), T(tools_and_calls_reach_the_template),
            T(what_is_wrong_is_named))
