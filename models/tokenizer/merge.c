@@ -12,16 +12,21 @@ struct pair {
     int32_t id;   /* of both */
 };
 
-#define CHILDREN 4 /* of a place in the heap: they share a line of the cache */
+#define CHILDREN   4   /* of a place in the heap: they share a line of the cache */
+#define LANES_FROM 512 /* symbols; in a shorter word the heap is in the cache */
 
 void merger_finish(struct merger *m) {
     free(m->symbols);
     free(m->heap);
+    for (int i = 0; i < MERGER_LANES; i++)
+        free(m->lanes[i].at);
     *m = (struct merger){0};
 }
 
 void merger_clear(struct merger *m) {
     m->n = m->n_pairs = 0;
+    for (int i = 0; i < MERGER_LANES; i++)
+        m->lanes[i].head = m->lanes[i].n = 0;
 }
 
 int merger_add(struct merger *m, size_t begin, size_t n, int32_t id) {
@@ -42,7 +47,40 @@ int merger_add(struct merger *m, size_t begin, size_t n, int32_t id) {
     return 0;
 }
 
+/* The lane that ends with pairs of the same order before this one, else an empty one; NULL: the
+ * heap it is. */
+static struct lane *find_lane(struct merger *m, uint64_t key) {
+    struct lane *empty = NULL;
+    for (int i = 0; i < MERGER_LANES && m->n >= LANES_FROM; i++) {
+        struct lane *lane = &m->lanes[i];
+        if (lane->head == lane->n) {
+            lane->head = lane->n = 0;
+            empty = lane;
+        } else if (lane->at[lane->n - 1].key >> 32 == key >> 32 &&
+                   lane->at[lane->n - 1].key <= key) {
+            return lane;
+        }
+    }
+    return empty;
+}
+
+static int push_lane(struct lane *lane, struct pair pair) {
+    if (lane->n == lane->capacity) {
+        const size_t more = lane->capacity ? 2 * lane->capacity : 1024;
+        struct pair *grown = realloc(lane->at, more * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        lane->at = grown;
+        lane->capacity = more;
+    }
+    lane->at[lane->n++] = pair;
+    return 0;
+}
+
 static int push(struct merger *m, struct pair pair) {
+    struct lane *lane = find_lane(m, pair.key);
+    if (lane)
+        return push_lane(lane, pair);
     if (m->n_pairs == m->pairs_capacity) {
         const size_t more = m->pairs_capacity ? 2 * m->pairs_capacity : 64;
         struct pair *grown = realloc(m->heap, more * sizeof *grown);
@@ -58,7 +96,7 @@ static int push(struct merger *m, struct pair pair) {
     return 0;
 }
 
-static struct pair pop(struct merger *m) {
+static struct pair pop_heap(struct merger *m) {
     const struct pair top = m->heap[0], last = m->heap[--m->n_pairs];
     size_t i = 0;
     for (;;) {
@@ -77,6 +115,24 @@ static struct pair pop(struct merger *m) {
     return top;
 }
 
+/* The pair whose key is the least; false: there is none. */
+static bool pop(struct merger *m, struct pair *pair) {
+    struct lane *least = NULL;
+    for (int i = 0; i < MERGER_LANES && m->n >= LANES_FROM; i++) {
+        struct lane *lane = &m->lanes[i];
+        if (lane->head < lane->n &&
+            (!least || lane->at[lane->head].key < least->at[least->head].key))
+            least = lane;
+    }
+    if (m->n_pairs && (!least || m->heap[0].key < least->at[least->head].key))
+        *pair = pop_heap(m);
+    else if (least)
+        *pair = least->at[least->head++];
+    else
+        return false;
+    return true;
+}
+
 static int offer(struct merger *m, const char *text, merge_rule rule, const void *user,
                  int32_t left, int32_t right) {
     struct joined joined;
@@ -93,8 +149,7 @@ int merger_run(struct merger *m, const char *text, merge_rule rule, const void *
     int rc = 0;
     for (size_t i = 1; i < m->n && !rc; i++)
         rc = offer(m, text, rule, user, (int32_t)i - 1, (int32_t)i);
-    while (m->n_pairs && !rc) {
-        const struct pair pair = pop(m);
+    for (struct pair pair; !rc && pop(m, &pair);) {
         const int32_t left = (int32_t)(uint32_t)pair.key;
         struct symbol *a = &m->symbols[left];
         if (a->n == 0 || a->next < 0)

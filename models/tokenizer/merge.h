@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* merge.h - inside tokenizer: joins neighbours in a word, best pair first; of equal ones the first.
  *
- * Pairs wait in a heap over a linked list of symbols, so a word of n symbols costs n log n.  A
- * symbol knows its token, so that to join two need not read their text again. */
+ * Pairs wait in a heap over a linked list of symbols, so a word of n symbols costs n log n.  In
+ * long words of few kinds of pairs (a megabyte of blanks) most come in the order in which they are
+ * wanted, and wait in lanes instead, where they cost no more than their place.  A symbol knows its
+ * token, so that to join two need not read their text again. */
 #ifndef OCTARC_MODELS_TOKENIZER_MERGE_H
 #define OCTARC_MODELS_TOKENIZER_MERGE_H
 
@@ -25,11 +27,19 @@ struct joined {
 typedef bool (*merge_rule)(const void *user, const char *text, const struct symbol *left,
                            const struct symbol *right, struct joined *joined);
 
+#define MERGER_LANES 8
+
+struct lane { /* pairs in order */
+    struct pair *at;
+    size_t head, n, capacity;
+};
+
 struct merger {
     struct symbol *symbols;
     size_t n, capacity;
     struct pair *heap;
     size_t n_pairs, pairs_capacity;
+    struct lane lanes[MERGER_LANES];
 };
 
 void merger_finish(struct merger *merger);
