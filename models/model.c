@@ -16,8 +16,8 @@
 #include "octarc/error.h"
 
 static const struct arch *const archs[] = {
-    &arch_gemma2, &arch_gemma3, &arch_llama,    &arch_llama_experts, &arch_mistral3,
-    &arch_phi3,   &arch_qwen2,  &arch_qwen2moe, &arch_qwen3,         &arch_qwen3moe};
+    &arch_gemma2, &arch_gemma3, &arch_gpt_oss,  &arch_llama, &arch_llama_experts, &arch_mistral3,
+    &arch_phi3,   &arch_qwen2,  &arch_qwen2moe, &arch_qwen3, &arch_qwen3moe};
 #define ARCHS (sizeof archs / sizeof *archs)
 
 struct build {
@@ -88,6 +88,8 @@ static uint64_t dim_value(const struct model_params *p, enum arch_dim dim) {
         return p->n_embd;
     case DIM_HEADS:
         return (uint64_t)p->n_heads * p->head_dim;
+    case DIM_EACH_HEAD:
+        return p->n_heads;
     case DIM_KV_HEADS:
         return (uint64_t)p->n_kv_heads * p->head_dim;
     case DIM_HEAD:
@@ -180,7 +182,7 @@ static int add_tensor(struct build *b, const struct arch_tensor *a, int32_t laye
     const uint64_t depth = a->each_expert ? b->model.params.n_experts : 1;
     int rc = check_shape(b, t, depth, part.of, cols);
     if (!rc)
-        rc = check_type(b, t, a->rows == DIM_ONE);
+        rc = check_type(b, t, a->rows == DIM_ONE || a->cut == CUT_EXPERT_VECTORS);
     if (rc)
         return rc;
 

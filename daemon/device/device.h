@@ -107,8 +107,8 @@ struct device_ops {
     bool dense; /* addresses take memory: an area is as long as what is used of it */
 
     /* Bytes of a [rows, cols] range of `type` as this backend packs it; a multiple of 64; pure.
-     * 0: the backend cannot run the type.  A vector (a norm) is kept as f32; a matrix stays one,
-     * be it of one row only. */
+     * 0: the backend cannot run the type.  A vector (a norm), or several, is kept as f32; a matrix
+     * stays one, be it of one row only. */
     uint64_t (*packed_bytes)(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
     /* Which cards there are; it may crash or block, so in a process that may be lost.  NULL: the

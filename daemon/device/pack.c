@@ -6,7 +6,7 @@
 
 uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
     const uint64_t bytes =
-        vector ? cols * sizeof(float)
+        vector ? rows * cols * sizeof(float)
                : (rows + TILE - 1) / TILE * ((cols + ATOM - 1) / ATOM) * pack_atom_bytes(type);
     return pack_atom_bytes(type) ? (bytes + 63) / 64 * 64 : 0;
 }
@@ -250,7 +250,12 @@ int pack_rows(uint8_t *to, uint32_t type, bool vector, uint64_t row_begin, uint6
         const struct tensor_type_info *info = tensor_type_info(type);
         if (!info)
             return -ENOTSUP;
-        return tensor_dequantise(type, blocks, cols / info->block_values, (float *)(void *)to);
+        float *values = (float *)(void *)to + row_begin * cols;
+        int rc = 0;
+        for (uint64_t r = 0; r < rows && !rc; r++)
+            rc = tensor_dequantise(type, (const uint8_t *)blocks + r * row_bytes,
+                                   cols / info->block_values, values + r * cols);
+        return rc;
     }
     const uint64_t n_atoms = (cols + ATOM - 1) / ATOM, bytes = pack_atom_bytes(type);
     for (uint64_t r = 0; r < rows; r++) {

@@ -14,7 +14,7 @@
  *                i8 factor[2][16], of each half of the atom; Q2_K: i8 minimum[2][16], which
  *                multiply m
  * F32, F16 and BF16 are [32 columns][16 rows], as in the file.
- * A vector (a norm) is plain f32.
+ * A vector (a norm) is plain f32; those of several experts follow each other.
  *
  * Packed weights may outlive the program that packed them: a change of any of this is a new
  * LAYOUT_VERSION (device.h). */

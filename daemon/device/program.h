@@ -79,7 +79,7 @@ struct activation {
 };
 
 /* A vector of a layer, f32, in AREA_WEIGHTS, from the value on that belongs to the card's first
- * head. */
+ * head; of experts, one such after another for each that the card has. */
 struct vector {
     uint64_t offset; /* of the whole; 0: there is none */
     uint32_t begin;
@@ -154,10 +154,10 @@ enum op_kind {
                     * rotate k and store k and v of the owned KV heads */
     OP_ATTENTION,  /* act = attention(q, cached k, cached v) of the card's query heads */
     OP_LANES,      /* slots = W . act, summed lane by lane, then up the tree as far as it goes */
-    OP_COMBINE,    /* out += the tree over all slots, of the part's rows */
+    OP_COMBINE,    /* out += the tree over all slots, of the part's rows; then the bias, if any */
     OP_ADD_NORM,   /* hidden += rms_norm(sum) * weight, of the part's rows */
-    OP_GATE_UP,    /* act = silu(gate . act) * (up . act), or gelu */
-    OP_ROUTE,      /* routes = the n_used largest of router . act, of the part's rows */
+    OP_GATE_UP,    /* act = silu(gate . act) * (up . act), or as enum gate says */
+    OP_ROUTE,      /* routes = the n_used largest of router . act + bias, of the part's rows */
     OP_DISPATCH,   /* hits = the routes to the card's experts */
     OP_EXPERT_GATE_UP, /* act = as OP_GATE_UP, of each expert that is used, for the rows that use it
                         */
@@ -223,8 +223,9 @@ struct op {
             uint32_t heads_per_kv;
             uint32_t kv_begin; /* KV head of the model that slot 0 holds */
             float scale;
-            float soft_cap;  /* 0: none */
-            uint32_t window; /* positions seen, the row's own the last; 0: all */
+            float soft_cap;      /* 0: none */
+            uint32_t window;     /* positions seen, the row's own the last; 0: all */
+            struct vector sinks; /* a score of each head that brings no value */
             struct kv_place kv;
             struct activation act; /* cols: n_heads * head_dim, padded */
         } attention;
@@ -243,6 +244,7 @@ struct op {
             int8_t slot[TREE_NODES]; /* node -> slot, of all cards; NO_SLOT: made of its children,
                                       * or absent when both are */
             uint32_t n;
+            struct vector bias;
             struct row_part part;
         } combine;
         struct {
@@ -263,6 +265,7 @@ struct op {
             struct matrix router;  /* a row for each expert of the model */
             struct vector shared;  /* gate of the shared expert: its sigmoid counts */
             bool normed;           /* the weights of a row add up to 1 */
+            struct vector bias;
             struct row_part part;
             struct routes routes;
         } route;
@@ -274,6 +277,7 @@ struct op {
         struct {
             struct activation act;
             struct matrix gate, up; /* of all experts of the card, one after another */
+            struct vector gate_bias, up_bias;
             enum gate function;
             uint32_t n_used; /* of all experts, by a row */
             struct hits hits;
@@ -282,6 +286,7 @@ struct op {
         struct {
             struct activation act; /* hits.n_rows rows */
             struct matrix w;       /* n rows of each expert of the card */
+            struct vector bias;    /* of what an expert makes, before it is weighted */
             uint32_t n;
             struct hits hits;
             struct routes routes;

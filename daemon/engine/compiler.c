@@ -68,6 +68,13 @@ uint64_t compiler_vector_of(struct compiler *c, uint32_t card, uint32_t tensor) 
     return r->offset;
 }
 
+struct vector compiler_vector_from(struct compiler *c, uint32_t card, uint32_t tensor,
+                                   uint32_t begin) {
+    if (tensor == NO_TENSOR)
+        return (struct vector){0};
+    return (struct vector){compiler_vector_of(c, card, tensor), begin};
+}
+
 uint32_t compiler_form_of(const struct compiler *c, uint32_t tensor) {
     return scratch_form(c->model->tensors[tensor].type);
 }
@@ -234,17 +241,19 @@ static void add_norms(struct compiler *c, uint32_t group, int32_t layer, uint32_
 
 void compiler_add_lanes(struct compiler *c, uint32_t group, int32_t layer,
                         int8_t slot_of[CARDS_MAX][TREE_NODES], const int8_t all[TREE_NODES],
-                        uint32_t post) {
+                        uint32_t bias, uint32_t post) {
     pull_lanes(c, group, layer, slot_of);
     for (uint32_t i = 0; i < c->plan->n_cards; i++) {
         if (!(group >> i & 1))
             continue;
+        const struct vector add = compiler_vector_from(c, i, bias, 0);
         struct op *e = compiler_emit(c, i, OP_COMBINE, layer);
         e->combine.out = post == NO_TENSOR ? c->scratch[i].hidden : c->scratch[i].sum;
         e->combine.alone = post != NO_TENSOR;
         e->combine.slots = c->scratch[i].slots;
         memcpy(e->combine.slot, all, TREE_NODES);
         e->combine.n = c->model->params.n_embd;
+        e->combine.bias = add;
         e->combine.part = compiler_part_of(group, i);
     }
     compiler_next_phase(c);

@@ -39,6 +39,9 @@ void compiler_next_phase(struct compiler *c);
 bool compiler_has(const struct compiler *c, uint32_t card, uint32_t tensor);
 struct matrix compiler_matrix_of(const struct compiler *c, uint32_t card, uint32_t tensor);
 uint64_t compiler_vector_of(struct compiler *c, uint32_t card, uint32_t tensor);
+/* One that there may not be (NO_TENSOR), from value `begin` of it on. */
+struct vector compiler_vector_from(struct compiler *c, uint32_t card, uint32_t tensor,
+                                   uint32_t begin);
 
 /* The form of its input that a tensor reads, and an activation in such forms only. */
 uint32_t compiler_form_of(const struct compiler *c, uint32_t tensor);
@@ -72,9 +75,10 @@ void compiler_norm_group(struct compiler *c, uint32_t group, int32_t layer, uint
 void compiler_assign_slots(const struct compiler *c, uint32_t group, const uint32_t *edges,
                            int8_t slot_of[CARDS_MAX][TREE_NODES], int8_t all[TREE_NODES]);
 /* The sums of lanes, which fill the slots, meet on the card whose part a row is in, which adds the
- * tree to the hidden row; with a norm, `post`, of it before, where that is not NO_TENSOR. */
+ * tree to the hidden row, and then `bias`; with a norm, `post`, of both before, where those are not
+ * NO_TENSOR. */
 void compiler_add_lanes(struct compiler *c, uint32_t group, int32_t layer,
                         int8_t slot_of[CARDS_MAX][TREE_NODES], const int8_t all[TREE_NODES],
-                        uint32_t post);
+                        uint32_t bias, uint32_t post);
 
 #endif

@@ -18,12 +18,13 @@ static uint32_t forms_read(const struct compiler *c, const struct model_op *op) 
 
 static void emit_route(struct compiler *c, uint32_t group, uint32_t card,
                        const struct model_op *op) {
-    const uint32_t gate = op->tensor[EXPERTS_SHARED_GATE];
-    const uint64_t shared = gate == NO_TENSOR ? 0 : compiler_vector_of(c, card, gate);
+    const struct vector shared = compiler_vector_from(c, card, op->tensor[EXPERTS_SHARED_GATE], 0);
+    const struct vector bias = compiler_vector_from(c, card, op->tensor[EXPERTS_ROUTER_BIAS], 0);
     struct op *e = compiler_emit(c, card, OP_ROUTE, op->layer);
     e->route.act = compiler_with_forms(c->scratch[card].norm, forms_read(c, op));
     e->route.router = compiler_matrix_of(c, card, op->tensor[EXPERTS_ROUTER]);
-    e->route.shared = (struct vector){.offset = shared};
+    e->route.shared = shared;
+    e->route.bias = bias;
     e->route.normed = c->model->params.experts_normed;
     e->route.part = compiler_part_of(group, card);
     e->route.routes = c->scratch[card].routes;
@@ -57,11 +58,15 @@ static void emit_expert_gate_up(struct compiler *c, uint32_t card, const struct 
     if (!c->scratch[card].hits.n_experts)
         return;
     const uint32_t gate = op->tensor[EXPERTS_GATE], up = op->tensor[EXPERTS_UP];
+    const struct vector gate_bias = compiler_vector_from(c, card, op->tensor[EXPERTS_GATE_BIAS], 0);
+    const struct vector up_bias = compiler_vector_from(c, card, op->tensor[EXPERTS_UP_BIAS], 0);
     struct op *e = compiler_emit(c, card, OP_EXPERT_GATE_UP, op->layer);
     e->expert_gate_up.act = compiler_with_forms(c->scratch[card].norm, compiler_form_of(c, gate) |
                                                                            compiler_form_of(c, up));
     e->expert_gate_up.gate = compiler_matrix_of(c, card, gate);
     e->expert_gate_up.up = compiler_matrix_of(c, card, up);
+    e->expert_gate_up.gate_bias = gate_bias;
+    e->expert_gate_up.up_bias = up_bias;
     e->expert_gate_up.function = c->model->params.gate;
     e->expert_gate_up.n_used = c->model->params.n_experts_used;
     e->expert_gate_up.hits = c->scratch[card].hits;
@@ -87,9 +92,13 @@ static void emit_expert_down(struct compiler *c, uint32_t card, const struct mod
                              const uint32_t lanes[LANES + 1], const int8_t *slots) {
     const struct plan_card *pc = &c->plan->cards[card];
     const uint32_t down = op->tensor[EXPERTS_DOWN], ffn = op->tensor[EXPERTS_FFN_DOWN];
+    const struct vector bias = compiler_has(c, card, down)
+                                   ? compiler_vector_from(c, card, op->tensor[EXPERTS_DOWN_BIAS], 0)
+                                   : (struct vector){0};
     struct op *e = compiler_emit(c, card, OP_EXPERT_DOWN, op->layer);
     e->expert_down.act = compiler_with_forms(c->scratch[card].experts, compiler_form_of(c, down));
     e->expert_down.w = compiler_matrix_of(c, card, down);
+    e->expert_down.bias = bias;
     e->expert_down.n = c->model->params.n_embd;
     e->expert_down.hits = c->scratch[card].hits;
     e->expert_down.routes = c->scratch[card].routes;
@@ -152,5 +161,5 @@ void experts_compile(struct compiler *c, const struct model_op *op) {
             edges[c->plan->cards[i].lane_begin] < edges[c->plan->cards[i].lane_end])
             emit_expert_down(c, i, op, lanes, slot_of[i]);
     compiler_next_phase(c);
-    compiler_add_lanes(c, group, op->layer, slot_of, all, NO_TENSOR);
+    compiler_add_lanes(c, group, op->layer, slot_of, all, NO_TENSOR, NO_TENSOR);
 }

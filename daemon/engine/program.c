@@ -68,12 +68,9 @@ static void emit_qkv(struct compiler *c, uint32_t card, const struct model_op *o
     e->qkv.out = c->scratch[card].qkv;
 }
 
-/* One that a layer may lack, from the card's own heads on. */
-static struct vector part_of_vector(struct compiler *c, uint32_t card, uint32_t tensor,
-                                    uint32_t head) {
-    if (tensor == NO_TENSOR)
-        return (struct vector){0};
-    return (struct vector){compiler_vector_of(c, card, tensor), head * c->model->params.head_dim};
+/* Of a vector of heads, from the card's own on. */
+static struct vector heads_of(struct compiler *c, uint32_t card, uint32_t tensor, uint32_t head) {
+    return compiler_vector_from(c, card, tensor, head * c->model->params.head_dim);
 }
 
 static void emit_rope(struct compiler *c, uint32_t card, const struct model_op *op) {
@@ -90,11 +87,11 @@ static void emit_rope(struct compiler *c, uint32_t card, const struct model_op *
     e->rope.rope_table = model_windowed(p, (uint32_t)op->layer) ? ROPE_WINDOW : ROPE_ALL;
     e->rope.kv = kv_place_of(c, card, op->layer);
     e->rope.kv_slot = pc->own_begin - pc->kv_begin;
-    e->rope.q_bias = part_of_vector(c, card, t[ATTENTION_Q_BIAS], pc->head_begin);
-    e->rope.k_bias = part_of_vector(c, card, t[ATTENTION_K_BIAS], pc->own_begin);
-    e->rope.v_bias = part_of_vector(c, card, t[ATTENTION_V_BIAS], pc->own_begin);
-    e->rope.q_norm = part_of_vector(c, card, t[ATTENTION_Q_NORM], 0);
-    e->rope.k_norm = part_of_vector(c, card, t[ATTENTION_K_NORM], 0);
+    e->rope.q_bias = heads_of(c, card, t[ATTENTION_Q_BIAS], pc->head_begin);
+    e->rope.k_bias = heads_of(c, card, t[ATTENTION_K_BIAS], pc->own_begin);
+    e->rope.v_bias = heads_of(c, card, t[ATTENTION_V_BIAS], pc->own_begin);
+    e->rope.q_norm = heads_of(c, card, t[ATTENTION_Q_NORM], 0);
+    e->rope.k_norm = heads_of(c, card, t[ATTENTION_K_NORM], 0);
     e->rope.eps = p->norm_eps;
 }
 
@@ -115,9 +112,12 @@ static void emit_kv_copies(struct compiler *c, uint32_t group, uint32_t card, in
         }
 }
 
-static void emit_attention(struct compiler *c, uint32_t card, int32_t layer, uint32_t out) {
+static void emit_attention(struct compiler *c, uint32_t card, const struct model_op *op) {
     const struct model_params *p = &c->model->params;
     const struct plan_card *pc = &c->plan->cards[card];
+    const int32_t layer = op->layer;
+    const struct vector sinks =
+        compiler_vector_from(c, card, op->tensor[ATTENTION_SINKS], pc->head_begin);
     struct op *e = compiler_emit(c, card, OP_ATTENTION, layer);
     e->attention.q = c->scratch[card].qkv;
     e->attention.n_heads = pc->head_end - pc->head_begin;
@@ -129,7 +129,9 @@ static void emit_attention(struct compiler *c, uint32_t card, int32_t layer, uin
     e->attention.soft_cap = p->attn_soft_cap;
     e->attention.window = model_windowed(p, (uint32_t)layer) ? p->window : 0;
     e->attention.kv = kv_place_of(c, card, layer);
-    e->attention.act = compiler_with_forms(c->scratch[card].attention, compiler_form_of(c, out));
+    e->attention.sinks = sinks;
+    e->attention.act = compiler_with_forms(c->scratch[card].attention,
+                                           compiler_form_of(c, op->tensor[ATTENTION_OUT]));
 }
 
 static void emit_lanes(struct compiler *c, uint32_t card, int32_t layer, uint32_t tensor,
@@ -160,6 +162,7 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
                       bool attention) {
     const uint32_t tensor = op->tensor[attention ? (int)ATTENTION_OUT : (int)FFN_DOWN];
     const uint32_t post = op->tensor[attention ? (int)ATTENTION_POST : (int)FFN_POST];
+    const uint32_t bias = attention ? op->tensor[ATTENTION_OUT_BIAS] : NO_TENSOR;
     const uint32_t *edges = attention ? c->attention_lanes : c->ffn_lanes;
     int8_t slot_of[CARDS_MAX][TREE_NODES], all[TREE_NODES];
     compiler_assign_slots(c, group, edges, slot_of, all);
@@ -168,12 +171,11 @@ static void sum_lanes(struct compiler *c, uint32_t group, const struct model_op 
             emit_lanes(c, i, op->layer, tensor,
                        attention ? c->scratch[i].attention : c->scratch[i].ffn, edges, slot_of[i]);
     compiler_next_phase(c);
-    compiler_add_lanes(c, group, op->layer, slot_of, all, post);
+    compiler_add_lanes(c, group, op->layer, slot_of, all, bias, post);
 }
 
 static void compile_attention(struct compiler *c, const struct model_op *op) {
-    const uint32_t group = compiler_group_of(c, op->layer), q = op->tensor[ATTENTION_Q],
-                   out = op->tensor[ATTENTION_OUT];
+    const uint32_t group = compiler_group_of(c, op->layer), q = op->tensor[ATTENTION_Q];
     compiler_move_hidden(c, group, op->layer);
     compiler_norm_group(c, group, op->layer, op->tensor[0], forms_read(c, op));
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
@@ -190,7 +192,7 @@ static void compile_attention(struct compiler *c, const struct model_op *op) {
     compiler_next_phase(c);
     for (uint32_t i = 0; i < c->plan->n_cards; i++)
         if (group >> i & 1 && compiler_has(c, i, q))
-            emit_attention(c, i, op->layer, out);
+            emit_attention(c, i, op);
     compiler_next_phase(c);
     sum_lanes(c, group, op, true);
 }

@@ -37,18 +37,24 @@ uint32_t scratch_form(uint32_t tensor_type) {
                : FORM_Q8;
 }
 
+_Static_assert(ROLE_COUNT <= 64, "a bit for each role");
+
+static uint64_t bit(enum tensor_role role) {
+    return (uint64_t)1 << role;
+}
+
 /* Forms of an activation: what the matrices of these roles read, over all layers. */
-static uint32_t forms_of(const struct model *model, uint32_t roles) {
+static uint32_t forms_of(const struct model *model, uint64_t roles) {
     uint32_t forms = 0;
     for (size_t i = 0; i < model->n_tensors; i++)
-        if (roles & 1u << model->tensors[i].role)
+        if (roles & bit(model->tensors[i].role))
             forms |= scratch_form(model->tensors[i].type);
     return forms;
 }
 
-static bool has_role(const struct model *model, uint32_t roles) {
+static bool has_role(const struct model *model, uint64_t roles) {
     for (size_t i = 0; i < model->n_tensors; i++)
-        if (roles & 1u << model->tensors[i].role)
+        if (roles & bit(model->tensors[i].role))
             return true;
     return false;
 }
@@ -81,15 +87,15 @@ static uint32_t count_slots(const struct plan *plan, uint32_t card) {
 
 struct scratch_forms scratch_forms(const struct model *model) {
     return (struct scratch_forms){
-        .norm = forms_of(model, 1u << ROLE_ATTN_Q | 1u << ROLE_ATTN_K | 1u << ROLE_ATTN_V |
-                                    1u << ROLE_FFN_GATE | 1u << ROLE_FFN_UP | 1u << ROLE_OUTPUT |
-                                    1u << ROLE_ROUTER | 1u << ROLE_EXPERT_GATE |
-                                    1u << ROLE_EXPERT_UP | 1u << ROLE_SHARED_GATE |
-                                    (model->params.tied ? 1u << ROLE_TOKEN_EMBD : 0)),
-        .attention = forms_of(model, 1u << ROLE_ATTN_OUT),
-        .ffn = forms_of(model, 1u << ROLE_FFN_DOWN),
-        .experts = forms_of(model, 1u << ROLE_EXPERT_DOWN),
-        .post_norms = has_role(model, 1u << ROLE_ATTN_POST | 1u << ROLE_FFN_POST)};
+        .norm = forms_of(model, bit(ROLE_ATTN_Q) | bit(ROLE_ATTN_K) | bit(ROLE_ATTN_V) |
+                                    bit(ROLE_FFN_GATE) | bit(ROLE_FFN_UP) | bit(ROLE_OUTPUT) |
+                                    bit(ROLE_ROUTER) | bit(ROLE_EXPERT_GATE) | bit(ROLE_EXPERT_UP) |
+                                    bit(ROLE_SHARED_GATE) |
+                                    (model->params.tied ? bit(ROLE_TOKEN_EMBD) : 0)),
+        .attention = forms_of(model, bit(ROLE_ATTN_OUT)),
+        .ffn = forms_of(model, bit(ROLE_FFN_DOWN)),
+        .experts = forms_of(model, bit(ROLE_EXPERT_DOWN)),
+        .post_norms = has_role(model, bit(ROLE_ATTN_POST) | bit(ROLE_FFN_POST))};
 }
 
 void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,

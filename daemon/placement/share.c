@@ -120,6 +120,7 @@ bool share_range(const struct plan *plan, const struct model *model, uint32_t ca
         cut_rows(&r, lanes[c->lane_begin], lanes[c->lane_end]);
         break;
     case CUT_EXPERT_ROWS:
+    case CUT_EXPERT_VECTORS:
         model_expert_lanes(p, lanes);
         cut_rows(&r, t->rows / p->n_experts * lanes[c->lane_begin],
                  t->rows / p->n_experts * lanes[c->lane_end]);

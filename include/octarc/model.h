@@ -44,29 +44,36 @@ enum tensor_type {
 
 /* What a tensor is for; decides how it may be cut. */
 enum tensor_role {
-    ROLE_TOKEN_EMBD,  /* [n_vocab, n_embd]; also the output matrix of a tied model */
-    ROLE_OUTPUT,      /* [n_vocab, n_embd]; absent in a tied model */
-    ROLE_OUTPUT_NORM, /* [1, n_embd] */
-    ROLE_ATTN_NORM,   /* [1, n_embd] */
-    ROLE_ATTN_Q,      /* [n_heads * head_dim, n_embd] */
-    ROLE_ATTN_K,      /* [n_kv_heads * head_dim, n_embd] */
-    ROLE_ATTN_V,      /* [n_kv_heads * head_dim, n_embd] */
-    ROLE_ATTN_OUT,    /* [n_embd, n_heads * head_dim] */
-    ROLE_ATTN_Q_BIAS, /* [1, n_heads * head_dim] */
-    ROLE_ATTN_K_BIAS, /* [1, n_kv_heads * head_dim] */
-    ROLE_ATTN_V_BIAS, /* [1, n_kv_heads * head_dim] */
-    ROLE_ATTN_Q_NORM, /* [1, head_dim]: of every query head */
-    ROLE_ATTN_K_NORM, /* [1, head_dim] */
-    ROLE_ATTN_POST,   /* [1, n_embd]: norm of what the attention adds */
-    ROLE_FFN_NORM,    /* [1, n_embd] */
-    ROLE_FFN_GATE,    /* [n_ff, n_embd] */
-    ROLE_FFN_UP,      /* [n_ff, n_embd] */
-    ROLE_FFN_DOWN,    /* [n_embd, n_ff] */
-    ROLE_FFN_POST,    /* [1, n_embd]: norm of what the FFN adds */
-    ROLE_ROUTER,      /* [n_experts, n_embd] */
-    ROLE_EXPERT_GATE, /* [n_experts * n_ff_expert, n_embd]: one expert after another */
-    ROLE_EXPERT_UP,   /* the same */
-    ROLE_EXPERT_DOWN, /* [n_experts * n_embd, n_ff_expert] */
+    ROLE_TOKEN_EMBD,       /* [n_vocab, n_embd]; also the output matrix of a tied model */
+    ROLE_OUTPUT,           /* [n_vocab, n_embd]; absent in a tied model */
+    ROLE_OUTPUT_NORM,      /* [1, n_embd] */
+    ROLE_ATTN_NORM,        /* [1, n_embd] */
+    ROLE_ATTN_Q,           /* [n_heads * head_dim, n_embd] */
+    ROLE_ATTN_K,           /* [n_kv_heads * head_dim, n_embd] */
+    ROLE_ATTN_V,           /* [n_kv_heads * head_dim, n_embd] */
+    ROLE_ATTN_OUT,         /* [n_embd, n_heads * head_dim] */
+    ROLE_ATTN_Q_BIAS,      /* [1, n_heads * head_dim] */
+    ROLE_ATTN_K_BIAS,      /* [1, n_kv_heads * head_dim] */
+    ROLE_ATTN_V_BIAS,      /* [1, n_kv_heads * head_dim] */
+    ROLE_ATTN_Q_NORM,      /* [1, head_dim]: of every query head */
+    ROLE_ATTN_K_NORM,      /* [1, head_dim] */
+    ROLE_ATTN_POST,        /* [1, n_embd]: norm of what the attention adds */
+    ROLE_ATTN_OUT_BIAS,    /* [1, n_embd] */
+    ROLE_ATTN_SINKS,       /* [1, n_heads]: a score that every query of a head has besides those of
+                            * positions, and that brings no value */
+    ROLE_FFN_NORM,         /* [1, n_embd] */
+    ROLE_FFN_GATE,         /* [n_ff, n_embd] */
+    ROLE_FFN_UP,           /* [n_ff, n_embd] */
+    ROLE_FFN_DOWN,         /* [n_embd, n_ff] */
+    ROLE_FFN_POST,         /* [1, n_embd]: norm of what the FFN adds */
+    ROLE_ROUTER,           /* [n_experts, n_embd] */
+    ROLE_EXPERT_GATE,      /* [n_experts * n_ff_expert, n_embd]: one expert after another */
+    ROLE_EXPERT_UP,        /* the same */
+    ROLE_EXPERT_DOWN,      /* [n_experts * n_embd, n_ff_expert] */
+    ROLE_ROUTER_BIAS,      /* [1, n_experts] */
+    ROLE_EXPERT_GATE_BIAS, /* [n_experts, n_ff_expert]: a vector of each */
+    ROLE_EXPERT_UP_BIAS,   /* the same */
+    ROLE_EXPERT_DOWN_BIAS, /* [n_experts, n_embd] */
     ROLE_SHARED_GATE, /* [1, n_embd]: how much the shared expert, whose matrices are those of an
                        * FFN, counts */
     ROLE_ROPE_FREQS,  /* [1, rope_dims / 2]: divisors of the rotation frequencies */
@@ -86,6 +93,7 @@ enum tensor_cut {
     CUT_FFN_ROWS,    /* rows, with the atoms of the card's FFN lanes */
     CUT_FFN_LANES,   /* columns, by FFN lanes */
     CUT_EXPERT_ROWS, /* rows, with the whole experts of the card's lanes */
+    CUT_EXPERT_VECTORS, /* the same of a vector of each expert */
 };
 
 /* A tensor of the file, or rows of one that holds several, one after another. */
@@ -101,9 +109,10 @@ struct model_tensor {
     uint32_t part;        /* which file of a split model; 0 in a whole one */
 };
 
-/* A norm's weights, for instance: added or multiplied element by element, and kept as plain f32. */
+/* A norm's weights, for instance, or what is added for each expert: added or multiplied element by
+ * element, and kept as plain f32, one such row after another. */
 static inline bool model_tensor_is_vector(const struct model_tensor *t) {
-    return t->cut == CUT_COPY && t->rows == 1;
+    return t->cut == CUT_EXPERT_VECTORS || (t->cut == CUT_COPY && t->rows == 1);
 }
 
 /* The host turns it into cos and sin: it lies on no card. */
@@ -128,8 +137,10 @@ struct rope_params {
     bool has_freqs;            /* a ROLE_ROPE_FREQS tensor divides the frequencies */
 };
 
-/* What the gate of an FFN is passed through; gelu with tanh in it. */
-enum gate { GATE_SILU, GATE_GELU };
+/* What the gate of an FFN is passed through before it multiplies the other half; gelu with tanh in
+ * it.  GATE_LIMITED: g / (1 + e^(-1.702 g)) with g at most 7, and the other half, within ±7, counts
+ * one more than it is. */
+enum gate { GATE_SILU, GATE_GELU, GATE_LIMITED };
 
 struct model_params {
     char arch[32];
@@ -167,7 +178,8 @@ static inline uint32_t model_seen(const struct model_params *p, uint32_t layer, 
 
 /* The part of a tensor that a token uses: of a layer's experts, only some. */
 static inline double model_used(const struct model_params *p, const struct model_tensor *t) {
-    return t->cut == CUT_EXPERT_ROWS ? (double)p->n_experts_used / p->n_experts : 1;
+    const bool of_experts = t->cut == CUT_EXPERT_ROWS || t->cut == CUT_EXPERT_VECTORS;
+    return of_experts ? (double)p->n_experts_used / p->n_experts : 1;
 }
 
 #define NO_TENSOR UINT32_MAX
@@ -196,12 +208,15 @@ enum attention_slot {
     ATTENTION_Q_NORM,
     ATTENTION_K_NORM,
     ATTENTION_POST, /* RMS norm of the output before it is added */
+    ATTENTION_OUT_BIAS,
+    ATTENTION_SINKS, /* one more score of each head, of which the softmax takes its share */
 };
 
 /* Slots of MODEL_FFN; the last may be absent. */
 enum ffn_slot { FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, FFN_POST };
 
-/* Slots of MODEL_EXPERTS; those of the shared expert may all be absent, and are where n_ff is 0. */
+/* Slots of MODEL_EXPERTS; those of the shared expert may all be absent, and are where n_ff is 0; so
+ * may the biases. */
 enum experts_slot {
     EXPERTS_NORM,
     EXPERTS_ROUTER,
@@ -212,9 +227,13 @@ enum experts_slot {
     EXPERTS_FFN_GATE,
     EXPERTS_FFN_UP,
     EXPERTS_FFN_DOWN,
+    EXPERTS_ROUTER_BIAS,
+    EXPERTS_GATE_BIAS,
+    EXPERTS_UP_BIAS,
+    EXPERTS_DOWN_BIAS,
 };
 
-#define MODEL_OP_SLOTS 12
+#define MODEL_OP_SLOTS 13
 
 struct model_op {
     enum model_op_kind kind;

@@ -27,9 +27,10 @@ enum arch_dim {
     DIM_ONE,
     DIM_VOCAB,
     DIM_EMBD,
-    DIM_HEADS,    /* n_heads * head_dim */
-    DIM_KV_HEADS, /* n_kv_heads * head_dim */
-    DIM_HEAD,     /* head_dim */
+    DIM_HEADS,     /* n_heads * head_dim */
+    DIM_EACH_HEAD, /* n_heads */
+    DIM_KV_HEADS,  /* n_kv_heads * head_dim */
+    DIM_HEAD,      /* head_dim */
     DIM_FF,
     DIM_ROPE_PAIRS, /* rope.dims / 2 */
     DIM_EXPERTS,
@@ -67,8 +68,8 @@ struct arch {
     size_t n_layer;
 };
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_llama, arch_llama_experts, arch_mistral3,
-    arch_phi3, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen3moe;
+extern const struct arch arch_gemma2, arch_gemma3, arch_gpt_oss, arch_llama, arch_llama_experts,
+    arch_mistral3, arch_phi3, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen3moe;
 
 /* --- For read_params (params.c).  p->arch is set before it is called. --------------------------
  *

@@ -17,7 +17,7 @@ CARDS = 8
 TOKENS = 24
 HANGS = 6  # of each way
 ARCHITECTURES = ("qwen2", "qwen3", "gemma2", "gemma3", "fused", "mistral3", "qwen3moe", "mixtral",
-                 "qwen2moe")  # of the tiny models
+                 "qwen2moe", "gpt-oss", "gpt-oss-mxfp4")  # of the tiny models
 DRAWN = 18  # and two silent cards: twenty faults on each architecture
 STRIDE = 7  # from one to the next: no multiple of the cards, so that both card and moment change
 CONFIG = "[service]\ncard_silence = 1\ncard_faults = 64\n"

@@ -15,7 +15,7 @@ from harness import (SHARED, Daemon, Skip, cached_model, default_model, equal, i
 CLAIMED = {"llama-gqa-untied", "llama-mqa", "llama-linear-rope", "llama-yarn", "llama-rope-freqs",
          "llama-mha-tied-spm", "qwen2-bias", "qwen2-tied", "qwen3-qknorm", "qwen3-tied", "gemma2",
          "gemma3", "phi3-fused", "phi3-longrope", "phi3-longrope-ctx256",
-         "mistral3-tempscale", "qwen3moe", "llama-moe", "qwen2moe-shexp"}
+         "mistral3-tempscale", "qwen3moe", "llama-moe", "qwen2moe-shexp", "gpt-oss-f32"}
 # The types octarc promises, with F32, which the tiny models have; others may be refused by name.
 PROMISED = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q4_k", "q6_k", "iq4_nl",
             "mxfp4"}

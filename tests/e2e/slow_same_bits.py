@@ -61,7 +61,8 @@ def a_quantised_model_on_any_cards():
 @test
 def every_other_architecture_on_any_cards():
     for name in ("tiny-qwen2", "tiny-qwen3", "tiny-gemma2", "tiny-gemma3", "tiny-fused",
-                 "tiny-mistral3", "tiny-qwen3moe", "tiny-mixtral", "tiny-qwen2moe"):
+                 "tiny-mistral3", "tiny-qwen3moe", "tiny-mixtral", "tiny-qwen2moe", "tiny-gpt-oss",
+                 "tiny-gpt-oss-mxfp4"):
         check(tiny(name), 24, COMBINATIONS[:1] + COMBINATIONS[4:6] + COMBINATIONS[8:])
 
 

@@ -89,7 +89,7 @@ static void check_model(const struct model *m) {
         check(t->file_offset + t->bytes <= m->file_bytes);
     }
     for (size_t i = 0; i < m->n_ops; i++)
-        for (size_t k = 0; k < 8; k++)
+        for (size_t k = 0; k < MODEL_OP_SLOTS; k++)
             check(m->ops[i].tensor[k] == NO_TENSOR || m->ops[i].tensor[k] < m->n_tensors);
 }
 

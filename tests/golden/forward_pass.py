@@ -29,6 +29,11 @@ def silu(x):
     return x / (1 + math.exp(-x))
 
 
+def limited(gate, up):
+    gate, up = min(gate, 7.0), min(max(up, -7.0), 7.0)
+    return gate / (1 + math.exp(-1.702 * gate)) * (up + 1)
+
+
 def gelu(x):
     return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
 
@@ -94,6 +99,11 @@ class Model:
             self.embd_scale = math.sqrt(self.embd)
             self.window = self.get("attention.sliding_window")
             self.period = {"gemma2": 2, "gemma3": 6}[arch]
+        self.gated = limited if arch == "gpt-oss" else lambda g, u: self.activation(g) * u
+        if arch == "gpt-oss":
+            self.window, self.period = self.get("attention.sliding_window"), 2
+            for i in range(self.n_layers):  # by the name of another norm in other families
+                self.weights["blk.%d.ffn_norm" % i] = self.weights.pop("blk.%d.post_attention_norm" % i)
         if arch == "gemma3":
             self.window_rotation = Rotation(self.rotation.n, 10000.0, [1.0] * (self.rotation.n // 2), 1.0)
 
@@ -133,11 +143,14 @@ class Model:
         original = self.get("rope.scaling.original_context_length")
         return math.log(math.floor(position / original) + 1) * scale + 1
 
+    def biased(self, name, x, row=0):
+        """x + the bias that is called so, where there is one."""
+        bias = self.weights.get(name + ".bias")
+        return [a + b for a, b in zip(x, bias[row])] if bias else x
+
     def project(self, name, x):
         """Q, K or V of all heads, before the rotation."""
-        y = product(self.weights[name], x)
-        if name + ".bias" in self.weights:
-            y = [a + b for a, b in zip(y, self.weights[name + ".bias"][0])]
+        y = self.biased(name, product(self.weights[name], x))
         if name + "_norm" in self.weights:
             weight, d = self.weights[name + "_norm"][0], self.head_dim
             y = [v for at in range(0, len(y), d) for v in rms_norm(y[at:at + d], weight, self.eps)]
@@ -147,16 +160,16 @@ class Model:
         cap = self.get(key)
         return cap * math.tanh(x / cap) if cap else x
 
-    def attend(self, q, keys, values):
+    def attend(self, q, keys, values, sinks):
         out, d = [], self.head_dim
         for h in range(self.heads):
             at = h // (self.heads // self.kv_heads) * d
             mine = q[h * d:(h + 1) * d]
             scores = [self.capped(dot(mine, k[at:at + d]) / math.sqrt(d), "attn_logit_softcapping")
                       for k in keys]
-            top = max(scores)
+            top = max(scores + sinks[h:h + 1])
             shares = [math.exp(s - top) for s in scores]
-            total = sum(shares)
+            total = sum(shares) + sum(math.exp(s - top) for s in sinks[h:h + 1])
             columns = zip(*(v[at:at + d] for v in values))
             out += [dot(shares, column) / total for column in columns]
         return out
@@ -179,7 +192,9 @@ class Model:
         keys.append(k)
         values.append(self.project(name + "attn_v", x))
         first = max(0, len(keys) - self.window) if windowed else 0
-        return product(w[name + "attn_output"], self.attend(q, keys[first:], values[first:]))
+        sinks = w.get(name + "attn_sinks", [[]])[0]
+        out = self.attend(q, keys[first:], values[first:], sinks)
+        return self.biased(name + "attn_output", product(w[name + "attn_output"], out))
 
     def expert(self, name, number, x):
         """One FFN of those that lie in one tensor each."""
@@ -188,13 +203,15 @@ class Model:
             n = len(rows) // self.get("expert_count")
             return rows[number * n:(number + 1) * n]
 
-        gated = [self.activation(g) * u for g, u in zip(product(matrix("ffn_gate_exps"), x),
-                                                        product(matrix("ffn_up_exps"), x))]
-        return product(matrix("ffn_down_exps"), gated)
+        def made(part, x):
+            return self.biased(name + part, product(matrix(part), x), number)
+
+        gated = map(self.gated, made("ffn_gate_exps", x), made("ffn_up_exps", x))
+        return made("ffn_down_exps", list(gated))
 
     def experts(self, name, x):
         """The weighted sum of those experts that score highest, and of one that is always there."""
-        scores = product(self.weights[name + "ffn_gate_inp"], x)
+        scores = self.biased(name + "ffn_gate_inp", product(self.weights[name + "ffn_gate_inp"], x))
         used = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
         used = used[:self.get("expert_used_count")]
         total = sum(math.exp(s) for i, s in enumerate(scores) if i in used or self.weights_of_all)

@@ -5,7 +5,7 @@ import struct
 
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20),
-         "Q8_0": (8, 32, 34), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2)}
+         "Q8_0": (8, 32, 34), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2), "MXFP4": (39, 32, 17)}
 TYPE_OF_NUMBER = {number: name for name, (number, _, _) in TYPES.items()}
 
 
@@ -108,4 +108,12 @@ def expand_q6_k(b):
     return values
 
 
-BLOCKS = {"Q4_0": expand_q4_0, "Q4_1": expand_q4_1, "Q8_0": expand_q8_0, "Q6_K": expand_q6_k}
+def expand_mxfp4(b):
+    # Four bits: a sign, two of an exponent, one of a mantissa; with a power of two for all.
+    levels = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    levels += [-level for level in levels]
+    scale = 2.0 ** (b[0] - 127)
+    return [scale * levels[q & 15] for q in b[1:]] + [scale * levels[q >> 4] for q in b[1:]]
+
+
+BLOCKS = {"MXFP4": expand_mxfp4, "Q4_0": expand_q4_0, "Q4_1": expand_q4_1, "Q8_0": expand_q8_0, "Q6_K": expand_q6_k}

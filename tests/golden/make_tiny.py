@@ -122,6 +122,8 @@ def random_block(rng, kind, spread):
         return half(d / 4.6) + half(-d / 4.6 * (6.5 + 2 * rng.random())) + rng.randbytes(16)
     if kind == "Q8_0":
         return half(d / 74) + rng.randbytes(32)
+    if kind == "MXFP4":
+        return bytes([128 + round(math.log2(d / 5.85))]) + rng.randbytes(16)
     scales = bytes((rng.randrange(60, 121) * rng.choice((1, -1))) & 255 for _ in range(16))
     return rng.randbytes(192) + scales + half(d / 18.5 / 90)  # Q6_K
 
@@ -135,6 +137,9 @@ def random_tensor(rng, kind, rows, cols, spread):
 
 
 # --- The models ------------------------------------------------------------------------------------
+
+YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+        "rope.scaling.original_context_length": 64}
 
 MODELS = [
     {"file": "tiny-f32.gguf", "seed": 113, "layers": 3, "embd": 64, "heads": 4, "kv": 2,
@@ -190,6 +195,16 @@ MODELS = [
      "types": {"blk.1.ffn_up_exps": "Q8_0", "blk.1.ffn_down_exps": "Q4_0",
                "blk.1.ffn_gate_shexp": "Q4_1", "blk.1.ffn_down_shexp": "Q8_0"},
      "prompts": PROMPTS},
+    {"file": "tiny-gpt-oss.gguf", "arch": "gpt-oss", "seed": 79, "layers": 4, "embd": 64,
+     "heads": 4, "kv": 2, "head_dim": 16, "ff": 48, "base": 150000.0, "tied": False, "experts": 5,
+     "keys": {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 48,
+              "attention.sliding_window": 9, **YARN}, "types": {}, "prompts": PROMPTS + [LONG]},
+    {"file": "tiny-gpt-oss-mxfp4.gguf", "arch": "gpt-oss", "seed": 83, "layers": 2, "embd": 64,
+     "heads": 6, "kv": 2, "head_dim": 32, "ff": 64, "base": 150000.0, "tied": False, "experts": 11,
+     "keys": {"expert_count": 11, "expert_used_count": 4, "expert_feed_forward_length": 64,
+              "attention.sliding_window": 20, **YARN},
+     "types": {"blk.1.ffn_gate_exps": "MXFP4", "blk.1.ffn_up_exps": "MXFP4",
+               "blk.1.ffn_down_exps": "MXFP4", "output": "Q8_0"}, "prompts": PROMPTS},
 ]
 
 # With enough layers that some can stay in host memory, of sizes that differ.  What it computes on
@@ -225,9 +240,9 @@ def tensors_of(m):
         data = encode_values("F32", [0.5 + rng.random() for _ in range(n)])
         return name + ".weight", "F32", 0, n, data
 
-    def bias(name, n):
-        data = encode_values("F32", [2 * rng.random() - 1 for _ in range(n)])
-        return name + ".bias", "F32", 0, n, data
+    def bias(name, n, rows=0):
+        data = encode_values("F32", [2 * rng.random() - 1 for _ in range(n * max(1, rows))])
+        return name + ".bias", "F32", rows, n, data
 
     scaled = arch_of(m).startswith("gemma")  # a token's row, by sqrt(embd)
     yield matrix("token_embd", len(TOKENS), embd, 1.0 if scaled else 3.0)
@@ -244,7 +259,7 @@ def tensors_of(m):
             yield matrix(layer + "attn_q", q, embd, 1.5)
             yield matrix(layer + "attn_k", kv, embd, 1.5)
             yield matrix(layer + "attn_v", kv, embd, 1.0)
-        if arch_of(m) in ("qwen2", "qwen2moe"):
+        if arch_of(m) in ("qwen2", "qwen2moe", "gpt-oss"):
             yield bias(layer + "attn_q", q)
             yield bias(layer + "attn_k", kv)
             yield bias(layer + "attn_v", kv)
@@ -252,12 +267,16 @@ def tensors_of(m):
             yield norm(layer + "attn_q_norm", m["head_dim"])
             yield norm(layer + "attn_k_norm", m["head_dim"])
         yield matrix(layer + "attn_output", embd, q, 1.5)
+        if arch_of(m) == "gpt-oss":
+            yield bias(layer + "attn_output", embd)
+            yield norm(layer + "attn_sinks", m["heads"])
         if scaled:
             yield norm(layer + "post_attention_norm")
             yield norm(layer + "post_ffw_norm")
-        yield norm(layer + "ffn_norm")
+        yield norm(layer + ("post_attention_norm" if arch_of(m) == "gpt-oss" else "ffn_norm"))
         if "experts" in m:
             yield from expert_tensors(m, layer, matrix, stack)
+            yield from expert_biases(m, layer, bias)
             continue
         if not fused:
             yield matrix(layer + "ffn_gate", ff, embd, 1.0)
@@ -270,17 +289,28 @@ def tensors_of(m):
 
 def expert_tensors(m, layer, matrix, stack):
     embd, ff = m["embd"], m["keys"].get("expert_feed_forward_length", m["ff"])
+    limited = arch_of(m) == "gpt-oss"  # with values beyond the limits
     shared = m["keys"].get("expert_shared_feed_forward_length")
     yield matrix(layer + "ffn_gate_inp", m["experts"], embd, 2.0)
-    yield stack(layer + "ffn_gate_exps", ff, embd, 1.0)
-    yield stack(layer + "ffn_up_exps", ff, embd, 1.0)
-    yield stack(layer + "ffn_down_exps", embd, ff, 1.5)
+    yield stack(layer + "ffn_gate_exps", ff, embd, 5.0 if limited else 1.0)
+    yield stack(layer + "ffn_up_exps", ff, embd, 5.0 if limited else 1.0)
+    yield stack(layer + "ffn_down_exps", embd, ff, 0.1 if limited else 1.5)
     if shared:
         name, kind, _, cols, data = matrix(layer + "ffn_gate_inp_shexp", 1, embd, 1.0)
         yield name, kind, 0, cols, data
         yield matrix(layer + "ffn_gate_shexp", shared, embd, 1.0)
         yield matrix(layer + "ffn_up_shexp", shared, embd, 1.0)
         yield matrix(layer + "ffn_down_shexp", embd, shared, 1.5)
+
+
+def expert_biases(m, layer, bias):
+    if arch_of(m) != "gpt-oss":
+        return
+    n, embd, ff = m["experts"], m["embd"], m["keys"]["expert_feed_forward_length"]
+    yield bias(layer + "ffn_gate_inp", n)
+    yield bias(layer + "ffn_gate_exps", ff, n)
+    yield bias(layer + "ffn_up_exps", ff, n)
+    yield bias(layer + "ffn_down_exps", embd, n)
 
 
 def string(text):

@@ -63,7 +63,8 @@ static void run_route(struct device *d, uint32_t card, const struct op *op,
     const uint32_t n = left < ROUTE_ROWS ? left : ROUTE_ROWS, tiles = tiles_of(m.rows);
     const uint32_t step = panel_rows(m.type, m.cols);
     float logits[ROUTE_ROWS][EXPERTS_MAX];
-    const float *gate = (float *)(void *)cpu_at(d, card, AREA_WEIGHTS, op->route.shared.offset);
+    const float *gate = vector_at(d, card, op->route.shared);
+    const float *bias = vector_at(d, card, op->route.bias);
     cpu_landing_need(d, card, &op->route.router, 0, tiles);
     for (uint32_t i = 0; i < n; i += step) {
         d->kernels->gather(&m, row + i, n - i < step ? n - i : step, &work->panels[0]);
@@ -73,9 +74,11 @@ static void run_route(struct device *d, uint32_t card, const struct op *op,
     for (uint32_t i = 0; i < n; i++) {
         const struct route_view route = route_at(d, card, &op->route.routes, row + i);
         const float *x = m.act.f32 + (uint64_t)(row + i) * m.act.cols;
+        for (uint32_t e = 0; bias && e < m.rows; e++)
+            logits[i][e] += bias[e];
         experts_choose(d->kernels, logits[i], m.rows, op->route.routes.n_used, op->route.normed,
                        route.ids, route.weights);
-        *route.shared = op->route.shared.offset ? d->kernels->sigmoid(x, gate, m.cols) : 1.0f;
+        *route.shared = gate ? d->kernels->sigmoid(x, gate, m.cols) : 1.0f;
     }
 }
 
@@ -137,6 +140,11 @@ static struct matmul one_of(struct matmul m, uint32_t expert, uint32_t rows) {
     return m;
 }
 
+/* The same of a bias, which there may not be. */
+static const float *of_expert(const float *bias, uint32_t expert, uint32_t n) {
+    return bias ? bias + (uint64_t)expert * n : NULL;
+}
+
 /* --- up --- */
 
 /* Experts that as many rows use at most. */
@@ -156,6 +164,8 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op, ui
     const struct hits_view hits = hits_at(d, card, &op->expert_gate_up.hits);
     const struct matmul gates = matmul_at(d, card, gate, &op->expert_gate_up.act);
     const struct matmul ups = matmul_at(d, card, up, &op->expert_gate_up.act);
+    const float *gate_bias = vector_at(d, card, op->expert_gate_up.gate_bias);
+    const float *up_bias = vector_at(d, card, op->expert_gate_up.up_bias);
     const uint32_t width = width_of(op), atoms = (width + ATOM - 1) / ATOM;
     struct gated g = {.function = op->expert_gate_up.function,
                       .out = act_at(d, card, &op->expert_gate_up.out)};
@@ -166,6 +176,8 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op, ui
         const uint32_t last = 2 * to < width / TILE ? 2 * to : width / TILE;
         g.gate = one_of(gates, expert, width);
         g.up = one_of(ups, expert, width);
+        g.gate_bias = of_expert(gate_bias, expert, width);
+        g.up_bias = of_expert(up_bias, expert, width);
         g.gate.picked = g.up.picked = hits.rows + hits.begin[hit];
         g.n_rows = hits.begin[hit + 1] - hits.begin[hit];
         g.out_row = hits.begin[hit];
@@ -231,6 +243,7 @@ static void add_expert(const struct down *s, const struct hits_view *hits, uint3
     const uint32_t n = op->expert_down.n, expert = hits->expert[hit];
     const struct matmul m =
         one_of(matmul_at(s->device, s->card, &op->expert_down.w, &op->expert_down.act), expert, n);
+    const float *bias = of_expert(vector_at(s->device, s->card, op->expert_down.bias), expert, n);
     const uint32_t step = panel_rows(m.type, m.cols), first = expert * (n / TILE) + s->tile;
     cpu_landing_need(s->device, s->card, &op->expert_down.w, first, first + s->n_tiles);
     for (uint32_t at = hits->begin[hit], some; at < hits->begin[hit + 1]; at += some) {
@@ -238,6 +251,8 @@ static void add_expert(const struct down *s, const struct hits_view *hits, uint3
         s->device->kernels->gather(&m, at, some, s->panel);
         for (uint32_t i = 0; i < s->n_tiles; i++) {
             s->device->kernels->tile(&m, s->tile + i, s->panel, s->one, TILE);
+            for (uint32_t k = 0; bias && k < some * TILE; k++)
+                s->one[k] += bias[(s->tile + i) * TILE + k % TILE];
             s->device->kernels->add_weighted(sums_at(s, i, lane), hits->rows + at,
                                              hits->weights + at, s->one, some);
         }

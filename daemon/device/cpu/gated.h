@@ -5,10 +5,12 @@
 
 #include "daemon/device/cpu/cpu.h"
 
-/* out[out_row + i] = function(gate . x[i]) * (up . x[i]) of n_rows rows of the input. */
+/* out[out_row + i] = function(gate . x[i]) * (up . x[i]) of n_rows rows of the input, each product
+ * with its bias where there is one: a value for each row of the matrix. */
 struct gated {
     struct matmul gate, up;
     enum gate function;
+    const float *gate_bias, *up_bias; /* or NULL */
     uint32_t n_rows;
     struct act_view out;
     uint32_t out_row;

@@ -154,6 +154,7 @@ static void check_route(struct checker *c, const struct op *op) {
     check_part(c, op->route.part);
     check_routes(c, &op->route.routes);
     check_vector(c, c->card, op->route.shared, op->route.router.cols);
+    check_vector(c, c->card, op->route.bias, op->route.router.rows);
     c->bad |= op->route.shared.offset && !(op->route.act.forms & FORM_F32);
     c->bad |=
         op->route.router.rows > EXPERTS_MAX || op->route.routes.n_used > op->route.router.rows;
@@ -164,6 +165,9 @@ static void check_expert_gate_up(struct checker *c, const struct op *op) {
     check_experts(c, &op->expert_gate_up.gate, hits);
     check_experts(c, &op->expert_gate_up.up, hits);
     check_act(c, c->card, &op->expert_gate_up.act, op->expert_gate_up.gate.cols);
+    check_vector(c, c->card, op->expert_gate_up.gate_bias, op->expert_gate_up.gate.rows);
+    check_vector(c, c->card, op->expert_gate_up.up_bias, op->expert_gate_up.up.rows);
+    c->bad |= op->expert_gate_up.function > GATE_LIMITED;
     if (!c->bad)
         check_act_rows(c, c->card, &op->expert_gate_up.out,
                        op->expert_gate_up.gate.rows / hits->n_experts, hits->n_rows);
@@ -176,6 +180,8 @@ static void check_expert_down(struct checker *c, const struct op *op) {
     if (op->expert_down.w.rows) {
         check_experts(c, &op->expert_down.w, hits);
         check_act_rows(c, c->card, &op->expert_down.act, op->expert_down.w.cols, hits->n_rows);
+        check_vector(c, c->card, op->expert_down.bias,
+                     (uint64_t)hits->n_experts * op->expert_down.n);
     }
     if (op->expert_down.shared.rows) {
         check_matrix(c, &op->expert_down.shared);
@@ -236,6 +242,7 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_rows(&c, op->attention.q, n, op->attention.n_heads * op->attention.head_dim);
         check_act(&c, card, &op->attention.act, op->attention.n_heads * op->attention.head_dim);
         check_kv(&c, card, &op->attention.kv, 1);
+        check_vector(&c, card, op->attention.sinks, op->attention.n_heads);
         c.bad |= op->attention.head_dim > CPU_HEAD_DIM_MAX ||
                  cpu_unit_heads(op->attention.head_dim) == 0;
         break;
@@ -248,6 +255,7 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_part(&c, op->combine.part);
         check_rows(&c, op->combine.out, n, op->combine.n);
         check_slots(&c, op->combine.slots, op->combine.slot, op->combine.n);
+        check_vector(&c, card, op->combine.bias, op->combine.n);
         break;
     case OP_ADD_NORM:
         check_part(&c, op->add_norm.part);
@@ -260,6 +268,7 @@ static bool op_is_sound(const struct device *device, uint32_t card, const struct
         check_matrix(&c, &op->gate_up.up);
         check_act(&c, card, &op->gate_up.act, op->gate_up.gate.cols);
         check_act(&c, card, &op->gate_up.out, op->gate_up.gate.rows);
+        c.bad |= op->gate_up.function > GATE_LIMITED;
         break;
     case OP_LOGITS:
         check_matrix(&c, &op->logits.w);

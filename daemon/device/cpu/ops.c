@@ -209,12 +209,10 @@ static void run_qkv(struct device *d, uint32_t card, const struct op *op,
 /* `n` heads of a row, side by side, before the rotation. */
 static void prepare_heads(const struct device *d, uint32_t card, float *x, uint32_t n, uint32_t dim,
                           struct vector bias, struct vector norm, float eps) {
-    const float *add = (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, bias.offset);
-    const float *weight = (const float *)(void *)cpu_at(d, card, AREA_WEIGHTS, norm.offset);
-    if (bias.offset)
-        for (uint32_t i = 0; i < n * dim; i++)
-            x[i] += add[bias.begin + i];
-    for (uint32_t h = 0; norm.offset && h < n; h++, x += dim)
+    const float *add = vector_at(d, card, bias), *weight = vector_at(d, card, norm);
+    for (uint32_t i = 0; add && i < n * dim; i++)
+        x[i] += add[i];
+    for (uint32_t h = 0; weight && h < n; h++, x += dim)
         d->kernels->scale(x, weight, d->kernels->rms_inverse(x, dim, eps), dim, x);
 }
 
@@ -249,6 +247,7 @@ static void attend(struct device *d, uint32_t card, const struct op *op,
                    uint32_t head_end, float *out, uint32_t stride) {
     struct attention_query queries[ATTENTION_ROWS * UNIT_HEADS_MAX];
     const uint32_t dim = op->attention.head_dim, first = head;
+    const float *sinks = vector_at(d, card, op->attention.sinks);
     while (head < head_end) {
         const uint32_t kv_head = (op->attention.head_begin + head) / op->attention.heads_per_kv;
         const struct attention_job job = {
@@ -273,6 +272,7 @@ static void attend(struct device *d, uint32_t card, const struct op *op,
                     .n_positions = seen,
                     .out = out + (r - row) * stride + (h - first) * dim,
                     .first = window && seen > window ? seen - window : 0,
+                    .sink = sinks ? sinks + h : NULL,
                 };
         }
         d->kernels->attention(&job, queries, n);
@@ -324,20 +324,40 @@ static void run_combine(struct device *d, uint32_t card, const struct op *op,
                                   row * TILE * sizeof(float)});
 }
 
+static void add_bias(float *x, uint32_t stride, uint32_t n_rows, const float *bias,
+                     uint32_t width) {
+    for (uint32_t i = 0; bias && i < n_rows; i++)
+        for (uint32_t t = 0; t < width; t++)
+            x[i * stride + t] += bias[t];
+}
+
+typedef void gate_fn(float *gate, const float *up, uint32_t n);
+
+static gate_fn *gate_of(const struct device *d, enum gate function) {
+    switch (function) {
+    case GATE_SILU:
+        return d->kernels->silu_mul;
+    case GATE_GELU:
+        return d->kernels->gelu_mul;
+    case GATE_LIMITED:
+        return d->kernels->limited_mul;
+    }
+    return NULL;
+}
+
 /* Sixteen rows of gate and up times a panel, multiplied into one half of the atoms of x. */
-static void gate_tile(struct device *d, enum gate function, const struct matmul *gate,
-                      const struct matmul *up, uint32_t tile, const struct panel *for_gate,
-                      const struct panel *for_up, float (*x)[ATOM]) {
-    float u[PANEL_ROWS_MAX][TILE];
-    const uint32_t left = gate->rows - tile * TILE, width = left < TILE ? left : TILE;
-    float *g = &x[0][tile % 2 * TILE];
-    d->kernels->tile(gate, tile, for_gate, g, ATOM);
-    d->kernels->tile(up, tile, for_up, &u[0][0], TILE);
+static void gate_tile(struct device *d, const struct gated *gated, uint32_t tile,
+                      const struct panel *for_gate, const struct panel *for_up, float (*x)[ATOM]) {
+    gate_fn *const function = gate_of(d, gated->function);
+    const uint32_t row = tile * TILE, left = gated->gate.rows - row;
+    const uint32_t width = left < TILE ? left : TILE;
+    float u[PANEL_ROWS_MAX][TILE], *g = &x[0][tile % 2 * TILE];
+    d->kernels->tile(&gated->gate, tile, for_gate, g, ATOM);
+    d->kernels->tile(&gated->up, tile, for_up, &u[0][0], TILE);
+    add_bias(g, ATOM, for_gate->n, gated->gate_bias ? gated->gate_bias + row : NULL, width);
+    add_bias(&u[0][0], TILE, for_gate->n, gated->up_bias ? gated->up_bias + row : NULL, width);
     for (uint32_t i = 0; i < for_gate->n; i++)
-        if (function == GATE_GELU)
-            d->kernels->gelu_mul(g + i * ATOM, u[i], width);
-        else
-            d->kernels->silu_mul(g + i * ATOM, u[i], width);
+        function(g + i * ATOM, u[i], width);
 }
 
 void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32_t end,
@@ -355,8 +375,7 @@ void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32
         for (uint32_t atom = begin; atom < end; atom++) {
             const uint32_t left = g->gate.rows - atom * ATOM, width = left < ATOM ? left : ATOM;
             for (uint32_t half = 0; half * TILE < width; half++)
-                gate_tile(d, g->function, &g->gate, &g->up, 2 * atom + half, &work->panels[0],
-                          &work->panels[same ? 0 : 1], x);
+                gate_tile(d, g, 2 * atom + half, &work->panels[0], &work->panels[same ? 0 : 1], x);
             for (uint32_t i = 0; i < n; i++)
                 d->kernels->store(&g->out, g->out_row + row + i, atom * ATOM, x[i], width);
         }

@@ -80,6 +80,10 @@ void strip_combine(const struct device *d, uint32_t card, const struct op *op,
         memset(out + (uint64_t)r * op->combine.out.stride, 0, width * sizeof *out);
     d->kernels->combine(out, op->combine.out.stride, n, planes, (uint64_t)s->tile_rows * TILE,
                         width);
+    const float *bias = vector_at(d, card, op->combine.bias);
+    for (uint32_t r = 0; bias && r < n; r++)
+        for (uint32_t i = 0; i < width; i++)
+            out[(uint64_t)r * op->combine.out.stride + i] += bias[col + i];
 }
 
 /* --- phases that may run strip by strip --- */

@@ -10,6 +10,13 @@ static inline float *rows_at(const struct device *d, uint32_t card, struct rows 
     return (float *)(void *)cpu_at(d, card, AREA_SCRATCH, rows.offset) + row * rows.stride;
 }
 
+/* NULL: there is none. */
+static inline const float *vector_at(const struct device *d, uint32_t card, struct vector v) {
+    if (!v.offset)
+        return NULL;
+    return (const float *)(const void *)cpu_at(d, card, AREA_WEIGHTS, v.offset) + v.begin;
+}
+
 static inline struct act_view act_at(const struct device *d, uint32_t card,
                                      const struct activation *act) {
     char *base = cpu_at(d, card, AREA_SCRATCH, 0);

@@ -422,6 +422,29 @@ static void load_exchange(struct loading *l, uint32_t card, const struct op *op)
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
+/* What an operation may have and its kernel does not; NULL: nothing. */
+static const char *lacking(const struct op *op) {
+    switch (op->kind) {
+    case OP_ATTENTION:
+        return op->attention.sinks.offset ? "sinks of attention" : NULL;
+    case OP_COMBINE:
+        return op->combine.bias.offset ? "a bias of the attention's output" : NULL;
+    case OP_ROUTE:
+        return op->route.bias.offset ? "a bias of the router" : NULL;
+    case OP_EXPERT_GATE_UP:
+        return op->expert_gate_up.gate_bias.offset || op->expert_gate_up.up_bias.offset ||
+                       op->expert_gate_up.function > GATE_GELU
+                   ? "the biases or the gate of these experts"
+                   : NULL;
+    case OP_EXPERT_DOWN:
+        return op->expert_down.bias.offset ? "biases of experts" : NULL;
+    case OP_GATE_UP:
+        return op->gate_up.function > GATE_GELU ? "the gate of this FFN" : NULL;
+    default:
+        return NULL;
+    }
+}
+
 static void load_op(struct loading *l, uint32_t card, const struct op *op) {
     static void (*const loaders[OP_KINDS])(struct loading * l, uint32_t card,
                                            const struct op *op) = {
@@ -437,6 +460,9 @@ static void load_op(struct loading *l, uint32_t card, const struct op *op) {
                             op->layer);
         return;
     }
+    if (lacking(op) && !l->rc)
+        l->rc = err_set(l->err, -ENOTSUP, "the cards have no kernels for %s yet (layer %d)",
+                        lacking(op), op->layer);
     loaders[op->kind](l, card, op);
 }
 

@@ -114,7 +114,7 @@ int level_zero_copy(struct device *from, uint32_t from_card, enum area area, uin
 int level_zero_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type, bool vector,
                     uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
                     uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
-    const uint64_t before = vector ? 0 : pack_bytes(type, false, row_begin, cols);
+    const uint64_t before = pack_bytes(type, vector, row_begin, cols);
     const uint64_t bytes = pack_bytes(type, vector, rows, cols);
     char *at;
     if (row_begin > range_rows || rows > range_rows - row_begin || bytes == 0)

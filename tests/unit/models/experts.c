@@ -190,7 +190,85 @@ static void qwen2moe_has_a_shared_expert(void) {
     check_refused(-EINVAL, "qwen2moe.expert_shared_feed_forward_length", "is 0, not 1 to");
 }
 
+/* --- gpt-oss --- */
+
+static void gpt_oss(void) {
+    begin("gpt-oss");
+    experts(10, 3, 48);
+    set_u32(of_arch("expert_feed_forward_length"), 48);
+    set_u32(of_arch("attention.sliding_window"), 16);
+    tensor("blk.0.ffn_norm.weight")->cols = 0;
+    layer_tensor(0, "post_attention_norm.weight", 64, 0);
+    layer_tensor(0, "attn_q.bias", 64, 0);
+    layer_tensor(0, "attn_k.bias", 32, 0);
+    layer_tensor(0, "attn_v.bias", 32, 0);
+    layer_tensor(0, "attn_output.bias", 64, 0);
+    layer_tensor(0, "attn_sinks.weight", 4, 0);
+    layer_tensor(0, "ffn_gate_inp.bias", 10, 0);
+    layer_tensor(0, "ffn_gate_exps.bias", 48, 10);
+    layer_tensor(0, "ffn_up_exps.bias", 48, 10);
+    layer_tensor(0, "ffn_down_exps.bias", 64, 10);
+}
+
+static void gpt_oss_has_sinks_windows_and_biases_of_experts(void) {
+    gpt_oss();
+    set_string(of_arch("rope.scaling.type"), "yarn");
+    set_f32(of_arch("rope.scaling.factor"), 32);
+    set_u32(of_arch("rope.scaling.original_context_length"), 128);
+    struct model m = read_good();
+    const struct model_params *p = &m.params;
+    CHECK(p->gate == GATE_LIMITED && p->experts_normed && p->n_ff == 0 && p->rope.neox);
+    CHECK(p->window == 16 && model_windowed(p, 0) && !model_windowed(p, 1) && model_windowed(p, 2));
+    CHECK(p->rope.scaling == ROPE_YARN && !memcmp(&p->rope, &p->window_rope, sizeof p->rope));
+    const struct model_op *attention = &m.ops[1], *op = &m.ops[2];
+    const struct model_tensor *sinks = &m.tensors[attention->tensor[ATTENTION_SINKS]];
+    const struct model_tensor *bias = &m.tensors[op->tensor[EXPERTS_DOWN_BIAS]];
+    CHECK(model_tensor_is_vector(sinks) && sinks->cols == 4);
+    CHECK(attention->tensor[ATTENTION_OUT_BIAS] != NO_TENSOR);
+    CHECK_EQ(attention->tensor[ATTENTION_POST], NO_TENSOR);
+    CHECK(!strcmp(m.tensors[op->tensor[EXPERTS_NORM]].name, "blk.0.post_attention_norm.weight"));
+    CHECK(model_tensor_is_vector(bias) && bias->rows == 10 && bias->cols == 64);
+    CHECK(bias->cut == CUT_EXPERT_VECTORS && model_used(p, bias) == 0.3);
+    CHECK_EQ(m.tensors[op->tensor[EXPERTS_ROUTER_BIAS]].cols, 10);
+    for (int slot = EXPERTS_SHARED_GATE; slot <= EXPERTS_FFN_DOWN; slot++)
+        CHECK_EQ(op->tensor[slot], NO_TENSOR);
+    model_finish(&m);
+}
+
+static void gpt_oss_refuses_what_is_wrong_by_name(void) {
+    static const char *const vectors[] = {"attn_sinks.weight",  "attn_q.bias",
+                                          "attn_k.bias",        "attn_v.bias",
+                                          "attn_output.bias",   "ffn_gate_inp.bias",
+                                          "ffn_gate_exps.bias", "ffn_up_exps.bias",
+                                          "ffn_down_exps.bias", "post_attention_norm.weight"};
+    char name[64];
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        snprintf(name, sizeof name, "blk.0.%s", vectors[i]);
+        gpt_oss();
+        tensor(name)->cols = 0;
+        check_refused(-EINVAL, name, "missing");
+    }
+    gpt_oss();
+    layer_tensor(0, "attn_sinks.weight", 5, 0);
+    check_refused(-EINVAL, "blk.0.attn_sinks.weight' has the shape [1, 5]", "[1, 4] was expected");
+    gpt_oss();
+    layer_tensor(0, "ffn_up_exps.bias", 48, 9);
+    check_refused(-EINVAL, "blk.0.ffn_up_exps.bias' has the shape [9, 48]",
+                  "[10, 48] was expected (rows, columns)");
+    gpt_oss();
+    tensor("blk.0.ffn_down_exps.bias")->type = TENSOR_Q8_0;
+    check_refused(-ENOTSUP, "blk.0.ffn_down_exps.bias' is of type Q8_0", "F32, F16, BF16");
+    gpt_oss();
+    drop_key(of_arch("attention.sliding_window"));
+    check_refused(-EINVAL, "gpt-oss.attention.sliding_window", "missing");
+    gpt_oss();
+    drop_key(of_arch("expert_count"));
+    check_refused(-EINVAL, "gpt-oss.expert_count", "missing");
+}
+
 CHECK_MAIN(T(llama_may_have_experts_as_wide_as_its_ffn),
            T(the_file_says_whether_weights_are_normed), T(qwen2moe_has_a_shared_expert),
            T(qwen3moe_has_experts_one_after_another), T(wrong_experts_are_refused_by_name),
-           T(wrong_shapes_of_experts_are_refused_with_both))
+           T(wrong_shapes_of_experts_are_refused_with_both),
+           T(gpt_oss_has_sinks_windows_and_biases_of_experts),
+           T(gpt_oss_refuses_what_is_wrong_by_name))

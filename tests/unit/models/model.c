@@ -142,7 +142,8 @@ static void rope_keys_old_and_new_are_understood(void) {
 static void what_is_not_supported_is_named(void) {
     good_model();
     set_string("general.architecture", "lla\nma");
-    check_refused(-ENOTSUP, "'lla?ma'", "supported: gemma2, gemma3, llama, mistral3, phi3");
+    check_refused(-ENOTSUP, "'lla?ma'",
+                  "supported: gemma2, gemma3, gpt-oss, llama, mistral3, phi3");
     drop_key("general.architecture");
     check_refused(-EINVAL, "general.architecture", "missing");
     good_model();

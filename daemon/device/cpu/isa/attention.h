@@ -6,7 +6,8 @@
  * the head: K [head_dim / 32][PAGE_TOKENS], V [PAGE_TOKENS][head_dim / 32].
  *
  * A query's result is made of segments of absolute positions, each a softmax of its own, merged
- * left to right; of the first one a query with a window may see the end only.  Every value is one
+ * left to right; of the first one a query with a window may see the end only; a sink comes last, as
+ * a segment of one position that has no value.  Every value is one
  * chain over d (scores) or over positions (sums), so it does not matter how many queries share a
  * pass over a page. */
 #ifndef OCTARC_DEVICE_CPU_ISA_ATTENTION_H
@@ -286,6 +287,16 @@ static void merge(struct attention_state *state, struct attention_state segment,
         out[d] = fma1(sum[d], scale[1], out[d] * scale[0]);
 }
 
+/* The softmax has one score more, whose share is nobody's. */
+static void merge_sink(struct attention_state *state, float sink, float *out, uint32_t head_dim) {
+    const float high = sink > state->top ? sink : state->top;
+    float scale[TILE] = {state->top - high, sink - high};
+    vf_store(scale, vf_exp(vf_load(scale)));
+    state->sum = fma1(state->sum, scale[0], scale[1]);
+    for (uint32_t d = 0; d < head_dim; d++)
+        out[d] *= scale[0];
+}
+
 /* One segment for `width` queries that all reach into it; width is a group's. */
 static void attend_segment(const struct attention_job *job, const struct attention_query *q,
                            struct attention_state *state, uint32_t width, uint32_t begin) {
@@ -354,6 +365,8 @@ static void attention_kernel(const struct attention_job *job, const struct atten
                 attend_segment(job, q + i, state, w, begin);
         }
         for (uint32_t j = 0; j < w; j++) {
+            if (q[i + j].sink)
+                merge_sink(&state[j], *q[i + j].sink, q[i + j].out, job->head_dim);
             const float inverse = 1.0f / state[j].sum;
             for (uint32_t d = 0; d < job->head_dim; d++)
                 q[i + j].out[d] *= inverse;

@@ -187,6 +187,17 @@ static inline vf gelu_mul(vf gate, vf up) {
     return vf_mul(vf_div(gate, vf_add(vf_set(1.0f), vf_exp(u))), up);
 }
 
+#define GATE_LIMIT 7.0f
+#define GATE_STEEP 1.702f
+
+/* g / (1 + e^(-1.702 g)) * (up + 1), both within their limits; a NaN stays one. */
+static inline vf limited_mul(vf gate, vf up) {
+    const vf g = vf_min(vf_set(GATE_LIMIT), gate);
+    const vf u = vf_min(vf_set(GATE_LIMIT), vf_max(vf_set(-GATE_LIMIT), up));
+    const vf e = vf_exp(vf_mul(g, vf_set(-GATE_STEEP)));
+    return vf_mul(vf_div(g, vf_add(vf_set(1.0f), e)), vf_add(u, vf_set(1.0f)));
+}
+
 /* Sixteen at a time; what is left, padded with zeros. */
 #define GATE_KERNEL(name)                                                                          \
     static void name##_kernel(float *gate, const float *up, uint32_t n) {                          \
@@ -203,6 +214,7 @@ static inline vf gelu_mul(vf gate, vf up) {
     }
 GATE_KERNEL(silu_mul)
 GATE_KERNEL(gelu_mul)
+GATE_KERNEL(limited_mul)
 
 static void soft_cap_kernel(float *x, float cap, uint32_t n) {
     uint32_t at = 0;
@@ -284,6 +296,7 @@ const struct kernels KERNELS = {
     .combine = combine_kernel,
     .silu_mul = silu_mul_kernel,
     .gelu_mul = gelu_mul_kernel,
+    .limited_mul = limited_mul_kernel,
     .soft_cap = soft_cap_kernel,
     .soften = soften_kernel,
     .sigmoid = sigmoid_kernel,

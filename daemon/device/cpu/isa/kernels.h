@@ -85,8 +85,9 @@ struct attention_job {
 struct attention_query {
     const float *q; /* [head_dim], rotated */
     uint32_t n_positions;
-    float *out;     /* [head_dim] */
-    uint32_t first; /* position that it sees; what is before lies outside of its window */
+    float *out;        /* [head_dim] */
+    uint32_t first;    /* position that it sees; what is before lies outside of its window */
+    const float *sink; /* a score that brings no value, as it is; NULL: none */
 };
 
 struct kernels {
@@ -120,6 +121,8 @@ struct kernels {
     /* gate = silu(gate) * up, or gelu(gate) * up with tanh in it. */
     void (*silu_mul)(float *gate, const float *up, uint32_t n);
     void (*gelu_mul)(float *gate, const float *up, uint32_t n);
+    /* As GATE_LIMITED says. */
+    void (*limited_mul)(float *gate, const float *up, uint32_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, uint32_t n);
     /* x = e^(x - the largest); returns their sum. */

@@ -105,8 +105,9 @@ static void compare_file(const char *file, double tolerance, struct distance *d)
 }
 
 static void float_weights_match_the_reference(void) {
-    static const char *const files[] = {"tiny-f32.gguf", "tiny-gemma2.gguf", "tiny-gemma3.gguf",
-                                        "tiny-mistral3.gguf", "tiny-mixtral.gguf"};
+    static const char *const files[] = {"tiny-f32.gguf",     "tiny-gemma2.gguf",
+                                        "tiny-gemma3.gguf",  "tiny-mistral3.gguf",
+                                        "tiny-mixtral.gguf", "tiny-gpt-oss.gguf"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct distance d = {0};
         compare_file(files[i], 1e-3, &d);
@@ -135,6 +136,7 @@ static void other_architectures_stay_near_the_reference(void) {
     stays_near("tiny-fused.gguf");
     stays_near("tiny-qwen3moe.gguf");
     stays_near("tiny-qwen2moe.gguf");
+    stays_near("tiny-gpt-oss-mxfp4.gguf");
 }
 
 CHECK_MAIN(T(float_weights_match_the_reference), T(quantised_weights_stay_near_the_reference),

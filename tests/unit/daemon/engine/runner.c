@@ -14,9 +14,9 @@
 static const char *const model_files[] = {"tiny-f32.gguf", "tiny-mixed.gguf"};
 /* Of every other architecture one. */
 static const char *const arch_files[] = {
-    "tiny-qwen2.gguf",    "tiny-qwen3.gguf",   "tiny-gemma2.gguf",
-    "tiny-gemma3.gguf",   "tiny-fused.gguf",   "tiny-mistral3.gguf",
-    "tiny-qwen3moe.gguf", "tiny-mixtral.gguf", "tiny-qwen2moe.gguf"};
+    "tiny-qwen2.gguf",    "tiny-qwen3.gguf",    "tiny-gemma2.gguf",       "tiny-gemma3.gguf",
+    "tiny-fused.gguf",    "tiny-mistral3.gguf", "tiny-qwen3moe.gguf",     "tiny-mixtral.gguf",
+    "tiny-qwen2moe.gguf", "tiny-gpt-oss.gguf",  "tiny-gpt-oss-mxfp4.gguf"};
 
 static float *reference(const char *file, enum kv_type kv_type) {
     struct loaded l;
@@ -314,7 +314,7 @@ static void every_kv_type_keeps_the_promise(void) {
 
 static void a_sequence_does_not_notice_its_neighbours(void) {
     static const char *const files[] = {"tiny-f32.gguf", "tiny-mixed.gguf", "tiny-gemma2.gguf",
-                                        "tiny-mistral3.gguf"};
+                                        "tiny-mistral3.gguf", "tiny-gpt-oss.gguf"};
     struct loaded l;
     for (size_t m = 0; m < sizeof files / sizeof *files; m++) {
         load(&l, files[m], &(struct setup){.n_cards = 3, .split = SPLIT_TENSOR});

@@ -299,6 +299,33 @@ static void every_scale_of_mxfp4_is_exact(void) {
 }
 
 /* A lane-cut range of a 256-wide type may begin inside a block. */
+/* Slice by slice, of any type that a vector may have. */
+static void vectors_of_several_experts_follow_each_other(void) {
+    enum { ALL = 37, WIDTH = 48 };
+    float given[ALL * WIDTH], got[ALL * WIDTH];
+    uint16_t halves[ALL * WIDTH];
+    for (uint32_t i = 0; i < ALL * WIDTH; i++) {
+        uint32_t bits;
+        given[i] = (float)(i % 251); /* which half of the bits holds too */
+        memcpy(&bits, &given[i], 4);
+        halves[i] = (uint16_t)(bits >> 16);
+    }
+    CHECK_EQ(pack_bytes(TENSOR_F32, true, ALL, WIDTH), (sizeof given + 63) / 64 * 64);
+    for (int type = 0; type < 2; type++) {
+        const char *bytes = type ? (const char *)halves : (const char *)given;
+        const uint64_t row = WIDTH * (type ? 2 : 4);
+        memset(got, 0xff, sizeof got);
+        CHECK_EQ(pack_rows((uint8_t *)got, type ? TENSOR_BF16 : TENSOR_F32, true, 32, 5, WIDTH, 0,
+                           bytes + 32 * row, row),
+                 0);
+        CHECK(isnan(got[32 * WIDTH - 1]));
+        CHECK_EQ(pack_rows((uint8_t *)got, type ? TENSOR_BF16 : TENSOR_F32, true, 0, 32, WIDTH, 0,
+                           bytes, row),
+                 0);
+        CHECK(!memcmp(got, given, sizeof got));
+    }
+}
+
 static void a_range_that_begins_inside_a_block_packs_the_same_values(void) {
     static const uint32_t wide[] = {TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K,
                                     TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_XS};
@@ -498,6 +525,6 @@ static void a_full_panel_stays_inside_its_memory(void) {
 CHECK_MAIN(T(a_full_panel_stays_inside_its_memory), T(one_row_of_a_matrix_is_still_a_matrix),
            T(products_match_sums_in_double), T(sets_and_batches_do_not_change_a_bit),
            T(the_largest_sums_are_exact), T(rows_come_back_as_they_were),
-           T(every_scale_of_mxfp4_is_exact),
+           T(every_scale_of_mxfp4_is_exact), T(vectors_of_several_experts_follow_each_other),
            T(a_range_that_begins_inside_a_block_packs_the_same_values),
            T(lanes_cut_anywhere_give_the_same_bits))

@@ -85,6 +85,43 @@ static void gelu_is_near_and_the_same_everywhere(void) {
     CHECK(worst < 3e-7);
 }
 
+/* Gate and other half beyond their limits too; the bound is of docs/numerics.md. */
+static void a_limited_gate_is_near_and_the_same_everywhere(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    double worst = 0;
+    for (int i = -6000; i < 2000; i++) {
+        float x[16], up[16], want[16];
+        for (int t = 0; t < 16; t++) {
+            x[t] = want[t] = (float)i * 0.007f + (float)t * 0.00041f;
+            up[t] = noise_float() * 9;
+        }
+        kernels_portable.limited_mul(want, up, 16);
+        for (int t = 0; t < 16; t++) {
+            const double g = fmin((double)x[t], 7), u = fmin(fmax((double)up[t], -7), 7) + 1;
+            const double exact = g / (1 + exp(-1.702 * g)) * u;
+            const double e =
+                exact == 0 ? 0 : fabs((double)want[t] - exact) / fabs(g * (1 + fabs(u)));
+            worst = e > worst ? e : worst;
+        }
+        for (int set = 0; set < n_sets; set++) {
+            float got[16];
+            memcpy(got, x, sizeof got);
+            sets[set]->limited_mul(got, up, 5);
+            sets[set]->limited_mul(got + 5, up + 5, 11);
+            CHECK(!memcmp(got, want, sizeof got));
+        }
+    }
+    printf("# limited gate: largest error, of the gate times the other half and one, %.3g\n",
+           worst);
+    CHECK(worst < 3e-7);
+    for (int set = 0; set < n_sets; set++) {
+        float gate[4] = {NAN, 2, INFINITY, -INFINITY}, up[4] = {1, NAN, -INFINITY, 3};
+        sets[set]->limited_mul(gate, up, 4);
+        CHECK(isnan(gate[0]) && isnan(gate[1]) && fabsf(gate[2] + 42) < 0.001f);
+    }
+}
+
 static void a_soft_cap_is_near_and_the_same_everywhere(void) {
     static const float caps[] = {1.0f, 30.0f, 50.0f};
     const struct kernels *sets[SETS_MAX];
@@ -252,10 +289,10 @@ static uint32_t first_seen(uint32_t n, uint32_t window) {
 
 /* Softmax attention in double precision; the largest difference from `got`. */
 static double attention_error(const struct cache *c, const float *q, uint32_t first, uint32_t n,
-                              const float *got) {
+                              const float *sink, const float *got) {
     const uint32_t dim = c->job.head_dim;
     const double cap = (double)c->job.soft_cap;
-    double p[POSITIONS], top = -1e30, sum = 0, worst = 0;
+    double p[POSITIONS], top = sink ? (double)*sink : -1e30, sum = 0, worst = 0;
     for (uint32_t at = first; at < n; at++) {
         p[at] = 0;
         for (uint32_t d = 0; d < dim; d++)
@@ -266,6 +303,7 @@ static double attention_error(const struct cache *c, const float *q, uint32_t fi
     }
     for (uint32_t at = first; at < n; at++)
         sum += p[at] = exp(p[at] - top);
+    sum += sink ? exp((double)*sink - top) : 0;
     for (uint32_t d = 0; d < dim; d++) {
         double x = 0;
         for (uint32_t at = first; at < n; at++)
@@ -278,13 +316,16 @@ static double attention_error(const struct cache *c, const float *q, uint32_t fi
 
 #define QUERIES 17u
 
-/* Seventeen queries, `some` at a time; query i sees n[i] positions, or the last of them. */
+/* Seventeen queries, `some` at a time; query i sees n[i] positions, or the last of them.  Sinks, of
+ * each query one, or NULL. */
 static void attend(const struct kernels *k, const struct cache *c, const float *q,
-                   const uint32_t *n, uint32_t window, uint32_t some, float *out) {
+                   const uint32_t *n, uint32_t window, const float *sinks, uint32_t some,
+                   float *out) {
     struct attention_query queries[QUERIES];
     for (uint32_t i = 0; i < QUERIES; i++)
-        queries[i] = (struct attention_query){q + i * c->job.head_dim, n[i],
-                                              out + i * c->job.head_dim, first_seen(n[i], window)};
+        queries[i] =
+            (struct attention_query){q + i * c->job.head_dim, n[i], out + i * c->job.head_dim,
+                                     first_seen(n[i], window), sinks ? sinks + i : NULL};
     for (uint32_t i = 0; i < QUERIES; i += some)
         k->attention(&c->job, queries + i, QUERIES - i < some ? QUERIES - i : some);
 }
@@ -296,18 +337,23 @@ static void attention_is_near_and_the_same_however_it_is_cut(void) {
         double bound;
         uint32_t window;
         float soft_cap;
-    } cases[] = {
-        {KV_F32, 64, 2e-6, 0, 0},     {KV_F16, 64, 2e-3, 0, 0},   {KV_Q8_0, 64, 3e-2, 0, 0},
-        {KV_F32, 8, 2e-6, 0, 0},      {KV_F16, 40, 2e-3, 0, 0},   {KV_F32, 128, 2e-6, 0, 0},
-        {KV_Q8_0, 96, 3e-2, 0, 0},    {KV_F32, 64, 2e-6, 1, 0},   {KV_F32, 64, 2e-6, 4, 0},
-        {KV_F32, 64, 2e-6, 16, 2.0f}, {KV_F16, 64, 2e-3, 300, 0}, {KV_F32, 32, 2e-6, 256, 1.0f},
-        {KV_Q8_0, 64, 3e-2, 33, 5.0f}};
+        float sink; /* of the first query; the others' are about as large; 0: none */
+    } cases[] = {{KV_F32, 64, 2e-6, 0, 0, 0},        {KV_F16, 64, 2e-3, 0, 0, 0},
+                 {KV_Q8_0, 64, 3e-2, 0, 0, 0},       {KV_F32, 8, 2e-6, 0, 0, 0},
+                 {KV_F16, 40, 2e-3, 0, 0, 0},        {KV_F32, 128, 2e-6, 0, 0, 0},
+                 {KV_Q8_0, 96, 3e-2, 0, 0, 0},       {KV_F32, 64, 2e-6, 1, 0, 0},
+                 {KV_F32, 64, 2e-6, 4, 0, 0},        {KV_F32, 64, 2e-6, 16, 2.0f, 0},
+                 {KV_F16, 64, 2e-3, 300, 0, 0},      {KV_F32, 32, 2e-6, 256, 1.0f, 0},
+                 {KV_Q8_0, 64, 3e-2, 33, 5.0f, 0},   {KV_F32, 64, 2e-6, 0, 0, 0.5f},
+                 {KV_F32, 64, 2e-6, 128, 0, 9.0f},   {KV_F16, 40, 2e-3, 1, 0, -2.0f},
+                 {KV_F32, 32, 2e-6, 300, 0, -300.0f}};
     static const uint32_t counts[] = {1, 2, 3, 5, 12, QUERIES};
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         float q[QUERIES * 128], want[QUERIES * 128], got[QUERIES * 128];
         const uint32_t dim = cases[i].head_dim;
+        float sinks[QUERIES];
         uint32_t n[QUERIES];
         struct cache c;
         double worst = 0;
@@ -317,10 +363,13 @@ static void attention_is_near_and_the_same_however_it_is_cut(void) {
         c.job.soft_cap = cases[i].soft_cap;
         for (uint32_t k = 0; k < QUERIES * dim; k++)
             q[k] = 2 * noise_float();
-        attend(sets[0], &c, q, n, cases[i].window, 1, want);
+        for (uint32_t k = 0; k < QUERIES; k++)
+            sinks[k] = cases[i].sink * (1 + 0.1f * (float)k);
+        const float *given = cases[i].sink != 0 ? sinks : NULL;
+        attend(sets[0], &c, q, n, cases[i].window, given, 1, want);
         for (uint32_t k = 0; k < QUERIES; k++) {
             const double e = attention_error(&c, q + k * dim, first_seen(n[k], cases[i].window),
-                                             n[k], want + k * dim);
+                                             n[k], given ? given + k : NULL, want + k * dim);
             worst = e > worst || isnan(e) ? e : worst;
         }
         printf("# kv type %d, head of %u, window %u: largest error %.2g\n", cases[i].type, dim,
@@ -332,7 +381,7 @@ static void attention_is_near_and_the_same_however_it_is_cut(void) {
                 cache_init(&c, sets[set], cases[i].type, dim, 7);
                 c.job.soft_cap = cases[i].soft_cap;
                 memset(got, 0, sizeof got);
-                attend(sets[set], &c, q, n, cases[i].window, counts[k], got);
+                attend(sets[set], &c, q, n, cases[i].window, given, counts[k], got);
                 CHECK(!memcmp(got, want, QUERIES * dim * sizeof *got));
                 cache_finish(&c);
             }
@@ -358,19 +407,20 @@ static void what_left_every_window_is_not_used(void) {
                 n[k] = POSITIONS - QUERIES + k + 1;
             for (uint32_t d = 0; d < DIM; d++)
                 gone[d] = d % 2 ? NAN : INFINITY;
-            attend(sets[set], &c, q, n, windows[i], 12, want);
+            attend(sets[set], &c, q, n, windows[i], NULL, 12, want);
             for (uint32_t at = 0; at < first_seen(n[0], windows[i]); at++) {
                 char *page = c.memory + c.pages[at / PAGE_TOKENS] * c.job.page_bytes;
                 sets[set]->store_k(page, KV_F32, DIM, at % PAGE_TOKENS, gone);
                 sets[set]->store_v(page + c.job.half_bytes, KV_F32, DIM, at % PAGE_TOKENS, gone);
             }
-            attend(sets[set], &c, q, n, windows[i], 12, got);
+            attend(sets[set], &c, q, n, windows[i], NULL, 12, got);
             CHECK(!memcmp(got, want, sizeof got));
             cache_finish(&c);
         }
 }
 
 CHECK_MAIN(T(exp_is_near_and_the_same_everywhere), T(gelu_is_near_and_the_same_everywhere),
+           T(a_limited_gate_is_near_and_the_same_everywhere),
            T(a_soft_cap_is_near_and_the_same_everywhere), T(a_norm_is_near_and_the_same_everywhere),
            T(inputs_are_rounded_to_the_nearest), T(odd_inputs_are_defined),
            T(attention_is_near_and_the_same_however_it_is_cut),

@@ -107,6 +107,18 @@ static void so_do_types_of_kv(void) {
     }
 }
 
+static void sinks_are_refused_by_name(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    begin("cards=1");
+    const struct setup s = {.n_cards = 1, .backend = device_backend("level_zero")};
+    CHECK_EQ(plan_model(&l, "tiny-gpt-oss.gguf", &s), 0);
+    CHECK_EQ(try_runner(&l, &s, &err), -ENOTSUP);
+    CHECK(strstr(err.text, "no kernels for sinks of attention yet (layer 0)"));
+    l.runner = NULL;
+    unload(&l);
+}
+
 static void what_has_no_kernels_is_refused_by_name(void) {
     struct loaded l;
     struct err err = {{0}};
@@ -219,6 +231,6 @@ CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
            T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
            T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
            T(so_do_architectures), T(so_do_types_of_kv), T(what_has_no_kernels_is_refused_by_name),
-           T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
-           T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
-           T(all_types_of_tensors_do))
+           T(sinks_are_refused_by_name), T(one_card_has_the_bits_of_the_cpu),
+           T(a_pipeline_of_cards_has), T(eight_cards_that_share_layers_have),
+           T(so_have_cards_that_do_not_reach_each_other), T(all_types_of_tensors_do))
