@@ -121,8 +121,19 @@ static int check_calls(const struct json *doc, const cJSON *calls, size_t i,
     return 0;
 }
 
-static int add_message(const struct params *params, struct chat_value **list, const cJSON *message,
-                       size_t i, struct failure *failure) {
+/* What was thought before a call belongs to it: the templates of gpt-oss show it then, by a name of
+ * their own. */
+static struct chat_value *add_thinking(struct chat_value *dict, const cJSON *message) {
+    const cJSON *reasoning = cJSON_GetObjectItemCaseSensitive(message, "reasoning_content");
+    if (!cJSON_IsString(reasoning) || cJSON_GetObjectItemCaseSensitive(message, "thinking"))
+        return dict;
+    const char *text = reasoning->valuestring;
+    return chat_set(dict, "thinking", chat_string(text, strlen(text)));
+}
+
+static int add_message(const struct params *params, struct reply_form form,
+                       struct chat_value **list, const cJSON *message, size_t i,
+                       struct failure *failure) {
     const cJSON *role = cJSON_GetObjectItemCaseSensitive(message, "role");
     const cJSON *content = cJSON_GetObjectItemCaseSensitive(message, "content");
     const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
@@ -155,6 +166,8 @@ static int add_message(const struct params *params, struct chat_value **list, co
             dict = chat_set(dict, member->string, to_value(params->doc, member));
     if (empty && !content) /* what every template can join with other text */
         dict = chat_set(dict, "content", chat_string("", 0));
+    if (empty && form.kind == REPLY_HARMONY)
+        dict = add_thinking(dict, message);
     *list = chat_append(*list, dict);
     buffer_finish(&text);
     return 0;
@@ -171,6 +184,9 @@ static struct chat_value *make_globals(const struct params *params, const struct
     globals = chat_set(globals, "add_generation_prompt", chat_bool(params->add_generation_prompt));
     if (params->tools)
         globals = chat_set(globals, "tools", to_value(params->doc, params->tools));
+    const char *effort = params->reasoning_effort;
+    if (effort)
+        globals = chat_set(globals, "reasoning_effort", chat_string(effort, strlen(effort)));
     const cJSON *more = params->template_kwargs;
     for (const cJSON *member = more ? more->child : NULL; member; member = member->next)
         globals = chat_set(globals, member->string, to_value(params->doc, member));
@@ -199,7 +215,7 @@ int chat_text(const struct params *params, const struct model_view *model, char 
 
     struct chat_value *list = chat_list();
     for (const cJSON *message = messages->child; message; message = message->next)
-        if (add_message(params, &list, message, i++, failure)) {
+        if (add_message(params, chat_template_form(model->chat), &list, message, i++, failure)) {
             chat_value_unref(list);
             return -1;
         }

@@ -101,7 +101,7 @@ static const struct field fields[] = {
     {"prompt_cache_key", OPENAI, IGNORED},
     {"prompt_cache_options", OPENAI, IGNORED},
     {"prompt_cache_retention", OPENAI, IGNORED},
-    {"reasoning_effort", KIND_CHAT, IGNORED},
+    {"reasoning_effort", KIND_CHAT | KIND_TEMPLATE, F_STRING, 0, 0, AT(reasoning_effort), NULL},
     {"reasoning_format", KIND_CHAT, F_READ, 0, 0, AT(raw_reasoning), read_reasoning_format},
     {"release", KIND_CARD, F_BOOL, 0, 0, AT(release), NULL},
     {"repeat_last_n", GEN, F_INT, -1, INT_TOP, AT(repeat_last_n), NULL},

@@ -44,6 +44,7 @@ struct params {
     const struct cJSON *tools; /* NULL: none, or none wanted */
     bool no_tools, raw_reasoning;
     const char *content;
+    const char *reasoning_effort; /* NULL: as the template has it */
     bool stream, include_usage;
     int64_t max_tokens; /* -1: until the context is full */
     int64_t n;

@@ -157,14 +157,15 @@ static void read_calls(struct reply *r, const char *text, size_t n, const char *
     say(r, REPLY_CONTENT, closed, strlen(closed));
 }
 
+static const char to_function[] = "to=functions.";
+
 /* "analysis", "final", "assistant<|channel|>commentary to=functions.NAME <|constrain|>json" */
 static enum reply_state enter_message(struct reply *r, const char *header, size_t n) {
-    static const char to[] = "to=functions.";
-    const char *called = memmem(header, n, to, sizeof to - 1);
+    const char *called = memmem(header, n, to_function, sizeof to_function - 1);
     r->name[0] = 0;
     r->opened = "";
     if (called && r->tools) {
-        const char *name = called + sizeof to - 1;
+        const char *name = called + sizeof to_function - 1;
         size_t length = 0;
         while (name + length < header + n && calls_name(name + length, 1))
             length++;
@@ -245,10 +246,12 @@ static void pass(struct reply *r, size_t at, const struct marker *m) {
     if (!bare)
         leave(r, at, m);
     enum reply_state next = m->to;
-    if (r->state == IN_HEADER)
+    if (r->state == IN_HEADER) {
         next = enter_message(r, r->held.bytes, at);
-    else if (m->to == IN_CALL)
+        r->bare = false;
+    } else if (m->to == IN_CALL) {
         r->opened = m->text;
+    }
     if (r->state == IN_REASONING || next == IN_REASONING) {
         r->blank.n = 0; /* reasoning has no blanks around it */
         r->trim = true;
@@ -285,9 +288,28 @@ static void enter_bare_call(struct reply *r) {
     r->opened = "";
 }
 
+/* The prompt has the front of the first message's header, which may go on with the tool that is
+ * called: " to=functions.NAME<|channel|>commentary json<|message|>{…}".  False: it may yet. */
+static bool begin(struct reply *r) {
+    const size_t n = sizeof to_function - 1;
+    size_t at = 0;
+    while (at < r->held.n && is_blank(r->held.bytes[at]))
+        at++;
+    const size_t left = r->held.n - at;
+    const bool same = !memcmp(r->held.bytes + at, to_function, left < n ? left : n);
+    if (same && left < n)
+        return false;
+    r->bare = same;
+    r->state = same ? IN_HEADER : r->state;
+    r->begun = true;
+    return true;
+}
+
 static void work(struct reply *r) {
     const struct marker *m;
     size_t at, held;
+    if (!r->begun && !begin(r))
+        return;
     for (enter_bare_call(r); (m = find(r, &at, &held)); enter_bare_call(r)) {
         r->searched = 0;
         pass(r, at, m);
@@ -305,6 +327,7 @@ void reply_init(struct reply *r, struct reply_form form, bool tools, bool thinki
     *r = (struct reply){.form = form,
                         .tools = tools,
                         .trim = thinking,
+                        .begun = form.kind != REPLY_HARMONY || !tools,
                         .state = thinking ? IN_REASONING : IN_CONTENT,
                         .opened = "",
                         .events = events,
@@ -327,6 +350,8 @@ void reply_end(struct reply *r) {
         take_as_text(r);
         work(r);
     }
+    if (r->state == IN_HEADER && r->bare) /* no message followed, so it was text */
+        r->state = IN_CONTENT;
     leave(r, r->held.n, NULL);
     r->held.n = r->searched = 0;
     if (r->state != IN_REASONING)

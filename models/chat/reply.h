@@ -46,6 +46,8 @@ struct reply {
     struct reply_form form;
     bool tools;      /* calls are looked for */
     bool said, trim; /* text was given out; blanks that come next are not */
+    bool begun;      /* whether the first message's header goes on is known */
+    bool bare;       /* it is a header whose beginning the prompt has */
     enum reply_state state;
     const char *opened;           /* the marker that a call began with */
     char name[TOOL_NAME_MAX + 1]; /* of the call, where the header told it */

@@ -4,7 +4,7 @@
  * scheduler_*, and fake_model.h tokenizer_* and chat_*.
  *
  *   prompt begins with   a choice says
- *   "say "               what follows, up to a bar, then ends
+ *   "say "               what follows, up to a bar that is none of <|…|>, then ends
  *   "utf8"               "é€" in single bytes, again and again
  *   "fail"               one token, then -ENODEV
  *   "hang"               nothing
@@ -184,6 +184,11 @@ static void fake_step(uv_timer_t *timer) {
         uv_timer_stop(timer);
 }
 
+static bool fake_ends(const struct request_spec *spec, size_t i) {
+    const int32_t *t = spec->tokens;
+    return t[i] == '|' && t[i - 1] != '<' && (i + 1 == spec->n_tokens || t[i + 1] != '>');
+}
+
 int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
                      const struct request_events *events, void *user, uint64_t now_ns,
                      struct request **request, struct err *err) {
@@ -197,7 +202,7 @@ int scheduler_submit(struct scheduler *s, const struct request_spec *spec,
     for (size_t i = 0; i < 7 && i < spec->n_tokens; i++)
         r->script[i] = (char)spec->tokens[i];
     for (size_t i = 4; !strncmp(r->script, "say ", 4) && i < spec->n_tokens &&
-                       spec->tokens[i] != '|' && i - 4 < sizeof r->say - 1;
+                       !fake_ends(spec, i) && i - 4 < sizeof r->say - 1;
          i++)
         r->say[i - 4] = (char)spec->tokens[i];
     const bool too_long = !strncmp(r->script, "long", 4), full = !strncmp(r->script, "full", 4);

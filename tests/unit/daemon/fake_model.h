@@ -141,6 +141,7 @@ static struct chat_value *fake_get(struct chat_value *dict, const char *key) {
             return dict->members[i].value;
     return &none;
 }
+/* Of what the template would say. */
 static struct reply_form fake_form = {REPLY_TAGGED, true};
 
 struct reply_form chat_template_form(const struct chat_template *tmpl) {
@@ -159,11 +160,16 @@ int chat_template_render(const struct chat_template *tmpl, struct chat_value *gl
             buffer_finish(&out);
             return err_set(err, -EINVAL, "line 1: roles must alternate");
         }
+        const struct chat_value *thinking = fake_get(message, "thinking");
+        if (strcmp(thinking->text, "?") != 0)
+            buffer_printf(&out, "(%s)", thinking->text);
         buffer_append(&out, content->text, content->n);
         buffer_printf(&out, "|%s\n", fake_get(message, "role")->text);
     }
     if (fake_get(globals, "tools")->n_members)
         buffer_printf(&out, "%zu tools\n", fake_get(globals, "tools")->n_members);
+    if (strcmp(fake_get(globals, "reasoning_effort")->text, "?") != 0)
+        buffer_printf(&out, "effort %s\n", fake_get(globals, "reasoning_effort")->text);
     buffer_printf(&out, "%s", fake_get(globals, "add_generation_prompt")->n ? "assistant:" : "");
     buffer_append(&out, "", 1);
     *text = out.bytes;

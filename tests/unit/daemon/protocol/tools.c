@@ -129,6 +129,66 @@ static void tools_and_calls_reach_the_template(void) {
     fake_server_stop(&f);
 }
 
+#define CALLED(content)                                                                            \
+    "{\"messages\": [{\"role\": \"assistant\", \"content\": " content                              \
+    ", \"reasoning_content\": \"Hm\", \"tool_calls\": [{\"id\": \"1\", \"type\": \"function\", "   \
+    "\"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}]}]}"
+
+static void channels_are_taken_apart_and_put_together(void) {
+    static const char *const call[] = {
+        "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>commentary "
+        "to=functions.get_it <|constrain|>json<|message|>{\\\"x\\\": [1]}<|call|>",
+        "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant to=functions.get_it"
+        "<|channel|>commentary json<|message|>{\\\"x\\\": [1]}"};
+    char body[1024];
+    start();
+    fake_form = (struct reply_form){REPLY_HARMONY, false};
+    for (int i = 0; i < 4; i++) {
+        snprintf(body, sizeof body, "{" SAY("%s") ", " TOOLS "%s}", call[i % 2],
+                 i / 2 ? ", \"stream\": true" : "");
+        char *reply = http(&f, "POST", "/v1/chat/completions", body);
+        HAS(reply, i / 2 ? "\"delta\": {\"reasoning_content\": \"H\"}"
+                         : "\"content\": null, \"reasoning_content\": \"Hm\"");
+        HAS(reply, "\"name\": \"get_it\", \"arguments\": \"{\\\"x\\\": [1]}\"");
+        HAS(reply, "\"finish_reason\": \"tool_calls\"");
+        HAS_NOT(reply, "channel");
+        HAS_NOT(reply, "to=");
+        free(reply);
+    }
+    char *reply = http(&f, "POST", "/v1/chat/completions",
+                       "{" SAY("<|channel|>analysis<|message|>Hm<|end|><|start|>assistant"
+                               "<|channel|>final<|message|>So.<|return|>") "}");
+    HAS(reply, "\"reasoning_content\": \"Hm\", \"content\": \"So.\"");
+    free(reply);
+    reply = http(&f, "POST", "/apply-template", CALLED("null"));
+    HAS(reply, "(Hm)|assistant");
+    free(reply);
+    reply = http(&f, "POST", "/apply-template", CALLED("\"both are refused\""));
+    HAS(reply, "\"both are refused|assistant");
+    free(reply);
+    fake_form = (struct reply_form){REPLY_TAGGED, true};
+    reply = http(&f, "POST", "/apply-template", CALLED("null"));
+    HAS_NOT(reply, "(Hm)");
+    free(reply);
+    fake_server_stop(&f);
+}
+
+static void the_effort_reaches_the_template(void) {
+    start();
+    char *reply = http(&f, "POST", "/apply-template",
+                       "{" SAY("x") ", \"reasoning_effort\": "
+                                    "\"high\"}");
+    HAS(reply, "effort high");
+    free(reply);
+    reply = http(&f, "POST", "/apply-template", "{" SAY("x") ", \"reasoning_effort\": null}");
+    HAS_NOT(reply, "effort");
+    free(reply);
+    reply = http(&f, "POST", "/v1/chat/completions", "{" SAY("x") ", \"reasoning_effort\": 1}");
+    HAS(reply, "'reasoning_effort' must be a string");
+    free(reply);
+    fake_server_stop(&f);
+}
+
 static void what_is_wrong_is_named(void) {
     static const struct {
         const char *field, *part;
@@ -173,4 +233,5 @@ static void what_is_wrong_is_named(void) {
 CHECK_MAIN(T(a_call_is_no_text), T(a_streamed_call_comes_whole), T(without_tools_it_is_text),
            T(reasoning_stays_where_it_is_only_when_asked),
            T(marks_of_reasoning_that_stays_are_text), T(tools_and_calls_reach_the_template),
+           T(channels_are_taken_apart_and_put_together), T(the_effort_reaches_the_template),
            T(what_is_wrong_is_named))

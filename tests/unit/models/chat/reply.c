@@ -254,6 +254,20 @@ static void gpt_oss_speaks_in_channels(void) {
           "<|channel|>commentary<|message|>First.<|end|><|start|>assistant to=functions.f"
           "<|channel|>commentary json<|message|>{}",
           "First.<f {}>");
+    check(f, true, false, " to=functions.f<|channel|>commentary json<|message|>{\"x\": 1}",
+          "<f {\"x\": 1}>");
+    check(f, true, false,
+          "<|channel|>analysis<|message|>a<|end|><|start|>assistant to=functions.f<|channel|>"
+          "commentary <|constrain|>json<|message|>{}<|call|>",
+          "{a}<f {}>");
+    check(f, true, false, " to=functions.f", " to=functions.f");
+    check(f, true, false, " to=functions.f no message", " to=functions.f no message");
+    check(f, true, false, "to=function: what?", "to=function: what?");
+    check(f, true, false, " to", " to");
+    check(f, true, false, "<|channel|>final<|message|> to=functions.f<|return|>",
+          " to=functions.f");
+    check(f, true, false, "<|channel|>commentary to=functions.a b<|message|>{}<|call|>", "<a {}>");
+    check(f, true, false, "<|channel|>commentary to=functions.<|message|>{}<|end|>", "{}");
     check(f, false, false, "<|channel|>final<|message|>a<|end|>", "a");
     check(f, true, false, "<|channel|>commentary to=functions.f<|message|>{\"x\": ", "{\"x\": ");
 }
