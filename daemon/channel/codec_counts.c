@@ -16,12 +16,13 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].prefetched_bytes);
         put_u64(w, (uint64_t)m->cards[i].resident_bytes);
         put_u64(w, m->cards[i].kept_bytes);
+        put_u32(w, m->cards[i].misread);
     }
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 80);
+    m->n_cards = get_count(r, 84);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
@@ -34,6 +35,7 @@ void get_ready(struct reader *r, struct msg_ready *m) {
         m->cards[i].prefetched_bytes = get_u64(r);
         m->cards[i].resident_bytes = (int64_t)get_u64(r);
         m->cards[i].kept_bytes = get_u64(r);
+        m->cards[i].misread = get_u32(r);
     }
 }
 

@@ -118,8 +118,10 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u32(w, m->scrub_s);
     put_u32(w, m->card_silence_s);
     put_u8(w, m->try_cards);
-    for (uint32_t i = 0; i < CARDS_MAX; i++)
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
         put_string(w, m->slots[i]);
+        put_u32(w, m->staged[i]);
+    }
     put_plan(w, &m->plan);
 }
 
@@ -145,8 +147,10 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->scrub_s = get_u32(r);
     m->card_silence_s = get_u32(r);
     m->try_cards = get_bool(r);
-    for (uint32_t i = 0; i < CARDS_MAX; i++)
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
         get_string(r, m->slots[i], sizeof m->slots[i]);
+        m->staged[i] = get_u32(r);
+    }
     if (!r->bad)
         get_plan(r, &m->plan);
 }

@@ -94,11 +94,12 @@ struct msg_setup {
     uint32_t n_eog;
     int32_t eog[EOG_MAX]; /* tokens that end a sequence */
     bool log_content;
-    char slots[CARDS_MAX][16]; /* the cards' PCI addresses; empty: unknown, or simulated */
-    uint32_t scrub_s;          /* in which every range is verified once, unasked; 0: never */
-    uint32_t card_silence_s;   /* deadline of a step before one was measured */
-    bool try_cards;            /* before they are opened: nobody knows what ended the one before */
-    struct plan plan;          /* decoded: owned, plan_finish() */
+    char slots[CARDS_MAX][16];  /* the cards' PCI addresses; empty: unknown, or simulated */
+    uint32_t scrub_s;           /* in which every range is verified once, unasked; 0: never */
+    uint32_t card_silence_s;    /* deadline of a step before one was measured */
+    uint32_t staged[CARDS_MAX]; /* by reader, a bit for each owner whose memory it must not read */
+    bool try_cards;             /* before they are opened: nobody knows what ended the one before */
+    struct plan plan;           /* decoded: owned, plan_finish() */
 };
 
 /* How the next token is drawn; all of it a function of the tokens so far and of the seed. */
@@ -168,6 +169,7 @@ struct msg_ready {
         uint64_t kept_bytes;   /* of its weights: were there, and whole; weights_bytes: all */
         uint64_t advised_bytes, prefetched_bytes;
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
+        uint32_t misread;       /* a bit for each card of whose memory it reads wrong bytes */
     } cards[CARDS_MAX];
 };
 
@@ -309,8 +311,9 @@ struct msg_fenced {
 /* Instead of READY or FAILED: the plan cannot be carried out with these. */
 struct msg_tried {
     uint64_t generation;
-    uint32_t cards; /* bit per card */
-    char why[CARDS_MAX][TRIED_WHY_MAX];
+    uint32_t cards;            /* bit per card */
+    uint32_t links[CARDS_MAX]; /* by reader, a bit for each owner whose memory it cannot read */
+    char why[CARDS_MAX][TRIED_WHY_MAX]; /* the card, or its latest link */
 };
 
 struct msg_limits {

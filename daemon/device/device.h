@@ -38,6 +38,9 @@ struct device_options {
     uint64_t capacity_bytes[CARDS_MAX]; /* cpu: of the simulated card; 0 = the host's */
     char slots[CARDS_MAX][16]; /* level_zero: PCI addresses; empty: the card that is found as such
                                 * a number */
+    /* level_zero: by reader, a bit for each owner whose memory it must not read, whatever the
+     * driver says: what it takes from there goes through host memory. */
+    uint32_t staged[CARDS_MAX];
     /* The last of a card's weights that lie in host memory: they do not count against its capacity,
      * and in a step only OP_FETCH reads them. */
     uint64_t host_bytes[CARDS_MAX];
@@ -58,7 +61,9 @@ struct device_properties {
     uint64_t used_bytes[AREA_COUNT]; /* reserved now; weights: those in host memory too */
     uint64_t room_bytes[AREA_COUNT]; /* of addresses */
     uint64_t fetched_bytes;          /* by OP_FETCH, since the device was opened */
-    uint64_t faults; /* blocks that an operation did not find in the landing and brought itself */
+    uint64_t faults;  /* blocks that an operation did not find in the landing and brought itself */
+    uint32_t misread; /* a bit for each owner whose memory it should be able to read, and reads
+                       * wrong bytes of: through host memory, then */
 };
 
 /* The cards of this machine that a backend can open, by number. */

@@ -231,6 +231,7 @@ static int open_runner(struct process *p, struct err *err) {
     o.device.isa = (enum instruction_set)p->setup.isa;
     o.device.isolate = p->setup.isolate;
     memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
+    memcpy(o.device.staged, p->setup.staged, sizeof o.device.staged);
     return runner_open(&p->runner, &o, err);
 }
 
@@ -240,21 +241,34 @@ static void say_last(struct process *p, enum message_type type, const void *msg)
         ;
 }
 
-/* True: some cannot be used.  The front plans without them, for another process. */
+/* A front that hears nothing ends this process. */
+static void say_alive(void *user) {
+    const struct msg_progress msg = {0, 0};
+    stream_send(&((struct process *)user)->stream, MSG_PROGRESS, &msg);
+}
+
+/* True: some cannot be used, or a link.  The front plans without them, for another process. */
 static bool try_cards(struct process *p, int *rc) {
-    const struct device_ops *backend = device_backend(p->setup.backend);
-    struct device_options o = {.n_cards = p->plan->n_cards};
+    struct trial_options o = {.ops = device_backend(p->setup.backend),
+                              .device.n_cards = p->plan->n_cards,
+                              .silence_s = p->setup.card_silence_s,
+                              .alive = say_alive,
+                              .user = p};
     struct msg_tried tried = {.generation = p->setup.generation};
-    if (!backend)
+    if (!o.ops)
         return false;
-    for (uint32_t i = 0; i < o.n_cards; i++)
-        o.present[i] = p->plan->cards[i].online;
-    memcpy(o.slots, p->setup.slots, sizeof o.slots);
-    trial_run(backend, &o, p->setup.card_silence_s, &tried);
-    if (tried.cards)
+    for (uint32_t i = 0; i < p->plan->n_cards; i++)
+        o.device.present[i] = p->plan->cards[i].online;
+    memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
+    memcpy(o.device.staged, p->setup.staged, sizeof o.device.staged);
+    trial_run(&o, &tried);
+    uint32_t found = tried.cards;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        found |= tried.links[i];
+    if (found)
         say_last(p, MSG_TRIED, &tried);
-    *rc = tried.cards ? -ENODEV : 0;
-    return tried.cards;
+    *rc = found ? -ENODEV : 0;
+    return found;
 }
 
 static int open_engine(struct process *p, struct err *err) {

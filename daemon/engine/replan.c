@@ -43,7 +43,8 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
                                               .advised_bytes = card.advised_bytes,
                                               .prefetched_bytes = card.prefetched_bytes,
                                               .resident_bytes = card.resident_bytes,
-                                              .kept_bytes = card.kept_bytes};
+                                              .kept_bytes = card.kept_bytes,
+                                              .misread = card.misread};
     }
 }
 

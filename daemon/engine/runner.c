@@ -268,6 +268,7 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .landing_bytes = p.used_bytes[AREA_LANDING],
                                 .fetched_bytes = p.fetched_bytes,
                                 .faults = p.faults,
+                                .misread = p.misread,
                                 .copied_bytes = r->origin[card].copied_bytes,
                                 .advised_bytes = r->advised[card].advised_bytes,
                                 .prefetched_bytes = r->advised[card].prefetched_bytes,

@@ -108,7 +108,11 @@ static int plan_for(const struct engines *e, const bool *use, struct plan *plan,
     struct plan_input in;
     line_plan_input(e, use, &in);
     struct err why = {{0}};
-    const int rc = plan_build(plan, &in, &why);
+    int rc = plan_build(plan, &in, &why);
+    if (rc < 0 && e->demoted && in.split != SPLIT_AUTO) {
+        in.split = SPLIT_AUTO; /* what was asked for may need links that are none any more */
+        rc = plan_build(plan, &in, NULL);
+    }
     const uint64_t most = e->topology->host.spill_bytes;
     if (rc < 0 && in.host_spill < most)
         return err_set(err, rc,

@@ -68,6 +68,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .try_cards = e->tries,
         .plan = e->plan,
     };
+    line_fill_staged(e, setup->staged);
     snprintf(setup->backend, sizeof setup->backend, "%s", e->backend->name);
     snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
     for (uint32_t i = 0; i < e->topology->n_cards; i++)
@@ -331,6 +332,7 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     line_settle(e);
     line_keep(e, true);
     line_tell_left(e);
+    line_judge_links(e);
     tell_ready(e, now);
     line_say_put_off(e);
     if (e->ready_once) {

@@ -83,7 +83,7 @@ struct engines {
     struct spawner *spawner;
     struct scheduler *scheduler;
     const struct config *config;
-    const struct topology *topology;
+    struct topology *topology;        /* its links' modes are changed here */
     const struct device_ops *backend; /* its pure part; the engine opens it */
     const struct loaded *loaded;      /* NULL: no model */
     struct events *log;               /* NULL: none */
@@ -156,6 +156,7 @@ struct engines {
     bool lost_here[CARDS_MAX];  /* to the current generation: its report tells nothing new */
     bool report_due[CARDS_MAX]; /* it was told of that, and has not said so yet */
     int refused;    /* the error with which the current generation said that it cannot serve */
+    bool demoted;   /* a link was: the split that is configured may have become impossible */
     bool puzzled;   /* by the last end: the next generation tries its cards first … */
     bool tries;     /* … which the current one was told */
     bool measuring; /* the current generation was asked for limits */

@@ -5,7 +5,8 @@
  * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
  * tells what of them does not lie where it should; warm.c keeps them for a service that starts
  * again; putoff.c puts off what can wait; room.c says how much may stay in host memory; trial.c has
- * cards tried of which one may have ended an engine; told.c passes on what the scheduler wants. */
+ * cards tried of which one may have ended an engine; links.c keeps what is found of links; told.c
+ * passes on what the scheduler wants. */
 #ifndef OCTARC_SERVICE_LINE_H
 #define OCTARC_SERVICE_LINE_H
 
@@ -100,6 +101,14 @@ void line_end_check(struct engines *engines, const struct msg_verified *verified
 bool line_is_puzzled(const struct engines *engines);
 /* An engine tried its cards, and ends: the next plan is without these. */
 void line_tried(struct engines *engines, const struct msg_tried *msg);
+
+/* --- links.c --- */
+
+/* What the generation that is ready found of its links; what one that tried them did. */
+void line_judge_links(struct engines *engines);
+void line_tried_links(struct engines *engines, const struct msg_tried *msg);
+/* By reader, a bit for each owner whose memory it does not read by itself. */
+void line_fill_staged(const struct engines *engines, uint32_t staged[CARDS_MAX]);
 
 /* --- placed.c --- */
 

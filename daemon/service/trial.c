@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trial.c - an engine ended and nobody knows by which card: the next one tries them first.
+/* trial.c - an engine ended and nobody knows by which card or link: the next one tries them first.
  *
  * A driver ends the process that asks a dying card, and so would the next generation's, and the
  * next. What a simulated card does is known. */
@@ -21,6 +21,9 @@ void line_tried(struct engines *e, const struct msg_tried *msg) {
         e->lost_here[i] = true;
         snprintf(e->why, sizeof e->why, "card %u: %s", i, msg->why[i]);
     }
+    line_tried_links(e, msg);
+    if (!msg->cards)
+        snprintf(e->why, sizeof e->why, "a link between cards cannot be used");
     e->ending = ENDING_DEAF;
     if (e->current)
         process_kill(e->current);

@@ -10,14 +10,15 @@ import tempfile
 import time
 
 from faults import FAULTS, Crowd, cells, run_cell, take_back
-from harness import Daemon, RpcError, equal, main, note, octarcd, test, tiny, wait_until
+from harness import Daemon, equal, main, note, test, tiny
 from sim_cards import Faults, environment
 
 CARDS = 8
 TOKENS = 24
 DRAWN = 20
 CONFIG = "[service]\ndrill = yes\ncard_silence = 2\ncard_faults = 64\n"
-DEATHS = r"is gone: (card \d+|was killed by signal|ze\w+: )"  # of the log: what a card does to an engine
+DEATHS = (r"is gone: (card \d+|a link between cards|was killed by signal|ended with status 1|ze\w+: |"
+          r"said nothing for)")  # of the log: what a card does to an engine
 
 # What befalls a card, in the words of the driver.  A card that is wedged ends every process that polls it.
 WORDS = {"lost": "lose=%d", "silent": "hang=%d", "wedged": "abort=%d", "broken": "broken=%d"}
@@ -64,6 +65,53 @@ def no_fault_of_a_card_at_any_moment_changes_an_answer():
                 faults.strike("")
                 take_back(daemon)
             note("%d cells in %.1f s" % (len(chosen()), time.monotonic() - begin))
+
+
+def link(daemon, reader, owner):
+    links = daemon.rpc("cards")["links"]
+    return [(x["mode"], x["reason"]) for x in links if (x["from"], x["to"]) == (owner, reader)][0]
+
+
+def answers(daemon):
+    return [daemon.complete(prompt, 12, logprobs=3)["choices"] for prompt in ("Hello there", "one two")]
+
+
+def of_cpu():
+    with Daemon(model=tiny()) as daemon:
+        return answers(daemon)
+
+
+@test
+def a_link_that_reads_wrong_bytes_is_staged_and_changes_no_answer():
+    want = of_cpu()
+    for lie in ("ones=0>1", "stale=0>1"):
+        with tempfile.TemporaryDirectory() as folder:
+            with serve(folder, "cards=2 " + lie, "--split", "tensor")[1] as daemon:
+                equal(answers(daemon), want)
+                equal(link(daemon, 1, 0), ("staged", "it read wrong bytes when it was tried"))
+                equal(link(daemon, 0, 1)[0], "direct")
+
+
+@test
+def a_link_that_is_only_claimed_costs_no_card_and_no_answer():
+    """Whoever reads over it is lost to its process."""
+    want = of_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        with serve(folder, "cards=2 p2p=0>1 claim=1>0", "--split", "tensor")[1] as daemon:
+            equal(answers(daemon), want)
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "online"])
+            mode, why = link(daemon, 1, 0)
+            equal((mode, why[:17]), ("staged", "tried by itself: "))
+
+
+@test
+def a_card_that_is_broken_from_the_start_is_done_without():
+    want = of_cpu()
+    for fault in ("broken=1", "abort=1"):
+        with tempfile.TemporaryDirectory() as folder:
+            with serve(folder, "cards=2 " + fault, "--split", "layer")[1] as daemon:
+                equal(answers(daemon), want)
+                equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "lost"])
 
 
 if __name__ == "__main__":

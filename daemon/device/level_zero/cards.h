@@ -27,6 +27,7 @@ struct ze_module {
 
 struct ze_card {
     bool present, lost;
+    uint32_t misread; /* bit per owner: the driver says it can read it, and it reads wrong bytes */
     ze_device_handle_t handle;
     ze_command_list_handle_t list;     /* of steps: immediate, asynchronous */
     ze_command_list_handle_t transfer; /* of all else: immediate, synchronous */

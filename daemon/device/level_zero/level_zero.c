@@ -147,13 +147,13 @@ static int open_card(struct device *d, uint32_t card, uint64_t capacity, struct 
     return 0;
 }
 
-static void ask_peers(struct device *d) {
+static void ask_peers(struct device *d, const uint32_t staged[CARDS_MAX]) {
     for (uint32_t a = 0; a < d->n_cards; a++)
         for (uint32_t b = 0; b < d->n_cards; b++) {
             ze_bool_t can = false;
             if (a != b && d->cards[a].present && d->cards[b].present)
                 d->api->zeDeviceCanAccessPeer(d->cards[a].handle, d->cards[b].handle, &can);
-            d->direct[a][b] = can;
+            d->direct[a][b] = can && !(staged[a] >> b & 1);
         }
 }
 
@@ -225,7 +225,7 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
         if (o->present[i])
             rc = open_card(d, i, o->capacity_bytes[i], err);
     if (!rc)
-        ask_peers(d);
+        ask_peers(d, o->staged);
     return rc ? rc : links_try(d, err);
 }
 
@@ -295,7 +295,7 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
         ze_failed(d->api->zeDeviceGetProperties(c->handle, &p), "zeDeviceGetProperties", NULL);
     if (rc)
         return rc;
-    *out = (struct device_properties){.capacity_bytes = c->capacity_bytes};
+    *out = (struct device_properties){.capacity_bytes = c->capacity_bytes, .misread = c->misread};
     snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, p.name);
     for (int a = 0; a < AREA_COUNT; a++) {
         out->used_bytes[a] = c->areas[a].bytes;

@@ -7,7 +7,6 @@
 
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "daemon/device/level_zero/modules.h"
-#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 #define TRIED_BYTES (1u << 20)
@@ -87,14 +86,14 @@ static int try_all(struct trial *t) {
             if (!d->direct[a][b])
                 continue;
             const int rc = try_link(t, a, b);
-            if (rc < 0)
-                return err_set(t->err, rc, "card %u, reading the memory of card %u: %s", a, b,
-                               t->err ? t->err->text : "");
+            if (rc < 0) {
+                const struct err why = *t->err;
+                return err_set(t->err, rc, "card %u, reading the memory of card %u: %.400s", a, b,
+                               why.text);
+            }
             d->direct[a][b] = rc;
             if (!rc)
-                log_warning("card %u reads wrong bytes of card %u: what it takes from there goes "
-                            "through host memory",
-                            a, b);
+                d->cards[a].misread |= 1u << b;
         }
     return 0;
 }

@@ -84,7 +84,7 @@ static const struct msg_credit some_credit = {1,
                                               {{3, [7] = 4}, {0, 1, [7] = 5}}};
 static const struct msg_harmed some_harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
 static const struct msg_verified some_verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
-static const struct msg_tried some_tried = {1, 0x84, {"", "", "it was silent"}};
+static const struct msg_tried some_tried = {1, 0x84, {0, 0x80}, {"", "", "it was silent"}};
 static const struct msg_failed some_failed = {-28, "no space"};
 
 /* Every type of message, the plain ones from above. */
@@ -102,10 +102,13 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .slots = {"", "0000:03:00.0"},
                               .scrub_s = 86400,
                               .card_silence_s = 30,
+                              .staged = {[7] = 0x55},
                               .try_cards = true,
                               .plan = small_plan()};
     const struct msg_ready ready = {
-        1, 2, {{1, 2, 3, 7, -1, 9, 10, 11, -1, true}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false}}};
+        1,
+        2,
+        {{1, 2, 3, 7, -1, 9, 10, 11, -1, true, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false, 0}}};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

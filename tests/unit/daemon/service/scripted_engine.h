@@ -10,7 +10,9 @@
  *   r  dies as soon as it is ready    f  says that it cannot serve
  *   s  starts and is never ready        h  as l, but says that it waits for its highest card
  *   g  is ready, and when it is asked about its weights it gives up, and says why
- *   p  says, where it was told to try its cards, that the highest cannot be used; else serves */
+ *   p  says, where it was told to try its cards, that the highest cannot be used; else serves
+ *   q  the same, but that card 1 cannot read card 0
+ *   i  is ready, and card 1 reads wrong bytes of card 0 */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
 
@@ -113,11 +115,13 @@ static void start(struct fake *f) {
     if (f->does == 's')
         for (;;)
             next_message(f);
-    if (f->does == 'p' && f->setup.try_cards) {
-        struct msg_tried tried = {f->setup.generation, 0, {{0}}};
+    if (strchr("pq", f->does) && f->setup.try_cards) {
+        struct msg_tried tried = {.generation = f->setup.generation};
         const uint32_t card = highest(f);
-        tried.cards = 1u << card;
-        snprintf(tried.why[card], sizeof tried.why[card], "it was silent");
+        tried.cards = f->does == 'p' ? 1u << card : 0;
+        tried.links[1] = f->does == 'q' ? 1u << 0 : 0;
+        snprintf(tried.why[card], sizeof tried.why[card], "it was %s",
+                 f->does == 'p' ? "silent" : "ended");
         must_send(f, MSG_TRIED, &tried);
         next_message(f);
     }
@@ -127,6 +131,8 @@ static void start(struct fake *f) {
     }
     struct msg_ready ready = {.generation = f->setup.generation, .n_cards = f->setup.plan.n_cards};
     ready.cards[0].scratch_bytes = stream_take_fds(&f->stream, fds);
+    ready.cards[1].kv_bytes = f->setup.staged[1];
+    ready.cards[1].misread = f->does == 'i' ? 1u << 0 : 0;
     if (f->does == 'm') {
         ready.cards[0].prefetched_bytes = ready.cards[1].prefetched_bytes = 4096;
         ready.cards[0].resident_bytes = 4096;

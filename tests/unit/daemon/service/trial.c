@@ -2,6 +2,9 @@
 /* After an end that nobody explained the next generation tries its cards, where they are real. */
 #include "tests/unit/daemon/service/engines_world.h"
 
+/* Bytes of a card: of the tiny model at 64 tokens it holds more than half, and not all. */
+#define ROOM_FOR_HALF (800u << 10)
+
 static int no_probe(struct device_found *found, struct err *err) {
     (void)found;
     return err_set(err, -ENODEV, "nobody asks here");
@@ -69,7 +72,38 @@ static void simulated_cards_are_not_tried(void) {
     close_world();
 }
 
-CHECK_MAIN(T(the_card_that_ended_an_engine_is_found_by_the_next),
+static void a_link_that_cannot_be_used_is_staged_and_no_card_is_lost(void) {
+    open_real_world(2, "dqo");
+    is_answered();
+    CHECK_EQ(w.engines.number, 3);
+    CHECK_EQ(engines_online(&w.engines), 2);
+    CHECK_EQ(w.topology.links[0][1].mode, LINK_STAGED);
+    CHECK(strstr(w.topology.links[0][1].reason, "it was ended"));
+    CHECK_EQ(w.topology.links[1][0].mode, LINK_DIRECT);
+    CHECK_EQ(w.engines.ready.cards[1].kv_bytes, 1u << 0); /* so it was told */
+    close_world();
+}
+
+/* The split that was asked for needs direct links, and one card alone has no room. */
+static void a_link_that_reads_wrong_bytes_is_staged_and_does_not_end_the_service(void) {
+    struct err err;
+    prepare_world(2, "io");
+    SIZE_CARDS(ROOM_FOR_HALF, ROOM_FOR_HALF);
+    w.config.split = SPLIT_TENSOR;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.plan.split, SPLIT_TENSOR);
+    CHECK_EQ(w.topology.links[0][1].mode, LINK_STAGED);
+    CHECK_EQ(engines_kill(&w.engines, NULL), 0);
+    WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.plan.split, SPLIT_LAYER);
+    is_answered();
+    close_world();
+}
+
+CHECK_MAIN(T(a_link_that_cannot_be_used_is_staged_and_no_card_is_lost),
+           T(a_link_that_reads_wrong_bytes_is_staged_and_does_not_end_the_service),
+           T(the_card_that_ended_an_engine_is_found_by_the_next),
            T(a_first_engine_that_refuses_is_followed_by_one_that_tries),
            T(one_that_tried_and_refuses_is_believed),
            T(an_end_that_is_understood_has_nothing_tried), T(simulated_cards_are_not_tried))
