@@ -51,6 +51,7 @@ void put_plan(struct writer *w, const struct plan *plan) {
     put_u32(w, plan->kv_type);
     put_u32(w, plan->n_pages);
     put_u8(w, plan->dense);
+    put_u8(w, plan->apart);
     put_string(w, plan->reason);
     put_u32(w, (uint32_t)plan->n_ranges);
     for (size_t i = 0; i < plan->n_ranges; i++) {
@@ -78,6 +79,7 @@ void get_plan(struct reader *r, struct plan *plan) {
     plan->kv_type = (enum kv_type)get_u32(r);
     plan->n_pages = get_u32(r);
     plan->dense = get_bool(r);
+    plan->apart = get_bool(r);
     r->bad |= plan->kv_type > KV_Q8_0 || plan->context == 0 || plan->max_rows == 0 ||
               plan->max_sequences == 0 || plan->max_outputs == 0 || plan->n_pages == 0;
     get_string(r, plan->reason, sizeof plan->reason);

@@ -110,6 +110,7 @@ struct device_pending {
 struct device_ops {
     const char *name;
     bool dense; /* addresses take memory: an area is as long as what is used of it */
+    bool apart; /* its operations need room for products (program.h) */
 
     /* Bytes of a [rows, cols] range of `type` as this backend packs it; a multiple of 64; pure.
      * 0: the backend cannot run the type.  A vector (a norm), or several, is kept as f32; a matrix

@@ -123,6 +123,13 @@ static inline uint64_t hits_bytes(struct hits hits) {
     return 4 * (2 + 2 * (uint64_t)hits.n_experts + 2 * (uint64_t)hits.n_rows);
 }
 
+/* Room in AREA_SCRATCH for backends that keep products of matrices apart before they go on with
+ * them (device_ops.apart); the others have none, and the offsets say nothing.
+ *   route       [max_rows][logits of all experts, whole tiles] f32
+ *   gate and up [2][rows of the output][columns, whole tiles] f32, where their types differ
+ *   down        [hits.n_rows][n] f32: what each expert makes of each row
+ *   places      [max_rows][n_used] u32: of the routes to the card's experts, which hit each is */
+
 /* Where the K and V of one layer lie: page p, KV head slot s of this card at
  * p * page_bytes + offset + s * slot_bytes in AREA_KV, K first, V at half of slot_bytes. */
 struct kv_place {
@@ -259,6 +266,7 @@ struct op {
             struct matrix gate, up;
             enum gate function;
             struct activation out;
+            uint64_t apart;
         } gate_up;
         struct {
             struct activation act; /* with FORM_F32 where there is a shared gate */
@@ -268,11 +276,13 @@ struct op {
             struct vector bias;
             struct row_part part;
             struct routes routes;
+            uint64_t apart;
         } route;
         struct {
             struct routes routes;
             uint32_t expert_begin; /* of the model: the card's first */
             struct hits hits;
+            uint64_t places;
         } dispatch;
         struct {
             struct activation act;
@@ -282,6 +292,7 @@ struct op {
             uint32_t n_used; /* of all experts, by a row */
             struct hits hits;
             struct activation out; /* hits.n_rows rows */
+            uint64_t apart;
         } expert_gate_up;
         struct {
             struct activation act; /* hits.n_rows rows */
@@ -290,6 +301,8 @@ struct op {
             uint32_t n;
             struct hits hits;
             struct routes routes;
+            uint32_t expert_begin; /* of the model: the card's first */
+            uint64_t apart, places;
             struct activation shared_act;
             struct matrix shared; /* as lanes.w; no rows: there is none */
             uint32_t lane_begin, lane_end;

@@ -28,6 +28,7 @@ static void emit_route(struct compiler *c, uint32_t group, uint32_t card,
     e->route.normed = c->model->params.experts_normed;
     e->route.part = compiler_part_of(group, card);
     e->route.routes = c->scratch[card].routes;
+    e->route.apart = c->scratch[card].apart;
 }
 
 /* Every card of the group has routed its part of the rows and pulls the others'. */
@@ -52,6 +53,7 @@ static void emit_dispatch(struct compiler *c, uint32_t card, int32_t layer,
     e->dispatch.routes = c->scratch[card].routes;
     e->dispatch.expert_begin = lanes[c->plan->cards[card].lane_begin];
     e->dispatch.hits = c->scratch[card].hits;
+    e->dispatch.places = c->scratch[card].places;
 }
 
 static void emit_expert_gate_up(struct compiler *c, uint32_t card, const struct model_op *op) {
@@ -72,6 +74,7 @@ static void emit_expert_gate_up(struct compiler *c, uint32_t card, const struct 
     e->expert_gate_up.hits = c->scratch[card].hits;
     e->expert_gate_up.out = compiler_with_forms(c->scratch[card].experts,
                                                 compiler_form_of(c, op->tensor[EXPERTS_DOWN]));
+    e->expert_gate_up.apart = c->scratch[card].apart_experts;
 }
 
 static void emit_shared_gate_up(struct compiler *c, uint32_t card, const struct model_op *op) {
@@ -86,6 +89,7 @@ static void emit_shared_gate_up(struct compiler *c, uint32_t card, const struct 
     e->gate_up.function = c->model->params.gate;
     e->gate_up.out = compiler_with_forms(c->scratch[card].ffn,
                                          compiler_form_of(c, op->tensor[EXPERTS_FFN_DOWN]));
+    e->gate_up.apart = c->scratch[card].apart;
 }
 
 static void emit_expert_down(struct compiler *c, uint32_t card, const struct model_op *op,
@@ -102,6 +106,9 @@ static void emit_expert_down(struct compiler *c, uint32_t card, const struct mod
     e->expert_down.n = c->model->params.n_embd;
     e->expert_down.hits = c->scratch[card].hits;
     e->expert_down.routes = c->scratch[card].routes;
+    e->expert_down.expert_begin = lanes[pc->lane_begin];
+    e->expert_down.apart = c->scratch[card].apart;
+    e->expert_down.places = c->scratch[card].places;
     if (has_shared(op)) {
         e->expert_down.shared_act =
             compiler_with_forms(c->scratch[card].ffn, compiler_form_of(c, ffn));

@@ -212,6 +212,7 @@ static void compile_ffn(struct compiler *c, const struct model_op *op) {
             e->gate_up.up = compiler_matrix_of(c, i, up);
             e->gate_up.function = c->model->params.gate;
             e->gate_up.out = compiler_with_forms(c->scratch[i].ffn, compiler_form_of(c, down));
+            e->gate_up.apart = c->scratch[i].apart;
         }
     compiler_next_phase(c);
     sum_lanes(c, group, op, false);

@@ -76,7 +76,8 @@ static void start_plan(struct plan *plan, const struct plan_input *in) {
     *plan = (struct plan){.n_cards = in->n_cards,
                           .max_sequences = in->max_sequences,
                           .kv_type = in->kv_type,
-                          .dense = in->backend->dense};
+                          .dense = in->backend->dense,
+                          .apart = in->backend->apart};
     plan->dropped_places = places_gone(in);
     share_context(plan, in,
                   in->context                 ? in->context

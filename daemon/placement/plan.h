@@ -84,7 +84,7 @@ struct plan {
     uint32_t max_outputs; /* rows of a step whose logits may be wanted */
     enum kv_type kv_type;
     uint32_t n_pages;             /* KV pages; a page lies on every card that keeps KV */
-    bool dense;                   /* as its backend's: device_ops.dense */
+    bool dense, apart;            /* as its backend's: device_ops */
     char reason[PLAN_REASON_MAX]; /* of the split */
     uint64_t dropped_places;      /* overrides that are not kept, a bit each; not told an engine */
 };

@@ -59,6 +59,19 @@ static bool has_role(const struct model *model, uint64_t roles) {
     return false;
 }
 
+/* A layer's tensors of the two roles are of different types. */
+static bool types_differ(const struct model *model, enum tensor_role a, enum tensor_role b) {
+    uint32_t type[LAYERS_MAX] = {0}; /* and one: 0 is a type */
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (model->tensors[i].role == a)
+            type[model->tensors[i].layer] = model->tensors[i].type + 1;
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (model->tensors[i].role == b &&
+            model->tensors[i].type + 1 != type[model->tensors[i].layer])
+            return true;
+    return false;
+}
+
 uint32_t scratch_nodes(uint32_t lane_begin, uint32_t lane_end, uint8_t nodes[LANES]) {
     uint32_t n = 0;
     while (lane_begin < lane_end) {
@@ -95,7 +108,9 @@ struct scratch_forms scratch_forms(const struct model *model) {
         .attention = forms_of(model, bit(ROLE_ATTN_OUT)),
         .ffn = forms_of(model, bit(ROLE_FFN_DOWN)),
         .experts = forms_of(model, bit(ROLE_EXPERT_DOWN)),
-        .post_norms = has_role(model, bit(ROLE_ATTN_POST) | bit(ROLE_FFN_POST))};
+        .post_norms = has_role(model, bit(ROLE_ATTN_POST) | bit(ROLE_FFN_POST)),
+        .ffn_apart = types_differ(model, ROLE_FFN_GATE, ROLE_FFN_UP),
+        .experts_apart = types_differ(model, ROLE_EXPERT_GATE, ROLE_EXPERT_UP)};
 }
 
 void scratch_layout(struct scratch *scratch, const struct model *model, const struct plan *plan,
@@ -124,6 +139,25 @@ static void take_experts(struct scratch *scratch, uint64_t *end, const struct mo
     scratch->experts = take_activation(end, most, p->n_ff_expert, forms);
 }
 
+static uint64_t floats(uint64_t rows, uint64_t cols) {
+    return rows * ((cols + 15) / 16 * 16) * 4;
+}
+
+/* Products that are kept apart.  One phase makes those of the FFN and of the experts, others the
+ * rest, so these lie in one place. */
+static void take_apart(struct scratch *scratch, uint64_t *end, const struct model_params *p,
+                       const struct scratch_forms *forms, uint32_t ffn_cols, uint64_t n_rows) {
+    const uint64_t hits = scratch->hits.n_rows;
+    const uint64_t ffn = forms->ffn_apart ? (2 * floats(n_rows, ffn_cols) + 63) / 64 * 64 : 0;
+    const uint64_t up = ffn + (forms->experts_apart ? 2 * floats(hits, p->n_ff_expert) : 0);
+    const uint64_t down = floats(hits, p->n_embd);
+    const uint64_t route = p->n_experts ? floats(n_rows, p->n_experts) : 0;
+    const uint64_t most = up > down ? up : down;
+    scratch->apart = take(end, most > route ? most : route);
+    scratch->apart_experts = scratch->apart + ffn;
+    scratch->places = take(end, p->n_experts ? n_rows * p->n_experts_used * 4 : 0);
+}
+
 void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,
                        const struct model_params *p, const struct plan *plan, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
@@ -147,6 +181,8 @@ void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *form
         scratch->ffn =
             take_activation(&end, n_rows, ffn[c->lane_end] - ffn[c->lane_begin], forms->ffn);
         take_experts(scratch, &end, p, c, n_rows, forms->experts);
+        if (plan->apart)
+            take_apart(scratch, &end, p, forms, ffn[c->lane_end] - ffn[c->lane_begin], n_rows);
         if (forms->post_norms)
             scratch->sum = take_rows(&end, n_rows, p->n_embd);
         scratch->n_slots = count_slots(plan, card);

@@ -16,11 +16,12 @@ struct scratch {
     struct routes routes;   /* of models with experts */
     struct rows sum;        /* n_embd: what a layer adds, before its norm; of models with one */
     struct activation norm; /* n_embd */
-    struct activation attention; /* the card's query heads */
-    struct activation ffn;       /* the card's FFN columns */
-    struct hits hits;            /* of the card's experts; n_experts 0: it has none */
-    struct activation experts;   /* n_ff_expert; hits.n_rows rows */
-    uint32_t n_slots;            /* of all cards that share a layer with this one */
+    struct activation attention;           /* the card's query heads */
+    struct activation ffn;                 /* the card's FFN columns */
+    struct hits hits;                      /* of the card's experts; n_experts 0: it has none */
+    struct activation experts;             /* n_ff_expert; hits.n_rows rows */
+    uint64_t apart, apart_experts, places; /* of a plan with such room: program.h */
+    uint32_t n_slots;                      /* of all cards that share a layer with this one */
     uint64_t bytes;
 };
 
@@ -32,7 +33,8 @@ void scratch_layout(struct scratch *scratch, const struct model *model, const st
  * where they are known. */
 struct scratch_forms {
     uint32_t norm, attention, ffn, experts;
-    bool post_norms; /* the model norms sums before they are added */
+    bool post_norms;               /* the model norms sums before they are added */
+    bool ffn_apart, experts_apart; /* gate and up of a layer are of different types */
 };
 struct scratch_forms scratch_forms(const struct model *model);
 void scratch_layout_in(struct scratch *scratch, const struct scratch_forms *forms,

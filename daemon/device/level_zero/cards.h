@@ -37,7 +37,6 @@ struct ze_card {
     struct ze_area areas[AREA_COUNT];
     struct ze_module *modules; /* owned; by enum kernel_module */
     char *descriptions;        /* device memory; of the loaded programs */
-    char *apart;               /* device memory; products of gate and up of different types */
     char *step, *step_stage;   /* device and host memory of step_bytes */
     uint64_t step_bytes;
 };

@@ -12,6 +12,10 @@ enum ze_by {
     BY_OUTPUT,       /* an output row */
     BY_OUTPUT_BLOCK, /* eight of them */
     BY_PART,         /* a row of `part` */
+    BY_PART_BLOCK,   /* eight of them */
+    BY_HIT,          /* an expert that may be used */
+    BY_HIT_ROW,      /* a row of one */
+    BY_ONE,
 };
 
 struct ze_launch {
@@ -24,6 +28,7 @@ struct ze_launch {
     uint32_t groups;           /* in the first dimension; 0: as many as `by` says, and one beside */
     enum ze_by by;
     struct row_part part;
+    uint32_t n_used, n_experts; /* by a row; of the card: by hits */
     /* an exchange: the other card, whose memory is read or, where it is staged, which sends */
     uint32_t sender;
     ze_kernel_handle_t send;   /* the sender's kernel; NULL: the link is direct */

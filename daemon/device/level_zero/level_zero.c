@@ -347,6 +347,7 @@ static int level_zero_huge(struct device *d, uint64_t bytes[CARDS_MAX]) {
 const struct device_ops level_zero_ops = {
     .name = "level_zero",
     .dense = true,
+    .apart = true,
     .packed_bytes = packed_bytes,
     .probe = level_zero_probe,
     .open = level_zero_open,

@@ -20,10 +20,12 @@
 #define DECLARE(name) extern const uint8_t ze_spirv_##name[], ze_spirv_##name##_end[];
 #define DECLARE_MATMUL(type, number)                                                               \
     DECLARE(matmul_##number)                                                                       \
+    DECLARE(expert_##number)                                                                       \
     _Static_assert((type) == (number), "binaries.S has the numbers of the file");
 DECLARE(rows)
 DECLARE(attention)
 DECLARE(exchange)
+DECLARE(routes)
 MATMULS(DECLARE_MATMUL)
 
 static const struct {
@@ -31,9 +33,12 @@ static const struct {
 } binaries[] = {{ze_spirv_rows, ze_spirv_rows_end},
                 {ze_spirv_attention, ze_spirv_attention_end},
                 {ze_spirv_exchange, ze_spirv_exchange_end},
-#define MATMUL_BINARY(type, number) {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},
-                MATMULS(MATMUL_BINARY)
-#undef MATMUL_BINARY
+                {ze_spirv_routes, ze_spirv_routes_end},
+#define BINARIES(type, number)                                                                     \
+    {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},                                    \
+        {ze_spirv_expert_##number, ze_spirv_expert_##number##_end},
+                MATMULS(BINARIES)
+#undef BINARIES
 };
 #define N_MODULES (sizeof binaries / sizeof *binaries)
 
@@ -43,11 +48,11 @@ static const uint32_t types[] = {
 #undef MATMUL_TYPE
 };
 
-/* In which module, as which of its kernels; `matmul`: behind the type's place. */
+/* In which module, as which of its kernels; `by_type`: of the first type, and each type has two. */
 static const struct {
     const char *name;
     uint32_t module, place;
-    bool matmul;
+    bool by_type;
 } kernels[] = {
     [KERNEL_NORM] = {"norm", 0, 0, false},
     [KERNEL_ADD_NORM] = {"add_norm", 0, 1, false},
@@ -57,10 +62,15 @@ static const struct {
     [KERNEL_ATTENTION] = {"attention", 1, 0, false},
     [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
     [KERNEL_CARRY] = {"carry", 2, 1, false},
-    [KERNEL_MATMUL] = {"matmul", 3, 0, true},
-    [KERNEL_LANES] = {"lanes", 3, 1, true},
-    [KERNEL_GATE_UP] = {"gate_up", 3, 2, true},
-    [KERNEL_EMBED] = {"embed", 3, 3, true},
+    [KERNEL_ROUTE] = {"route", 3, 0, false},
+    [KERNEL_DISPATCH] = {"dispatch", 3, 1, false},
+    [KERNEL_MATMUL] = {"matmul", 4, 0, true},
+    [KERNEL_LANES] = {"lanes", 4, 1, true},
+    [KERNEL_GATE_UP] = {"gate_up", 4, 2, true},
+    [KERNEL_EMBED] = {"embed", 4, 3, true},
+    [KERNEL_EXPERT_MATMUL] = {"expert_matmul", 5, 0, true},
+    [KERNEL_EXPERT_GATE_UP] = {"expert_gate_up", 5, 1, true},
+    [KERNEL_EXPERT_SUM] = {"expert_sum", 5, 2, true},
 };
 
 static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc, struct err *err) {
@@ -119,11 +129,11 @@ static int make_kernel(struct device *d, ze_module_handle_t module, const char *
 int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t type,
                    ze_kernel_handle_t *kernel, struct err *err) {
     uint32_t at = kernels[name].module, i = 0;
-    while (kernels[name].matmul && i < sizeof types / sizeof *types && types[i] != type)
+    while (kernels[name].by_type && i < sizeof types / sizeof *types && types[i] != type)
         i++;
     if (i == sizeof types / sizeof *types)
         return err_set(err, -ENOTSUP, "there are no kernels for tensors of type %u", type);
-    at += i;
+    at += 2 * i;
     if (!d->cards[card].modules)
         d->cards[card].modules = calloc(N_MODULES, sizeof *d->cards[card].modules);
     if (!d->cards[card].modules)

@@ -14,10 +14,15 @@ enum kernel_name {
     KERNEL_ATTENTION,
     KERNEL_EXCHANGE,
     KERNEL_CARRY,
+    KERNEL_ROUTE,
+    KERNEL_DISPATCH,
     KERNEL_MATMUL,
     KERNEL_LANES,
     KERNEL_GATE_UP,
     KERNEL_EMBED,
+    KERNEL_EXPERT_MATMUL,
+    KERNEL_EXPERT_GATE_UP,
+    KERNEL_EXPERT_SUM,
 };
 
 /* A kernel for matrices of a tensor type; of the others the type says nothing.  Its group has

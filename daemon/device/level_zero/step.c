@@ -146,13 +146,20 @@ static void describe_step(struct running *r) {
 
 static ze_group_count_t groups_of(const struct ze_launch *l, const struct step_params *p) {
     const uint32_t n_rows = p->n_rows, n_outputs = p->n_outputs;
+    const uint32_t of_part =
+        l->part.count ? row_part_end(l->part, n_rows) - row_part_begin(l->part, n_rows) : 0;
+    const uint32_t of_hits = l->n_used < l->n_experts ? l->n_used : l->n_experts;
+    const uint64_t routed = (uint64_t)l->n_used * n_rows;
     const uint32_t counts[] = {
         [BY_ROW] = n_rows,
         [BY_ROW_BLOCK] = (n_rows + ROW_BLOCK - 1) / ROW_BLOCK,
         [BY_OUTPUT] = n_outputs,
         [BY_OUTPUT_BLOCK] = (n_outputs + ROW_BLOCK - 1) / ROW_BLOCK,
-        [BY_PART] =
-            l->by == BY_PART ? row_part_end(l->part, n_rows) - row_part_begin(l->part, n_rows) : 0,
+        [BY_PART] = of_part,
+        [BY_PART_BLOCK] = (of_part + ROW_BLOCK - 1) / ROW_BLOCK,
+        [BY_HIT] = routed < l->n_experts ? (uint32_t)routed : l->n_experts,
+        [BY_HIT_ROW] = n_rows * of_hits,
+        [BY_ONE] = 1,
     };
     const uint32_t n = counts[l->by];
     return l->groups ? (ze_group_count_t){l->groups, n, 1} : (ze_group_count_t){n, 1, 1};

@@ -15,7 +15,9 @@ ze_spirv_\name\()_end:
     module rows
     module attention
     module exchange
+    module routes
     .irp type, 0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 30, 39
     module matmul_\type
+    module expert_\type
     .endr
     .section .note.GNU-stack,"",@progbits

@@ -38,10 +38,10 @@ WHOLE_GROUPS kernel void add_norm(global const struct ze_norm *op,
 WHOLE_GROUPS kernel void gate_apart(global const struct ze_apart *op,
                                     global const struct ze_step *step) {
     const uint row = get_group_id(1), atom = get_group_id(0);
-    if (row >= step->n_rows)
+    if (row >= (op->hits.at ? hits_begin(&op->hits)[*hits_n(&op->hits)] : step->n_rows))
         return;
-    global const float *gate = (global const float *)op->gate.at + row * op->gate.stride;
-    global const float *up = (global const float *)op->up.at + row * op->up.stride;
+    global const float *gate = (global const float *)op->gate.at + (ulong)row * op->gate.stride;
+    global const float *up = (global const float *)op->up.at + (ulong)row * op->up.stride;
     float x[2];
     for (uint h = 0; h < 2; h++) {
         const uint i = atom * ATOM + h * SUB_GROUP + get_sub_group_local_id();

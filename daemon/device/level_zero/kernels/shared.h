@@ -87,7 +87,8 @@ struct ze_matmul {
     struct ze_act act;
     struct ze_matrix w;
     struct ze_rows out;
-    u32 outputs; /* the rows are the step's outputs */
+    struct ze_part part; /* of the rows */
+    u32 outputs;         /* the rows are the step's outputs */
     float soft_cap;
 };
 
@@ -131,11 +132,62 @@ struct ze_gate_up {
     u32 function, pad;
 };
 
-/* out = function(gate) * up, where the two were multiplied one after the other. */
+/* Which rows use which of the card's experts: struct hits. */
+struct ze_hits {
+    u64 at;
+    u32 n_experts, n_rows;
+};
+
+/* out = function(gate) * up, where the two were multiplied one after the other; of the step's rows,
+ * or with hits of theirs. */
 struct ze_apart {
     struct ze_rows gate, up;
     struct ze_act out;
+    struct ze_hits hits; /* at 0: none */
     u32 n, function;
+};
+
+struct ze_route {
+    struct ze_rows logits, routes;
+    struct ze_act act;
+    struct ze_part part;
+    u64 shared; /* the shared expert's gate; 0: none */
+    u32 n, n_used, normed;
+    u32 cols; /* of the gate */
+};
+
+struct ze_dispatch {
+    struct ze_rows routes;
+    struct ze_hits hits;
+    u64 places;
+    u32 n_used, expert_begin;
+};
+
+/* Matrices of all experts of the card, n rows each. */
+struct ze_expert_matmul {
+    struct ze_act act;
+    struct ze_matrix w;
+    struct ze_rows out; /* a row for each hit */
+    struct ze_hits hits;
+    u32 n, picked; /* the input has the step's rows, not the hits' */
+};
+
+struct ze_expert_gate_up {
+    struct ze_act act, out;
+    struct ze_matrix gate, up;
+    struct ze_hits hits;
+    u32 n, function;
+};
+
+struct ze_expert_sum {
+    struct ze_rows routes, products; /* a product for each hit */
+    struct ze_planes slots;
+    struct ze_act shared_act;
+    struct ze_matrix shared; /* no rows: there is none */
+    u64 places;
+    u32 n_used, expert_begin;
+    u32 expert[9], col[9]; /* of each lane: as op.expert_down */
+    i8 slot[16];
 };
 
 /* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas

@@ -119,16 +119,30 @@ static void sinks_are_refused_by_name(void) {
     unload(&l);
 }
 
-static void what_has_no_kernels_is_refused_by_name(void) {
-    struct loaded l;
-    struct err err = {{0}};
-    begin("cards=1");
-    const struct setup s = {.n_cards = 1, .backend = device_backend("level_zero")};
-    CHECK_EQ(plan_model(&l, "tiny-mixtral.gguf", &s), 0);
-    CHECK_EQ(try_runner(&l, &s, &err), -ENOTSUP);
-    CHECK(strstr(err.text, "no kernels for"));
-    l.runner = NULL;
-    unload(&l);
+/* Softmax over all and over those used, more experts than lanes of a sub-group's half, a shared
+ * one. */
+static void experts_have(const char *options, uint32_t n_cards, enum split split, uint32_t chunk) {
+    static const char *const files[] = {"tiny-mixtral.gguf", "tiny-qwen3moe.gguf",
+                                        "tiny-qwen2moe.gguf"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        same_as_cpu(options, files[i], n_cards, split, chunk);
+}
+
+static void layers_with_experts_do(void) {
+    experts_have("cards=1", 1, SPLIT_LAYER, 16);
+}
+
+static void so_do_they_in_a_pipeline(void) {
+    experts_have("cards=2 seed=3", 2, SPLIT_LAYER, 40);
+}
+
+static void so_do_cards_that_share_experts(void) {
+    experts_have("cards=3 p2p=none seed=4", 3, SPLIT_TENSOR, 40);
+}
+
+/* Some have one expert, some a shared one's columns alone; many rows use none of a card's. */
+static void so_do_eight_that_have_an_expert_or_two(void) {
+    experts_have("cards=8 seed=5", 8, SPLIT_TENSOR, 7);
 }
 
 static void a_lost_card_ends_a_step_and_is_named(void) {
@@ -230,7 +244,9 @@ static void nor_do_those_of_five_cards(void) {
 CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
            T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
            T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
-           T(so_do_architectures), T(so_do_types_of_kv), T(what_has_no_kernels_is_refused_by_name),
-           T(sinks_are_refused_by_name), T(one_card_has_the_bits_of_the_cpu),
-           T(a_pipeline_of_cards_has), T(eight_cards_that_share_layers_have),
-           T(so_have_cards_that_do_not_reach_each_other), T(all_types_of_tensors_do))
+           T(sinks_are_refused_by_name), T(so_do_architectures), T(so_do_types_of_kv),
+           T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
+           T(so_do_cards_that_share_experts), T(so_do_eight_that_have_an_expert_or_two),
+           T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
+           T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
+           T(all_types_of_tensors_do))
