@@ -6,6 +6,10 @@ import struct
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20),
          "Q8_0": (8, 32, 34), "Q6_K": (14, 256, 210), "BF16": (30, 1, 2), "MXFP4": (39, 32, 17)}
+# These are written only.
+TYPES.update({"Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110),
+              "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "IQ4_NL": (20, 32, 18),
+              "IQ4_XS": (23, 256, 136)})
 TYPE_OF_NUMBER = {number: name for name, (number, _, _) in TYPES.items()}
 
 

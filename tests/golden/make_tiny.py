@@ -124,8 +124,23 @@ def random_block(rng, kind, spread):
         return half(d / 74) + rng.randbytes(32)
     if kind == "MXFP4":
         return bytes([128 + round(math.log2(d / 5.85))]) + rng.randbytes(16)
-    scales = bytes((rng.randrange(60, 121) * rng.choice((1, -1))) & 255 for _ in range(16))
-    return rng.randbytes(192) + scales + half(d / 18.5 / 90)  # Q6_K
+    if kind == "Q6_K":
+        scales = bytes((rng.randrange(60, 121) * rng.choice((1, -1))) & 255 for _ in range(16))
+        return rng.randbytes(192) + scales + half(d / 18.5 / 90)
+    return BLOCKS[kind](rng.randbytes, d)
+
+
+# Of the other types: how random bits and a deviation become a block.
+BLOCKS = {
+    "Q5_0": lambda bits, d: half(d / 9.2) + bits(20),
+    "Q5_1": lambda bits, d: half(d / 9.2) + half(-d / 9.2 * 15.5) + bits(20),
+    "Q2_K": lambda bits, d: bits(80) + half(d / 9.7) + half(d / 6.5),
+    "Q3_K": lambda bits, d: bits(108) + half(d / 41),
+    "Q4_K": lambda bits, d: half(d / 170) + half(d / 23) + bits(140),
+    "Q5_K": lambda bits, d: half(d / 340) + half(d / 22) + bits(172),
+    "IQ4_NL": lambda bits, d: half(d / 65) + bits(16),
+    "IQ4_XS": lambda bits, d: half(d / 65 / 18.5) + bits(134),
+}
 
 
 def random_tensor(rng, kind, rows, cols, spread):
@@ -215,6 +230,21 @@ DEEP = {"file": "tiny-deep.gguf", "seed": 29, "layers": 11, "embd": 128, "heads"
                   for layer in range(11)
                   for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up",
                                "ffn_down")}}
+
+# Matrices of experts, of a shared one and of attention in every type that octarc reads; the router
+# and the layers' norms are floats.  What the cpu backend computes is the reference for the others.
+KINDS = ["F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL",
+         "IQ4_XS", "BF16", "MXFP4", "F32"]
+TYPED = {"file": "tiny-typed.gguf", "arch": "qwen2moe", "seed": 83, "layers": 8, "embd": 256,
+         "heads": 4, "kv": 2, "head_dim": 64, "ff": 256, "base": 1000000.0, "tied": True,
+         "experts": 3, "keys": {"expert_count": 3, "expert_used_count": 2,
+                                "expert_feed_forward_length": 256,
+                                "expert_shared_feed_forward_length": 256},
+         "types": {"blk.%d.%s" % (layer, part): KINDS[(2 * layer + shift) % len(KINDS)]
+                   for layer in range(8)
+                   for part, shift in [("ffn_gate_exps", 0), ("ffn_up_exps", 0), ("ffn_down_exps", 1),
+                                       ("ffn_gate_shexp", 1), ("ffn_up_shexp", 1), ("ffn_down_shexp", 0),
+                                       ("attn_q", 5), ("attn_k", 8), ("attn_v", 9), ("attn_output", 4)]}}
 
 
 def arch_of(m):
@@ -463,7 +493,8 @@ def write_models(folder):
         path = os.path.join(folder, m["file"])
         if write_model(m, path) != want[m["file"]]:
             sys.exit("%s: not the file that tiny.json was computed from" % path)
-    write_model(DEEP, os.path.join(folder, DEEP["file"]))
+    for m in (DEEP, TYPED):
+        write_model(m, os.path.join(folder, m["file"]))
 
 
 def verify(path, reference, gelu_table):

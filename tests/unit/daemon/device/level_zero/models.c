@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whole models on simulated cards, against the cpu backend: the same bits, on any number of cards,
  * with either split, over direct and staged links. */
+#include <math.h>
+
 #include "tests/loaded_model.h"
 #include "tests/sim_level_zero/box.h"
 
@@ -34,6 +36,8 @@ static uint64_t run_model(const char *file, const struct setup *s, uint32_t chun
                                 .n_outputs = n,
                                 .logits = logits};
         CHECK_EQ(runner_step(l.runner, &p, &card), 0);
+        for (uint32_t i = 0; i < n * n_vocab; i++)
+            CHECK(isfinite(logits[i]));
         for (uint32_t i = 0; i < n; i++)
             digest = digest * 31 + device_digest(logits + (size_t)i * n_vocab, n_vocab * 4);
     }
@@ -81,6 +85,10 @@ static void so_have_cards_that_do_not_reach_each_other(void) {
 
 static void all_types_of_tensors_do(void) {
     same_as_cpu("cards=2", "tiny-mixed.gguf", 2, SPLIT_TENSOR, 40);
+}
+
+static void so_do_all_types_in_experts(void) {
+    same_as_cpu("cards=3 seed=7", "tiny-typed.gguf", 3, SPLIT_TENSOR, 40);
 }
 
 /* Biases, norms of heads, windows, soft caps, sums that are normed, tables of their own, parts of
@@ -249,4 +257,4 @@ CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
            T(so_do_cards_that_share_experts), T(so_do_eight_that_have_an_expert_or_two),
            T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
            T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
-           T(all_types_of_tensors_do))
+           T(all_types_of_tensors_do), T(so_do_all_types_in_experts))
