@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "daemon/engine/runner.h"
+#include "daemon/placement/share.h"
 #include "models/gguf.h"
 #include "octarc/error.h"
 #include "tests/check.h"
@@ -117,6 +118,26 @@ static inline int plan_model(struct loaded *l, const char *file, const struct se
 static inline void load(struct loaded *l, const char *file, const struct setup *s) {
     CHECK_EQ(plan_model(l, file, s), 0);
     open_runner(l, s);
+}
+
+/* A plan that keeps so many layers of every card in host memory, on cards with not a byte to spare.
+ */
+static inline void plan_spilled_layers(struct loaded *l, const char *file, const struct setup *s,
+                                       uint32_t n_spilled) {
+    CHECK_EQ(plan_model(l, file, s), 0);
+    struct plan_input in = {.model = &l->model,
+                            .backend = s->backend ? s->backend : device_backend("cpu")};
+    for (uint32_t i = 0; i < l->plan.n_cards; i++) {
+        struct plan_card *c = &l->plan.cards[i];
+        const uint32_t n = c->layer_end - c->layer_begin;
+        c->n_spilled = n_spilled < n ? n_spilled : n;
+    }
+    free(l->plan.ranges);
+    CHECK_EQ(share_ranges(&l->plan, &in), 0);
+    for (uint32_t i = 0; i < l->plan.n_cards; i++)
+        l->plan.cards[i].capacity_bytes = plan_card_bytes(&l->plan.cards[i]);
+    for (uint32_t i = 0; i < s->n_cards && s->memfds; i++)
+        CHECK_EQ(ftruncate(l->weight_fds[i], (off_t)l->plan.cards[i].weights_bytes), 0);
 }
 
 static inline void unload(struct loaded *l) {

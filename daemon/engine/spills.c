@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/device/matrices.h"
+
 void spills_list(struct spills *spills, const struct model *model, const struct plan *plan,
                  uint32_t card) {
     const uint64_t half = plan->cards[card].landing_bytes / 2;
@@ -34,39 +36,6 @@ uint64_t spills_landing(const struct spills *spills, uint64_t offset) {
 
 /* --- which phases read what --- */
 
-static uint32_t matrices_of(const struct op *op, const struct matrix *out[3]) {
-    switch (op->kind) {
-    case OP_QKV:
-        out[0] = &op->qkv.q;
-        out[1] = &op->qkv.k;
-        out[2] = &op->qkv.v;
-        return 3;
-    case OP_LANES:
-        out[0] = &op->lanes.w;
-        return 1;
-    case OP_GATE_UP:
-        out[0] = &op->gate_up.gate;
-        out[1] = &op->gate_up.up;
-        return 2;
-    case OP_LOGITS:
-        out[0] = &op->logits.w;
-        return 1;
-    case OP_ROUTE:
-        out[0] = &op->route.router;
-        return 1;
-    case OP_EXPERT_GATE_UP:
-        out[0] = &op->expert_gate_up.gate;
-        out[1] = &op->expert_gate_up.up;
-        return 2;
-    case OP_EXPERT_DOWN:
-        out[0] = &op->expert_down.w;
-        out[1] = &op->expert_down.shared;
-        return 2;
-    default:
-        return 0;
-    }
-}
-
 static struct spill *spill_at(struct spills *spills, uint64_t offset) {
     for (uint32_t i = 0; i < spills->n; i++)
         if (offset >= spills->of[i].from && offset - spills->of[i].from < spills->of[i].bytes)
@@ -89,8 +58,8 @@ static void look_at(const struct program *program, struct spills *spills, uint64
         spills->of[i].first = UINT32_MAX;
     for (size_t i = 0; i < program->n_ops; i++) {
         const struct op *op = &program->ops[i];
-        const struct matrix *matrices[3];
-        const uint32_t n = matrices_of(op, matrices);
+        const struct matrix *matrices[OP_MATRICES_MAX];
+        const uint32_t n = op_matrices(op, matrices);
         for (uint32_t k = 0; k < n; k++) {
             struct spill *s = matrices[k]->fetched ? spill_at(spills, matrices[k]->offset) : NULL;
             read[op->phase] += (uint64_t)matrices[k]->rows * matrices[k]->cols;

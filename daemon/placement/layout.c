@@ -16,9 +16,10 @@ bool layout_same_values(const struct plan_range *a, const struct plan_range *b) 
 }
 
 uint64_t layout_room(const struct plan *plan, uint32_t card) {
-    const uint64_t end = layout_end(plan, card);
+    const uint64_t bytes = plan->cards[card].weights_bytes; /* whole blocks of what is fetched */
+    const uint64_t end = layout_end(plan, card), least = end > bytes ? end : bytes;
     const uint64_t room = LAYOUT_ROOM_FACTOR * plan->cards[card].capacity_bytes;
-    return !plan->dense && room > end ? room : end;
+    return !plan->dense && room > least ? room : least;
 }
 
 uint64_t layout_end(const struct plan *plan, uint32_t card) {

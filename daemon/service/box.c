@@ -159,6 +159,9 @@ int box_found(const struct config *config, const struct device_found *found,
     }
     if (places_check_cards(&config->places, n, err) < 0)
         return -ERANGE;
+    /* Half of it is what a card that leaves may fill. */
+    made.host.spill_bytes =
+        config->host_spill != SHARE_FREE ? config->host_spill : memory_available() / 2;
     *topology = made;
     return 0;
 }

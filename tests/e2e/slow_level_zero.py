@@ -5,6 +5,7 @@
 import os
 import tempfile
 
+import spill
 from harness import Daemon, RpcError, equal, main, octarcd, test, tiny, wait_until
 from sim_cards import Faults, environment
 
@@ -27,8 +28,8 @@ def of_cpu():
 of_cpu.known = None
 
 
-def serve(options, *more):
-    return Daemon("--backend", "level_zero", "--context", "256", *more, model=tiny(),
+def serve(options, *more, model=None):
+    return Daemon("--backend", "level_zero", "--context", "256", *more, model=model or tiny(),
                   env=environment(options))
 
 
@@ -41,6 +42,29 @@ def two_cards_that_share_layers_answer_as_the_cpu_does():
         equal((status["backend"], status["cards_online"]), ("level_zero", 2))
         listed = daemon.rpc("cards")["cards"]
         equal([card["identity"] for card in listed], ["slot:0000:03:00.0", "slot:0000:04:00.0"])
+
+
+@test
+def experts_answer_as_on_the_cpu():
+    model = tiny("tiny-qwen2moe")
+    with Daemon(model=model) as daemon:
+        want = texts(daemon)
+    with serve("cards=3 memory=256M", "--split", "tensor", model=model) as daemon:
+        equal(texts(daemon), want)
+
+
+@test
+def layers_that_stay_in_host_memory_answer_as_on_the_cpu():
+    with spill.start("--cards", "1") as daemon:
+        want = texts(daemon)
+    with serve("cards=2 memory=256M", "--card-memory", "2600K", "--split", "layer",
+               model=spill.MODEL) as daemon:
+        equal(texts(daemon), want)
+        equal(spill.spilled(daemon), 0)
+        daemon.rpc("drain", {"card": 1, "wait": True})
+        wait_until(lambda: spill.spilled(daemon) > 0, 30, "a plan that spills")
+        equal(texts(daemon), want)
+        spill.spills_without_a_fault(daemon)
 
 
 @test

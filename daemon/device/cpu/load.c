@@ -9,6 +9,7 @@
 #include "daemon/device/cpu/cpu.h"
 #include "daemon/device/cpu/experts.h"
 #include "daemon/device/cpu/strip.h"
+#include "daemon/device/matrices.h"
 #include "daemon/device/pack.h"
 #include "octarc/error.h"
 
@@ -309,22 +310,9 @@ static struct needs needs_of(const struct program *programs, uint32_t n_cards, u
     for (uint32_t card = 0; card < n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops; i++) {
             const struct op *op = &programs[card].ops[i];
-            const struct matrix *of[3] = {NULL};
-            if (op->kind == OP_QKV)
-                of[0] = &op->qkv.q, of[1] = &op->qkv.k, of[2] = &op->qkv.v;
-            else if (op->kind == OP_GATE_UP)
-                of[0] = &op->gate_up.gate, of[1] = &op->gate_up.up;
-            else if (op->kind == OP_LANES)
-                of[0] = &op->lanes.w;
-            else if (op->kind == OP_LOGITS)
-                of[0] = &op->logits.w;
-            else if (op->kind == OP_ROUTE)
-                of[0] = &op->route.router;
-            else if (op->kind == OP_EXPERT_GATE_UP)
-                of[0] = &op->expert_gate_up.gate, of[1] = &op->expert_gate_up.up;
-            else if (op->kind == OP_EXPERT_DOWN)
-                of[0] = &op->expert_down.w, of[1] = &op->expert_down.shared;
-            for (size_t k = 0; k < 3 && of[k]; k++)
+            const struct matrix *of[OP_MATRICES_MAX];
+            const uint32_t n = op_matrices(op, of);
+            for (uint32_t k = 0; k < n; k++)
                 need_matrix(&needs, &needs.panel, of[k]);
             const uint64_t sums = (experts_sums_bytes(op, max_rows) + 63) / 64 * 64;
             needs.sums = sums > needs.sums ? sums : needs.sums;

@@ -18,6 +18,8 @@
 struct ze_area {
     char *at; /* NULL: not reserved */
     uint64_t room, bytes;
+    char *host; /* host memory of what lies from `split` on; NULL: nothing does */
+    uint64_t split;
 };
 
 struct ze_module {
@@ -34,6 +36,9 @@ struct ze_card {
     char *stage;                       /* STAGE_BYTES of host memory */
     pthread_mutex_t transferring;      /* the stage and the transfer list are one caller's */
     uint64_t capacity_bytes;
+    uint64_t host_bytes;    /* the last of its weights, which lie in host memory */
+    uint64_t fetched_bytes; /* since the device was opened */
+    _Atomic bool stale;     /* what the landing holds may not be right any more */
     struct ze_area areas[AREA_COUNT];
     struct ze_module *modules; /* owned; by enum kernel_module */
     char *descriptions;        /* device memory; of the loaded programs */
@@ -76,7 +81,11 @@ int level_zero_share(struct device *from, uint32_t from_card, enum area area, st
                      uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
 void level_zero_release(struct device *device, uint32_t card, enum area area);
 int level_zero_lose(struct device *device, uint32_t card);
-/* A stretch of one of a card's areas.  -EINVAL: there is no such; -ENODEV. */
+/* There is such a stretch of one of a card's areas, wherever it lies.  -EINVAL: there is not;
+ * -ENODEV. */
+int level_zero_has(const struct device *device, uint32_t card, enum area area, uint64_t offset,
+                   uint64_t bytes);
+/* The same, and where it lies: -EINVAL, too, where it is on the card in part only. */
 int level_zero_stretch(const struct device *device, uint32_t card, enum area area, uint64_t offset,
                        uint64_t bytes, char **at);
 /* Host and device memory for the backend itself; NULL is fine to free. */

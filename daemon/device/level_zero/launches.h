@@ -20,10 +20,10 @@ enum ze_by {
 
 struct ze_launch {
     uint32_t card, phase;
-    uint32_t order; /* in which it was made */
+    uint32_t order; /* in which it was made; fetches first, for what follows goes beside them */
     bool waits;     /* for those of its phase and card before it */
     const struct op *op;
-    ze_kernel_handle_t kernel; /* NULL: logits, which are copied */
+    ze_kernel_handle_t kernel; /* NULL: logits and fetches, which are copied */
     uint64_t description;      /* offset into the card's descriptions */
     uint32_t groups;           /* in the first dimension; 0: as many as `by` says, and one beside */
     enum ze_by by;

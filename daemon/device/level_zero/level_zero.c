@@ -125,7 +125,8 @@ static int check_doubles(const struct ze_api *api, ze_device_handle_t device, ui
                          card);
 }
 
-static int open_card(struct device *d, uint32_t card, uint64_t capacity, struct err *err) {
+static int open_card(struct device *d, uint32_t card, const struct device_options *o,
+                     struct err *err) {
     struct ze_card *c = &d->cards[card];
     uint32_t ordinal = 0;
     uint64_t all = 0;
@@ -142,7 +143,10 @@ static int open_card(struct device *d, uint32_t card, uint64_t capacity, struct 
         rc = level_zero_alloc_host(d, STAGE_BYTES, &c->stage, err);
     if (rc)
         return rc;
-    c->capacity_bytes = capacity && capacity < all ? capacity : all;
+    c->capacity_bytes =
+        o->capacity_bytes[card] && o->capacity_bytes[card] < all ? o->capacity_bytes[card] : all;
+    c->host_bytes = o->host_bytes[card];
+    c->stale = true;
     c->present = true;
     return 0;
 }
@@ -206,9 +210,7 @@ static int choose_cards(struct device *d, const struct device_options *o, struct
     int rc = find_devices(d, found, &n, err);
     for (uint32_t i = 0; i < o->n_cards && !rc; i++)
         if (o->present[i])
-            rc = o->host_bytes[i]
-                     ? err_set(err, -ENOTSUP, "real cards read no weights from host memory yet")
-                     : choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
+            rc = choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
     return rc;
 }
 
@@ -223,7 +225,7 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
                        "zeContextCreateEx", err);
     for (uint32_t i = 0; i < o->n_cards && !rc; i++)
         if (o->present[i])
-            rc = open_card(d, i, o->capacity_bytes[i], err);
+            rc = open_card(d, i, o, err);
     if (!rc)
         ask_peers(d, o->staged);
     return rc ? rc : links_try(d, err);
@@ -295,7 +297,9 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
         ze_failed(d->api->zeDeviceGetProperties(c->handle, &p), "zeDeviceGetProperties", NULL);
     if (rc)
         return rc;
-    *out = (struct device_properties){.capacity_bytes = c->capacity_bytes, .misread = c->misread};
+    *out = (struct device_properties){.capacity_bytes = c->capacity_bytes,
+                                      .fetched_bytes = c->fetched_bytes,
+                                      .misread = c->misread};
     snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, p.name);
     for (int a = 0; a < AREA_COUNT; a++) {
         out->used_bytes[a] = c->areas[a].bytes;
@@ -306,21 +310,18 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
 
 /* Device allocations lie on their card, whatever is said; an exchange is given its sender's. */
 static int level_zero_advise(struct device *d, const struct device_advice *advice) {
-    char *at;
-    return level_zero_stretch(d, advice->home, advice->area, advice->offset, advice->bytes, &at);
+    return level_zero_has(d, advice->home, advice->area, advice->offset, advice->bytes);
 }
 
 static int level_zero_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
                                uint64_t bytes) {
-    char *at;
-    return level_zero_stretch(d, card, area, offset, bytes, &at);
+    return level_zero_has(d, card, area, offset, bytes);
 }
 
 /* The driver may move a card's memory to the host's when it is short, and tells nobody. */
 static int level_zero_residency(struct device *d, uint32_t card, enum area area, uint64_t offset,
                                 uint64_t bytes, uint64_t *resident) {
-    char *at;
-    const int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
+    const int rc = level_zero_has(d, card, area, offset, bytes);
     (void)resident;
     return rc ? rc : -ENOTSUP;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/device/level_zero/landing.h"
 #include "daemon/device/level_zero/loading.h"
 #include "daemon/device/level_zero/marks.h"
 #include "octarc/error.h"
@@ -30,6 +31,12 @@ static const char *lacking(const struct op *op) {
     }
 }
 
+static void load_fetch(struct loading *l, uint32_t card, const struct op *op) {
+    loading_at(l, card, AREA_WEIGHTS, op->fetch.from, op->fetch.bytes);
+    loading_at(l, card, AREA_LANDING, op->fetch.to, op->fetch.bytes);
+    loading_add(l, &(struct ze_launch){.card = card, .phase = op->phase, .op = op});
+}
+
 static void load_op(struct loading *l, uint32_t card, const struct op *op) {
     static void (*const loaders[OP_KINDS])(struct loading * l, uint32_t card,
                                            const struct op *op) = {
@@ -48,6 +55,7 @@ static void load_op(struct loading *l, uint32_t card, const struct op *op) {
         [OP_EXPERT_DOWN] = load_expert_down,
         [OP_LOGITS] = load_logits,
         [OP_EXCHANGE] = load_exchange,
+        [OP_FETCH] = load_fetch,
     };
     if ((uint32_t)op->kind >= OP_KINDS || !loaders[op->kind]) {
         if (!l->rc)
@@ -122,6 +130,7 @@ static int place_descriptions(struct loading *l, struct err *err) {
 
 int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
     struct loading l = {.device = d, .err = err};
+    l.rc = landing_prove(d, programs, err);
     for (uint32_t card = 0; card < d->n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops && !l.rc; i++)
             load_op(&l, card, &programs[card].ops[i]);
@@ -129,6 +138,8 @@ int level_zero_load(struct device *d, const struct program *programs, struct err
     if (!rc) {
         level_zero_unload(d);
         qsort(l.launches, l.n, sizeof *l.launches, by_phase);
+        for (uint32_t i = 0; i < d->n_cards; i++)
+            landing_stale(d, i);
         d->launches = l.launches;
         d->n_launches = l.n;
         for (size_t i = 0; i < l.n; i++)

@@ -50,11 +50,10 @@ struct ze_act loading_act(struct loading *l, uint32_t card, const struct activat
 }
 
 struct ze_matrix loading_matrix(struct loading *l, uint32_t card, const struct matrix *w) {
-    if (w->fetched && !l->rc)
-        l->rc = err_set(l->err, -ENOTSUP, "real cards read no weights from host memory yet");
-    return (struct ze_matrix){
-        loading_at(l, card, AREA_WEIGHTS, w->offset, pack_bytes(w->type, false, w->rows, w->cols)),
-        w->rows, w->cols};
+    const uint64_t bytes = pack_bytes(w->type, false, w->rows, w->cols);
+    return (struct ze_matrix){w->fetched ? loading_at(l, card, AREA_LANDING, w->landing, bytes)
+                                         : loading_at(l, card, AREA_WEIGHTS, w->offset, bytes),
+                              w->rows, w->cols};
 }
 
 u64 loading_floats(struct loading *l, uint32_t card, uint64_t offset, uint64_t n) {
@@ -123,7 +122,7 @@ struct ze_launch *loading_add(struct loading *l, const struct ze_launch *launch)
     if (l->rc)
         return NULL;
     l->launches[l->n] = *launch;
-    l->launches[l->n].order = (uint32_t)l->n;
+    l->launches[l->n].order = launch->op->kind == OP_FETCH ? 0 : (uint32_t)l->n + 1;
     return &l->launches[l->n++];
 }
 

@@ -2,6 +2,7 @@
 /* memory.c - the memory of cards: device allocations that count, and what the backend itself needs.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "daemon/device/level_zero/cards.h"
 #include "octarc/error.h"
@@ -47,41 +48,66 @@ static uint64_t used_bytes(const struct ze_card *card) {
     uint64_t bytes = 0;
     for (int a = 0; a < AREA_COUNT; a++)
         bytes += card->areas[a].bytes;
-    return bytes;
+    return card->areas[AREA_WEIGHTS].at ? bytes - card->host_bytes : bytes;
+}
+
+/* Of an area's bytes, those on the card. */
+static uint64_t on_card(const struct ze_card *card, enum area area, uint64_t bytes) {
+    return area == AREA_WEIGHTS ? bytes - card->host_bytes : bytes;
 }
 
 static int check_room(const struct device *d, uint32_t card, enum area area, uint64_t room,
                       uint64_t bytes, struct err *err) {
     if (card >= d->n_cards || !d->cards[card].present || bytes > room ||
+        (area == AREA_WEIGHTS && bytes < d->cards[card].host_bytes) ||
         d->cards[card].areas[area].at)
         return err_set(err, -EINVAL, "card %u has no place for such an area", card);
     if (d->cards[card].lost)
         return err_set(err, -ENODEV, "card %u is lost", card);
     const uint64_t used = used_bytes(&d->cards[card]), all = d->cards[card].capacity_bytes;
-    if (used + bytes > all)
+    const uint64_t more = on_card(&d->cards[card], area, bytes);
+    if (used + more > all)
         return err_set(err, -ENOSPC, "card %u has %llu bytes, %llu of them in use; %llu more", card,
-                       (unsigned long long)all, (unsigned long long)used,
-                       (unsigned long long)bytes);
+                       (unsigned long long)all, (unsigned long long)used, (unsigned long long)more);
     return 0;
+}
+
+/* The part of a card's weights that is fetched is pinned host memory, for the card copies from it.
+ */
+static int reserve_host(struct device *d, uint32_t card, struct ze_area *a, struct err *err) {
+    if (a->split == a->room)
+        return 0;
+    const int rc = level_zero_alloc_host(d, a->room - a->split, &a->host, err);
+    if (!rc)
+        memset(a->host, 0, a->room - a->split);
+    else
+        err_set(err, rc, "card %u: %llu bytes of host memory for its weights: %s", card,
+                (unsigned long long)(a->room - a->split), err ? err->text : "");
+    return rc;
 }
 
 /* Device memory is all used from the beginning, so the room is what it takes. */
 int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err) {
-    char *at = NULL;
+    struct err own = {{0}};
     if (fd >= 0)
         return err_set(err, -ENOTSUP, "the memory of real cards is no file: weights = private");
     int rc = check_room(d, card, area, room, bytes, err);
     if (rc || room == 0)
         return rc;
-    rc = level_zero_alloc_card(d, card, room, &at, err);
+    struct ze_area made = {.room = room, .bytes = bytes, .split = room};
+    if (area == AREA_WEIGHTS && d->cards[card].host_bytes)
+        made.split = bytes - d->cards[card].host_bytes;
+    rc = level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err);
     if (rc)
         return rc;
-    d->cards[card].areas[area] = (struct ze_area){at, room, bytes};
-    rc = level_zero_fill(d, card, at, room);
+    rc = reserve_host(d, card, &made, &own);
+    d->cards[card].areas[area] = made;
+    if (!rc && made.split)
+        rc = level_zero_fill(d, card, made.at, made.split);
     if (rc)
         level_zero_release(d, card, area);
-    return rc;
+    return rc && own.text[0] ? err_set(err, rc, "%s", own.text) : rc;
 }
 
 /* Devices of one process have a context of their own each, which shares nothing. */
@@ -94,11 +120,12 @@ int level_zero_share(struct device *from, uint32_t from_card, enum area area, st
 void level_zero_release(struct device *d, uint32_t card, enum area area) {
     struct ze_area *a = &d->cards[card].areas[area];
     level_zero_free(d, a->at);
+    level_zero_free(d, a->host);
     *a = (struct ze_area){0};
 }
 
-int level_zero_stretch(const struct device *d, uint32_t card, enum area area, uint64_t offset,
-                       uint64_t bytes, char **at) {
+int level_zero_has(const struct device *d, uint32_t card, enum area area, uint64_t offset,
+                   uint64_t bytes) {
     if (card >= d->n_cards || !d->cards[card].present || area >= AREA_COUNT)
         return -EINVAL;
     if (d->cards[card].lost)
@@ -106,7 +133,19 @@ int level_zero_stretch(const struct device *d, uint32_t card, enum area area, ui
     const struct ze_area *a = &d->cards[card].areas[area];
     if (!a->at || offset > a->room || bytes > a->room - offset)
         return -EINVAL;
-    *at = a->at + offset;
+    return 0;
+}
+
+int level_zero_stretch(const struct device *d, uint32_t card, enum area area, uint64_t offset,
+                       uint64_t bytes, char **at) {
+    const int rc = level_zero_has(d, card, area, offset, bytes);
+    if (rc)
+        return rc;
+    const struct ze_area *a = &d->cards[card].areas[area];
+    const bool in_host = a->host && offset >= a->split;
+    if (!in_host && offset + bytes > a->split)
+        return -EINVAL;
+    *at = in_host ? a->host + (offset - a->split) : a->at + offset;
     return 0;
 }
 

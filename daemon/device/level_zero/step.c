@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/device/level_zero/kernels/shared.h"
+#include "daemon/device/level_zero/landing.h"
 #include "daemon/device/level_zero/launches.h"
 #include "daemon/device/level_zero/marks.h"
 
@@ -227,6 +228,14 @@ static void end_phase(struct running *r, uint32_t cards) {
 }
 
 static void run_launch(struct running *r, const struct ze_launch *l) {
+    if (l->op->kind == OP_FETCH) {
+        const int rc = landing_fetch(r->device, l->card, l->op);
+        if (rc && !r->rc) {
+            r->card = l->card;
+            r->rc = rc;
+        }
+        return;
+    }
     if (l->op->kind == OP_EXCHANGE && l->op->exchange.kind == EXCHANGE_LOGITS) {
         copy_logits(r, l);
         return;
@@ -366,6 +375,11 @@ int level_zero_step(struct device *d, const struct step_params *params, uint32_t
         rc = reset_events(d);
     if (rc)
         return rc == -ENODEV ? -EIO : rc; /* no card's own */
+    rc = landing_ready(d, card);
+    if (rc) {
+        d->cards[*card].lost |= rc == -ENODEV;
+        return rc;
+    }
     atomic_store(&d->stepping, true);
     describe_step(&r);
     run_phases(&r);
@@ -378,6 +392,8 @@ int level_zero_step(struct device *d, const struct step_params *params, uint32_t
     }
     if (r.rc)
         let_go(d);
+    for (uint32_t i = 0; i < d->n_cards && r.rc; i++)
+        landing_stale(d, i);
     if (!r.rc && params->n_outputs)
         memcpy(params->logits, d->logits, (uint64_t)params->n_outputs * params->n_vocab * 4);
     return r.rc;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/device/level_zero/cards.h"
+#include "daemon/device/level_zero/landing.h"
 #include "daemon/device/pack.h"
 
 #define FILL_BYTES (UINT64_C(1) << 30) /* at a time */
@@ -68,11 +68,32 @@ int level_zero_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
     return rc;
 }
 
+/* Weights that were written may lie in the landing as they were. */
+static void written(struct device *d, uint32_t card, enum area area) {
+    if (area == AREA_WEIGHTS)
+        landing_stale(d, card);
+}
+
 int level_zero_clear(struct device *d, uint32_t card, enum area area, uint64_t offset,
                      uint64_t bytes) {
+    int rc = level_zero_has(d, card, area, offset, bytes);
+    if (rc || bytes == 0)
+        return rc;
+    const uint64_t split = d->cards[card].areas[area].split, end = offset + bytes;
+    const uint64_t on_card = offset >= split ? 0 : end < split ? bytes : split - offset;
     char *at;
-    const int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
-    return rc || bytes == 0 ? rc : level_zero_fill(d, card, at, bytes);
+    if (on_card) {
+        rc = level_zero_stretch(d, card, area, offset, on_card, &at);
+        if (!rc)
+            rc = level_zero_fill(d, card, at, on_card);
+    }
+    if (!rc && on_card < bytes) {
+        rc = level_zero_stretch(d, card, area, offset + on_card, bytes - on_card, &at);
+        if (!rc)
+            memset(at, 0, bytes - on_card);
+    }
+    written(d, card, area);
+    return rc;
 }
 
 int level_zero_peek(struct device *d, uint32_t card, uint64_t offset, void *out, uint64_t bytes) {
@@ -85,6 +106,7 @@ int level_zero_poke(struct device *d, uint32_t card, uint64_t offset, const void
                     uint64_t bytes) {
     char *at;
     const int rc = level_zero_stretch(d, card, AREA_WEIGHTS, offset, bytes, &at);
+    written(d, card, AREA_WEIGHTS);
     return rc ? rc : level_zero_put(d, card, at, in, bytes);
 }
 
@@ -97,6 +119,7 @@ int level_zero_copy(struct device *from, uint32_t from_card, enum area area, uin
         rc = level_zero_stretch(to, to_card, area, to_offset, bytes, &target);
     if (rc || bytes == 0)
         return rc;
+    written(to, to_card, area);
     char *between = malloc(bytes < STAGE_BYTES ? bytes : STAGE_BYTES);
     if (!between)
         return -ENOMEM;
@@ -128,6 +151,7 @@ int level_zero_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
     rc = pack_rows(tiles, type, vector, 0, rows, cols, col_skip, blocks, row_bytes);
     if (!rc)
         rc = level_zero_put(d, card, at, tiles, bytes);
+    written(d, card, AREA_WEIGHTS);
     free(tiles);
     return rc;
 }

@@ -5,32 +5,12 @@
 #include <errno.h>
 
 #include "daemon/engine/program.h"
-#include "daemon/placement/share.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 
 #define MODEL    "tiny-deep.gguf"
 #define EXPERTS  "tiny-qwen3moe.gguf" /* two layers */
 #define N_TOKENS 40u
-
-/* A plan that keeps so many layers of every card in host memory, on cards with not a byte to spare.
- */
-static void plan_spilled_layers(struct loaded *l, const char *file, const struct setup *s,
-                                uint32_t n_spilled) {
-    CHECK_EQ(plan_model(l, file, s), 0);
-    struct plan_input in = {.model = &l->model, .backend = device_backend("cpu")};
-    for (uint32_t i = 0; i < l->plan.n_cards; i++) {
-        struct plan_card *c = &l->plan.cards[i];
-        const uint32_t n = c->layer_end - c->layer_begin;
-        c->n_spilled = n_spilled < n ? n_spilled : n;
-    }
-    free(l->plan.ranges);
-    CHECK_EQ(share_ranges(&l->plan, &in), 0);
-    for (uint32_t i = 0; i < l->plan.n_cards; i++)
-        l->plan.cards[i].capacity_bytes = plan_card_bytes(&l->plan.cards[i]);
-    for (uint32_t i = 0; i < s->n_cards && s->memfds; i++)
-        CHECK_EQ(ftruncate(l->weight_fds[i], (off_t)l->plan.cards[i].weights_bytes), 0);
-}
 
 /* The logits of a prefill in pieces and of some single steps. */
 static float *transcript(struct loaded *l) {

@@ -60,6 +60,13 @@ static void cards_that_were_found_are_a_box(void) {
     config.card_memory.bytes[0] = 4 << 20;
     CHECK_EQ(box_found(&config, &found, &t, &err), 0);
     CHECK_EQ(t.cards[1].memory_bytes, 4 << 20);
+    CHECK(t.host.spill_bytes > 0);
+    config.host_spill = 0;
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.host.spill_bytes, 0);
+    config.host_spill = 7 << 20;
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.host.spill_bytes, 7 << 20);
 }
 
 CHECK_MAIN(T(weights_in_memory_count_to_the_shares_of_the_cards),
