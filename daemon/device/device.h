@@ -199,8 +199,13 @@ struct device_ops {
     int (*residency)(struct device *device, uint32_t card, enum area area, uint64_t offset,
                      uint64_t bytes, uint64_t *resident);
 
+    /* Whether load would take the programs, once the areas are reserved: asked before gigabytes are
+     * read.  -EINVAL: an offset outside its area, phases not ascending; -ENOTSUP: more than a
+     * limit, which err names. */
+    int (*check)(struct device *device, const struct program *programs, struct err *err);
+
     /* Take the programs of all cards (programs[card]; absent cards: n_ops 0); borrowed until the
-     * next call or close.  -EINVAL: an offset outside its area, phases not ascending; err. */
+     * next call or close.  As check, and what else fails; err. */
     int (*load)(struct device *device, const struct program *programs, struct err *err);
 
     /* Run one step to its end.  -ENODEV, *card: that card is lost, nothing of the step counts.  It

@@ -218,10 +218,12 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = reserve_areas(r, in_place, err);
     if (rc)
         goto fail;
-    rc = load_cards(r, in_place, err);
+    rc = programs_compile(r->programs, options->model, options->plan, err);
+    if (!rc)
+        rc = options->backend->check(r->device, r->programs, err);
     if (rc)
         goto fail;
-    rc = programs_compile(r->programs, options->model, options->plan, err);
+    rc = load_cards(r, in_place, err);
     if (rc)
         goto fail;
     rc = traffic_build(&r->traffic, r->programs);

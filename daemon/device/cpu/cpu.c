@@ -265,6 +265,7 @@ const struct device_ops cpu_ops = {
     .prefetch = cpu_prefetch,
     .discard = cpu_discard,
     .residency = cpu_residency,
+    .check = cpu_check,
     .load = cpu_load,
     .step = cpu_step,
     .lose = cpu_lose,

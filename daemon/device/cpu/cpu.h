@@ -13,8 +13,6 @@
 #include "daemon/device/cpu/team.h"
 #include "daemon/device/device.h"
 
-#define CPU_HEAD_DIM_MAX 512 /* values of a head: attention keeps a unit of them on the stack */
-
 struct cpu_area {
     char *base;            /* NULL: not reserved */
     uint64_t bytes;        /* that count */
@@ -150,6 +148,7 @@ int cpu_residency(struct device *device, uint32_t card, enum area area, uint64_t
                   uint64_t bytes, uint64_t *resident);
 
 /* load.c: checks the programs and sorts their operations into phases. */
+int cpu_check(struct device *device, const struct program *programs, struct err *err);
 int cpu_load(struct device *device, const struct program *programs, struct err *err);
 
 /* step.c */
@@ -199,9 +198,6 @@ void cpu_landing_need(struct device *device, uint32_t card, const struct matrix 
 void cpu_landing_ready(struct device *device);
 /* Something was written to the card's weights, or its programs are new. */
 void cpu_landing_stale(struct device *device, uint32_t card);
-
-/* Heads whose attention ends on whole atoms: the unit of work of OP_ATTENTION; 0: too many. */
-uint32_t cpu_unit_heads(uint32_t head_dim);
 
 static inline char *cpu_at(const struct device *device, uint32_t card, enum area area,
                            uint64_t offset) {

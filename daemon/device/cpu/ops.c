@@ -2,19 +2,17 @@
 /* ops.c - what each operation does, cut into items. */
 #include <string.h>
 
+#include "daemon/device/check.h"
 #include "daemon/device/cpu/experts.h"
 #include "daemon/device/cpu/gated.h"
 #include "daemon/device/cpu/strip.h"
 #include "daemon/device/cpu/views.h"
 #include "daemon/device/pack.h"
 
-#define UNIT_MAX (2 * CPU_HEAD_DIM_MAX) /* values of a unit of heads */
-
 #define COMBINE_ROWS      4  /* rows whose sums are added together */
 #define ATTENTION_ROWS    4  /* rows of a prefill that share a pass over the pages, or more */
 #define ATTENTION_HEADS   4  /* about as many heads do */
 #define ATTENTION_QUERIES 12 /* rows times heads: a card with few heads takes more rows */
-#define UNIT_HEADS_MAX    32
 
 /* How OP_ATTENTION is cut: blocks of rows, and runs of heads that end on whole atoms.  A decode
  * step has few rows: single units then, so that every thread has one. */
@@ -23,29 +21,23 @@ struct attention_cut {
 };
 
 static struct attention_cut cut_attention(const struct op *op, uint32_t n_rows) {
-    const uint32_t unit = cpu_unit_heads(op->attention.head_dim), n_heads = op->attention.n_heads;
+    const uint32_t unit = check_unit_heads(op->attention.head_dim), n_heads = op->attention.n_heads;
     struct attention_cut cut = {.rows = 1, .heads = unit};
     if (n_rows >= 2 * ATTENTION_ROWS) {
         const uint32_t wanted = op->attention.heads_per_kv < ATTENTION_HEADS
                                     ? op->attention.heads_per_kv
                                     : ATTENTION_HEADS;
         while (cut.heads + unit <= wanted &&
-               (cut.heads + unit) * op->attention.head_dim <= UNIT_MAX)
+               (cut.heads + unit) * op->attention.head_dim <= UNIT_VALUES_MAX)
             cut.heads += unit;
         const uint32_t heads = n_heads && n_heads < cut.heads ? n_heads : cut.heads;
-        const uint32_t most = ATTENTION_ROWS * UNIT_MAX / (cut.heads * op->attention.head_dim);
+        const uint32_t most =
+            ATTENTION_ROWS * UNIT_VALUES_MAX / (cut.heads * op->attention.head_dim);
         cut.rows = ATTENTION_QUERIES / heads < most ? ATTENTION_QUERIES / heads : most;
         cut.rows = cut.rows > ATTENTION_ROWS ? cut.rows : ATTENTION_ROWS;
     }
     cut.n_runs = (n_heads + cut.heads - 1) / cut.heads;
     return cut;
-}
-
-uint32_t cpu_unit_heads(uint32_t head_dim) {
-    for (uint32_t n = 1; n <= UNIT_HEADS_MAX && n * head_dim <= UNIT_MAX; n++)
-        if (n * head_dim % ATOM == 0)
-            return n;
-    return 0;
 }
 
 static uint32_t rows_of(struct row_part part, const struct step_params *p) {
@@ -289,7 +281,7 @@ static void run_attention(struct device *d, uint32_t card, const struct op *op,
     const uint32_t head_end =
         head + cut.heads < op->attention.n_heads ? head + cut.heads : op->attention.n_heads;
     const struct act_view act = act_at(d, card, &op->attention.act);
-    float out[ATTENTION_ROWS * UNIT_MAX];
+    float out[ATTENTION_ROWS * UNIT_VALUES_MAX];
     for (uint32_t row = begin, next; row < end; row = next) {
         for (next = row + 1; next < end && p->rows[next].sequence == p->rows[row].sequence;)
             next++;

@@ -115,6 +115,7 @@ int level_zero_clear(struct device *device, uint32_t card, enum area area, uint6
                      uint64_t bytes);
 
 /* load.c */
+int level_zero_check(struct device *device, const struct program *programs, struct err *err);
 int level_zero_load(struct device *device, const struct program *programs, struct err *err);
 void level_zero_unload(struct device *device);
 

@@ -368,6 +368,7 @@ const struct device_ops level_zero_ops = {
     .prefetch = level_zero_prefetch,
     .discard = level_zero_prefetch, /* device memory is not the host's to give back */
     .residency = level_zero_residency,
+    .check = level_zero_check,
     .load = level_zero_load,
     .step = level_zero_step,
     .lose = level_zero_lose,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/device/check.h"
 #include "daemon/device/level_zero/landing.h"
 #include "daemon/device/level_zero/loading.h"
 #include "daemon/device/level_zero/marks.h"
@@ -128,9 +129,21 @@ static int place_descriptions(struct loading *l, struct err *err) {
     return rc;
 }
 
+int level_zero_check(struct device *d, const struct program *programs, struct err *err) {
+    struct check_box box = {.n_cards = d->n_cards, .max_rows = d->max_rows};
+    for (uint32_t i = 0; i < d->n_cards; i++) {
+        box.cards[i].present = d->cards[i].present;
+        box.cards[i].on_card = d->cards[i].areas[AREA_WEIGHTS].split;
+        for (int a = 0; a < AREA_COUNT; a++)
+            box.cards[i].room[a] = d->cards[i].areas[a].room;
+    }
+    const int rc = programs_check(&box, programs, err);
+    return rc ? rc : landing_prove(d, programs, err);
+}
+
 int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
     struct loading l = {.device = d, .err = err};
-    l.rc = landing_prove(d, programs, err);
+    l.rc = level_zero_check(d, programs, err);
     for (uint32_t card = 0; card < d->n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops && !l.rc; i++)
             load_op(&l, card, &programs[card].ops[i]);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* operations.c - what a layer's own operations launch. */
-#include <errno.h>
 #include <string.h>
 
+#include "daemon/device/check.h"
 #include "daemon/device/level_zero/loading.h"
 #include "daemon/device/pack.h"
-#include "octarc/error.h"
 
 void load_embed(struct loading *l, uint32_t card, const struct op *op) {
     const struct ze_embed e = {.w = loading_matrix(l, card, &op->embed.embd),
@@ -78,19 +77,8 @@ void load_rope(struct loading *l, uint32_t card, const struct op *op) {
                    op->rope.n_heads + 2 * op->rope.n_kv, BY_ROW);
 }
 
-/* Heads that end on whole atoms together. */
-static uint32_t unit_of(uint32_t head_dim) {
-    uint32_t n = 1;
-    while (n * head_dim % ATOM && n < ATOM)
-        n++;
-    return n;
-}
-
-#define UNIT_VALUES_MAX 1024 /* UNIT_MAX of attention.cl */
-#define HEAD_VALUES_MAX 512  /* DIM_MAX */
-
 void load_attention(struct loading *l, uint32_t card, const struct op *op) {
-    const uint32_t dim = op->attention.head_dim, unit = unit_of(dim);
+    const uint32_t dim = op->attention.head_dim, unit = check_unit_heads(dim);
     const struct ze_attention a = {.q = loading_rows(l, card, op->attention.q),
                                    .kv = loading_kv(l, card, &op->attention.kv),
                                    .act = loading_act(l, card, &op->attention.act),
@@ -103,9 +91,6 @@ void load_attention(struct loading *l, uint32_t card, const struct op *op) {
                                    .unit = unit,
                                    .scale = op->attention.scale,
                                    .soft_cap = op->attention.soft_cap};
-    if ((dim > HEAD_VALUES_MAX || unit * dim > UNIT_VALUES_MAX) && !l->rc)
-        l->rc = err_set(l->err, -ENOTSUP, "heads of %u values are too wide for the cards' kernels",
-                        dim);
     loading_launch(l, card, op, KERNEL_ATTENTION, 0, &a, sizeof a,
                    (op->attention.n_heads + unit - 1) / unit, BY_ROW);
 }

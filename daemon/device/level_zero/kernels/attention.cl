@@ -4,8 +4,8 @@
 #include "daemon/device/level_zero/kernels/numbers.clh"
 
 #define SEGMENT  256
-#define UNIT_MAX 1024 /* values of a unit */
-#define DIM_MAX  512
+#define UNIT_MAX 1024 /* UNIT_VALUES_MAX of check.h */
+#define DIM_MAX  512  /* HEAD_DIM_MAX */
 #define TILES    (DIM_MAX / SUB_GROUP)
 
 static inline float k_at(global const uchar *page, uint type, uint dim, uint d, uint at) {
