@@ -37,6 +37,7 @@ struct setup {
     uint64_t capacity_bytes[CARDS_MAX]; /* 0: 256 MiB */
     const struct topology *topology;    /* NULL: nothing is known of it */
     const struct device_ops *backend;   /* NULL: cpu */
+    uint32_t *lost;                     /* as of runner_options */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -63,7 +64,8 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
                                .file = l->file,
                                .head_fds = l->head_fd ? &l->head_fd : &l->fd,
                                .n_parts = 1,
-                               .sums_fd = l->sums_fd};
+                               .sums_fd = l->sums_fd,
+                               .lost = s->lost};
     o.device.isolate = s->isolate;
     o.device.profile = s->profile;
     o.device.isa = s->isa;

@@ -360,6 +360,7 @@ static void put_news(struct writer *w, enum message_type type, const void *msg) 
     case MSG_FAILED:
         put_u32(w, (uint32_t)m.failed->error);
         put_string(w, m.failed->text);
+        put_u32(w, m.failed->lost);
         break;
     case MSG_TOKEN:
         put_token(w, msg);
@@ -489,6 +490,7 @@ static void get_news(struct reader *r, struct message *msg) {
     case MSG_FAILED:
         msg->failed.error = (int32_t)get_u32(r);
         get_string(r, msg->failed.text, sizeof msg->failed.text);
+        msg->failed.lost = get_u32(r);
         break;
     case MSG_TOKEN:
         get_token(r, &msg->token);

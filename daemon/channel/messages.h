@@ -12,7 +12,7 @@
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
  *   SETUP  generation, plan, options       PROGRESS  done, total bytes
- *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text
+ *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno, text, cards
  *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
  *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
  *   HANG   card (drill)                    FENCED    cards that were silent in a step
@@ -39,7 +39,7 @@
 #include "daemon/util/identity.h"
 #include "models/gguf.h"
 
-#define CHANNEL_VERSION   10u
+#define CHANNEL_VERSION   11u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -198,6 +198,7 @@ struct msg_replanned {
 struct msg_failed {
     int32_t error; /* negative errno */
     char text[512];
+    uint32_t lost; /* bit per card: it failed for these, which cannot be used; 0: for none */
 };
 
 struct token_logprob {

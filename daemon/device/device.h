@@ -53,6 +53,9 @@ struct device_options {
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
     bool profile; /* count where a step's time goes: costs some percent of it */
+    /* Where open fails with -ENODEV it says here which cards it is about, a bit each; may be NULL.
+     * Of later failures properties() says so, card by card. */
+    uint32_t *lost;
 };
 
 struct device_properties {

@@ -210,7 +210,7 @@ static int own_plan(struct process *p, struct err *err) {
     return 0;
 }
 
-static int open_runner(struct process *p, struct err *err) {
+static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
                                .plan = p->plan,
@@ -220,6 +220,7 @@ static int open_runner(struct process *p, struct err *err) {
                                .file_name = p->setup.model_name,
                                .file = p->setup.file,
                                .sums_fd = p->fds[FD_SUMS],
+                               .lost = lost,
                                .progress = report_progress,
                                .user = p};
     if (!o.backend)
@@ -314,6 +315,7 @@ static int send_ready(struct process *p) {
 
 static int start(struct process *p) {
     struct err err = {{0}};
+    uint32_t lost = 0;
     int rc;
     if (p->n_fds < fd_cards(p))
         rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptors");
@@ -324,13 +326,13 @@ static int start(struct process *p) {
     if (!rc && p->setup.try_cards && try_cards(p, &rc))
         return rc;
     if (!rc)
-        rc = open_runner(p, &err);
+        rc = open_runner(p, &lost, &err);
     if (!rc)
         rc = open_engine(p, &err);
     if (!rc)
         rc = open_verify(p, &err);
     if (rc) {
-        struct msg_failed failed = {.error = rc};
+        struct msg_failed failed = {.error = rc, .lost = lost};
         snprintf(failed.text, sizeof failed.text, "%s", err.text);
         say_last(p, MSG_FAILED, &failed);
         return rc;

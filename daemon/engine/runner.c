@@ -187,9 +187,19 @@ static int load_cards(struct runner *r, const bool in_place[CARDS_MAX], struct e
     return rc;
 }
 
+/* Which cards of the device it is that the failure is about, where it says so. */
+static void find_lost(const struct runner *r) {
+    struct device_properties p;
+    for (uint32_t i = 0; r->device && i < r->options.plan->n_cards; i++)
+        if (r->options.plan->cards[i].online &&
+            r->options.backend->properties(r->device, i, &p) == -ENODEV)
+            *r->options.lost |= 1u << i;
+}
+
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err) {
     struct runner *r = calloc(1, sizeof *r);
     struct device_options device = options->device;
+    device.lost = options->lost;
     bool in_place[CARDS_MAX] = {false};
     int rc;
     if (!r)
@@ -234,7 +244,8 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = options->backend->load(r->device, r->programs, err);
     if (rc)
         goto fail;
-    r->options.before = NULL; /* all four are of the loading */
+    r->options.before = NULL; /* all five are of the loading */
+    r->options.lost = NULL;
     r->options.paused = NULL;
     r->options.cancelled = NULL;
     r->options.progress = NULL;
@@ -242,6 +253,8 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     return 0;
 
 fail:
+    if (rc == -ENODEV && options->lost)
+        find_lost(r);
     runner_close(r);
     if (options->before)
         runner_trim(options->before);

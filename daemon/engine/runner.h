@@ -39,6 +39,7 @@ struct runner_options {
     bool behind; /* load with what the computing leaves: one thread, of low priority */
     const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
+    uint32_t *lost; /* may be NULL; where opening fails with -ENODEV: cards, a bit each */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *user;
@@ -58,7 +59,7 @@ struct runner_card {
  * digests and used as they are, whatever became of the file.  What has to be read must be what was
  * read first: -ESTALE when the file changed (err names it, and the tensor where one is known).
  * -EINVAL: the memory is another than the runner before uses, or a range would lie on one of its.
- * -ENOSPC, -EIO, -ENOMEM … */
+ * -ENODEV: a card cannot be opened, or is lost: *options->lost.  -ENOSPC, -EIO, -ENOMEM … */
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
 void runner_close(struct runner *runner); /* NULL is fine */
 

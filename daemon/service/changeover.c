@@ -435,6 +435,38 @@ void line_lost(struct engines *e, uint32_t number) {
         process_kill(e->current);
 }
 
+/* Another plan does without them; where none does, the first start ends with what the engine says.
+ */
+static bool take_as_lost(struct engines *e, uint32_t cards, const char *why) {
+    struct plan plan;
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (cards >> i & 1) {
+            if (!e->lost_here[i])
+                line_apply(e, i, CARD_LOSE, why, NULL);
+            e->lost_here[i] = true;
+        }
+    if (!cards || (!e->ready_once && line_plan(e, NO_CARD, &plan, NULL) < 0))
+        return false;
+    if (!e->ready_once)
+        plan_finish(&plan);
+    return true;
+}
+
+void line_failed(struct engines *e, const struct msg_failed *msg) {
+    const uint32_t lost = msg->lost & ((1u << e->n_cards) - 1);
+    char why[CARD_WHY_MAX];
+    snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, msg->text);
+    snprintf(e->why, sizeof e->why, "%s", msg->text);
+    if (take_as_lost(e, lost, why)) {
+        snprintf(e->why, sizeof e->why, "card %d was lost: %.400s", __builtin_ctz(lost), msg->text);
+        e->ending = ENDING_DEAF;
+        return;
+    }
+    e->refused = msg->error < 0 ? msg->error : -EIO;
+    if (e->state == ENGINES_SERVING && e->ending == ENDING_UNSEEN)
+        e->ending = ENDING_ASKED; /* what it says why is no request's fault */
+}
+
 void line_fenced(struct engines *e, const struct msg_fenced *msg) {
     char why[CARD_WHY_MAX];
     snprintf(why, sizeof why, "it was silent in a step for %.2f s, its deadline",

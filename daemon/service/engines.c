@@ -372,10 +372,7 @@ static void on_message(void *user, const struct message *msg) {
         on_ready(e, &msg->ready);
         break;
     case MSG_FAILED:
-        e->refused = msg->failed.error < 0 ? msg->failed.error : -EIO;
-        if (e->state == ENGINES_SERVING && e->ending == ENDING_UNSEEN)
-            e->ending = ENDING_ASKED; /* what it says why is no request's fault */
-        snprintf(e->why, sizeof e->why, "%s", msg->failed.text);
+        line_failed(e, &msg->failed);
         break;
     case MSG_TOKEN:
         e->n_deaths = 0;

@@ -45,6 +45,8 @@ void line_settle(struct engines *engines);
 bool line_keep_draining(struct engines *engines, const char *why);
 /* An engine reported a card lost. */
 void line_lost(struct engines *engines, uint32_t card);
+/* It ends, and says why; cards for which it does are lost. */
+void line_failed(struct engines *engines, const struct msg_failed *msg);
 /* An engine waits for silent cards, and will not be heard any more: it is ended. */
 void line_fenced(struct engines *engines, const struct msg_fenced *msg);
 

@@ -28,9 +28,9 @@ def of_cpu():
 of_cpu.known = None
 
 
-def serve(options, *more, model=None):
+def serve(options, *more, model=None, config=""):
     return Daemon("--backend", "level_zero", "--context", "256", *more, model=model or tiny(),
-                  env=environment(options))
+                  env=environment(options), config=config)
 
 
 @test
@@ -84,6 +84,39 @@ def a_card_lost_in_mid_answer_changes_no_answer():
             equal([card["state"] for card in daemon.rpc("cards")["cards"]],
                   ["online", "lost", "online"])
             assert daemon.rpc("status")["generation"] == 2
+
+
+@test
+def a_card_that_dies_while_the_model_is_loaded_is_done_without():
+    want = of_cpu()
+    for call in (12, 40, 90):
+        with serve("cards=3 memory=256M lose=1@%d" % call, "--split", "tensor") as daemon:
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]],
+                  ["online", "lost", "online"], "lost at call %d" % call)
+            equal(texts(daemon), want)
+
+
+@test
+def so_is_one_that_cannot_be_opened_again():
+    with tempfile.TemporaryDirectory() as folder:
+        faults = Faults(folder)
+        with serve("cards=3 memory=256M faults=" + faults.path, "--split", "layer",
+                   config="[service]\ndrill = yes\n") as daemon:
+            faults.strike("broken=2")
+            daemon.rpc("drill", {"fault": "kill-engine"})
+            wait_until(lambda: daemon.rpc("status")["generation"] == 3, 30, "a plan without it")
+            daemon.wait_ready()
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]],
+                  ["online", "online", "lost"])
+            equal(texts(daemon), of_cpu())
+
+
+@test
+def one_that_is_broken_from_the_start_is_left_out():
+    with serve("cards=3 memory=256M broken=1", "--split", "layer") as daemon:
+        equal([card["identity"] for card in daemon.rpc("cards")["cards"]],
+              ["slot:0000:03:00.0", "slot:0000:05:00.0"])
+        equal(texts(daemon), of_cpu())
 
 
 @test

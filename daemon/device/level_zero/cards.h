@@ -71,7 +71,10 @@ struct device {
     _Atomic bool stepping;
 };
 
-/* level_zero.c: of the cards that are there; returns how many. */
+/* level_zero.c: what a call returned that may have been any card's; where one is lost, that is
+ * noted of it. */
+int level_zero_failed(struct device *device, int rc);
+/* Of the cards that are there; returns how many. */
 uint32_t level_zero_handles(const struct device *device, ze_device_handle_t handles[CARDS_MAX]);
 
 /* memory.c */

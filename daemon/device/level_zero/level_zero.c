@@ -10,6 +10,7 @@
 #include "daemon/device/level_zero/links.h"
 #include "daemon/device/level_zero/modules.h"
 #include "daemon/device/pack.h"
+#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 #define DRIVERS_MAX 8
@@ -125,6 +126,20 @@ static int check_doubles(const struct ze_api *api, ze_device_handle_t device, ui
                          card);
 }
 
+/* Which of them are lost: only a card itself says so. */
+static void ask_all(struct device *d) {
+    for (uint32_t i = 0; i < d->n_cards; i++)
+        if (d->cards[i].handle && !d->cards[i].lost)
+            d->cards[i].lost =
+                d->api->zeDeviceGetStatus(d->cards[i].handle) == ZE_RESULT_ERROR_DEVICE_LOST;
+}
+
+int level_zero_failed(struct device *d, int rc) {
+    if (rc == -ENODEV)
+        ask_all(d);
+    return rc;
+}
+
 static int open_card(struct device *d, uint32_t card, const struct device_options *o,
                      struct err *err) {
     struct ze_card *c = &d->cards[card];
@@ -204,13 +219,38 @@ uint32_t level_zero_handles(const struct device *d, ze_device_handle_t handles[C
     return n;
 }
 
+/* A card that cannot be opened, whatever its driver says of it, is one that cannot be used. */
+static int refuse_card(struct device *d, uint32_t card, int rc, const struct err *why,
+                       struct err *err) {
+    if (rc == -ENOMEM)
+        return err_set(err, rc, "%s", why->text);
+    d->cards[card].lost = true;
+    return err_set(err, -ENODEV, "card %u cannot be opened: %s", card, why->text);
+}
+
 static int choose_cards(struct device *d, const struct device_options *o, struct err *err) {
     struct found found[DEVICES_MAX];
+    struct err why = {{0}};
     uint32_t n;
-    int rc = find_devices(d, found, &n, err);
-    for (uint32_t i = 0; i < o->n_cards && !rc; i++)
-        if (o->present[i])
-            rc = choose_card(found, n, o->slots[i], i, &d->cards[i].handle, err);
+    int rc = find_devices(d, found, &n, err), failed = 0;
+    for (uint32_t i = 0; i < o->n_cards && !rc; i++) {
+        if (!o->present[i])
+            continue;
+        const int one = choose_card(found, n, o->slots[i], i, &d->cards[i].handle, &why);
+        if (one)
+            failed = refuse_card(d, i, one, &why, err);
+    }
+    return rc ? rc : failed;
+}
+
+static int open_each(struct device *d, const struct device_options *o, struct err *err) {
+    struct err why = {{0}};
+    int rc = 0;
+    for (uint32_t i = 0; i < o->n_cards; i++) {
+        const int one = o->present[i] ? open_card(d, i, o, &why) : 0;
+        if (one)
+            rc = refuse_card(d, i, one, &why, err);
+    }
     return rc;
 }
 
@@ -223,12 +263,50 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
     if (!rc)
         rc = ze_failed(d->api->zeContextCreateEx(d->driver, &desc, n, handles, &d->context),
                        "zeContextCreateEx", err);
-    for (uint32_t i = 0; i < o->n_cards && !rc; i++)
-        if (o->present[i])
-            rc = open_card(d, i, o, err);
+    if (!rc)
+        rc = open_each(d, o, err);
     if (!rc)
         ask_peers(d, o->staged);
     return rc ? rc : links_try(d, err);
+}
+
+static void tell_lost(const struct device *d, uint32_t *lost) {
+    for (uint32_t i = 0; lost && i < d->n_cards; i++)
+        *lost |= d->cards[i].lost ? 1u << i : 0;
+}
+
+static int describe_found(const struct ze_api *api, const struct found *found,
+                          struct device_found *made, struct err *err) {
+    ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
+    const uint32_t i = made->n_cards;
+    int rc = ze_failed(api->zeDeviceGetProperties(found->device, &p), "zeDeviceGetProperties", err);
+    if (!rc)
+        rc = card_memory(api, found->device, &made->cards[i].memory_bytes, err);
+    if (rc)
+        return rc;
+    snprintf(made->cards[i].name, sizeof made->cards[i].name, "%.63s", p.name);
+    write_address(found->address, made->cards[i].slot);
+    made->n_cards++;
+    return 0;
+}
+
+/* One that does not tell what it is cannot be used, and the others can. */
+static int describe_all(const struct ze_api *api, struct found *found, uint32_t n,
+                        struct device_found *made, struct err *err) {
+    struct err why = {{0}};
+    int rc = 0;
+    for (uint32_t i = 0; i < n && made->n_cards < CARDS_MAX; i++) {
+        const int one = describe_found(api, &found[i], made, &why);
+        if (one) {
+            char address[16];
+            write_address(found[i].address, address);
+            log_warning("the card at %s cannot be used: %s", address, why.text);
+            rc = one;
+        } else {
+            found[made->n_cards - 1] = found[i];
+        }
+    }
+    return made->n_cards ? 0 : err_set(err, rc, "%s", why.text);
 }
 
 static int level_zero_probe(struct device_found *out, struct err *err) {
@@ -241,25 +319,19 @@ static int level_zero_probe(struct device_found *out, struct err *err) {
         rc = find_devices(&d, found, &n, err);
     if (!rc && n == 0)
         rc = err_set(err, -ENODEV, "Level Zero finds no card");
-    made.n_cards = n < CARDS_MAX ? n : CARDS_MAX;
-    for (uint32_t i = 0; i < made.n_cards && !rc; i++) {
-        ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
-        rc = ze_failed(d.api->zeDeviceGetProperties(found[i].device, &p), "zeDeviceGetProperties",
-                       err);
-        if (!rc)
-            rc = card_memory(d.api, found[i].device, &made.cards[i].memory_bytes, err);
-        snprintf(made.cards[i].name, sizeof made.cards[i].name, "%.63s", p.name);
-        write_address(found[i].address, made.cards[i].slot);
+    if (!rc)
+        rc = describe_all(d.api, found, n, &made, err);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < made.n_cards; i++)
         for (uint32_t k = 0; k < made.n_cards; k++) {
             ze_bool_t can = false;
             if (k != i)
                 d.api->zeDeviceCanAccessPeer(found[i].device, found[k].device, &can);
             made.direct[i][k] = can;
         }
-    }
-    if (!rc)
-        *out = made;
-    return rc;
+    *out = made;
+    return 0;
 }
 
 static int level_zero_open(struct device **out, const struct device_options *o, struct err *err) {
@@ -278,7 +350,9 @@ static int level_zero_open(struct device **out, const struct device_options *o, 
     d->max_rows = o->max_rows;
     for (uint32_t i = 0; i < d->n_cards; i++)
         pthread_mutex_init(&d->cards[i].transferring, NULL);
-    rc = open_cards(d, o, err);
+    rc = level_zero_failed(d, open_cards(d, o, err));
+    if (rc == -ENODEV)
+        tell_lost(d, o->lost);
     if (rc)
         level_zero_close(d);
     else

@@ -88,8 +88,9 @@ static int try_all(struct trial *t) {
             const int rc = try_link(t, a, b);
             if (rc < 0) {
                 const struct err why = *t->err;
-                return err_set(t->err, rc, "card %u, reading the memory of card %u: %.400s", a, b,
-                               why.text);
+                /* A card that is lost by this may be well but for the link: nobody knows yet. */
+                return err_set(t->err, rc == -ENODEV ? -EIO : rc,
+                               "card %u, reading the memory of card %u: %.400s", a, b, why.text);
             }
             d->direct[a][b] = rc;
             if (!rc)

@@ -141,7 +141,7 @@ int level_zero_check(struct device *d, const struct program *programs, struct er
     return rc ? rc : landing_prove(d, programs, err);
 }
 
-int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
+static int load(struct device *d, const struct program *programs, struct err *err) {
     struct loading l = {.device = d, .err = err};
     l.rc = level_zero_check(d, programs, err);
     for (uint32_t card = 0; card < d->n_cards; card++)
@@ -169,4 +169,8 @@ int level_zero_load(struct device *d, const struct program *programs, struct err
     for (uint32_t i = 0; i < d->n_cards; i++)
         free(l.described[i]);
     return rc;
+}
+
+int level_zero_load(struct device *d, const struct program *programs, struct err *err) {
+    return level_zero_failed(d, load(d, programs, err));
 }

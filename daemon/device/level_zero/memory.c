@@ -98,7 +98,8 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     struct ze_area made = {.room = room, .bytes = bytes, .split = room};
     if (area == AREA_WEIGHTS && d->cards[card].host_bytes)
         made.split = bytes - d->cards[card].host_bytes;
-    rc = level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err);
+    rc = level_zero_failed(
+        d, level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err));
     if (rc)
         return rc;
     rc = reserve_host(d, card, &made, &own);

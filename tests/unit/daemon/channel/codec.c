@@ -85,7 +85,7 @@ static const struct msg_credit some_credit = {1,
 static const struct msg_harmed some_harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
 static const struct msg_verified some_verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
 static const struct msg_tried some_tried = {1, 0x84, {0, 0x80}, {"", "", "it was silent"}};
-static const struct msg_failed some_failed = {-28, "no space"};
+static const struct msg_failed some_failed = {-28, "no space", 1u << 5};
 
 /* Every type of message, the plain ones from above. */
 static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {

@@ -177,6 +177,35 @@ static void a_service_whose_engines_do_not_stay_alive_says_so_and_rests(void) {
     close_world();
 }
 
+/* The plan does without it, before anything ever served. */
+static void a_card_that_cannot_be_opened_is_named_and_done_without(void) {
+    open_world(3, "uo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.number, 2);
+    CHECK_EQ(w.engines.cards[2].card.state, CARD_LOST);
+    CHECK(strstr(w.engines.last_event, "a card does not answer"));
+    CHECK(!w.engines.plan.cards[2].online && w.engines.plan.cards[1].online);
+    CHECK(!w.failed[0]);
+    close_world();
+}
+
+static void so_are_two(void) {
+    open_world(3, "uuo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(w.engines.number, 3);
+    CHECK_EQ(w.engines.cards[1].card.state, CARD_LOST);
+    CHECK_EQ(w.engines.cards[0].card.state, CARD_ONLINE);
+    close_world();
+}
+
+static void a_first_engine_whose_only_card_cannot_be_opened_says_so(void) {
+    open_world(1, "u");
+    WAIT_FOR(w.failed[0]);
+    CHECK(strstr(w.failed, "a card does not answer"));
+    CHECK_EQ(w.engines.number, 1);
+    close_world();
+}
+
 /* With nobody's request in it, too. */
 static void an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever(void) {
     open_world(1, "r");
@@ -335,6 +364,8 @@ CHECK_MAIN(
     T(an_engine_that_never_comes_to_life_is_given_up),
     T(a_service_whose_engines_do_not_stay_alive_says_so_and_rests),
     T(an_engine_that_dies_as_soon_as_it_is_ready_is_not_started_for_ever),
+    T(a_card_that_cannot_be_opened_is_named_and_done_without), T(so_are_two),
+    T(a_first_engine_whose_only_card_cannot_be_opened_says_so),
     T(a_request_that_kills_engines_is_given_up_by_name), T(an_engine_that_does_not_stop_is_killed),
     T(an_engine_that_hangs_is_replaced_and_its_answer_goes_on),
     T(an_engine_that_hangs_over_a_cancelled_request_is_replaced),

@@ -9,6 +9,7 @@
  *   b  dies before it is ready        t  as w, and does not stop when it is asked to
  *   r  dies as soon as it is ready    f  says that it cannot serve
  *   s  starts and is never ready        h  as l, but says that it waits for its highest card
+ *   u  says that its highest card cannot be opened
  *   g  is ready, and when it is asked about its weights it gives up, and says why
  *   p  says, where it was told to try its cards, that the highest cannot be used; else serves
  *   q  the same, but that card 1 cannot read card 0
@@ -101,7 +102,7 @@ static void answer(struct fake *f, const struct msg_admit *admit) {
 
 static void start(struct fake *f) {
     int fds[STREAM_FDS_MAX];
-    struct msg_failed failed = {-ENOMEM, "card 0 has no memory left"};
+    struct msg_failed failed = {-ENOMEM, "card 0 has no memory left", 0};
     const struct msg_hello hello = {CHANNEL_VERSION, (uint32_t)getpid()};
     must_send(f, MSG_HELLO, &hello);
     struct message msg = next_message(f); /* HELLO */
@@ -124,6 +125,11 @@ static void start(struct fake *f) {
                  f->does == 'p' ? "silent" : "ended");
         must_send(f, MSG_TRIED, &tried);
         next_message(f);
+    }
+    if (f->does == 'u') {
+        failed = (struct msg_failed){-ENODEV, "a card does not answer", 1u << highest(f)};
+        must_send(f, MSG_FAILED, &failed);
+        _exit(1);
     }
     if (f->does == 'f') {
         must_send(f, MSG_FAILED, &failed);
@@ -162,7 +168,7 @@ static void verify(struct fake *f, const struct message *msg) {
                                .cause = asked ? VERIFY_ASKED : VERIFY_REPORTED,
                                .n_cards = 2};
     all.cards[1] = (struct verified_card){9, !asked, !asked, 1000, 5};
-    const struct msg_failed gives_up = {-EIO, "tensor 'x' cannot be read"};
+    const struct msg_failed gives_up = {-EIO, "tensor 'x' cannot be read", 0};
     if (f->does == 'w')
         return;
     if (f->does == 'g') {

@@ -117,6 +117,54 @@ static void a_lost_card_ends_a_step_and_is_named(void) {
     unload(&l);
 }
 
+/* Opens a model in a process of its own, for a driver is initialised once in one; what it says of
+ * the cards that are lost, or 255 where it is open. */
+static int lost_in_opening(const char *options) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        uint32_t lost = 0;
+        struct loaded l;
+        struct err err = {{0}};
+        begin(options);
+        const struct setup s = {.n_cards = 3,
+                                .split = SPLIT_TENSOR,
+                                .backend = device_backend("level_zero"),
+                                .lost = &lost};
+        CHECK_EQ(plan_model(&l, "tiny-f32.gguf", &s), 0);
+        const int rc = try_runner(&l, &s, &err);
+        if (rc)
+            CHECK_EQ(rc, -ENODEV);
+        _exit(rc ? (int)lost : 255);
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Wherever it falls off: while it is opened, tried, filled, or its kernels are built. */
+static void a_card_that_dies_while_a_model_is_loaded_is_named(void) {
+    uint32_t n_lost = 0, n_opened = 0;
+    begin("cards=3");
+    for (uint32_t call = 1; call < 3000; call += 1 + call / 3) {
+        char options[64];
+        snprintf(options, sizeof options, "cards=3 memory=256M lose=1@%u", call);
+        const int lost = lost_in_opening(options);
+        n_lost += lost == 1 << 1;
+        n_opened += lost == 255;
+        CHECK(lost == 1 << 1 || lost == 255);
+        CHECK(n_opened == 0 || lost == 255);
+    }
+    CHECK(n_lost > 6 && n_opened > 0);
+}
+
+static void so_is_one_that_cannot_be_opened(void) {
+    begin("cards=3");
+    CHECK_EQ(lost_in_opening("cards=3 memory=256M broken=2"), 1 << 2);
+    CHECK_EQ(lost_in_opening("cards=2 memory=256M"), 1 << 2); /* it is not there any more */
+}
+
 /* Two sequences whose positions pass several segments of attention, and a window's edge in each;
  * most steps want no logits. */
 static uint64_t run_long(const char *file, const struct setup *s) {
@@ -190,6 +238,7 @@ static void nor_do_those_of_five_cards(void) {
 CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
            T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
            T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
+           T(a_card_that_dies_while_a_model_is_loaded_is_named), T(so_is_one_that_cannot_be_opened),
            T(sinks_are_refused_by_name), T(so_do_architectures), T(so_do_types_of_kv),
            T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
            T(so_do_cards_that_share_experts), T(so_do_eight_that_have_an_expert_or_two),
