@@ -42,7 +42,7 @@ struct params {
     const char *model;
     const struct cJSON *prompt, *messages, *template_kwargs, *tokens;
     const struct cJSON *tools; /* NULL: none, or none wanted */
-    bool no_tools, raw_reasoning;
+    bool no_tools, raw_reasoning, parallel_calls;
     const char *content;
     const char *reasoning_effort; /* NULL: as the template has it */
     bool stream, include_usage;

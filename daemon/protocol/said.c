@@ -17,6 +17,8 @@ static void on_text(void *user, enum reply_part part, const char *bytes, size_t 
 static void on_call(void *user, const struct tool_call *call) {
     struct choice *choice = user;
     struct generation *g = choice->run->generation;
+    if (choice->n_calls && !g->params.parallel_calls)
+        return;
     struct writer w = {.out = &choice->calls, .comma = choice->calls.n > 0};
     struct buffer id = {0};
     const int rc = buffer_printf(&id, "call_%s_%u_%u", g->call->id + strlen(g->shape->id_prefix),
@@ -40,19 +42,72 @@ static void on_call(void *user, const struct tool_call *call) {
     buffer_finish(&id);
 }
 
-static bool knows(void *user, const struct tool_call *call) {
-    const struct choice *choice = user;
+/* The 'function' of the tool that is called; NULL: there is no such tool. */
+static const cJSON *find_tool(const struct choice *choice, const struct tool_call *call) {
     const cJSON *tools = choice->run->generation->params.tools;
     for (const cJSON *tool = tools ? tools->child : NULL; tool; tool = tool->next) {
         const cJSON *function = cJSON_GetObjectItemCaseSensitive(tool, "function");
         const char *name = cJSON_GetObjectItemCaseSensitive(function, "name")->valuestring;
         if (strlen(name) == call->n_name && !memcmp(name, call->name, call->n_name))
-            return true;
+            return function;
     }
-    return false;
+    return NULL;
 }
 
-static const struct reply_events events = {on_text, on_call, knows};
+static bool knows(void *user, const struct tool_call *call) {
+    return find_tool(user, call) != NULL;
+}
+
+static unsigned type_named(const char *name) {
+    static const struct {
+        const char *name;
+        unsigned type;
+    } known[] = {{"string", CALLS_STRING},   {"integer", CALLS_NUMBER}, {"number", CALLS_NUMBER},
+                 {"boolean", CALLS_BOOLEAN}, {"object", CALLS_OBJECT},  {"array", CALLS_ARRAY},
+                 {"null", CALLS_NULL}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i].name, name))
+            return known[i].type;
+    return 0;
+}
+
+static unsigned type_of_value(const cJSON *value) {
+    return cJSON_IsString(value)   ? CALLS_STRING
+           : cJSON_IsNumber(value) ? CALLS_NUMBER
+           : cJSON_IsBool(value)   ? CALLS_BOOLEAN
+           : cJSON_IsNull(value)   ? CALLS_NULL
+                                   : 0;
+}
+
+/* Every type that a schema of a parameter names, here or in its alternatives; their depth is the
+ * reader's. */
+static unsigned types_of(const cJSON *schema) {
+    static const char *const lists[] = {"anyOf", "oneOf", "allOf"};
+    const cJSON *type = cJSON_GetObjectItemCaseSensitive(schema, "type"), *item;
+    unsigned types = cJSON_IsString(type) ? type_named(type->valuestring) : 0;
+    if (cJSON_IsArray(type))
+        cJSON_ArrayForEach(item, type) types |=
+            cJSON_IsString(item) ? type_named(item->valuestring) : 0;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(schema, lists[i])) types |=
+            types_of(item);
+    if (!types)
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(schema, "enum")) types |=
+            type_of_value(item);
+    return types;
+}
+
+static unsigned types(void *user, const struct tool_call *call, const char *key, size_t n) {
+    const cJSON *function = find_tool(user, call), *property;
+    const cJSON *parameters = cJSON_GetObjectItemCaseSensitive(function, "parameters");
+    cJSON_ArrayForEach(property, cJSON_GetObjectItemCaseSensitive(parameters, "properties")) {
+        if (strlen(property->string) == n && !memcmp(property->string, key, n))
+            return types_of(property);
+    }
+    return 0;
+}
+
+static const struct reply_events events = {on_text, on_call, knows, types};
 
 bool said_needed(const struct generation *g) {
     if (g->params.kind != KIND_CHAT || !g->model.chat || g->params.raw_reasoning)

@@ -26,6 +26,20 @@ bool calls_name(const char *name, size_t n) {
     return n > 0 && n <= TOOL_NAME_MAX;
 }
 
+int calls_put_text(struct buffer *json, const char *text, size_t n) {
+    int rc = buffer_append(json, "\"", 1);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            rc = buffer_append(json, (const char[]){'\\', (char)c}, 2);
+        else if (c < ' ')
+            rc = buffer_printf(json, "\\u%04x", c);
+        else
+            rc = buffer_append(json, text + i, 1);
+    }
+    return rc ? rc : buffer_append(json, "\"", 1);
+}
+
 /* The value of JSON at the front, unchecked: up to its closing quote or bracket, or the end of a
  * word. */
 static struct text take_value(struct text *t) {

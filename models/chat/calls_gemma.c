@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls as gemma writes them, call:NAME{key:<escape>text<escape>,number:1}, and their JSON. */
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/util/json.h"
@@ -20,18 +19,7 @@ static void put(struct reading *r, const char *bytes, size_t n) {
 }
 
 static void put_text(struct reading *r, const char *text, size_t n) {
-    char escaped[8];
-    put(r, "\"", 1);
-    for (size_t i = 0; i < n; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            put(r, (const char[]){'\\', (char)c}, 2);
-        else if (c < ' ')
-            put(r, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\u%04x", c));
-        else
-            put(r, text + i, 1);
-    }
-    put(r, "\"", 1);
+    r->bad = r->bad || calls_put_text(r->out, text, n);
 }
 
 static bool take(struct reading *r, const char *what) {

@@ -19,6 +19,11 @@ static const struct marker thinks[] = {{"<think>", IN_CONTENT, IN_REASONING},
                                        {0}};
 static const struct marker tagged[] = {
     {"<tool_call>", IN_CONTENT, IN_CALL}, {"</tool_call>", IN_CALL, IN_CONTENT}, {0}};
+/* The first one is forgotten at times. */
+static const struct marker coder[] = {{"<tool_call>", IN_CONTENT, IN_CALL},
+                                      {"<function=", IN_CONTENT, IN_CALL},
+                                      {"</tool_call>", IN_CALL, IN_CONTENT},
+                                      {0}};
 static const struct marker llama[] = {{"<|python_tag|>", IN_CONTENT, IN_CALL}, {0}};
 static const struct marker mistral[] = {
     {"[TOOL_CALLS]", IN_CONTENT, IN_CALL}, {"[TOOL_CALLS]", IN_CALL, IN_CALL}, {0}};
@@ -40,7 +45,7 @@ static const struct marker harmony[] = {
 static const struct marker *const markers[] = {
     [REPLY_PLAIN] = NULL,      [REPLY_TAGGED] = tagged, [REPLY_LLAMA] = llama,
     [REPLY_MISTRAL] = mistral, [REPLY_GEMMA] = gemma,   [REPLY_PHI] = phi,
-    [REPLY_HARMONY] = harmony,
+    [REPLY_HARMONY] = harmony, [REPLY_CODER] = coder,
 };
 
 /* --- which form --- */
@@ -61,6 +66,9 @@ struct reply_form reply_form_of(const char *t, size_t n) {
         form.kind = REPLY_GEMMA;
     else if (tools && holds(t, n, "<|tool_call|>"))
         form.kind = REPLY_PHI;
+    else if (tools && holds(t, n, "<tool_call>") && holds(t, n, "<function=") &&
+             holds(t, n, "<parameter="))
+        form.kind = REPLY_CODER;
     /* Calls that are not JSON inside the tags are of a form that cannot be read. */
     else if (tools && holds(t, n, "<tool_call>") && !holds(t, n, "<function="))
         form.kind = REPLY_TAGGED;
@@ -132,6 +140,10 @@ static bool give_calls(struct reply *r, const char *text, size_t n) {
     if (*r->name) {
         calls[0] = (struct tool_call){.name = r->name, .n_name = strlen(r->name)};
         n_calls = calls_arguments(text, n, &calls[0].arguments, &calls[0].n_arguments);
+    } else if (r->form.kind == REPLY_CODER) {
+        const struct calls_schema schema = {r->events->types, r->user};
+        n_calls =
+            calls_coder(text, n, !strcmp(r->opened, "<function="), &schema, &r->arguments, calls);
     } else if (r->form.kind == REPLY_GEMMA) {
         n_calls = calls_gemma(text, n, &r->arguments, &calls[0]);
     } else {

@@ -20,6 +20,8 @@ enum reply_kind {
     REPLY_GEMMA,   /* <start_function_call>call:name{…}<end_function_call> */
     REPLY_PHI,     /* <|tool_call|>[{"name", "arguments"}]<|/tool_call|> */
     REPLY_HARMONY, /* gpt-oss: <|channel|>analysis<|message|>… */
+    REPLY_CODER,   /* qwen3-coder: <tool_call><function=NAME><parameter=KEY>… */
+    REPLY_KINDS,
 };
 
 struct reply_form {
@@ -38,6 +40,8 @@ struct reply_events {
     void (*call)(void *user, const struct tool_call *call);
     /* Whether there is such a tool: asked where no marker says that it is a call. */
     bool (*knows)(void *user, const struct tool_call *call);
+    /* As calls_schema.types. */
+    unsigned (*types)(void *user, const struct tool_call *call, const char *key, size_t n);
 };
 
 enum reply_state { IN_CONTENT, IN_REASONING, IN_CALL, IN_HEADER };

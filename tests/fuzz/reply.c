@@ -40,11 +40,16 @@ static bool knows(void *user, const struct tool_call *call) {
     return call->n_name == 1;
 }
 
-static const struct reply_events events = {on_text, on_call, knows};
+static unsigned types(void *user, const struct tool_call *call, const char *key, size_t n) {
+    (void)user, (void)call;
+    return n ? (unsigned char)*key : 0; /* any mask */
+}
+
+static const struct reply_events events = {on_text, on_call, knows, types};
 
 static void take_apart(struct said *s, uint8_t form, const char *text, size_t n, size_t size) {
     struct reply r;
-    const struct reply_form f = {(enum reply_kind)(form % (REPLY_HARMONY + 1)), form & 64};
+    const struct reply_form f = {(enum reply_kind)(form % REPLY_KINDS), form & 64};
     reply_init(&r, f, form & 128, form & 32 && form & 64, &events, s);
     for (size_t at = 0; at < n; at += size)
         reply_push(&r, text + at, n - at < size ? n - at : size);

@@ -86,6 +86,62 @@ static void reasoning_stays_where_it_is_only_when_asked(void) {
     fake_server_stop(&f);
 }
 
+#define TYPED                                                                                      \
+    "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {"       \
+    "\"properties\": {\"i\": {\"type\": \"integer\"}, \"s\": {\"type\": \"string\"}, "             \
+    "\"a\": {\"anyOf\": [{\"type\": \"number\"}, {\"type\": \"null\"}]}, "                         \
+    "\"t\": {\"type\": [\"boolean\", \"null\"]}, \"e\": {\"enum\": [1, 2]}, \"x\": {}}}}}]"
+
+/* A form in which every value is text: the schema says what it means. */
+static void parameters_between_tags_are_of_their_types(void) {
+    static const char *const ways[] = {"", ", \"stream\": true"};
+    start();
+    fake_form = (struct reply_form){REPLY_CODER, false};
+    for (size_t i = 0; i < 2; i++) {
+        char body[2048];
+        snprintf(body, sizeof body,
+                 "{" SAY("<tool_call>\\n<function=f>\\n<parameter=i>\\n7\\n</parameter>\\n"
+                         "<parameter=s>7</parameter><parameter=a>null</parameter>"
+                         "<parameter=t>true</parameter><parameter=e>2</parameter>"
+                         "<parameter=x>3</parameter></function></tool_call>") ", " TYPED "%s}",
+                 ways[i]);
+        char *reply = http(&f, "POST", "/v1/chat/completions", body);
+        HAS(reply, "\"name\": \"f\", \"arguments\": \"{\\\"i\\\": 7, \\\"s\\\": \\\"7\\\", "
+                   "\\\"a\\\": null, \\\"t\\\": true, \\\"e\\\": 2, \\\"x\\\": \\\"3\\\"}\"");
+        HAS(reply, "\"finish_reason\": \"tool_calls\"");
+        HAS_NOT(reply, "parameter=");
+        free(reply);
+    }
+    fake_server_stop(&f);
+}
+
+static void one_call_at_a_time_where_that_is_asked(void) {
+    static const struct {
+        const char *more;
+        bool second;
+    } cases[] = {{"", true},
+                 {", \"parallel_tool_calls\": true", true},
+                 {", \"parallel_tool_calls\": false", false},
+                 {", \"parallel_tool_calls\": false, \"stream\": true", false}};
+    start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[1024];
+        snprintf(body, sizeof body, "{" SAY(CALL "\\n" CALL) ", " TOOLS "%s}", cases[i].more);
+        char *reply = http(&f, "POST", "/v1/chat/completions", body);
+        HAS(reply, "_0_0\", ");
+        CHECK_EQ(strstr(reply, "_0_1\", ") != NULL, cases[i].second);
+        HAS(reply, "\"finish_reason\": \"tool_calls\"");
+        HAS_NOT(reply, "tool_call>");
+        free(reply);
+    }
+    char *reply =
+        http(&f, "POST", "/v1/chat/completions", "{" SAY("a") ", \"parallel_tool_calls\": 1}");
+    HAS(reply, "HTTP/1.1 400");
+    HAS(reply, "'parallel_tool_calls'");
+    free(reply);
+    fake_server_stop(&f);
+}
+
 /* Of a family whose marks are control tokens, "as the model wrote it" has them. */
 static void marks_of_reasoning_that_stays_are_text(void) {
     static const struct {
@@ -232,6 +288,7 @@ static void what_is_wrong_is_named(void) {
 
 CHECK_MAIN(T(a_call_is_no_text), T(a_streamed_call_comes_whole), T(without_tools_it_is_text),
            T(reasoning_stays_where_it_is_only_when_asked),
+           T(parameters_between_tags_are_of_their_types), T(one_call_at_a_time_where_that_is_asked),
            T(marks_of_reasoning_that_stays_are_text), T(tools_and_calls_reach_the_template),
            T(channels_are_taken_apart_and_put_together), T(the_effort_reaches_the_template),
            T(what_is_wrong_is_named))

@@ -37,7 +37,21 @@ static bool knows(void *user, const struct tool_call *call) {
     return call->n_name == 1; /* f, g … */
 }
 
-static const struct reply_events events = {on_text, on_call, knows};
+static unsigned types(void *user, const struct tool_call *call, const char *key, size_t n) {
+    static const struct {
+        const char *key;
+        unsigned types;
+    } known[] = {{"s", CALLS_STRING},  {"n", CALLS_NUMBER},
+                 {"b", CALLS_BOOLEAN}, {"o", CALLS_OBJECT},
+                 {"l", CALLS_ARRAY},   {"ns", CALLS_STRING | CALLS_NUMBER | CALLS_NULL}};
+    (void)user;
+    for (size_t i = 0; i < sizeof known / sizeof *known && call->n_name == 1; i++)
+        if (strlen(known[i].key) == n && !memcmp(known[i].key, key, n))
+            return known[i].types;
+    return 0;
+}
+
+static const struct reply_events events = {on_text, on_call, knows, types};
 
 static void read_in_pieces(struct reply_form form, bool tools, bool thinking, const char *text,
                            size_t size) {
@@ -75,6 +89,8 @@ static void the_template_tells_the_form(void) {
     CHECK_EQ(form_of("{% if tools %}<tool_call>").kind, REPLY_TAGGED);
     CHECK_EQ(form_of("<tool_call>").kind, REPLY_PLAIN);
     CHECK_EQ(form_of("{% if tools %}<tool_call><function=").kind, REPLY_PLAIN);
+    CHECK_EQ(form_of("{% if tools %}<tool_call><function=<parameter=").kind, REPLY_CODER);
+    CHECK_EQ(form_of("<tool_call><function=<parameter=").kind, REPLY_PLAIN);
     CHECK_EQ(form_of("tools <|start_header_id|>ipython").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools <|python_tag|>").kind, REPLY_LLAMA);
     CHECK_EQ(form_of("tools [TOOL_CALLS]").kind, REPLY_MISTRAL);
@@ -187,6 +203,60 @@ static void text_in_braces_is_given_out_at_once(void) {
     reply_finish(&r);
 }
 
+#define PARAMETER(key, value) "<parameter=" key ">\n" value "\n</parameter>\n"
+#define FUNCTION(name, rest)  "<function=" name ">\n" rest "</function>\n"
+
+static void qwen_coder_calls_tools(void) {
+    const struct reply_form f = {REPLY_CODER, false};
+    check(f, true, false,
+          "Let me see.\n<tool_call>\n" FUNCTION(
+              "f", PARAMETER("s", "12") PARAMETER("n", "12") PARAMETER("b", "True")
+                       PARAMETER("o", "{\"a\": [1]}") PARAMETER("l", "[1, 2]")) "</tool_call>\n",
+          "Let me see.<f {\"s\": \"12\", \"n\": 12, \"b\": true, \"o\": {\"a\": [1]}, \"l\": [1, "
+          "2]}>");
+    /* What is not of its type is text, and so is what no schema knows. */
+    check(f, true, false,
+          "<tool_call>\n" FUNCTION("f", PARAMETER("n", "twelve") PARAMETER("b", "1")
+                                            PARAMETER("o", "[1]") PARAMETER("l", "[1")
+                                                PARAMETER("x", "7")) "</tool_call>",
+          "<f {\"n\": \"twelve\", \"b\": \"1\", \"o\": \"[1]\", \"l\": \"[1\", \"x\": \"7\"}>");
+    check(f, true, false, "<tool_call>" FUNCTION("f", PARAMETER("ns", "7")) "</tool_call>",
+          "<f {\"ns\": \"7\"}>");
+    check(f, true, false, "<tool_call>" FUNCTION("f", PARAMETER("ns", "null")) "</tool_call>",
+          "<f {\"ns\": null}>");
+    /* Lines, quotes, tags and blanks of a text are its own, but for one newline on each side. */
+    check(f, true, false,
+          "<tool_call>\n" FUNCTION(
+              "f", PARAMETER("s", "\n  if \"a\" < 1:\n\t</parameter> \\n\n")) "</tool_call>",
+          "<f {\"s\": \"\\u000a  if \\\"a\\\" < 1:\\u000a\\u0009</parameter> \\\\n\\u000a\"}>");
+    check(f, true, false, "<tool_call>" FUNCTION("f", "<parameter=s></parameter>") "</tool_call>",
+          "<f {\"s\": \"\"}>");
+    /* Several, none of its parameters, and without what opens it. */
+    check(f, true, false,
+          "<tool_call>\n" FUNCTION("f", "") "</tool_call>\n<tool_call>\n" FUNCTION(
+              "g", "") "</tool_call>",
+          "<f {}><g {}>");
+    check(f, true, false, "Yes.\n" FUNCTION("f", PARAMETER("n", "-1")) "</tool_call> Done.",
+          "Yes.<f {\"n\": -1}>Done.");
+    check(f, true, false, "<tool_call>\n" FUNCTION("f", ""), "<f {}>");
+    check(f, false, false, "<tool_call>\n" FUNCTION("f", "") "</tool_call>",
+          "<tool_call>\n" FUNCTION("f", "") "</tool_call>");
+    check((struct reply_form){REPLY_CODER, true}, true, false,
+          "<think>\nHm\n</think>\n\n<tool_call>\n" FUNCTION("f", "") "</tool_call>", "{Hm}<f {}>");
+    static const char *const none[] = {
+        "<tool_call>{\"name\": \"f\"}</tool_call>",
+        "<tool_call>" FUNCTION("a b", "") "</tool_call>",
+        "<tool_call><function=f><parameter=s>1</parameter></tool_call>",
+        "<tool_call><function=f><parameter=s>1</function></tool_call>",
+        "<tool_call>" FUNCTION("f", PARAMETER("s", "1") PARAMETER("s", "2")) "</tool_call>",
+        "<tool_call>" FUNCTION("f", "") "x</tool_call>",
+        "<tool_call>" FUNCTION("f", "<parameter=>1</parameter>") "</tool_call>",
+        "a <function=f and no more",
+        "<tool_call></tool_call>"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        check(f, true, false, none[i], none[i]);
+}
+
 static void llama_calls_tools(void) {
     const struct reply_form f = {REPLY_LLAMA, false};
     check(f, true, false, "{\"name\": \"f\", \"parameters\": {\"x\": 1}}", "<f {\"x\": 1}>");
@@ -290,6 +360,6 @@ static void a_long_call_takes_no_long_time(void) {
 CHECK_MAIN(T(the_template_tells_the_form), T(text_without_markers_is_text_to_the_byte),
            T(reasoning_is_told_from_the_answer), T(qwen_calls_tools),
            T(long_integers_keep_their_digits), T(braces_in_front_swallow_no_call),
-           T(text_in_braces_is_given_out_at_once), T(llama_calls_tools), T(mistral_calls_tools),
-           T(gemma_calls_tools), T(phi_calls_tools), T(gpt_oss_speaks_in_channels),
-           T(a_long_call_takes_no_long_time))
+           T(text_in_braces_is_given_out_at_once), T(qwen_coder_calls_tools), T(llama_calls_tools),
+           T(mistral_calls_tools), T(gemma_calls_tools), T(phi_calls_tools),
+           T(gpt_oss_speaks_in_channels), T(a_long_call_takes_no_long_time))
