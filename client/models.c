@@ -11,17 +11,27 @@
 #include "client/table.h"
 #include "octarc/error.h"
 
+static bool has_bytes(const char *path, uint64_t bytes) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+           (bytes == 0 || (uint64_t)st.st_size == bytes);
+}
+
 /* By its size: `octarc pull` looks closer. */
 static bool is_here(const struct place *place, const struct manifest *m) {
-    struct stat st;
-    return stat(place->path, &st) == 0 && S_ISREG(st.st_mode) &&
-           (m->bytes == 0 || (uint64_t)st.st_size == m->bytes);
+    char path[PATH_MAX];
+    bool here = has_bytes(place->path, m->bytes);
+    for (uint32_t i = 0; i < m->n_further && here; i++) {
+        parts_name(place->path, strlen(place->path), i + 1, path);
+        here = has_bytes(path, m->further[i].bytes);
+    }
+    return here;
 }
 
 static void add_row(struct table *table, const struct manifest *m, const char *path) {
     char size[32] = "-", needs[32] = "-";
-    if (m->bytes)
-        size_text((double)m->bytes, size, sizeof size);
+    if (manifest_bytes(m))
+        size_text((double)manifest_bytes(m), size, sizeof size);
     if (m->needs_bytes)
         size_text((double)m->needs_bytes, needs, sizeof needs);
     table_row(table, (const char *const[]){m->name, size, needs, m->licence, path ? path : "-"});
@@ -31,7 +41,7 @@ static void add_object(cJSON *list, const struct manifest *m, const char *path) 
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", m->name);
     cJSON_AddStringToObject(object, "file", m->file);
-    cJSON_AddNumberToObject(object, "bytes", (double)m->bytes);
+    cJSON_AddNumberToObject(object, "bytes", (double)manifest_bytes(m));
     cJSON_AddNumberToObject(object, "needs_bytes", (double)m->needs_bytes);
     cJSON_AddStringToObject(object, "sha256", m->sha256);
     cJSON_AddStringToObject(object, "licence", m->licence);

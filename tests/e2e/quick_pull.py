@@ -335,6 +335,82 @@ def the_catalog_is_listed_with_what_is_here():
         fails("has no model 'large'", "large", "--catalog", catalog)
 
 
+# --- Models in several files ----------------------------------------------------------------------
+
+PARTS = [BODY, BODY[:-300], BODY[:-7000]]
+
+
+def part_name(i, stem="large"):
+    return "%s-%05d-of-00003.gguf" % (stem, i + 1)
+
+
+def further(bodies):
+    return [{"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for b in bodies]
+
+
+@test
+def all_parts_of_a_model_come_the_first_one_last():
+    with Web() as web, tempfile.TemporaryDirectory() as folder:
+        to = ("--to", folder + "/to")
+        for i, body in enumerate(PARTS):
+            web.add("/x/" + part_name(i), body)
+            web.add("/x/" + part_name(i) + "?a=b", body)
+        first = folder + "/to/" + part_name(0)
+        web.cut["/x/" + part_name(0)] = [None]
+        fails("404", web.root + "/x/" + part_name(0), *to)
+        equal(sorted(os.listdir(folder + "/to")),
+              sorted(name + end for name in (part_name(1), part_name(2)) for end in ("", ".ok")))
+        equal(pull(web.root + "/x/" + part_name(0) + "?a=b", *to)[:2], (0, first + "\n"))
+        for i, body in enumerate(PARTS):
+            equal(read(folder + "/to/" + part_name(i)), body)
+        status, out, _ = pull(first, "--to", folder + "/copy", "--json")
+        told = json.loads(out)
+        equal((status, told["files"], told["bytes"]), (0, 3, sum(len(b) for b in PARTS)))
+        for i, body in enumerate(PARTS):
+            equal(read(folder + "/copy/" + part_name(i)), body)
+        fails("is of one file", first, *to, "--sha256", SHA)
+        # A part that is asked for by itself is one file.
+        equal(pull(folder + "/to/" + part_name(1), "--to", folder + "/one")[0], 0)
+        assert not os.path.exists(folder + "/one/" + part_name(0))
+
+
+@test
+def a_manifest_tells_of_every_part():
+    with Web() as web, tempfile.TemporaryDirectory() as folder:
+        to, url = folder + "/to", web.root + "/x/" + part_name(0)
+        for i, body in enumerate(PARTS):
+            web.add("/x/" + part_name(i), body)
+        path = manifest(folder, {"url": url}, file=part_name(0), further_parts=further(PARTS[1:]))
+
+        def here():
+            done = subprocess.run(command("--json", "models", "--catalog", folder, "--to", to),
+                                  capture_output=True, text=True, env=ENVIRONMENT)
+            equal((done.returncode, done.stderr), (0, ""))
+            model, = json.loads(done.stdout)["models"]
+            equal(model["bytes"], sum(len(b) for b in PARTS))
+            return model["path"]
+
+        equal(here(), None)
+        equal(pull(path, "--to", to)[:2], (0, to + "/" + part_name(0) + "\n"))
+        equal(here(), to + "/" + part_name(0))
+        asked = len(web.asked)
+        equal(pull(path, "--to", to)[0], 0)
+        equal(len(web.asked), asked, "what is there is not fetched again")
+        os.unlink(to + "/" + part_name(2))
+        equal(here(), None)
+        web.add("/x/" + part_name(2), BODY)
+        fails(part_name(2) + ": it has more than", path, "--to", to)
+        for other, part in (({"further_parts": further(PARTS[1:2])}, "'further_parts' must be as many"),
+                            ({"further_parts": {}}, "'further_parts' must be a list"),
+                            ({"further_parts": [1, 2]}, "a list of objects"),
+                            ({"further_parts": [{"bytes": 1}] * 2}, "'sha256'"),
+                            ({"file": "large.gguf"}, "'further_parts'"),
+                            ({"source": {"url": "http://x/y.gguf"}}, "'further_parts'")):
+            made = dict({"file": part_name(0), "source": {"url": url},
+                         "further_parts": further(PARTS[1:])}, **other)
+            fails(part, manifest(folder, **made), "--to", to)
+
+
 # --- Local files ----------------------------------------------------------------------------------
 
 @test
