@@ -51,6 +51,16 @@ def parts_answer_as_the_whole_file_on_any_cards():
 
 
 @test
+def as_many_parts_as_the_channel_carries_and_no_more():
+    """Some of them hold no tensor."""
+    with tempfile.TemporaryDirectory() as folder:
+        first = split_gguf.split(tiny(), folder, 64)[0]
+        equal(answers(first, 8, "tensor"), answers(tiny(), 1, "layer"))
+        start_fails(split_gguf.split(tiny(), folder, 65)[0],
+                    "key 'split.count' is 65; a model of at most 64 parts is read")
+
+
+@test
 def what_a_plan_and_an_inspection_say_is_the_same():
     with tempfile.TemporaryDirectory() as folder:
         paths = split_gguf.split(tiny(), folder, 3)

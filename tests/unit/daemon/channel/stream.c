@@ -48,6 +48,27 @@ static int read_far(struct message *msg) {
     return rc;
 }
 
+/* As many as a model of all the parts that are read, on all cards, needs. */
+static void as_many_descriptors_as_there_can_be(void) {
+    static int fds[STREAM_FDS_MAX + 1];
+    int got[STREAM_FDS_MAX];
+    const struct msg_cancel with = {77};
+    struct message msg;
+    open_pair();
+    for (uint32_t i = 0; i <= STREAM_FDS_MAX; i++)
+        fds[i] = numbered((int)i);
+    CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &with, fds, STREAM_FDS_MAX + 1), -EINVAL);
+    CHECK_EQ(stream_send_fds(&near, MSG_CANCEL, &with, fds, STREAM_FDS_MAX), 0);
+    CHECK_EQ(read_far(&msg), 0);
+    message_finish(&msg);
+    CHECK_EQ(stream_take_fds(&far, got), STREAM_FDS_MAX);
+    for (uint32_t i = 0; i < STREAM_FDS_MAX; i++)
+        CHECK_EQ(number_of(got[i]), (int)i);
+    for (uint32_t i = 0; i <= STREAM_FDS_MAX; i++)
+        close(fds[i]);
+    close_pair();
+}
+
 /* Descriptors come with their own message, though the socket was full of others before it. */
 static void descriptors_ride_on_their_frame(void) {
     struct msg_failed text = {.error = -1};
@@ -177,7 +198,7 @@ static void the_other_side_gone_is_an_error(void) {
     stream_finish(&near);
 }
 
-CHECK_MAIN(T(descriptors_ride_on_their_frame), T(a_second_lot_waits_for_the_first),
-           T(a_descriptor_that_is_none_takes_the_frame_back),
+CHECK_MAIN(T(as_many_descriptors_as_there_can_be), T(descriptors_ride_on_their_frame),
+           T(a_second_lot_waits_for_the_first), T(a_descriptor_that_is_none_takes_the_frame_back),
            T(what_is_queued_goes_with_the_next_flush_or_send),
            T(a_reader_that_is_slow_gets_all_in_order), T(the_other_side_gone_is_an_error))
