@@ -10,7 +10,7 @@
 
 #include "octarc/model.h"
 
-#define TOY_PER_LAYER 13
+#define TOY_PER_LAYER 14
 
 static inline uint32_t toy_tensor(struct model *m, const char *name, enum tensor_role role,
                                   enum tensor_cut cut, int32_t layer, uint64_t rows, uint64_t cols,
@@ -45,6 +45,8 @@ static inline void toy_experts(struct model *m, struct model_op *f, int32_t l, u
         toy_tensor(m, "ups", ROLE_EXPERT_UP, CUT_EXPERT_ROWS, l, up, p->n_embd, type);
     f->tensor[EXPERTS_DOWN] =
         toy_tensor(m, "downs", ROLE_EXPERT_DOWN, CUT_EXPERT_ROWS, l, down, p->n_ff_expert, type);
+    f->tensor[EXPERTS_DOWN_BIAS] = toy_tensor(m, "down biases", ROLE_EXPERT_DOWN_BIAS,
+                                              CUT_EXPERT_VECTORS, l, p->n_experts, p->n_embd, type);
 }
 
 static inline void toy_layer(struct model *m, int32_t l, uint32_t type) {

@@ -240,6 +240,17 @@ static void every_sequence_goes_on_under_any_other_plan(void) {
     close_world(&calm[1]);
 }
 
+/* Experts, vectors of theirs, sinks, windows. */
+static void so_it_does_where_layers_have_experts(void) {
+    static const char file[] = "tiny-gpt-oss-mxfp4.gguf";
+    static struct world calm;
+    open_world(&calm, file, &one);
+    run_steps(&calm, 1000);
+    for (uint32_t i = 0; i < LAYOUTS; i++)
+        go_over(&calm, file, &layouts[i], &layouts[(i + 1) % LAYOUTS], 3 + i);
+    close_world(&calm);
+}
+
 static uint64_t range_bytes(const struct plan *plan) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < plan->n_ranges; i++)
@@ -499,7 +510,7 @@ static void one_that_is_dropped_leaves_no_trace(void) {
     close_world(&w);
 }
 
-CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan),
+CHECK_MAIN(T(every_sequence_goes_on_under_any_other_plan), T(so_it_does_where_layers_have_experts),
            T(what_a_card_holds_is_copied_and_not_read), T(a_harmed_range_is_read_again),
            T(after_harm_in_any_range_nothing_goes_on), T(a_harmed_range_that_would_stay_ends_it),
            T(pages_that_change_hands_meanwhile_are_copied_again),

@@ -159,7 +159,7 @@ static void experts_go_with_the_lanes_and_are_never_cut(void) {
                 const struct model_tensor *t = &m.tensors[r->tensor];
                 const struct plan_card *c = &plan.cards[r->card];
                 const uint64_t rows = t->rows / m.params.n_experts;
-                if (t->cut != CUT_EXPERT_ROWS)
+                if (t->cut != CUT_EXPERT_ROWS && t->cut != CUT_EXPERT_VECTORS)
                     continue;
                 CHECK_EQ(r->row_begin, lanes[c->lane_begin] * rows);
                 CHECK_EQ(r->row_end, lanes[c->lane_end] * rows);
