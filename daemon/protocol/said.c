@@ -109,11 +109,16 @@ static unsigned types(void *user, const struct tool_call *call, const char *key,
 
 static const struct reply_events events = {on_text, on_call, knows, types};
 
+/* What it thinks is told from its answer. */
+static bool thinks(struct reply_form form) {
+    return form.thinks || form.kind == REPLY_HARMONY;
+}
+
 bool said_needed(const struct generation *g) {
     if (g->params.kind != KIND_CHAT || !g->model.chat || g->params.raw_reasoning)
         return g->params.kind == KIND_CHAT && g->params.tools;
     const struct reply_form form = chat_template_form(g->model.chat);
-    return g->params.tools || form.thinks || form.kind == REPLY_HARMONY;
+    return g->params.tools || thinks(form);
 }
 
 /* Reasoning that stays in the text has its marks there, which some families have control tokens
@@ -122,7 +127,8 @@ bool said_control(const struct generation *g) {
     if (g->params.kind != KIND_CHAT || !g->model.chat)
         return false;
     const struct reply_form form = chat_template_form(g->model.chat);
-    return reply_form_control(form) && (said_needed(g) || (g->params.raw_reasoning && form.thinks));
+    return reply_form_control(form) &&
+           (said_needed(g) || (g->params.raw_reasoning && thinks(form)));
 }
 
 int said_begin(struct choice *choice) {

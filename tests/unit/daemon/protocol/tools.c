@@ -153,6 +153,8 @@ static void marks_of_reasoning_that_stays_are_text(void) {
         {{REPLY_MISTRAL, true}, ", \"reasoning_format\": \"none\"", true},
         {{REPLY_MISTRAL, false}, ", \"reasoning_format\": \"none\"", false},
         {{REPLY_MISTRAL, false}, ", " TOOLS, true},
+        {{REPLY_HARMONY, false}, "", true},
+        {{REPLY_HARMONY, false}, ", \"reasoning_format\": \"none\"", true},
         {{REPLY_TAGGED, true}, ", \"reasoning_format\": \"none\"", false},
     };
     start();
