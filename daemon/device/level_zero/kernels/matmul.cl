@@ -62,14 +62,14 @@ WHOLE_GROUPS kernel void embed(global const struct ze_embed *op,
     for (uint k = 0; k < atoms; k++, p += ATOM_BYTES) {
         const float d = IS_FLOAT ? 1.0f : sub_group_broadcast(scale_at(p), t);
         const float m = HAS_MIN || HAS_LEAST ? sub_group_broadcast(min_at(p), t) : 0.0f;
-        for (uint g = 0; g < ATOM / 4; g++) {
+        UNROLLED for (uint g = 0; g < ATOM / 4; g++) {
             const int mine = IS_FLOAT ? 0 : as_int(codes_at(p, g));
             const char4 q = as_char4(sub_group_broadcast(mine, t));
             const char code[4] = {q.s0, q.s1, q.s2, q.s3};
             const uint h = g / 4;
             const int f = IN_HALVES ? sub_group_broadcast(factor_at(p, h), t) : 1;
             const int least = HAS_LEAST ? sub_group_broadcast(factor_at(p, 2 + h), t) : 0;
-            for (uint c = 0; c < 4; c++) {
+            UNROLLED for (uint c = 0; c < 4; c++) {
                 const uint col = k * ATOM + 4 * g + c;
                 const float w = IS_FLOAT ? sub_group_broadcast(float_column(p, 4 * g + c), t) : 0;
                 const float v = (float)code[c];

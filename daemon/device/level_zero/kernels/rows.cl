@@ -64,7 +64,7 @@ WHOLE_GROUPS kernel void combine(global const struct ze_combine *op,
         return;
     float sum[TREE_NODES];
     bool present[TREE_NODES];
-    for (uint i = TREE_NODES - 1; i > 0; i--) {
+    UNROLLED for (uint i = TREE_NODES - 1; i > 0; i--) {
         present[i] = op->slot[i] != NO_SLOT;
         if (present[i]) {
             global const float *plane =
