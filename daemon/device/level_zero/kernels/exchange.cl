@@ -44,8 +44,9 @@ static inline void copy_word(address to, address from, uint size) {
 
 /* from, to: the areas of the sender and the receiver, one of them 0 where it is staged; then
  * `stage` is written, or read. */
-kernel void exchange(global const struct ze_exchange *op, global const struct ze_step *step,
-                     address from, address to, address stage, uint words) {
+WHOLE_GROUPS kernel void exchange(global const struct ze_exchange *op,
+                                  global const struct ze_step *step, address from, address to,
+                                  address stage, uint words) {
     const uint i = get_global_id(0);
     uint row = get_global_id(1);
     if (i >= words || row >= (op->kind == OUTPUTS ? step->n_outputs : step->n_rows))
@@ -75,7 +76,7 @@ kernel void exchange(global const struct ze_exchange *op, global const struct ze
 }
 
 /* Words of one card's memory into another's: how a link is tried. */
-kernel void carry(address from, address to, uint words) {
+WHOLE_GROUPS kernel void carry(address from, address to, uint words) {
     const uint i = get_global_id(0);
     if (i < words)
         ((global uint *)to)[i] = ((global const uint *)from)[i];

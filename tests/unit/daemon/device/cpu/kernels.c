@@ -6,29 +6,13 @@
 #include <math.h>
 
 #include "tests/check.h"
+#include "tests/tensor_noise.h"
 
 #define COLS     320u /* 10 atoms; not a multiple of 256: the 256-wide types use 512 */
 #define ROWS     40u  /* two tiles and a half */
 #define INPUTS   29u  /* 12 + 12 + 4 + 1 */
 #define SETS_MAX 3
 #define OUT(r)   ((r)*48u)
-
-static const uint32_t types[] = {TENSOR_F32,  TENSOR_F16,    TENSOR_BF16,   TENSOR_Q8_0,
-                                 TENSOR_Q4_0, TENSOR_Q4_1,   TENSOR_Q5_0,   TENSOR_Q5_1,
-                                 TENSOR_Q2_K, TENSOR_Q3_K,   TENSOR_Q4_K,   TENSOR_Q5_K,
-                                 TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS, TENSOR_MXFP4};
-#define N_TYPES (sizeof types / sizeof *types)
-
-static uint64_t noise_state = 88172645463325252u;
-static uint32_t noise(void) {
-    noise_state ^= noise_state << 13;
-    noise_state ^= noise_state >> 7;
-    noise_state ^= noise_state << 17;
-    return (uint32_t)(noise_state >> 16);
-}
-static float noise_float(void) {
-    return (float)(int32_t)noise() * 0x1p-31f;
-}
 
 /* The instruction sets of this machine, portable first. */
 static int usable_sets(const struct kernels *sets[SETS_MAX]) {
@@ -55,44 +39,6 @@ struct sample {
     uint64_t row_bytes;
     struct panel panel;
 };
-
-/* Random bits would make scales infinite: exponents of the halves stay small. */
-static void tame(uint32_t type, uint8_t *b) {
-    const uint16_t scale = (uint16_t)(0x2000 | (noise() & 0x83ff));
-    const uint32_t bytes = tensor_type_info(type)->block_bytes;
-    float f = noise_float();
-    switch (type) {
-    case TENSOR_F32:
-        memcpy(b, &f, 4);
-        break;
-    case TENSOR_BF16:
-        memcpy(b, (char *)&f + 2, 2);
-        break;
-    case TENSOR_F16:
-        b[1] = (uint8_t)(0x30 | (b[1] & 0x8f & ~0x40));
-        break;
-    case TENSOR_Q3_K:
-    case TENSOR_Q6_K:
-        memcpy(b + bytes - 2, &scale, 2);
-        break;
-    case TENSOR_Q2_K:
-        memcpy(b + 80, &scale, 2);
-        memcpy(b + 82, &scale, 2);
-        break;
-    case TENSOR_MXFP4:
-        b[0] = (uint8_t)(110 + noise() % 20);
-        break;
-    case TENSOR_Q4_1:
-    case TENSOR_Q5_1:
-    case TENSOR_Q4_K:
-    case TENSOR_Q5_K:
-        memcpy(b + 2, &scale, 2);
-        b[3] = (uint8_t)(0x24 | (noise() & 0x83));
-        /* fall through */
-    default:
-        memcpy(b, &scale, 2);
-    }
-}
 
 /* Random but for what `e`, if any, says. */
 static void sample_make(struct sample *s, uint32_t type, const struct extreme *e) {
@@ -193,14 +139,14 @@ static double worst_error(const struct sample *s, const float *out) {
 static void products_match_sums_in_double(void) {
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
-    for (size_t i = 0; i < N_TYPES; i++) {
+    for (size_t i = 0; i < N_NOISE_TYPES; i++) {
         struct sample s;
         float out[OUT(INPUTS)];
-        sample_init(&s, types[i]);
+        sample_init(&s, noise_types[i]);
         multiply(sets[n_sets - 1], &s, INPUTS, out);
         const double worst = worst_error(&s, out);
         printf("# %s: largest error %.2g of the sum of magnitudes\n",
-               tensor_type_info(types[i])->name, worst);
+               tensor_type_info(noise_types[i])->name, worst);
         CHECK(worst < 2e-6);
         sample_finish(&s);
     }
@@ -210,10 +156,10 @@ static void sets_and_batches_do_not_change_a_bit(void) {
     static const uint32_t batches[] = {1, 2, 3, 5, 12, 13, 25, INPUTS};
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
-    for (size_t i = 0; i < N_TYPES; i++) {
+    for (size_t i = 0; i < N_NOISE_TYPES; i++) {
         struct sample s;
         float want[OUT(INPUTS)] = {0}, got[OUT(INPUTS)] = {0};
-        sample_init(&s, types[i]);
+        sample_init(&s, noise_types[i]);
         multiply(sets[0], &s, 1, want);
         for (int set = 0; set < n_sets; set++)
             for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
@@ -221,7 +167,7 @@ static void sets_and_batches_do_not_change_a_bit(void) {
                 multiply(sets[set], &s, batches[b], got);
                 if (memcmp(want, got, sizeof got))
                     printf("# %s %s, %u rows at a time\n", sets[set]->name,
-                           tensor_type_info(types[i])->name, batches[b]);
+                           tensor_type_info(noise_types[i])->name, batches[b]);
                 CHECK(!memcmp(want, got, sizeof got));
             }
         sample_finish(&s);
@@ -234,11 +180,11 @@ static void the_largest_sums_are_exact(void) {
     static const uint32_t batches[] = {1, 2, 4, 9, INPUTS};
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
-    for (size_t i = 0; i < N_TYPES * sizeof bytes; i++) {
-        const struct extreme e = {bytes[i / N_TYPES], 3.0f};
+    for (size_t i = 0; i < N_NOISE_TYPES * sizeof bytes; i++) {
+        const struct extreme e = {bytes[i / N_NOISE_TYPES], 3.0f};
         struct sample s;
         float want[OUT(INPUTS)] = {0}, got[OUT(INPUTS)] = {0};
-        sample_make(&s, types[i % N_TYPES], &e);
+        sample_make(&s, noise_types[i % N_NOISE_TYPES], &e);
         multiply(sets[0], &s, 1, want);
         CHECK(worst_error(&s, want) < 2e-6);
         for (int set = 0; set < n_sets; set++)
@@ -256,10 +202,10 @@ static void the_largest_sums_are_exact(void) {
 static void rows_come_back_as_they_were(void) {
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
-    for (size_t i = 0; i < N_TYPES; i++) {
+    for (size_t i = 0; i < N_NOISE_TYPES; i++) {
         struct sample s;
         float out[512], first[512];
-        sample_init(&s, types[i]);
+        sample_init(&s, noise_types[i]);
         for (int set = 0; set < n_sets; set++)
             for (uint32_t r = 0; r < ROWS; r += 13) {
                 sets[set]->unpack_row(&s.m, r, out);
@@ -470,12 +416,12 @@ static void lanes_cut_anywhere_give_the_same_bits(void) {
 
 /* A card may hold one row of a matrix: it is a tile like any other. */
 static void one_row_of_a_matrix_is_still_a_matrix(void) {
-    for (size_t i = 0; i < N_TYPES; i++) {
+    for (size_t i = 0; i < N_NOISE_TYPES; i++) {
         struct sample s;
         float all[ROWS + TILE], one[TILE];
-        sample_init(&s, types[i]);
-        uint8_t *tile = calloc(1, pack_bytes(types[i], false, 1, s.m.cols));
-        pack_rows(tile, types[i], false, 0, 1, s.m.cols, 0, s.blocks + 17 * s.row_bytes,
+        sample_init(&s, noise_types[i]);
+        uint8_t *tile = calloc(1, pack_bytes(noise_types[i], false, 1, s.m.cols));
+        pack_rows(tile, noise_types[i], false, 0, 1, s.m.cols, 0, s.blocks + 17 * s.row_bytes,
                   s.row_bytes);
         struct matmul m = s.m;
         kernels_portable.gather(&m, 0, 1, &s.panel);
@@ -495,12 +441,12 @@ static void a_full_panel_stays_inside_its_memory(void) {
     static const uint32_t widths[] = {32, 576, 1376, 1472, 1536, 2048, 4096, 16384};
     const struct kernels *sets[SETS_MAX];
     const int n_sets = usable_sets(sets);
-    for (size_t i = 0; i < N_TYPES; i++)
+    for (size_t i = 0; i < N_NOISE_TYPES; i++)
         for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
-            const uint32_t cols = widths[k], n = panel_rows(types[i], cols);
-            const uint64_t bytes = panel_bytes(types[i], cols), values = (uint64_t)n * cols;
+            const uint32_t cols = widths[k], n = panel_rows(noise_types[i], cols);
+            const uint64_t bytes = panel_bytes(noise_types[i], cols), values = (uint64_t)n * cols;
             struct panel panel = {.x = malloc(bytes + 64)};
-            const struct matmul m = {.type = types[i],
+            const struct matmul m = {.type = noise_types[i],
                                      .cols = cols,
                                      .act = {.q8 = calloc(values, 1),
                                              .scale = calloc(values / ATOM, 4),

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernels for matrices of every tensor type, on a simulated card: the bits of the cpu backend.
+ */
+#include "daemon/device/device.h"
+#include "octarc/error.h"
+#include "tests/sim_level_zero/box.h"
+#include "tests/tensor_noise.h"
+
+#define COLS    512u                /* blocks of 256 */
+#define VOCAB   40u                 /* two tiles and a half */
+#define ROWS    13u                 /* more than one pass over a tile */
+#define ROOM    (UINT64_C(3) << 19) /* of a matrix */
+#define WEIGHTS (UINT64_C(8) << 20)
+#define SCRATCH (UINT64_C(1) << 20)
+
+enum { EMBD, GATE, UP, DOWN, HEAD, MATRICES };
+
+static float logits[2][ROWS * VOCAB];
+
+static struct matrix matrix_of(uint32_t type, int which) {
+    const uint32_t rows = which == EMBD || which == HEAD ? VOCAB : COLS;
+    return (struct matrix){
+        .offset = (uint64_t)which * ROOM, .type = type, .rows = rows, .cols = COLS};
+}
+
+static struct activation activation_at(uint64_t at) {
+    return (struct activation){.forms = FORM_Q8 | FORM_F32,
+                               .cols = COLS,
+                               .q8 = at,
+                               .scale = at + 16384,
+                               .sum = at + 20480,
+                               .f32 = at + 24576};
+}
+
+/* A token's row, normed; gate and up; down, lane by lane, added; normed; logits. */
+static uint32_t make_program(struct op *ops, uint32_t type, uint64_t ones) {
+    const struct rows hidden = {0, COLS}, out = {262144, 64};
+    const struct planes slots = {327680, COLS};
+    const struct activation a = activation_at(65536), b = activation_at(131072);
+    const struct row_part all = {0, 1};
+    uint32_t n = 0;
+    ops[n++] =
+        (struct op){.kind = OP_EMBED,
+                    .embed = {.embd = matrix_of(type, EMBD), .vocab_end = VOCAB, .hidden = hidden}};
+    ops[n++] = (struct op){
+        .kind = OP_NORM,
+        .norm = {.hidden = hidden, .weight = ones, .n = COLS, .eps = 1e-5f, .part = all, .act = a}};
+    ops[n++] = (struct op){
+        .kind = OP_GATE_UP,
+        .gate_up = {.act = a, .gate = matrix_of(type, GATE), .up = matrix_of(type, UP), .out = b}};
+    ops[n] = (struct op){
+        .kind = OP_LANES,
+        .lanes = {.act = b, .w = matrix_of(type, DOWN), .lane_end = LANES, .slots = slots}};
+    for (uint32_t l = 0; l <= LANES; l++)
+        ops[n].lanes.col[l] = l * COLS / LANES;
+    memset(ops[n].lanes.slot, NO_SLOT, TREE_NODES);
+    ops[n++].lanes.slot[1] = 0;
+    ops[n] = (struct op){.kind = OP_COMBINE,
+                         .combine = {.out = hidden, .slots = slots, .n = COLS, .part = all}};
+    memset(ops[n].combine.slot, NO_SLOT, TREE_NODES);
+    ops[n++].combine.slot[1] = 0;
+    ops[n++] = (struct op){.kind = OP_NORM,
+                           .norm = {.hidden = hidden,
+                                    .weight = ones,
+                                    .n = COLS,
+                                    .eps = 1e-5f,
+                                    .outputs = true,
+                                    .part = all,
+                                    .act = a}};
+    ops[n++] = (struct op){.kind = OP_LOGITS,
+                           .logits = {.act = a, .w = matrix_of(type, HEAD), .out = out}};
+    ops[n++] = (struct op){.kind = OP_EXCHANGE,
+                           .exchange = {.kind = EXCHANGE_LOGITS,
+                                        .dst = CARD_HOST,
+                                        .from = all,
+                                        .to = all,
+                                        .src_offset = out.offset,
+                                        .row_bytes = VOCAB * 4,
+                                        .src_stride_bytes = out.stride * 4,
+                                        .vocab_end = VOCAB}};
+    for (uint32_t i = 0; i < n; i++) {
+        ops[i].phase = i;
+        ops[i].layer = -1;
+    }
+    return n;
+}
+
+static void pack_all(const struct device_ops *ops, struct device *d, uint32_t type, uint64_t ones) {
+    const struct tensor_type_info *info = tensor_type_info(type);
+    const uint64_t row_bytes = (uint64_t)COLS / info->block_values * info->block_bytes;
+    float weight[COLS];
+    noise_state = 88172645463325252u + type;
+    for (int which = 0; which < MATRICES; which++) {
+        const struct matrix m = matrix_of(type, which);
+        uint8_t *blocks = noise_blocks(type, m.rows * row_bytes / info->block_bytes);
+        CHECK_EQ(
+            ops->pack(d, 0, m.offset, type, false, m.rows, 0, m.rows, COLS, 0, blocks, row_bytes),
+            0);
+        free(blocks);
+    }
+    for (uint32_t i = 0; i < COLS; i++)
+        weight[i] = 1.0f + noise_float() / 4;
+    CHECK_EQ(ops->pack(d, 0, ones, TENSOR_F32, true, 1, 0, 1, COLS, 0, weight, sizeof weight), 0);
+}
+
+static void run_on(const struct device_ops *backend, uint32_t type, float *out) {
+    const struct device_options o = {
+        .n_cards = 1, .present = {true}, .n_threads = 2, .max_rows = ROWS};
+    const uint64_t ones = matrix_of(type, MATRICES).offset;
+    struct op ops[16];
+    struct step_row rows[ROWS];
+    struct device *d = NULL;
+    struct err err = {{0}};
+    uint32_t page = 0, outputs[ROWS], card = 0;
+    const struct step_sequence sequence = {&page, 1};
+    const struct program programs[CARDS_MAX] = {{ops, make_program(ops, type, ones)}};
+    if (backend->open(&d, &o, &err))
+        printf("# %s\n", err.text);
+    CHECK(d);
+    CHECK_EQ(backend->reserve(d, 0, AREA_WEIGHTS, WEIGHTS, WEIGHTS, -1, NULL), 0);
+    CHECK_EQ(backend->reserve(d, 0, AREA_SCRATCH, SCRATCH, SCRATCH, -1, NULL), 0);
+    pack_all(backend, d, type, ones);
+    CHECK_EQ(backend->load(d, programs, &err), 0);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        rows[i] = (struct step_row){(int32_t)(i * 7 % VOCAB), i, 0};
+        outputs[i] = i;
+    }
+    const struct step_params p = {.rows = rows,
+                                  .n_rows = ROWS,
+                                  .sequences = &sequence,
+                                  .n_sequences = 1,
+                                  .outputs = outputs,
+                                  .n_outputs = ROWS,
+                                  .n_vocab = VOCAB,
+                                  .logits = out};
+    CHECK_EQ(backend->step(d, &p, &card), 0);
+    backend->close(d);
+}
+
+static void every_type_has_the_bits_of_the_cpu(void) {
+    box_environment("cards=1 memory=64M");
+    box_needs_kernels();
+    for (size_t t = 0; t < N_NOISE_TYPES; t++) {
+        const uint32_t type = noise_types[t];
+        run_on(device_backend("cpu"), type, logits[0]);
+        run_on(device_backend("level_zero"), type, logits[1]);
+        float most = 0;
+        for (uint32_t i = 0; i < ROWS * VOCAB; i++)
+            most = logits[0][i] > most ? logits[0][i] : most;
+        if (memcmp(logits[0], logits[1], sizeof logits[0]) || !(most > 0))
+            printf("# of tensors of type %s\n", tensor_type_info(type)->name);
+        CHECK(most > 0 && most < 1e30f); /* or nothing would be compared */
+        CHECK(!memcmp(logits[0], logits[1], sizeof logits[0]));
+    }
+}
+
+CHECK_MAIN(T(every_type_has_the_bits_of_the_cpu))
