@@ -90,7 +90,8 @@ FAULTS_SECONDS ?= 300
 RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$(SAN)          tests/run -j $(JOBS) $(if $(TALLY),--tally $(TALLY))
 quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals \
          $(if $(filter no,$(LEVEL_ZERO)),,tests/sim_level_zero/validated)
-slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*)
+intel := $(if $(filter no,$(LEVEL_ZERO)),,tests/intel/check)
+slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*) $(intel)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)
 
@@ -113,7 +114,7 @@ $(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.
 
 # A Level Zero driver that needs no card: tests/sim_level_zero/README.md.
 sim_ze_sources := $(wildcard tests/sim_level_zero/*.c)
-$(sim_tests): TEST_LIBS += -lze_loader
+$(sim_tests): TEST_LIBS := $(ENGINE_LIBS) -lze_loader
 $(sim_tests): | $(sim_ze)
 $(sim_tests:=.log): $(sim_ze)
 $(B)/tests/sim_level_zero/tables.c: tests/sim_level_zero/make_tables $(sim_ze_sources)
@@ -128,6 +129,13 @@ $(B)/tests/sim_level_zero/libze_sim.so: tests/sim_level_zero/exports.map $(call 
                                         $(B)/tests/sim_level_zero/tables.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -shared -Wl,--version-script=$< -o $@ $(filter %.o,$^) -lOpenCL -lpthread
+intel-programs: $(B)/tests/intel/backend $(sim_tests) opencl
+check-intel: all tiny intel-programs  ## the kernels in Intel's compiler, the backend on Intel's driver: tests/intel/README.md
+	$(Q)OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) tests/intel/check --needed
+$(B)/tests/intel/backend: $(B)/tests/intel/backend.o $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ $(ENGINE_LIBS)
+
 opencl:  ## fetch the OpenCL runtime for CPUs (Intel's, from PyPI) that tests run kernels on
 	$(Q)tests/sim_level_zero/fetch-runtime >/dev/null || true
 
@@ -264,7 +272,9 @@ san-address:
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined test
 san-thread:
 	$(Q)$(MAKE) --no-print-directory SAN=thread test
-slow: all tiny
+# What check has no time for it leaves to check-intel, and says so.
+slow: export INTEL_SECONDS ?= 300
+slow: all tiny $(if $(intel),intel-programs)
 	$(Q)$(RUN) --title slow $(slow)
 
 fuzz: fuzz-stage  ## replay the corpora, then fuzz each parser for FUZZ_SECONDS (5); FUZZ=name for one
