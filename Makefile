@@ -233,6 +233,24 @@ performance: all  ## measure, and write docs/performance.md anew; PERFORMANCE="-
 performance-types: all  ## the same of other files, beside llama.cpp's: AGAINST=DIR TYPES="FILE..." ROUNDS=3
 	$(Q)docs/performance/types $(B)/octarcd $(AGAINST) $(or $(ROUNDS),3) docs/performance.md $(TYPES)
 
+# Stands for the loader where only the host's own work is looked at.
+idle := $(call obj,tests/bench/arc/idle_loader.c tests/bench/arc/idle_cards.c)
+$(idle): ALL_CFLAGS += -fPIC
+$(B)/tests/bench/arc/libze_loader.so.1: $(idle)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -shared -o $@ $^
+$(B)/tests/bench/arc/host: | $(B)/tests/bench/arc/libze_loader.so.1
+bench-host: $(B)/tests/bench/arc/host tiny  ## what a step costs the host: own instructions, calls of Level Zero
+	$(Q)tests/bench/arc/host_cost $(B) $(BUILD)/tiny
+
+performance-arc: all tiny $(B)/tests/bench/arc/host  ## what Arc cards would reach, on paper: docs/performance-arc.md anew; as root, see check-intel
+	$(Q)OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) tests/intel/check --needed \
+	  --figures $(abspath $(B))/kernels.json all_are_compiled
+	$(Q)tests/bench/arc/host_cost $(B) $(BUILD)/tiny > $(B)/host.json
+	$(Q)tests/bench/arc/run $(B) $(B)/kernels.json $(B)/host.json > $(B)/report-arc.json
+	$(Q)cp $(B)/report-arc.json docs/performance-arc/report.json
+	$(Q)docs/performance-arc/draw docs/performance-arc/report.json docs/performance-arc.md
+
 tiny: $(BUILD)/tiny/tiny-f32.gguf  ## generate the tiny models that tests use
 $(BUILD)/tiny/tiny-f32.gguf: $(wildcard tests/golden/*)
 	$(call say,GEN,$(@D))
@@ -327,7 +345,7 @@ help:  ## this text
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all opencl unit no-unit bench bench-step bench-plan bench-faults performance performance-types bench-kernels tiny test deps run check \
+.PHONY: all opencl unit no-unit bench bench-step bench-plan bench-faults performance performance-types performance-arc bench-host bench-kernels tiny test deps run check \
         lint lint-stage san-address san-thread slow fuzz fuzz-stage fuzz-run soak mutants man install clean \
         help programs-of-tests
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
