@@ -36,7 +36,7 @@ static struct vocabulary v;
 static void start_wpm(void) {
     static const char *const pieces[] = {B "un", B "want",         B "w", "anted", "ant", "ed",
                                          B ",",  B "\xe4\xb8\xad", B "e", "a",     B "[", B "cls",
-                                         "e" B};
+                                         ("e" B)};
     memset(&v, 0, sizeof v);
     v.model = "bert";
     add_token(&v, "[PAD]", CONTROL, 0);
