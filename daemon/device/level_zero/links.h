@@ -7,8 +7,8 @@
 
 /* Each link that the driver calls direct carries patterns of several sizes, by a kernel of the
  * reader as an exchange does it; one that delivers anything else is staged from then on, and the
- * reader's properties say so.  -EIO: a card was lost by it; -ENOMEM, and what building the kernel failed with;
- * err. */
+ * reader's properties say so.  -EIO: a card was lost by it; -ENOMEM, and what building the kernel
+ * failed with; err. */
 int links_try(struct device *device, struct err *err);
 
 #endif
