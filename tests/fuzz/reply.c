@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     check(same(&whole.text, &pieces.text) && same(&whole.reasoning, &pieces.reasoning));
     check(same(&whole.calls, &pieces.calls));
     check(whole.text.n + whole.reasoning.n <= n);
-    check(data[0] & 192 || data[0] % (REPLY_HARMONY + 1) == REPLY_HARMONY || whole.text.n == n);
+    check(data[0] & 192 || data[0] % REPLY_KINDS == REPLY_HARMONY || whole.text.n == n);
     buffer_finish(&whole.text), buffer_finish(&whole.reasoning), buffer_finish(&whole.calls);
     buffer_finish(&pieces.text), buffer_finish(&pieces.reasoning), buffer_finish(&pieces.calls);
     return 0;
