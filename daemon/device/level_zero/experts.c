@@ -27,6 +27,7 @@ void load_route(struct loading *l, uint32_t card, const struct op *op) {
                                .act = m.act,
                                .part = m.part,
                                .shared = loading_vector(l, card, op->route.shared, router->cols),
+                               .bias = loading_vector(l, card, op->route.bias, router->rows),
                                .n = router->rows,
                                .n_used = op->route.routes.n_used,
                                .normed = op->route.normed,
@@ -63,12 +64,18 @@ static void load_experts_apart(struct loading *l, uint32_t card, const struct op
     const uint32_t n_used = op->expert_gate_up.n_used;
     const struct ze_rows both =
         loading_apart(l, card, op->expert_gate_up.apart, 2 * (uint64_t)hits->n_rows, g->n);
-    struct ze_expert_matmul m = {
-        .act = g->act, .w = g->gate, .out = both, .hits = g->hits, .n = g->n, .picked = 1};
+    struct ze_expert_matmul m = {.act = g->act,
+                                 .w = g->gate,
+                                 .out = both,
+                                 .hits = g->hits,
+                                 .n = g->n,
+                                 .picked = 1,
+                                 .bias = g->gate_bias};
     struct ze_apart apart = {
         .gate = both, .out = g->out, .hits = g->hits, .n = g->n, .function = g->function};
     launch_products(l, card, op, &m, op->expert_gate_up.gate.type, hits, n_used);
     m.w = g->up;
+    m.bias = g->up_bias;
     m.out.at += (u64)hits->n_rows * both.stride * 4;
     launch_products(l, card, op, &m, op->expert_gate_up.up.type, hits, n_used);
     apart.up = m.out;
@@ -86,6 +93,9 @@ void load_expert_gate_up(struct loading *l, uint32_t card, const struct op *op) 
         .gate = loading_matrix(l, card, &op->expert_gate_up.gate),
         .up = loading_matrix(l, card, &op->expert_gate_up.up),
         .hits = hits_at(l, card, hits),
+        .gate_bias =
+            loading_vector(l, card, op->expert_gate_up.gate_bias, op->expert_gate_up.gate.rows),
+        .up_bias = loading_vector(l, card, op->expert_gate_up.up_bias, op->expert_gate_up.up.rows),
         .n = op->expert_gate_up.gate.rows / hits->n_experts,
         .function = op->expert_gate_up.function};
     if (op->expert_gate_up.gate.type != op->expert_gate_up.up.type) {
@@ -120,6 +130,7 @@ void load_expert_down(struct loading *l, uint32_t card, const struct op *op) {
             .w = loading_matrix(l, card, w),
             .out = s.products,
             .hits = hits_at(l, card, hits),
+            .bias = loading_vector(l, card, op->expert_down.bias, w->rows),
             .n = n};
         launch_products(l, card, op, &m, w->type, hits, s.n_used);
     }

@@ -9,29 +9,6 @@
 #include "daemon/device/level_zero/marks.h"
 #include "octarc/error.h"
 
-/* What an operation may have and its kernel does not; NULL: nothing. */
-static const char *lacking(const struct op *op) {
-    switch (op->kind) {
-    case OP_ATTENTION:
-        return op->attention.sinks.offset ? "sinks of attention" : NULL;
-    case OP_COMBINE:
-        return op->combine.bias.offset ? "a bias of the attention's output" : NULL;
-    case OP_ROUTE:
-        return op->route.bias.offset ? "a bias of the router" : NULL;
-    case OP_EXPERT_GATE_UP:
-        return op->expert_gate_up.gate_bias.offset || op->expert_gate_up.up_bias.offset ||
-                       op->expert_gate_up.function > GATE_GELU
-                   ? "the biases or the gate of these experts"
-                   : NULL;
-    case OP_EXPERT_DOWN:
-        return op->expert_down.bias.offset ? "biases of experts" : NULL;
-    case OP_GATE_UP:
-        return op->gate_up.function > GATE_GELU ? "the gate of this FFN" : NULL;
-    default:
-        return NULL;
-    }
-}
-
 static void load_fetch(struct loading *l, uint32_t card, const struct op *op) {
     loading_at(l, card, AREA_WEIGHTS, op->fetch.from, op->fetch.bytes);
     loading_at(l, card, AREA_LANDING, op->fetch.to, op->fetch.bytes);
@@ -65,9 +42,6 @@ static void load_op(struct loading *l, uint32_t card, const struct op *op) {
                             op->layer);
         return;
     }
-    if (lacking(op) && !l->rc)
-        l->rc = err_set(l->err, -ENOTSUP, "the cards have no kernels for %s yet (layer %d)",
-                        lacking(op), op->layer);
     loaders[op->kind](l, card, op);
 }
 

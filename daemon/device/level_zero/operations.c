@@ -79,18 +79,20 @@ void load_rope(struct loading *l, uint32_t card, const struct op *op) {
 
 void load_attention(struct loading *l, uint32_t card, const struct op *op) {
     const uint32_t dim = op->attention.head_dim, unit = check_unit_heads(dim);
-    const struct ze_attention a = {.q = loading_rows(l, card, op->attention.q),
-                                   .kv = loading_kv(l, card, &op->attention.kv),
-                                   .act = loading_act(l, card, &op->attention.act),
-                                   .n_heads = op->attention.n_heads,
-                                   .head_dim = dim,
-                                   .head_begin = op->attention.head_begin,
-                                   .heads_per_kv = op->attention.heads_per_kv,
-                                   .kv_begin = op->attention.kv_begin,
-                                   .window = op->attention.window,
-                                   .unit = unit,
-                                   .scale = op->attention.scale,
-                                   .soft_cap = op->attention.soft_cap};
+    const struct ze_attention a = {
+        .q = loading_rows(l, card, op->attention.q),
+        .kv = loading_kv(l, card, &op->attention.kv),
+        .act = loading_act(l, card, &op->attention.act),
+        .n_heads = op->attention.n_heads,
+        .head_dim = dim,
+        .head_begin = op->attention.head_begin,
+        .heads_per_kv = op->attention.heads_per_kv,
+        .kv_begin = op->attention.kv_begin,
+        .window = op->attention.window,
+        .unit = unit,
+        .scale = op->attention.scale,
+        .soft_cap = op->attention.soft_cap,
+        .sinks = loading_vector(l, card, op->attention.sinks, op->attention.n_heads)};
     loading_launch(l, card, op, KERNEL_ATTENTION, 0, &a, sizeof a,
                    (op->attention.n_heads + unit - 1) / unit, BY_ROW);
 }
@@ -113,7 +115,8 @@ void load_combine(struct loading *l, uint32_t card, const struct op *op) {
                            .slots = loading_planes(l, card, op->combine.slots),
                            .part = loading_part(op->combine.part),
                            .n = op->combine.n,
-                           .alone = op->combine.alone};
+                           .alone = op->combine.alone,
+                           .bias = loading_vector(l, card, op->combine.bias, op->combine.n)};
     memcpy(c.slot, op->combine.slot, sizeof c.slot);
     loading_launch_part(l, card, op, KERNEL_COMBINE, &c, sizeof c, tiles_of(op->combine.n),
                         op->combine.part);

@@ -102,9 +102,16 @@ static void attend(global const struct ze_attention *op, global const struct ze_
         any = true;
         sub_group_barrier(CLK_LOCAL_MEM_FENCE);
     }
+    float share = 1.0f; /* of what the values make, where a sink has the rest */
+    if (op->sinks) {
+        const float sink = ((global const float *)op->sinks)[head];
+        const float high = sink > all.top ? sink : all.top;
+        share = exp_of(all.top - high);
+        all.sum = fma(all.sum, share, exp_of(sink - high));
+    }
     const float inverse = quotient(1.0f, all.sum);
     for (uint t = 0, d = lane; d < dim; t++, d += SUB_GROUP)
-        out[d] = sum[t] * inverse;
+        out[d] = (op->sinks ? sum[t] * share : sum[t]) * inverse;
 }
 
 WHOLE_GROUPS kernel void attention(global const struct ze_attention *op,

@@ -31,6 +31,7 @@ WHOLE_GROUPS kernel void expert_matmul(global const struct ze_expert_matmul *op,
         float acc[ROWS];
         chain(&op->w, &op->act, picked, h.expert * (op->n / SUB_GROUP) + tile, at, n, 0,
               atoms_of(op->w.cols), acc);
+        add_bias(op->bias, h.expert * (op->n / SUB_GROUP) + tile, n, acc);
         for (uint r = 0; r < n; r++)
             ((global float *)op->out.at)[(ulong)(at + r) * op->out.stride + col] = acc[r];
     }
@@ -43,11 +44,14 @@ WHOLE_GROUPS kernel void expert_gate_up(global const struct ze_expert_gate_up *o
     struct hit h;
     if (!find_hit(&op->hits, get_group_id(1), &h))
         return;
+    const struct gated_half both = {
+        &op->gate,     &op->up,     &op->act,     hits_rows(&op->hits),
+        op->gate_bias, op->up_bias, op->function, h.expert * (op->n / SUB_GROUP),
+        op->n};
     for (uint at = h.begin; at < h.end; at += ROWS) {
         const uint n = rows_left(at, h.end);
         float x[2][ROWS];
-        gated_atom(&op->gate, &op->up, &op->act, hits_rows(&op->hits), op->function,
-                   h.expert * (op->n / SUB_GROUP), op->n, atom, at, n, x);
+        gated_atom(&both, atom, at, n, x);
         for (uint r = 0; r < n; r++)
             store_atom(&op->out, at + r, atom, x[0][r], x[1][r]);
     }

@@ -42,7 +42,9 @@ WHOLE_GROUPS kernel void gate_up(global const struct ze_gate_up *op,
     float x[2][ROWS];
     if (n == 0)
         return;
-    gated_atom(&op->gate, &op->up, &op->act, 0, op->function, 0, op->gate.rows, atom, row, n, x);
+    const struct gated_half both = {&op->gate,    &op->up, &op->act,     0, 0, 0,
+                                    op->function, 0,       op->gate.rows};
+    gated_atom(&both, atom, row, n, x);
     for (uint r = 0; r < n; r++)
         store_atom(&op->out, row + r, atom, x[0][r], x[1][r]);
 }

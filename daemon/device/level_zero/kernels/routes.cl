@@ -65,6 +65,8 @@ WHOLE_GROUPS kernel void route(global const struct ze_route *op,
     global float *x = (global float *)op->logits.at + (ulong)row * op->logits.stride;
     global uint *ids = (global uint *)op->routes.at + (ulong)row * op->routes.stride;
     global float *weights = (global float *)ids + n_used;
+    for (uint e = lane; op->bias && e < n; e += SUB_GROUP)
+        x[e] = x[e] + ((global const float *)op->bias)[e];
     const uint used = choose(x, n, n_used);
     const float total = soften_all(x, n);
     for (uint k = 0, e = lane, before = 0; k * SUB_GROUP < n; k++, e += SUB_GROUP) {

@@ -47,7 +47,7 @@ WHOLE_GROUPS kernel void gate_apart(global const struct ze_apart *op,
         const uint i = atom * ATOM + h * SUB_GROUP + get_sub_group_local_id();
         x[h] = 0.0f;
         if (i < op->n)
-            x[h] = op->function == 1 ? gelu_mul(gate[i], up[i]) : silu_mul(gate[i], up[i]);
+            x[h] = gated(op->function, gate[i], up[i]);
     }
     store_atom(&op->out, row, atom, x[0], x[1]);
 }
@@ -81,6 +81,8 @@ WHOLE_GROUPS kernel void combine(global const struct ze_combine *op,
         out[col] = (op->alone ? 0.0f : out[col]) + sum[1];
     else if (col < op->n && op->alone)
         out[col] = 0.0f;
+    if (col < op->n && op->bias)
+        out[col] = out[col] + ((global const float *)op->bias)[col];
 }
 
 /* ---- Q, K and V ----------------------------------------------------------------------------- */

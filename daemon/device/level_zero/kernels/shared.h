@@ -104,6 +104,7 @@ struct ze_attention {
     struct ze_rows q;
     struct ze_kv kv;
     struct ze_act act;
+    u64 sinks; /* of the card's first head; 0: none */
     u32 n_heads, head_dim, head_begin, heads_per_kv, kv_begin, window, unit;
     float scale, soft_cap;
     u32 pad;
@@ -122,6 +123,7 @@ struct ze_combine {
     struct ze_rows out;
     struct ze_planes slots;
     struct ze_part part;
+    u64 bias; /* 0: none */
     u32 n, alone;
     i8 slot[16];
 };
@@ -152,6 +154,7 @@ struct ze_route {
     struct ze_act act;
     struct ze_part part;
     u64 shared; /* the shared expert's gate; 0: none */
+    u64 bias;   /* 0: none */
     u32 n, n_used, normed;
     u32 cols; /* of the gate */
 };
@@ -169,6 +172,7 @@ struct ze_expert_matmul {
     struct ze_matrix w;
     struct ze_rows out; /* a row for each hit */
     struct ze_hits hits;
+    u64 bias;      /* of all experts; 0: none */
     u32 n, picked; /* the input has the step's rows, not the hits' */
 };
 
@@ -176,6 +180,7 @@ struct ze_expert_gate_up {
     struct ze_act act, out;
     struct ze_matrix gate, up;
     struct ze_hits hits;
+    u64 gate_bias, up_bias; /* of all experts; 0: none */
     u32 n, function;
 };
 

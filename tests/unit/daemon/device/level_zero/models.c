@@ -53,16 +53,13 @@ static void so_do_types_of_kv(void) {
     }
 }
 
-static void sinks_are_refused_by_name(void) {
-    struct loaded l;
-    struct err err = {{0}};
-    begin("cards=1");
-    const struct setup s = {.n_cards = 1, .backend = device_backend("level_zero")};
-    CHECK_EQ(plan_model(&l, "tiny-gpt-oss.gguf", &s), 0);
-    CHECK_EQ(try_runner(&l, &s, &err), -ENOTSUP);
-    CHECK(strstr(err.text, "no kernels for sinks of attention yet (layer 0)"));
-    l.runner = NULL;
-    unload(&l);
+/* Sinks, biases of every projection, of a router and of experts, a gate with limits. */
+static void so_does_gpt_oss(void) {
+    same_as_cpu("cards=3 p2p=none seed=11", "tiny-gpt-oss.gguf", 3, SPLIT_TENSOR, 40);
+}
+
+static void so_does_it_in_a_pipeline(void) {
+    same_as_cpu("cards=2 seed=12", "tiny-gpt-oss.gguf", 2, SPLIT_LAYER, 7);
 }
 
 /* Softmax over all and over those used, more experts than lanes of a sub-group's half, a shared
@@ -118,7 +115,8 @@ static void a_lost_card_ends_a_step_and_is_named(void) {
 }
 
 /* Opens a model in a process of its own, for a driver is initialised once in one; what it says of
- * the cards that are lost, or 255 where it is open. */
+ * the cards that are lost, or 255 where it is open; 254: nobody knows which, for links were tried.
+ */
 static int lost_in_opening(const char *options) {
     fflush(stdout);
     const pid_t child = fork();
@@ -133,9 +131,11 @@ static int lost_in_opening(const char *options) {
                                 .lost = &lost};
         CHECK_EQ(plan_model(&l, "tiny-f32.gguf", &s), 0);
         const int rc = try_runner(&l, &s, &err);
-        if (rc)
+        if (rc == -EIO)
+            CHECK_EQ(lost, 0);
+        else if (rc)
             CHECK_EQ(rc, -ENODEV);
-        _exit(rc ? (int)lost : 255);
+        _exit(rc == -EIO ? 254 : rc ? (int)lost : 255);
     }
     int status = 0;
     CHECK_EQ(waitpid(child, &status, 0), child);
@@ -143,9 +143,9 @@ static int lost_in_opening(const char *options) {
     return WEXITSTATUS(status);
 }
 
-/* Wherever it falls off: while it is opened, tried, filled, or its kernels are built. */
+/* Wherever it falls off: while it is opened, filled, or its kernels are built. */
 static void a_card_that_dies_while_a_model_is_loaded_is_named(void) {
-    uint32_t n_lost = 0, n_opened = 0;
+    uint32_t n_lost = 0, n_opened = 0, n_tried = 0, n_filled = 0;
     begin("cards=3");
     for (uint32_t call = 1; call < 3000; call += 1 + call / 3) {
         char options[64];
@@ -153,10 +153,13 @@ static void a_card_that_dies_while_a_model_is_loaded_is_named(void) {
         const int lost = lost_in_opening(options);
         n_lost += lost == 1 << 1;
         n_opened += lost == 255;
-        CHECK(lost == 1 << 1 || lost == 255);
+        CHECK(lost == 1 << 1 || lost == 254 || lost == 255);
+        CHECK(lost != 254 || n_filled == 0);
+        n_filled += lost == 1 << 1 && n_tried;
+        n_tried += lost == 254;
         CHECK(n_opened == 0 || lost == 255);
     }
-    CHECK(n_lost > 6 && n_opened > 0);
+    CHECK(n_lost > 4 && n_filled > 2 && n_tried > 0 && n_opened > 0);
 }
 
 static void so_is_one_that_cannot_be_opened(void) {
@@ -239,8 +242,8 @@ CHECK_MAIN(T(long_sequences_do_too), T(so_have_cards_whose_link_lies),
            T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
            T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
            T(a_card_that_dies_while_a_model_is_loaded_is_named), T(so_is_one_that_cannot_be_opened),
-           T(sinks_are_refused_by_name), T(so_do_architectures), T(so_do_types_of_kv),
-           T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
+           T(so_does_gpt_oss), T(so_does_it_in_a_pipeline), T(so_do_architectures),
+           T(so_do_types_of_kv), T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
            T(so_do_cards_that_share_experts), T(so_do_eight_that_have_an_expert_or_two),
            T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
            T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
