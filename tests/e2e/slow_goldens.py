@@ -269,6 +269,25 @@ def a_model_with_windows_is_as_near_as_the_peer():
                            read(shared("goldens", "real", "gemma-3-270m-q4_k_m.json")))
 
 
+@test
+def a_gigabyte_of_weights_agrees_with_the_peer():
+    """There are no exact figures of it: both may be as far off as the peer is with the same types elsewhere."""
+    golden = read(shared("goldens", "real", "qwen2.5-coder-1.5b-q4_k_m.json"))
+    smaller = read(shared("goldens", "real", "qwen2.5-coder-0.5b-q4_k_m.json"))
+    apart, agreed, steps = [], 0, 0
+    with serve(cached_model("qwen2.5-coder-1.5b-instruct"), cards="3") as own:
+        for case in golden["cases"]:
+            _, rows = probe(own, case["tokens"], 1, golden["n_vocab"])
+            apart += [abs(rows[0][token] - logprob) for token, logprob in case["first_top10"]]
+            got = [max(row, key=row.get) if row else None for row in forced(own, case, case["greedy"], 5)]
+            agreed += sum(a == b for a, b in zip(got, case["greedy"]))
+            steps += len(got)
+    note("%d figures: at most %.4f apart; %d of %d greedy tokens are the peer's" % (
+        len(apart), max(apart), agreed, steps))
+    assert max(apart) <= 2 * smaller["peer_max_top10_logprob_error_vs_exact"]
+    assert agreed >= 0.95 * steps
+
+
 def tokenizer_agrees(model, golden):
     with serve(model, cards="1", context="64") as own:
         for entry in golden["encode"]:
