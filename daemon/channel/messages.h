@@ -12,9 +12,9 @@
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
  *   SETUP  generation, plan, options       PROGRESS  done, total bytes
- *   ADMIT  a sequence to run               READY     actual bytes of each card | FAILED errno,
- * text, cards CANCEL sequence                        TOKEN     generation, sequence, position,
- * token … LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
+ *   ADMIT  a sequence to run               READY     actual bytes | FAILED errno, text, cards
+ *   CANCEL sequence                        TOKEN     generation, sequence, position, token …
+ *   LOSE   card (drill)                    PROMPT    log-probabilities of a prompt's tokens
  *   HANG   card (drill)                    FENCED    cards that were silent in a step
  *   REPLAN number, plan to go over to      END       sequence, reason, counts
  *   MEASURE what the machine can do        REPLANNED number, actual bytes | errno, text
@@ -24,7 +24,7 @@
  *   STOP   end in good order               LIMITS    what MEASURE found, when nothing ran
  *                                          HARMED    a range that was not whole, and is again
  *                                          VERIFIED  number, what was found on each card
- *                                          TRIED     cards that cannot be used, and why
+ *                                          TRIED     cards and links that cannot be used, and why
  *
  * Encoding and decoding are pure functions over bytes (codec.h); daemon/channel/stream.h moves the
  * frames and descriptors. */

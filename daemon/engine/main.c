@@ -19,7 +19,6 @@
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
 #include "daemon/engine/trial.h"
-
 #include "daemon/engine/verify.h"
 #include "daemon/engine/watch.h"
 #include "daemon/util/log.h"

@@ -75,21 +75,20 @@ static int check_room(const struct device *d, uint32_t card, enum area area, uin
 /* The part of a card's weights that is fetched is pinned host memory, for the card copies from it.
  */
 static int reserve_host(struct device *d, uint32_t card, struct ze_area *a, struct err *err) {
+    struct err why = {{0}};
     if (a->split == a->room)
         return 0;
-    const int rc = level_zero_alloc_host(d, a->room - a->split, &a->host, err);
-    if (!rc)
-        memset(a->host, 0, a->room - a->split);
-    else
-        err_set(err, rc, "card %u: %llu bytes of host memory for its weights: %s", card,
-                (unsigned long long)(a->room - a->split), err ? err->text : "");
-    return rc;
+    const int rc = level_zero_alloc_host(d, a->room - a->split, &a->host, &why);
+    if (rc)
+        return err_set(err, rc, "card %u: %llu bytes of host memory for its weights: %.400s", card,
+                       (unsigned long long)(a->room - a->split), why.text);
+    memset(a->host, 0, a->room - a->split);
+    return 0;
 }
 
 /* Device memory is all used from the beginning, so the room is what it takes. */
 int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err) {
-    struct err own = {{0}};
     if (fd >= 0)
         return err_set(err, -ENOTSUP, "the memory of real cards is no file: weights = private");
     int rc = check_room(d, card, area, room, bytes, err);
@@ -102,13 +101,13 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
         d, level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err));
     if (rc)
         return rc;
-    rc = reserve_host(d, card, &made, &own);
+    rc = reserve_host(d, card, &made, err);
     d->cards[card].areas[area] = made;
     if (!rc && made.split)
         rc = level_zero_fill(d, card, made.at, made.split);
     if (rc)
         level_zero_release(d, card, area);
-    return rc && own.text[0] ? err_set(err, rc, "%s", own.text) : rc;
+    return rc;
 }
 
 /* Devices of one process have a context of their own each, which shares nothing. */
