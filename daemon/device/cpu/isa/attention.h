@@ -248,26 +248,27 @@ struct attention_state {
 static struct attention_state soften(float *p, uint32_t first, uint32_t n, float soft_cap) {
     const uint32_t begin = first / TILE * TILE;
     const uint32_t padded = (n + PAGE_TOKENS - 1) / PAGE_TOKENS * PAGE_TOKENS;
-    float part[TILE], top = -INFINITY;
-    vf most = vf_set(-INFINITY), sum = vf_set(0.0f);
+    vf most = vf_set(-INFINITY), more = most, sum = vf_set(0.0f);
     for (uint32_t i = begin; soft_cap > 0 && i < padded; i += TILE)
         vf_store(p + i, vf_soft_cap(vf_load(p + i), soft_cap));
     for (uint32_t i = begin; i < first; i++)
         p[i] = -INFINITY;
     for (uint32_t i = n; i < padded; i++)
         p[i] = -INFINITY;
-    for (uint32_t i = begin; i < padded; i += TILE)
-        most = vf_max(vf_load(p + i), most);
-    vf_store(part, most);
-    for (int t = 0; t < TILE; t++)
-        top = part[t] > top ? part[t] : top;
+    uint32_t at = begin;
+    for (; at + 2 * TILE <= padded; at += 2 * TILE) { /* neither waits for the other */
+        most = vf_max(vf_load(p + at), most);
+        more = vf_max(vf_load(p + at + TILE), more);
+    }
+    for (; at < padded; at += TILE)
+        most = vf_max(vf_load(p + at), most);
+    const float top = vf_top(vf_max(most, more));
     for (uint32_t i = begin; i < padded; i += TILE) {
         const vf weight = vf_exp(vf_sub(vf_load(p + i), vf_set(top)));
         vf_store(p + i, weight);
         sum = vf_add(sum, weight);
     }
-    vf_store(part, sum);
-    return (struct attention_state){top, fold16(part)};
+    return (struct attention_state){top, vf_fold(sum)};
 }
 
 /* out = the first segment's sum, or the result so far and it, each scaled to the higher top. */

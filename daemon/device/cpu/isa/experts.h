@@ -6,7 +6,7 @@
 #include "daemon/device/cpu/isa/scalar.h"
 
 static float soften_kernel(float *x, uint32_t n) {
-    float part[TILE], last[TILE], top = -INFINITY;
+    float last[TILE], top = -INFINITY;
     vf sum = vf_set(0.0f);
     for (uint32_t i = 0; i < n; i++)
         top = x[i] > top ? x[i] : top;
@@ -19,15 +19,14 @@ static float soften_kernel(float *x, uint32_t n) {
         memcpy(x + i, last, some * sizeof *x);
         sum = vf_add(sum, power);
     }
-    vf_store(part, sum);
-    return fold16(part);
+    return vf_fold(sum);
 }
 
 static float sigmoid_kernel(const float *x, const float *weight, uint32_t n) {
     float part[TILE] = {0};
     for (uint32_t i = 0; i < n; i++)
         part[i % TILE] = fma1(x[i], weight[i], part[i % TILE]);
-    const float sum = fold16(part);
+    const float sum = vf_fold(vf_load(part));
     vf_store(part, vf_exp(vf_set(-sum)));
     return 1.0f / (1.0f + part[0]);
 }

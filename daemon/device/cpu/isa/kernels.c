@@ -28,25 +28,13 @@ INLINE void store_whole(const struct act_view *act, uint64_t at, const float *x)
         memcpy(act->f32 + at * ATOM, x, ATOM * sizeof *x);
     if (!(act->forms & FORM_Q8))
         return;
-    /* Magnitudes order like their bits, and a NaN is above them all: it ends in the scale. */
-    int32_t bits = 0;
-    for (int i = 0; i < ATOM; i++) {
-        const int32_t a = (int32_t)(bits_of(x[i]) & 0x7fffffff);
-        bits = a > bits ? a : bits;
-    }
-    const float most = float_of_bits((uint32_t)bits);
+    const vf a = vf_load(x), b = vf_load(x + TILE);
+    const float most = vf_magnitude(a, b); /* a NaN ends in the scale */
     const float largest = most < SMALLEST ? 0.0f : most;
-    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-    int8_t *q = act->q8 + at * ATOM;
-    int32_t sum = 0, v[ATOM];
-    for (int i = 0; i < ATOM; i++)
-        v[i] = (int8_t)(bits_of(fma1(x[i], inverse, ROUNDING)) - (uint32_t)ROUNDING_BITS);
-    for (int i = 0; i < ATOM; i++) {
-        q[i] = (int8_t)v[i];
-        sum += v[i];
-    }
+    const vf inverse = vf_set(largest > 0 ? 127.0f / largest : 0.0f), rounding = vf_set(ROUNDING);
     act->scale[at] = largest / 127.0f;
-    act->sum[at] = sum;
+    act->sum[at] =
+        vf_put_low(act->q8 + at * ATOM, vf_fma(a, inverse, rounding), vf_fma(b, inverse, rounding));
 }
 
 static void store_kernel(const struct act_view *act, uint32_t row, uint32_t col, const float *x,
@@ -63,14 +51,16 @@ static void store_kernel(const struct act_view *act, uint32_t row, uint32_t col,
 }
 
 static float rms_inverse_kernel(const float *x, uint32_t n, float eps) {
-    float part[TILE] = {0};
+    vf sum = vf_set(0.0f);
     uint32_t i = 0;
     for (; i + TILE <= n; i += TILE)
-        for (int t = 0; t < TILE; t++)
-            part[t] = fma1(x[i + t], x[i + t], part[t]);
-    for (uint32_t t = 0; i + t < n; t++)
-        part[t] = fma1(x[i + t], x[i + t], part[t]);
-    return 1.0f / sqrtf(fold16(part) / (float)n + eps);
+        sum = vf_fma(vf_load(x + i), vf_load(x + i), sum);
+    if (i < n) {
+        float last[TILE] = {0};
+        memcpy(last, x + i, (n - i) * sizeof *x);
+        sum = vf_fma(vf_load(last), vf_load(last), sum);
+    }
+    return 1.0f / sqrtf(vf_fold(sum) / (float)n + eps);
 }
 
 static void scale_kernel(const float *x, const float *weight, float inverse, uint32_t n, float *y) {

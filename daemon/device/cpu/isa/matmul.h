@@ -104,6 +104,14 @@ INLINE bool is_words(enum sum_kind kind, uint32_t n) {
     return WIDE_WORDS && kind == SUM_WIDE && n > FUSED_MAX;
 }
 
+/* The sum of an atom begins with SUM_START: not where it can be 2^22 or more, and not for MXFP4,
+ * whose scales go up to 2^127 (nor for what may be opened as that is). */
+INLINE bool starts_high(uint32_t type, enum sum_kind kind) {
+    if (kind == SUM_OFFSET)
+        return type == TENSOR_Q4_0 || type == OPENED4;
+    return kind == SUM_MIN || (kind == SUM_WIDE && !is_wide(type));
+}
+
 INLINE int32_t panel_offset(uint32_t type) {
     return sum_kind_of(type) == SUM_WIDE ? WIDE_OFFSET : offset_of(type);
 }
@@ -112,9 +120,10 @@ static bool same_panel_kernel(uint32_t a, uint32_t b) {
     return sum_kind_of(a) == sum_kind_of(b) && panel_offset(a) == panel_offset(b);
 }
 
-/* One atom of row r of a group of w rows. */
-INLINE void gather_atom(enum sum_kind kind, bool words, int32_t offset, const struct act_view *act,
-                        uint64_t at, uint8_t *to, uint32_t w, uint32_t r) {
+/* One atom of row r of a group of w rows; of its values q the sum begins at start - offset * q. */
+INLINE void gather_atom(enum sum_kind kind, bool words, int32_t start, int32_t offset,
+                        const struct act_view *act, uint64_t at, uint8_t *to, uint32_t w,
+                        uint32_t r) {
     const int8_t *q = act->q8 + at * ATOM;
     const int32_t sum = act->sum[at];
     if (kind == SUM_FLOAT) {
@@ -127,7 +136,7 @@ INLINE void gather_atom(enum sum_kind kind, bool words, int32_t offset, const st
         memcpy(to + r * ATOM, q, ATOM);
     to += w * value_bytes(kind, words);
     memcpy(to + 4 * r, &act->scale[at], 4);
-    int32_t a = -offset * sum, b = 0;
+    int32_t a = start - offset * sum, b = 0;
     if (kind == SUM_MIN) {
         const float weighted = act->scale[at] * (float)sum;
         memcpy(&a, &weighted, 4);
@@ -143,8 +152,9 @@ INLINE void gather_atom(enum sum_kind kind, bool words, int32_t offset, const st
     memcpy(to + 4 * (w + r), &a, 4);
 }
 
-INLINE void gather_rows(enum sum_kind kind, bool words, int32_t offset, const struct matmul *m,
+INLINE void gather_rows(enum sum_kind kind, bool words, int32_t start, const struct matmul *m,
                         uint32_t row, struct panel *panel) {
+    const int32_t offset = kind == SUM_MIN || kind == SUM_LEAST ? 0 : panel_offset(m->type);
     const uint32_t atoms = atoms_of(m->cols), bytes = panel_row_bytes(kind, words);
     const uint32_t stride = m->act.cols / ATOM;
     for (uint32_t i = 0, w; i < panel->n; i += w) {
@@ -154,29 +164,29 @@ INLINE void gather_rows(enum sum_kind kind, bool words, int32_t offset, const st
             const uint64_t at = (uint64_t)of * stride;
             uint8_t *to = panel->x + (uint64_t)i * atoms * bytes;
             for (uint32_t k = 0; k < atoms; k++, to += w * bytes)
-                gather_atom(kind, words, offset, &m->act, at + k, to, w, r);
+                gather_atom(kind, words, start, offset, &m->act, at + k, to, w, r);
         }
     }
 }
 
 static void gather_kernel(const struct matmul *m, uint32_t row, uint32_t n, struct panel *panel) {
-    const int32_t offset = panel_offset(m->type);
+    const enum sum_kind kind = sum_kind_of(m->type);
     panel->n = n;
-    switch (sum_kind_of(m->type)) {
+    switch (kind) {
     case SUM_WIDE:
         if (is_words(SUM_WIDE, n)) {
-            gather_rows(SUM_WIDE, true, offset, m, row, panel);
+            gather_rows(SUM_WIDE, true, 0, m, row, panel);
             break;
         }
         /* fall through */
     case SUM_OFFSET:
-        gather_rows(SUM_OFFSET, false, offset, m, row, panel);
+        gather_rows(SUM_OFFSET, false, starts_high(m->type, kind) ? SUM_START : 0, m, row, panel);
         break;
     case SUM_MIN:
         gather_rows(SUM_MIN, false, 0, m, row, panel);
         break;
     case SUM_SPLIT:
-        gather_rows(SUM_SPLIT, false, offset, m, row, panel);
+        gather_rows(SUM_SPLIT, false, 0, m, row, panel);
         break;
     case SUM_LEAST:
         gather_rows(SUM_LEAST, false, 0, m, row, panel);
@@ -254,7 +264,7 @@ INLINE void sum_atoms(uint32_t type, enum sum_kind kind, const uint8_t *p, const
             const vi base = !first ? *to
                             : kind == SUM_OFFSET || kind == SUM_SPLIT
                                 ? vi_set(int_at((split ? b : a) + 4 * r))
-                                : vi_set(0);
+                                : vi_set(starts_high(type, kind) ? SUM_START : 0);
             *to = kind == SUM_WIDE ? vi_dot_wide(base, w, four) : vi_widen16(base, sums[r]);
         }
     }
@@ -271,7 +281,7 @@ INLINE void sum_atoms(enum sum_kind kind, const vb *w, const vi *factor, const u
     const uint8_t *a = x + width * (ATOM + 4) + 4 * from, *b = a + width * 4;
     vi high[CHAINS];
     UNROLL for (uint32_t r = 0; r < n; r++) {
-        s[r] = vi_set(kind == SUM_MIN || kind == SUM_LEAST ? 0 : int_at(a + 4 * r));
+        s[r] = vi_set(kind == SUM_LEAST ? 0 : kind == SUM_MIN ? SUM_START : int_at(a + 4 * r));
         high[r] = vi_set(kind == SUM_SPLIT ? int_at(b + 4 * r) : 0);
     }
     /* The upper columns have a chain of their own where it is wanted: where halves have factors, or
@@ -300,6 +310,7 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
     const uint8_t *scales = x + width * value_bytes(kind, is_wide(type)), *sx = scales + 4 * width;
     const uint8_t *factors = is_opened(type) ? (const uint8_t *)a->factor : atom_factors(type, p);
     const vf d = is_opened(type) ? vf_load(a->d) : atom_scale(type, p);
+    const vf less = vf_less(d);
     vf m = d;
     vi factor[2] = {vi_set(0), vi_set(0)}, least[2] = {vi_set(0), vi_set(0)};
     if (kind == SUM_MIN || kind == SUM_LEAST)
@@ -324,7 +335,8 @@ INLINE void add_atom(uint32_t type, enum sum_kind kind, uint32_t width, const ui
 #endif
         UNROLL for (uint32_t i = 0; i < n; i++) {
             const uint32_t r = from + i;
-            const vf s = vf_mul(vf_of_ints(sums[i]), d);
+            const vf s = starts_high(type, kind) ? vf_scaled(sums[i], d, less)
+                                                 : vf_mul(vf_of_ints(sums[i]), d);
             acc[r] = vf_fma(s, vf_set(float_at(scales + 4 * r)), acc[r]);
             if (kind == SUM_MIN)
                 acc[r] = vf_fma(m, vf_set(float_at(sx + 4 * r)), acc[r]);

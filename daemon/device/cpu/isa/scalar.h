@@ -89,14 +89,4 @@ INLINE vf vf_soft_cap(vf x, float cap) {
     return vf_mul(vf_set(cap), vf_tanh(vf_mul(x, vf_set(1.0f / cap))));
 }
 
-/* Sum of 16 partial sums as a fixed tree. */
-INLINE float fold16(const float *s) {
-    float t[8];
-    for (int i = 0; i < 8; i++)
-        t[i] = s[i] + s[i + 8];
-    for (int i = 0; i < 4; i++)
-        t[i] = t[i] + t[i + 4];
-    return (t[0] + t[2]) + (t[1] + t[3]);
-}
-
 #endif

@@ -53,6 +53,33 @@ INLINE __m256 two_to_half(__m256 rounded) {
 INLINE vf vf_two_to(vf rounded) {
     return (vf){two_to_half(rounded.a), two_to_half(rounded.b)};
 }
+INLINE float vf_fold(vf x) {
+    return fold8(_mm256_add_ps(x.a, x.b));
+}
+INLINE float vf_top(vf x) {
+    return top8(_mm256_max_ps(x.a, x.b));
+}
+INLINE __m256i magnitude_half(__m256 x) {
+    return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+}
+INLINE float vf_magnitude(vf x, vf y) {
+    const __m256i most =
+        _mm256_max_epi32(_mm256_max_epi32(magnitude_half(x.a), magnitude_half(x.b)),
+                         _mm256_max_epi32(magnitude_half(y.a), magnitude_half(y.b)));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(most8(most))));
+}
+INLINE __m256i low_bytes(__m256 x) {
+    return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(255));
+}
+/* Packing takes halves of 128 bits for themselves: the fours of the result are put in order. */
+INLINE int32_t vf_put_low(int8_t *q, vf x, vf y) {
+    const __m256i mixed = _mm256_packus_epi16(_mm256_packus_epi32(low_bytes(x.a), low_bytes(x.b)),
+                                              _mm256_packus_epi32(low_bytes(y.a), low_bytes(y.b)));
+    const __m256i bytes =
+        _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)q, bytes);
+    return sum_bytes(bytes);
+}
 INLINE vf vf_halves(const void *p) {
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))};
@@ -81,6 +108,16 @@ INLINE vf vf_of_ints(vi x) {
 }
 INLINE vf vf_bytes(const void *p) {
     return vf_of_ints(vi_bytes(p));
+}
+/* With sixteen registers the trick of the wider set costs what it saves: measured on Emerald
+ * Rapids, 2 % faster with 16 rows, 1.5 % slower with 512. */
+#define SUM_START 0
+INLINE vf vf_less(vf d) {
+    return d; /* not looked at */
+}
+INLINE vf vf_scaled(vi sum, vf d, vf less) {
+    (void)less;
+    return vf_mul(vf_of_ints(sum), d);
 }
 INLINE vi vi_set(int32_t x) {
     return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};

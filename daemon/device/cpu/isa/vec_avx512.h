@@ -47,6 +47,29 @@ INLINE vf vf_two_to(vf rounded) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(
         _mm512_add_epi32(_mm512_castps_si512(rounded), _mm512_set1_epi32(TWO_TO_BIAS)), 23));
 }
+/* Sum of the lanes, a fixed tree; the largest, where none is a NaN. */
+INLINE float vf_fold(vf a) {
+    return fold8(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+INLINE float vf_top(vf a) {
+    return top8(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
+/* The largest magnitude of two vectors; a NaN's is above all. */
+INLINE float vf_magnitude(vf a, vf b) {
+    const __m512i mask = _mm512_set1_epi32(0x7fffffff);
+    const __m512i x = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), mask),
+                                       _mm512_and_si512(_mm512_castps_si512(b), mask));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(
+        most8(_mm256_max_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1))))));
+}
+/* What ROUNDING left in the low byte of each lane of a, then of b, to q; returns the sum. */
+INLINE int32_t vf_put_low(int8_t *q, vf a, vf b) {
+    const __m256i bytes = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm512_cvtepi32_epi8(_mm512_castps_si512(a))),
+        _mm512_cvtepi32_epi8(_mm512_castps_si512(b)), 1);
+    _mm256_storeu_si256((__m256i *)(void *)q, bytes);
+    return sum_bytes(bytes);
+}
 INLINE vf vf_halves(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
@@ -66,6 +89,17 @@ INLINE vf vf_bytes(const void *p) {
 }
 INLINE vf vf_of_ints(vi a) {
     return _mm512_cvtepi32_ps(a);
+}
+/* A sum of products below 2^22 that begins with SUM_START is, as the bits of a float, itself plus
+ * ROUNDING: vf_scaled() takes it times d with one fma, and rounds once, where to convert it first
+ * would be one instruction more.  `less`: vf_less(d), which is exact: d has 22 bits at most and is
+ * below 2^104. */
+#define SUM_START ROUNDING_BITS
+INLINE vf vf_less(vf d) {
+    return _mm512_mul_ps(d, _mm512_set1_ps(-ROUNDING));
+}
+INLINE vf vf_scaled(vi sum, vf d, vf less) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), d, less);
 }
 INLINE vi vi_set(int32_t a) {
     return _mm512_set1_epi32(a);

@@ -82,6 +82,39 @@ INLINE vf vf_max(vf a, vf b) {
     EACH a.v[t] = a.v[t] > b.v[t] ? a.v[t] : b.v[t];
     return a;
 }
+INLINE float vf_fold(vf a) {
+    for (int n = 8; n > 2; n /= 2)
+        for (int i = 0; i < n; i++)
+            a.v[i] += a.v[i + n];
+    return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
+}
+INLINE float vf_top(vf a) {
+    float top = a.v[0];
+    EACH top = a.v[t] > top ? a.v[t] : top;
+    return top;
+}
+/* Magnitudes order like their bits. */
+INLINE float vf_magnitude(vf a, vf b) {
+    uint32_t bits[32], most = 0;
+    float value;
+    memcpy(bits, &a, sizeof a);
+    memcpy(bits + 16, &b, sizeof b);
+    for (int i = 0; i < 32; i++)
+        most = (bits[i] & 0x7fffffff) > most ? bits[i] & 0x7fffffff : most;
+    memcpy(&value, &most, sizeof value);
+    return value;
+}
+INLINE int32_t vf_put_low(int8_t *q, vf a, vf b) {
+    uint32_t bits[32];
+    int32_t sum = 0;
+    memcpy(bits, &a, sizeof a);
+    memcpy(bits + 16, &b, sizeof b);
+    for (int i = 0; i < 32; i++) {
+        q[i] = (int8_t)(uint8_t)bits[i];
+        sum += q[i];
+    }
+    return sum;
+}
 INLINE vf vf_halves(const void *p) {
     uint16_t h[16];
     vf r;
@@ -116,6 +149,14 @@ INLINE vf vf_of_ints(vi a) {
 }
 INLINE vf vf_bytes(const void *p) {
     return vf_of_ints(vi_bytes(p));
+}
+#define SUM_START 0
+INLINE vf vf_less(vf d) {
+    return d; /* not looked at */
+}
+INLINE vf vf_scaled(vi sum, vf d, vf less) {
+    (void)less;
+    return vf_mul(vf_of_ints(sum), d);
 }
 INLINE vi vi_set(int32_t a) {
     vi r;
