@@ -40,6 +40,40 @@ static struct attention_cut cut_attention(const struct op *op, uint32_t n_rows) 
     return cut;
 }
 
+/* The items of a matrix are its tiles, of a panel of rows after the other: whoever takes a run of
+ * them makes each of its panels ready once, whatever others take. */
+static uint32_t panel_count(uint32_t step, uint32_t n_rows) {
+    return (n_rows + step - 1) / step;
+}
+
+/* Panels of about the same size, in whole groups of rows; `step`: the most a panel may have. */
+static uint32_t panel_begin(uint32_t step, uint32_t n_rows, uint32_t panel) {
+    const uint64_t groups = (n_rows + PANEL_STEP - 1) / PANEL_STEP;
+    const uint64_t row = groups * panel / panel_count(step, n_rows) * PANEL_STEP;
+    return row < n_rows ? (uint32_t)row : n_rows;
+}
+
+static uint32_t min_rows(uint32_t rows, const struct matrix *m) {
+    const uint32_t other = panel_rows(m->type, m->cols);
+    return rows < other ? rows : other;
+}
+
+static uint32_t qkv_panel(const struct op *op) {
+    return min_rows(min_rows(min_rows(UINT32_MAX, &op->qkv.q), &op->qkv.k), &op->qkv.v);
+}
+
+static uint32_t qkv_tiles(const struct op *op) {
+    return tiles_of(op->qkv.q.rows) + tiles_of(op->qkv.k.rows) + tiles_of(op->qkv.v.rows);
+}
+
+static uint32_t gate_up_panel(const struct op *op) {
+    return min_rows(min_rows(UINT32_MAX, &op->gate_up.gate), &op->gate_up.up);
+}
+
+static uint32_t gate_up_atoms(const struct op *op) {
+    return (op->gate_up.gate.rows + ATOM - 1) / ATOM;
+}
+
 static uint32_t rows_of(struct row_part part, const struct step_params *p) {
     return row_part_end(part, p->n_rows) - row_part_begin(part, p->n_rows);
 }
@@ -56,7 +90,7 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
     case OP_ADD_NORM:
         return rows_of(op->add_norm.part, p);
     case OP_QKV:
-        return tiles_of(op->qkv.q.rows) + tiles_of(op->qkv.k.rows) + tiles_of(op->qkv.v.rows);
+        return panel_count(qkv_panel(op), p->n_rows) * qkv_tiles(op);
     case OP_ATTENTION: {
         const struct attention_cut cut = cut_attention(op, p->n_rows);
         return (p->n_rows + cut.rows - 1) / cut.rows * cut.n_runs;
@@ -64,7 +98,7 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
     case OP_LANES:
         return tiles_of(op->lanes.w.rows);
     case OP_GATE_UP:
-        return (op->gate_up.gate.rows + ATOM - 1) / ATOM;
+        return panel_count(gate_up_panel(op), p->n_rows) * gate_up_atoms(op);
     case OP_LOGITS:
         return p->n_outputs ? tiles_of(op->logits.w.rows) : 0;
     case OP_ROUTE:
@@ -95,6 +129,7 @@ uint32_t cpu_op_weights(const struct device *d, uint32_t card, const struct op *
     runs[0] = runs[1] = (struct cpu_run){NULL, 0};
     switch (op->kind) {
     case OP_QKV:
+        item %= qkv_tiles(op);
         if (item >= tiles_of(part->rows)) {
             item -= tiles_of(part->rows);
             part = &op->qkv.k;
@@ -109,6 +144,7 @@ uint32_t cpu_op_weights(const struct device *d, uint32_t card, const struct op *
         runs[0] = tiles_run(d, card, &op->lanes.w, item, 1);
         return 1;
     case OP_GATE_UP:
+        item %= gate_up_atoms(op);
         runs[0] = tiles_run(d, card, &op->gate_up.gate, 2 * item, 2);
         runs[1] = tiles_run(d, card, &op->gate_up.up, 2 * item, 2);
         return 2;
@@ -166,35 +202,49 @@ static void run_add_norm(struct device *d, uint32_t card, const struct op *op,
         hidden[i] += sum[i];
 }
 
-/* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
-static void run_tiles(struct device *d, const struct matmul *m, uint32_t n, uint32_t begin,
-                      uint32_t end, float *out, uint32_t stride, struct cpu_work *work) {
-    const uint32_t step = panel_rows(m->type, m->cols);
-    struct panel *panel = &work->panels[0];
-    for (uint32_t row = 0; row < n && begin < end; row += step) {
-        d->kernels->gather(m, row, n - row < step ? n - row : step, panel);
-        for (uint32_t tile = begin; tile < end; tile++)
-            d->kernels->tile(m, tile, panel, out + (uint64_t)row * stride + tile * TILE, stride);
-    }
+/* Rows of a step's input, and tiles, or atoms of the output, for them. */
+struct block {
+    uint32_t row, n_rows, begin, end;
+};
+
+/* The block that a run of items [*item, end) begins with; moves *item behind it. */
+static struct block next_block(uint32_t step, uint32_t n_rows, uint32_t tiles, uint32_t *item,
+                               uint32_t end) {
+    const uint32_t panel = *item / tiles, first = panel * tiles, from = *item - first;
+    const uint32_t row = panel_begin(step, n_rows, panel);
+    *item = end < first + tiles ? end : first + tiles;
+    return (struct block){row, panel_begin(step, n_rows, panel + 1) - row, from, *item - first};
+}
+
+/* The tiles of one part of q, k, v, which begins at `first` tiles and column `at`.  The panel is
+ * made ready for *gathered, if for any. */
+static void run_part(struct device *d, uint32_t card, const struct op *op,
+                     const struct matrix *part, uint32_t first, uint32_t at, const struct block *b,
+                     struct panel *panel, const struct matrix **gathered) {
+    const uint32_t last = first + tiles_of(part->rows), stride = op->qkv.out.stride;
+    const uint32_t begin = b->begin > first ? b->begin : first, end = b->end < last ? b->end : last;
+    const struct matmul m = matmul_at(d, card, part, &op->qkv.act);
+    if (begin >= end)
+        return;
+    cpu_landing_need(d, card, part, begin - first, end - first);
+    if (!*gathered || !d->kernels->same_panel((*gathered)->type, part->type))
+        d->kernels->gather(&m, b->row, b->n_rows, panel);
+    *gathered = part;
+    for (uint32_t tile = begin - first; tile < end - first; tile++)
+        d->kernels->tile(&m, tile, panel, rows_at(d, card, op->qkv.out, b->row) + at + tile * TILE,
+                         stride);
 }
 
 static void run_qkv(struct device *d, uint32_t card, const struct op *op,
                     const struct step_params *p, uint32_t begin, uint32_t end,
                     struct cpu_work *work) {
     const struct matrix *parts[] = {&op->qkv.q, &op->qkv.k, &op->qkv.v};
-    uint32_t at = 0, first = 0;
-    for (int i = 0; i < 3; i++) {
-        const uint32_t tiles = tiles_of(parts[i]->rows), last = first + tiles;
-        const struct matmul m = matmul_at(d, card, parts[i], &op->qkv.act);
-        if (begin < last && end > first) {
-            const uint32_t from = begin > first ? begin - first : 0;
-            const uint32_t to = end < last ? end - first : tiles;
-            cpu_landing_need(d, card, parts[i], from, to);
-            run_tiles(d, &m, p->n_rows, from, to, rows_at(d, card, op->qkv.out, 0) + at,
-                      op->qkv.out.stride, work);
-        }
-        first = last;
-        at += parts[i]->rows;
+    while (begin < end) {
+        const struct block b = next_block(qkv_panel(op), p->n_rows, qkv_tiles(op), &begin, end);
+        const struct matrix *gathered = NULL;
+        uint32_t at = 0, first = 0;
+        for (int i = 0; i < 3; first += tiles_of(parts[i]->rows), at += parts[i++]->rows)
+            run_part(d, card, op, parts[i], first, at, &b, &work->panels[0], &gathered);
     }
 }
 
@@ -323,7 +373,7 @@ static void add_bias(float *x, uint32_t stride, uint32_t n_rows, const float *bi
             x[i * stride + t] += bias[t];
 }
 
-typedef void gate_fn(float *gate, const float *up, uint32_t n);
+typedef void gate_fn(float *gate, uint32_t stride, const float *up, uint32_t rows, uint32_t n);
 
 static gate_fn *gate_of(const struct device *d, enum gate function) {
     switch (function) {
@@ -348,29 +398,35 @@ static void gate_tile(struct device *d, const struct gated *gated, uint32_t tile
     d->kernels->tile(&gated->up, tile, for_up, &u[0][0], TILE);
     add_bias(g, ATOM, for_gate->n, gated->gate_bias ? gated->gate_bias + row : NULL, width);
     add_bias(&u[0][0], TILE, for_gate->n, gated->up_bias ? gated->up_bias + row : NULL, width);
-    for (uint32_t i = 0; i < for_gate->n; i++)
-        function(g + i * ATOM, u[i], width);
+    function(g, ATOM, &u[0][0], for_gate->n, width);
+}
+
+/* A block of the output. */
+static void gated_block(struct device *d, const struct gated *g, const struct block *b,
+                        struct cpu_work *work) {
+    const bool same = d->kernels->same_panel(g->gate.type, g->up.type);
+    float x[PANEL_ROWS_MAX][ATOM];
+    d->kernels->gather(&g->gate, b->row, b->n_rows, &work->panels[0]);
+    if (!same)
+        d->kernels->gather(&g->up, b->row, b->n_rows, &work->panels[1]);
+    for (uint32_t atom = b->begin; atom < b->end; atom++) {
+        const uint32_t left = g->gate.rows - atom * ATOM, width = left < ATOM ? left : ATOM;
+        for (uint32_t half = 0; half * TILE < width; half++)
+            gate_tile(d, g, 2 * atom + half, &work->panels[0], &work->panels[same ? 0 : 1], x);
+        for (uint32_t i = 0; i < b->n_rows; i++)
+            d->kernels->store(&g->out, g->out_row + b->row + i, atom * ATOM, x[i], width);
+    }
 }
 
 void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32_t end,
                  struct cpu_work *work) {
-    const bool same = d->kernels->same_panel(g->gate.type, g->up.type);
     const uint32_t for_gate = panel_rows(g->gate.type, g->gate.cols);
     const uint32_t for_up = panel_rows(g->up.type, g->up.cols);
     const uint32_t step = for_gate < for_up ? for_gate : for_up;
-    float x[PANEL_ROWS_MAX][ATOM];
-    for (uint32_t row = 0; row < g->n_rows; row += step) {
-        const uint32_t n = g->n_rows - row < step ? g->n_rows - row : step;
-        d->kernels->gather(&g->gate, row, n, &work->panels[0]);
-        if (!same)
-            d->kernels->gather(&g->up, row, n, &work->panels[1]);
-        for (uint32_t atom = begin; atom < end; atom++) {
-            const uint32_t left = g->gate.rows - atom * ATOM, width = left < ATOM ? left : ATOM;
-            for (uint32_t half = 0; half * TILE < width; half++)
-                gate_tile(d, g, 2 * atom + half, &work->panels[0], &work->panels[same ? 0 : 1], x);
-            for (uint32_t i = 0; i < n; i++)
-                d->kernels->store(&g->out, g->out_row + row + i, atom * ATOM, x[i], width);
-        }
+    for (uint32_t i = 0; i < panel_count(step, g->n_rows); i++) {
+        const uint32_t row = panel_begin(step, g->n_rows, i);
+        const struct block b = {row, panel_begin(step, g->n_rows, i + 1) - row, begin, end};
+        gated_block(d, g, &b, work);
     }
 }
 
@@ -382,9 +438,25 @@ static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
                             .function = op->gate_up.function,
                             .n_rows = p->n_rows,
                             .out = act_at(d, card, &op->gate_up.out)};
-    cpu_landing_need(d, card, &op->gate_up.gate, 2 * begin, 2 * end);
-    cpu_landing_need(d, card, &op->gate_up.up, 2 * begin, 2 * end);
-    gated_atoms(d, &g, begin, end, work);
+    while (begin < end) {
+        const struct block b =
+            next_block(gate_up_panel(op), p->n_rows, gate_up_atoms(op), &begin, end);
+        cpu_landing_need(d, card, &op->gate_up.gate, 2 * b.begin, 2 * b.end);
+        cpu_landing_need(d, card, &op->gate_up.up, 2 * b.begin, 2 * b.end);
+        gated_block(d, &g, &b, work);
+    }
+}
+
+/* Tiles [begin, end) of a matrix, n rows of input, into rows of f32. */
+static void run_tiles(struct device *d, const struct matmul *m, uint32_t n, uint32_t begin,
+                      uint32_t end, float *out, uint32_t stride, struct cpu_work *work) {
+    const uint32_t step = panel_rows(m->type, m->cols);
+    struct panel *panel = &work->panels[0];
+    for (uint32_t row = 0; row < n && begin < end; row += step) {
+        d->kernels->gather(m, row, n - row < step ? n - row : step, panel);
+        for (uint32_t tile = begin; tile < end; tile++)
+            d->kernels->tile(m, tile, panel, out + (uint64_t)row * stride + tile * TILE, stride);
+    }
 }
 
 static void run_logits(struct device *d, uint32_t card, const struct op *op,

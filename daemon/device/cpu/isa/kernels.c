@@ -188,18 +188,20 @@ static inline vf limited_mul(vf gate, vf up) {
     return vf_mul(vf_div(g, vf_add(vf_set(1.0f), e)), vf_add(u, vf_set(1.0f)));
 }
 
-/* Sixteen at a time; what is left, padded with zeros. */
+/* A row of a tile; one that is narrower is padded with zeros. */
 #define GATE_KERNEL(name)                                                                          \
-    static void name##_kernel(float *gate, const float *up, uint32_t n) {                          \
-        uint32_t at = 0;                                                                           \
-        for (; at + TILE <= n; at += TILE)                                                         \
-            vf_store(gate + at, name(vf_load(gate + at), vf_load(up + at)));                       \
-        if (at < n) {                                                                              \
+    static void name##_kernel(float *gate, uint32_t stride, const float *up, uint32_t rows,        \
+                              uint32_t n) {                                                        \
+        for (uint32_t i = 0; i < rows; i++, gate += stride, up += TILE) {                          \
+            if (n == TILE) {                                                                       \
+                vf_store(gate, name(vf_load(gate), vf_load(up)));                                  \
+                continue;                                                                          \
+            }                                                                                      \
             float g[TILE] = {0}, u[TILE] = {0};                                                    \
-            memcpy(g, gate + at, (n - at) * sizeof *g);                                            \
-            memcpy(u, up + at, (n - at) * sizeof *u);                                              \
+            memcpy(g, gate, n * sizeof *g);                                                        \
+            memcpy(u, up, n * sizeof *u);                                                          \
             vf_store(g, name(vf_load(g), vf_load(u)));                                             \
-            memcpy(gate + at, g, (n - at) * sizeof *g);                                            \
+            memcpy(gate, g, n * sizeof *g);                                                        \
         }                                                                                          \
     }
 GATE_KERNEL(silu_mul)

@@ -118,11 +118,11 @@ struct kernels {
      * tile t of a plane's begins at node[i] + t * tile_stride. */
     void (*combine)(float *hidden, uint32_t row_stride, uint32_t n_rows,
                     const float *const node[TREE_NODES], uint64_t tile_stride, uint32_t n);
-    /* gate = silu(gate) * up, or gelu(gate) * up with tanh in it. */
-    void (*silu_mul)(float *gate, const float *up, uint32_t n);
-    void (*gelu_mul)(float *gate, const float *up, uint32_t n);
-    /* As GATE_LIMITED says. */
-    void (*limited_mul)(float *gate, const float *up, uint32_t n);
+    /* gate = silu(gate) * up, or gelu(gate) * up with tanh in it, or as GATE_LIMITED says: rows of
+     * n values, n <= TILE; gate's are `stride` values apart, up's TILE. */
+    void (*silu_mul)(float *gate, uint32_t stride, const float *up, uint32_t rows, uint32_t n);
+    void (*gelu_mul)(float *gate, uint32_t stride, const float *up, uint32_t rows, uint32_t n);
+    void (*limited_mul)(float *gate, uint32_t stride, const float *up, uint32_t rows, uint32_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, uint32_t n);
     /* x = e^(x - the largest); returns their sum. */

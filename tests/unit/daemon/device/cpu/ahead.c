@@ -60,21 +60,23 @@ static void mark(const struct device *d, const struct cpu_run *run, uint8_t *see
 }
 
 /* Of the area, `times` the bytes of the matrices and nothing else were seen. */
-static bool seen_once(const uint8_t *seen, const struct matrix *const *matrices, int n) {
+static bool seen_times(const uint8_t *seen, const struct matrix *const *matrices, int n,
+                       uint32_t times) {
     uint64_t wrong = 0, due = 0, all = 0;
     for (int m = 0; m < n; m++) {
-        due += bytes_of(matrices[m]);
+        due += times * bytes_of(matrices[m]);
         for (uint64_t i = 0; i < bytes_of(matrices[m]); i++)
-            wrong += seen[matrices[m]->offset + i] != 1;
+            wrong += seen[matrices[m]->offset + i] != times;
     }
     for (uint64_t i = 0; i < AREA_BYTES; i++)
         all += seen[i];
     return !wrong && all == due;
 }
 
-static void check_items(const struct op *op, const struct matrix *const *matrices, int n) {
+static void check_items(const struct op *op, uint32_t n_rows, const struct matrix *const *matrices,
+                        int n, uint32_t times) {
     struct device *d = open_card();
-    struct step_params p = {.n_rows = 1, .n_outputs = 1};
+    struct step_params p = {.n_rows = n_rows, .n_outputs = 1};
     static uint8_t seen[AREA_BYTES];
     memset(seen, 0, sizeof seen);
     for (uint32_t i = 0; i < cpu_op_items(op, &p); i++) {
@@ -83,16 +85,27 @@ static void check_items(const struct op *op, const struct matrix *const *matrice
         mark(d, &runs[0], seen);
         mark(d, &runs[1], seen);
     }
-    CHECK(seen_once(seen, matrices, n));
+    CHECK(seen_times(seen, matrices, n, times));
     d->ops->close(d);
 }
 
 static void items_read_their_matrices(void) {
     const struct op qkv = qkv_op(), gate = gate_op(), logits = logits_op(), lanes = lanes_op();
-    check_items(&qkv, (const struct matrix *[]){&qkv.qkv.q, &qkv.qkv.k, &qkv.qkv.v}, 3);
-    check_items(&gate, (const struct matrix *[]){&gate.gate_up.gate, &gate.gate_up.up}, 2);
-    check_items(&logits, (const struct matrix *[]){&logits.logits.w}, 1);
-    check_items(&lanes, (const struct matrix *[]){&lanes.lanes.w}, 1);
+    check_items(&qkv, 1, (const struct matrix *[]){&qkv.qkv.q, &qkv.qkv.k, &qkv.qkv.v}, 3, 1);
+    check_items(&gate, 1, (const struct matrix *[]){&gate.gate_up.gate, &gate.gate_up.up}, 2, 1);
+    check_items(&logits, 1, (const struct matrix *[]){&logits.logits.w}, 1, 1);
+    check_items(&lanes, 1, (const struct matrix *[]){&lanes.lanes.w}, 1, 1);
+}
+
+/* A panel's rows make every tile an item anew. */
+static void many_rows_are_items_panel_by_panel(void) {
+    const struct op qkv = qkv_op(), gate = gate_op();
+    const struct matrix *const three[] = {&qkv.qkv.q, &qkv.qkv.k, &qkv.qkv.v};
+    const struct matrix *const two[] = {&gate.gate_up.gate, &gate.gate_up.up};
+    check_items(&qkv, PANEL_ROWS_MAX, three, 3, 1);
+    check_items(&qkv, PANEL_ROWS_MAX + 1, three, 3, 2);
+    check_items(&gate, 2 * PANEL_ROWS_MAX, two, 2, 2);
+    check_items(&gate, 5 * PANEL_ROWS_MAX - 1, two, 2, 5);
 }
 
 static void an_operation_without_weights_reads_none(void) {
@@ -137,9 +150,10 @@ static void members_share_the_next_weights(void) {
         ahead_begin(&ahead, d, 1, member);
         CHECK(!ahead_some(&ahead));
     }
-    CHECK(seen_once(seen, (const struct matrix *[]){&ops[1].gate_up.gate, &ops[1].gate_up.up}, 2));
+    CHECK(seen_times(seen, (const struct matrix *[]){&ops[1].gate_up.gate, &ops[1].gate_up.up}, 2,
+                     1));
     d->ops->close(d);
 }
 
-CHECK_MAIN(T(items_read_their_matrices), T(an_operation_without_weights_reads_none),
-           T(members_share_the_next_weights))
+CHECK_MAIN(T(items_read_their_matrices), T(many_rows_are_items_panel_by_panel),
+           T(an_operation_without_weights_reads_none), T(members_share_the_next_weights))

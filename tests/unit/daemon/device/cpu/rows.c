@@ -38,7 +38,7 @@ static void exp_is_near_and_the_same_everywhere(void) {
             x[t] = want[t] = (float)i * 0.01f + (float)t * 0.0006f;
             one[t] = 1.0f;
         }
-        kernels_portable.silu_mul(want, one, 16);
+        kernels_portable.silu_mul(want, TILE, one, 1, 16);
         for (int t = 0; t < 16; t++) {
             const double exact = (double)x[t] / (1 + exp(-(double)x[t]));
             const double e = exact == 0 ? 0 : fabs(((double)want[t] - exact) / exact);
@@ -47,12 +47,32 @@ static void exp_is_near_and_the_same_everywhere(void) {
         for (int set = 1; set < n_sets; set++) {
             float got[16];
             memcpy(got, x, sizeof got);
-            sets[set]->silu_mul(got, one, 16);
+            sets[set]->silu_mul(got, TILE, one, 1, 16);
             CHECK(!memcmp(got, want, sizeof got));
         }
     }
     printf("# silu: largest relative error %.3g\n", worst);
     CHECK(worst < 3e-7);
+}
+
+/* Rows of any width, apart as far as is said, are each what it is alone; between them nothing is
+ * written. */
+static void gates_of_many_rows_are_those_of_one(void) {
+    const struct kernels *sets[SETS_MAX];
+    const int n_sets = usable_sets(sets);
+    enum { ROWS = 5, STRIDE = 40 };
+    for (int set = 0; set < n_sets; set++)
+        for (uint32_t n = 3; n <= TILE; n += 13) {
+            float gate[ROWS][STRIDE], want[ROWS][STRIDE], up[ROWS][TILE];
+            for (int i = 0; i < ROWS * STRIDE; i++)
+                (&gate[0][0])[i] = (&want[0][0])[i] = 4 * noise_float();
+            for (int i = 0; i < ROWS * TILE; i++)
+                (&up[0][0])[i] = noise_float();
+            for (int r = 0; r < ROWS; r++)
+                kernels_portable.gelu_mul(want[r], TILE, up[r], 1, n);
+            sets[set]->gelu_mul(&gate[0][0], STRIDE, &up[0][0], ROWS, n);
+            CHECK(!memcmp(gate, want, sizeof gate));
+        }
 }
 
 /* The bounds are of docs/numerics.md.  A gelu of large negative gates is tiny, and so is its error,
@@ -67,7 +87,7 @@ static void gelu_is_near_and_the_same_everywhere(void) {
             x[t] = want[t] = (float)i * 0.002f + (float)t * 0.00012f;
             one[t] = 1.0f;
         }
-        kernels_portable.gelu_mul(want, one, 16);
+        kernels_portable.gelu_mul(want, TILE, one, 1, 16);
         for (int t = 0; t < 16; t++) {
             const double v = (double)x[t];
             const double u = sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v);
@@ -77,7 +97,7 @@ static void gelu_is_near_and_the_same_everywhere(void) {
         for (int set = 1; set < n_sets; set++) {
             float got[16];
             memcpy(got, x, sizeof got);
-            sets[set]->gelu_mul(got, one, 16);
+            sets[set]->gelu_mul(got, TILE, one, 1, 16);
             CHECK(!memcmp(got, want, sizeof got));
         }
     }
@@ -96,7 +116,7 @@ static void a_limited_gate_is_near_and_the_same_everywhere(void) {
             x[t] = want[t] = (float)i * 0.007f + (float)t * 0.00041f;
             up[t] = noise_float() * 9;
         }
-        kernels_portable.limited_mul(want, up, 16);
+        kernels_portable.limited_mul(want, TILE, up, 1, 16);
         for (int t = 0; t < 16; t++) {
             const double g = fmin((double)x[t], 7), u = fmin(fmax((double)up[t], -7), 7) + 1;
             const double exact = g / (1 + exp(-1.702 * g)) * u;
@@ -107,8 +127,8 @@ static void a_limited_gate_is_near_and_the_same_everywhere(void) {
         for (int set = 0; set < n_sets; set++) {
             float got[16];
             memcpy(got, x, sizeof got);
-            sets[set]->limited_mul(got, up, 5);
-            sets[set]->limited_mul(got + 5, up + 5, 11);
+            sets[set]->limited_mul(got, TILE, up, 1, 5);
+            sets[set]->limited_mul(got + 5, TILE, up + 5, 1, 11);
             CHECK(!memcmp(got, want, sizeof got));
         }
     }
@@ -117,7 +137,7 @@ static void a_limited_gate_is_near_and_the_same_everywhere(void) {
     CHECK(worst < 3e-7);
     for (int set = 0; set < n_sets; set++) {
         float gate[4] = {NAN, 2, INFINITY, -INFINITY}, up[4] = {1, NAN, -INFINITY, 3};
-        sets[set]->limited_mul(gate, up, 4);
+        sets[set]->limited_mul(gate, TILE, up, 1, 4);
         CHECK(isnan(gate[0]) && isnan(gate[1]) && fabsf(gate[2] + 42) < 0.001f);
     }
 }
@@ -419,7 +439,8 @@ static void what_left_every_window_is_not_used(void) {
         }
 }
 
-CHECK_MAIN(T(exp_is_near_and_the_same_everywhere), T(gelu_is_near_and_the_same_everywhere),
+CHECK_MAIN(T(exp_is_near_and_the_same_everywhere), T(gates_of_many_rows_are_those_of_one),
+           T(gelu_is_near_and_the_same_everywhere),
            T(a_limited_gate_is_near_and_the_same_everywhere),
            T(a_soft_cap_is_near_and_the_same_everywhere), T(a_norm_is_near_and_the_same_everywhere),
            T(inputs_are_rounded_to_the_nearest), T(odd_inputs_are_defined),
