@@ -73,7 +73,7 @@ ze_tests := tests/unit/sim_level_zero/% tests/unit/daemon/device/level_zero/%
 tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$(ze_tests)),\
               $(shell find tests/unit -name '*.c')))
 sim_tests := $(filter $(ze_tests:%=$(B)/%),$(tests))
-sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
+sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(B)/tests/sim_level_zero/nodes/nodes.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
 fuzzers  := $(patsubst %.c,$(B)/%,$(if $(FUZZ),tests/fuzz/$(FUZZ).c,$(wildcard tests/fuzz/*.c)))
@@ -129,6 +129,10 @@ $(B)/tests/sim_level_zero/libze_sim.so: tests/sim_level_zero/exports.map $(call 
                                         $(B)/tests/sim_level_zero/tables.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -shared -Wl,--version-script=$< -o $@ $(filter %.o,$^) -lOpenCL -lpthread
+$(call obj,tests/sim_level_zero/nodes/nodes.c): ALL_CFLAGS += -fPIC
+$(B)/tests/sim_level_zero/nodes/nodes.so: $(call obj,tests/sim_level_zero/nodes/nodes.c)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -shared -o $@ $^ -ldl
 intel-programs: $(B)/tests/intel/backend $(sim_tests) opencl
 check-intel: all tiny intel-programs  ## the kernels in Intel's compiler, the backend on Intel's driver: tests/intel/README.md
 	$(Q)OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) tests/intel/check --needed

@@ -55,6 +55,10 @@ static void print_status(const cJSON *answer) {
            string(answer, "split"));
     if (cJSON_IsString(member(answer, "backend_why")))
         printf("No card is used: %s\n", string(answer, "backend_why"));
+    if (cJSON_IsString(member(answer, "storage")))
+        printf("   Storage: %s%s%s\n", string(answer, "storage"),
+               cJSON_IsString(member(answer, "storage_why")) ? ": " : "",
+               cJSON_IsString(member(answer, "storage_why")) ? string(answer, "storage_why") : "");
     printf("   Weights: %s, %s, %s found in memory, %s on huge pages\n", string(answer, "weights"),
            size_text(number(answer, "weights_bytes"), total, sizeof total),
            size_text(number(answer, "reused_bytes"), found, sizeof found),

@@ -38,6 +38,7 @@ struct setup {
     const struct topology *topology;    /* NULL: nothing is known of it */
     const struct device_ops *backend;   /* NULL: cpu */
     uint32_t *lost;                     /* as of runner_options */
+    enum device_storage storage;        /* level_zero */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -69,6 +70,7 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
     o.device.isolate = s->isolate;
     o.device.profile = s->profile;
     o.device.isa = s->isa;
+    o.device.storage = s->storage;
     o.device.n_threads = s->n_threads ? s->n_threads : 2;
     memcpy(o.weight_fds, l->weight_fds, sizeof o.weight_fds);
     return runner_open(&l->runner, &o, err);

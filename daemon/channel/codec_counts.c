@@ -18,6 +18,8 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].kept_bytes);
         put_u32(w, m->cards[i].misread);
     }
+    put_u8(w, m->svm);
+    put_string(w, m->storage_why);
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
@@ -37,6 +39,8 @@ void get_ready(struct reader *r, struct msg_ready *m) {
         m->cards[i].kept_bytes = get_u64(r);
         m->cards[i].misread = get_u32(r);
     }
+    m->svm = get_bool(r);
+    get_string(r, m->storage_why, sizeof m->storage_why);
 }
 
 /* Of the links that have carried anything: both cards, bytes. */

@@ -119,6 +119,7 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u8(w, m->log_content);
     put_u32(w, m->scrub_s);
     put_u32(w, m->card_silence_s);
+    put_u32(w, m->storage);
     put_u8(w, m->try_cards);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         put_string(w, m->slots[i]);
@@ -148,6 +149,8 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->log_content = get_bool(r);
     m->scrub_s = get_u32(r);
     m->card_silence_s = get_u32(r);
+    m->storage = get_u32(r);
+    r->bad |= m->storage > DEVICE_SVM;
     m->try_cards = get_bool(r);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         get_string(r, m->slots[i], sizeof m->slots[i]);

@@ -39,7 +39,7 @@
 #include "daemon/util/identity.h"
 #include "models/gguf.h"
 
-#define CHANNEL_VERSION   11u
+#define CHANNEL_VERSION   12u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -98,6 +98,7 @@ struct msg_setup {
     uint32_t scrub_s;           /* in which every range is verified once, unasked; 0: never */
     uint32_t card_silence_s;    /* deadline of a step before one was measured */
     uint32_t staged[CARDS_MAX]; /* by reader, a bit for each owner whose memory it must not read */
+    uint32_t storage;           /* enum device_storage */
     bool try_cards;             /* before they are opened: nobody knows what ended the one before */
     struct plan plan;           /* decoded: owned, plan_finish() */
 };
@@ -171,6 +172,8 @@ struct msg_ready {
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
         uint32_t misread;       /* a bit for each card of whose memory it reads wrong bytes */
     } cards[CARDS_MAX];
+    bool svm;                             /* weights lie in shared virtual memory … */
+    char storage_why[DEVICE_STORAGE_WHY]; /* … or do not, though they might, in words */
 };
 
 /* Go over to another plan of the same model, context and pages while steps run.  A later one takes

@@ -20,6 +20,11 @@ struct device; /* of the backend; its first member is `const struct device_ops *
 
 enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
 
+/* How cards hold weights: in device allocations, or in the process's own memory (shared virtual
+ * memory) that is kept on the card; auto takes that where a trial proves it. */
+enum device_storage { DEVICE_USM, DEVICE_AUTO, DEVICE_SVM };
+#define DEVICE_STORAGE_WHY 256u
+
 #define READER_HOST (1u << CARDS_MAX) /* beside the cards, which are bits too */
 
 /* Who uses a stretch of a card's memory in a step. */
@@ -47,8 +52,9 @@ struct device_options {
     uint32_t n_threads; /* cpu: of the team; 0 = one a usable core */
     bool pin; /* cpu: pin the team at the first load, where there are more cores than threads;
                * a refusal is not an error */
-    enum instruction_set isa; /* cpu: -ENOTSUP when the machine lacks it */
-    uint32_t max_rows;        /* rows a step may have */
+    enum instruction_set isa;    /* cpu: -ENOTSUP when the machine lacks it */
+    enum device_storage storage; /* level_zero */
+    uint32_t max_rows;           /* rows a step may have */
     /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
@@ -67,6 +73,8 @@ struct device_properties {
     uint64_t faults;  /* blocks that an operation did not find in the landing and brought itself */
     uint32_t misread; /* a bit for each owner whose memory it should be able to read, and reads
                        * wrong bytes of: through host memory, then */
+    bool svm;         /* its weights lie in shared virtual memory */
+    char storage_why[DEVICE_STORAGE_WHY]; /* they do not, though they might: in words */
 };
 
 /* The cards of this machine that a backend can open, by number. */

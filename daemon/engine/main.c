@@ -230,6 +230,7 @@ static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
     o.device.pin = p->setup.pin;
     o.device.isa = (enum instruction_set)p->setup.isa;
     o.device.isolate = p->setup.isolate;
+    o.device.storage = (enum device_storage)p->setup.storage;
     memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
     memcpy(o.device.staged, p->setup.staged, sizeof o.device.staged);
     return runner_open(&p->runner, &o, err);

@@ -45,6 +45,10 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
                                               .resident_bytes = card.resident_bytes,
                                               .kept_bytes = card.kept_bytes,
                                               .misread = card.misread};
+        if (plan->cards[i].online) { /* the same of all */
+            ready->svm = card.svm;
+            memcpy(ready->storage_why, card.storage_why, sizeof ready->storage_why);
+        }
     }
 }
 

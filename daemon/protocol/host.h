@@ -36,6 +36,8 @@ struct status_view {
     const char *status_text; /* one line, as systemctl status shows it */
     const char *version, *backend, *split, *weights, *kv_type;
     const char *backend_why; /* it takes the cards' place, because …; NULL: as configured */
+    const char *storage;     /* "svm", "usm"; NULL: no card, or nothing serves */
+    const char *storage_why; /* usm, because …; NULL: as configured */
     const char *model_path;  /* NULL: no model */
     uint64_t generation;     /* engines started for this model so far */
     uint64_t rebalances;     /* changes to another plan inside a running engine */

@@ -53,6 +53,8 @@ void run_status(struct call *call) {
     write_key_string(&w, "model_path", view.model_path);
     write_key_string(&w, "backend", view.backend);
     write_key_string(&w, "backend_why", view.backend_why);
+    write_key_string(&w, "storage", view.storage);
+    write_key_string(&w, "storage_why", view.storage_why);
     write_key_string(&w, "split", view.split);
     write_key_string(&w, "weights", view.weights);
     write_key_int(&w, "weights_bytes", (int64_t)view.weights_bytes);

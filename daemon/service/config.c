@@ -17,7 +17,6 @@
 static const char *const backends[] = {"auto", "cpu", "level_zero", NULL};
 static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
-static const char *const later_storages[] = {"svm", "usm", NULL};
 static const char *const weights[] = {"shared", "private", NULL};
 static const char *const rebalances[] = {"running", "restart", NULL};
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
@@ -52,12 +51,7 @@ static const struct config_key {
      {VALUE_SHARE, AT(host_spill), 0, UINT64_C(1) << 46, 0, NULL, NULL}},
     {"engine", "split", "auto", false, true, {VALUE_NAME, AT(split), 0, 0, 0, splits, NULL}},
     {"engine", "place", "", false, true, {VALUE_PLACES, AT(places), 0, 0, 0, NULL, NULL}},
-    {"engine",
-     "storage",
-     "auto",
-     false,
-     true,
-     {VALUE_NAME, AT(storage), 0, 0, 0, storages, later_storages}},
+    {"engine", "storage", "auto", false, true, {VALUE_NAME, AT(storage), 0, 0, 0, storages, NULL}},
     {"engine", "weights", "shared", false, true, {VALUE_NAME, AT(weights), 0, 0, 0, weights, NULL}},
     {"engine",
      "rebalance",
@@ -443,6 +437,11 @@ int config_check(const struct config *config, struct err *err) {
         return err_set(err, -EINVAL,
                        "card_memory has %u sizes for %u cards; give one for all, or one a card",
                        config->card_memory.n, config->cards);
+    if (config->storage != STORAGE_AUTO && config->backend != BACKEND_LEVEL_ZERO)
+        return err_set(err, -EINVAL,
+                       "storage (--storage) is %s, which real cards have alone: backend = "
+                       "level_zero",
+                       storages[config->storage]);
     if (config->memory_pressure[0] != '/' && strcmp(config->memory_pressure, "auto") != 0 &&
         strcmp(config->memory_pressure, "no") != 0)
         return err_set(err, -EINVAL,

@@ -53,6 +53,9 @@ void engines_init(struct engines *e) {
 
 /* --- starting one --- */
 
+static const enum device_storage storages[] = {
+    [STORAGE_AUTO] = DEVICE_AUTO, [STORAGE_SVM] = DEVICE_SVM, [STORAGE_USM] = DEVICE_USM};
+
 static void fill_setup(const struct engines *e, struct msg_setup *setup) {
     size_t n;
     const int32_t *eogs = tokenizer_eogs(e->loaded->tokenizer, &n);
@@ -65,6 +68,7 @@ static void fill_setup(const struct engines *e, struct msg_setup *setup) {
         .isa = e->config->isa,
         .scrub_s = e->config->scrub_s,
         .card_silence_s = e->config->card_silence_s,
+        .storage = storages[e->config->storage],
         .try_cards = e->tries,
         .plan = e->plan,
     };
@@ -318,6 +322,7 @@ static void tell_ready(struct engines *e, uint64_t now) {
     line_event(e, &told, "generation %llu serves after %.2f s on %u card%s",
                (unsigned long long)e->number, told.seconds, engines_online(e),
                engines_online(e) == 1 ? "" : "s");
+    line_tell_storage(e);
     line_tell_residency(e);
     line_tell_spilled(e);
 }

@@ -163,9 +163,10 @@ struct engines {
     bool orphaned;  /* no report of the spawner will come any more */
     char why[512];  /* what ends the current generation, where it is known */
     uint64_t gone_ns, deaths_ns[ENGINE_DEATHS_MAX];
-    uint32_t n_deaths;    /* since a token */
-    bool rested;          /* since a token */
-    char last_event[640]; /* the last recovery in words; empty: none */
+    uint32_t n_deaths;                     /* since a token */
+    bool rested;                           /* since a token */
+    char storage_told[DEVICE_STORAGE_WHY]; /* why weights are not in shared virtual memory */
+    char last_event[640];                  /* the last recovery in words; empty: none */
     uv_timer_t timer;
 };
 

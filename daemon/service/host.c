@@ -2,6 +2,7 @@
 /* What the protocol sees of the service. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/protocol/plan.h"
 #include "daemon/service/daemon.h"
@@ -51,6 +52,10 @@ static void host_status(void *user, struct status_view *view) {
         .host_bytes = e->state == ENGINES_SERVING ? plan_host_bytes(&e->plan) : 0,
         .host_spill = engines_spill_limit(e),
     };
+    if (e->state == ENGINES_SERVING && !strcmp(d->backend.name, "level_zero")) {
+        view->storage = e->ready.svm ? "svm" : "usm";
+        view->storage_why = e->ready.storage_why[0] ? e->ready.storage_why : NULL;
+    }
     sum_weights(e, view);
 }
 

@@ -87,6 +87,8 @@ void line_tell_short(struct engines *engines);
 /* What was prefetched and does not lie on its card, as the engine said it last: logged, and an
  * event for each such card. */
 void line_tell_residency(struct engines *engines);
+/* Where shared virtual memory was looked for and is not there: why, once. */
+void line_tell_storage(struct engines *engines);
 /* How much of the weights stays in host memory, where any does. */
 void line_tell_spilled(struct engines *engines);
 

@@ -25,7 +25,7 @@ const char options_help[] =
     "                         how the model lies on the cards\n"
     "  --place 'PATTERN = card N'\n"
     "                         tensors that match lie there; may be repeated\n"
-    "  --storage auto         how cards hold the weights\n"
+    "  --storage auto|svm|usm how real cards hold the weights (auto)\n"
     "  --weights shared|private\n"
     "                         memory that outlives an engine, or the engine's own (shared)\n"
     "  --kv-type f16|f32|q8_0 how keys and values are kept (f16)\n"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* residency.c - whether what was prefetched lies on its card, and what has no room on any. */
+#include <stdio.h>
+#include <string.h>
+
 #include "daemon/service/line.h"
 #include "daemon/util/log.h"
 
@@ -21,6 +24,17 @@ void line_tell_residency(struct engines *e) {
         if (card->resident_bytes >= 0 && there < card->prefetched_bytes)
             tell(e, i, card->prefetched_bytes - there, card->prefetched_bytes);
     }
+}
+
+void line_tell_storage(struct engines *e) {
+    struct event told = {.kind = "storage", .card = -1, .generation = e->number, .seconds = -1};
+    if (!e->ready.storage_why[0] || !strcmp(e->ready.storage_why, e->storage_told))
+        return;
+    snprintf(e->storage_told, sizeof e->storage_told, "%s", e->ready.storage_why);
+    line_event(e, &told, "weights lie in device memory (usm), not in shared virtual memory: %s",
+               e->ready.storage_why);
+    log_notice("weights lie in device memory (usm), not in shared virtual memory: %s",
+               e->ready.storage_why);
 }
 
 void line_tell_spilled(struct engines *e) {

@@ -473,12 +473,12 @@ def surroundings(env=None):
     return dict(os.environ, **{"MEMORY_PRESSURE_WATCH": "/dev/null", **(env or {})})
 
 
-def octarcd(*options, seconds=30, env=None, **more):
+def octarcd(*options, seconds=30, env=None, deaths=DEATH, **more):
     """Run octarcd where it must end by itself: (exit status, stderr)."""
     done = subprocess.run([os.path.join(BUILD, "octarcd"), *options], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=seconds * STRETCH, env=surroundings(env), **more)
-    complain(done.stderr)
+    complain(done.stderr, deaths)
     return done.returncode, done.stderr
 
 

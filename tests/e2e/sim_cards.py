@@ -5,6 +5,7 @@ import os
 from harness import BUILD, Skip
 
 DRIVER = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
+NODES = os.path.join(BUILD, "tests/sim_level_zero/nodes/nodes.so")
 RUNTIME = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
                        "octarc/opencl/current/vendors")
 
@@ -16,6 +17,13 @@ def environment(options):
     if not os.path.isdir(RUNTIME):
         raise Skip("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets it")
     return {"ZE_ENABLE_ALT_DRIVERS": DRIVER, "OCL_ICD_VENDORS": RUNTIME, "SIM_ZE": options}
+
+
+def with_nodes(options):
+    """The same, and the cards' nodes: calls on them go to the model of the kernel in the driver."""
+    if os.environ.get("SAN"):
+        raise Skip("a sanitizer's runtime has to come before what is preloaded")
+    return dict(environment(options), LD_PRELOAD=NODES)
 
 
 class Faults:

@@ -3,11 +3,12 @@
 """octarcd with the level_zero backend, by the real loader, on simulated cards that execute its kernels
 (tests/sim_level_zero): what a client gets is what the cpu backend answers."""
 import os
+import re
 import tempfile
 
 import spill
 from harness import Daemon, RpcError, equal, main, octarcd, test, tiny, wait_until
-from sim_cards import Faults, environment
+from sim_cards import Faults, environment, with_nodes
 
 PROMPTS = ["Hello there", "one two three", "The"]
 N = 24
@@ -135,6 +136,64 @@ def a_card_found_lost_while_nothing_runs_is_named_and_replaced():
             equal(texts(daemon), want)
             equal([card["state"] for card in daemon.rpc("cards")["cards"]],
                   ["online", "online", "lost"])
+
+
+def serve_svm(options, *more, model=None, storage="svm"):
+    return Daemon("--backend", "level_zero", "--context", "256", "--storage", storage, *more,
+                  model=model or tiny(), env=with_nodes(options))
+
+
+def lie_at_home(daemon):
+    for card in daemon.rpc("cards")["cards"]:
+        assert card["prefetched_bytes"] > 0, card
+        equal(card["resident_bytes"], card["prefetched_bytes"])
+
+
+@test
+def weights_in_shared_virtual_memory_answer_as_on_the_cpu_and_lie_on_their_cards():
+    want = of_cpu()
+    for storage in ("svm", "auto"):
+        for split in ("layer", "tensor"):
+            with serve_svm("cards=2 memory=256M system=0xf", "--split", split,
+                           storage=storage) as daemon:
+                equal(texts(daemon), want)
+                status = daemon.rpc("status")
+                equal((status["storage"], status["storage_why"]), ("svm", None))
+                lie_at_home(daemon)
+                daemon.rpc("check")
+
+
+@test
+def a_card_lost_with_its_weights_in_shared_virtual_memory_changes_no_answer():
+    want = of_cpu()[0]["choices"][0]["text"]
+    with tempfile.TemporaryDirectory() as folder:
+        faults = Faults(folder)
+        with serve_svm("cards=3 memory=256M system=0xf faults=" + faults.path, "--split",
+                       "layer") as daemon:
+            lines, text = daemon.connect(), ""
+            for i, chunk in enumerate(lines.stream("complete", {
+                    "prompt": PROMPTS[0], "max_tokens": N, "temperature": 0})):
+                text += chunk["choices"][0]["text"]
+                if i == 3:
+                    faults.strike("lose=1")
+            lines.close()
+            equal(text, want)
+            equal(daemon.rpc("status")["storage"], "svm")
+
+
+@test
+def where_it_is_not_there_auto_says_why_and_svm_is_refused():
+    with serve_svm("cards=2 memory=256M", storage="auto") as daemon:
+        equal(texts(daemon), of_cpu())
+        status = daemon.rpc("status")
+        equal(status["storage"], "usm")
+        assert "no5lvl" in status["storage_why"], status
+        told = [e for e in daemon.rpc("events")["events"] if e["kind"] == "storage"]
+        equal(len(told), 1)
+    status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
+                          "--storage", "svm", env=with_nodes("cards=2 memory=256M"),
+                          deaths=re.compile("signal"))
+    assert status != 0 and "storage svm" in err and "no5lvl" in err, (status, err)
 
 
 @test

@@ -88,6 +88,7 @@ void sim_lose(ze_device_handle_t card, const char *why, bool emptied) {
     if (card->lost)
         return;
     card->lost = true;
+    sim_reach_lost((int)card->number);
     if (emptied) {
         card->events |= ZES_EVENT_TYPE_FLAG_DEVICE_DETACH;
         sim_memory_empty(card->number);

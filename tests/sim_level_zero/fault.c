@@ -57,7 +57,10 @@ static void cover(int window, uintptr_t address) {
 
 static void on_fault(int number, siginfo_t *info, void *context) {
     const uintptr_t address = (uintptr_t)info->si_addr;
-    if (atomic_load(&running) >= 0 && is_device_code(context)) {
+    const bool by_card = atomic_load(&running) >= 0 && is_device_code(context);
+    if (sim_reach_fault(address, by_card))
+        return;
+    if (by_card) {
         const int window = window_of(address);
         if (window < 0) {
             say("sim_level_zero: a kernel or a copy touched an address that nothing has; on a card"

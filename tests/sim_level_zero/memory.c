@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/sim_level_zero/sim.h"
+#include "tests/sim_level_zero/xe_model.h"
 
 #define ROUND(n, a)  (((n) + (a)-1) / (a) * (a))
 #define NAME_PREFIX  "octarc-sim-ze-card"
@@ -224,6 +225,7 @@ static ze_result_t new_memory(ze_context_handle_t context, ze_device_handle_t ca
     const uint64_t room = ROUND(size, SIM_PAGE);
     const uint64_t limit = sim.control.memory_bytes[card->number];
     const uint64_t total = limit ? limit : sim.options.memory_bytes[card->number];
+    xe_forget_unmapped();
     if (room > total || sim.counters->used_bytes[card->number] > total - room)
         return ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY;
     char name[64];

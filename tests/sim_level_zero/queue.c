@@ -128,10 +128,14 @@ static const char *want_launch(const struct sim_launch *launch, unsigned card) {
 static const char *want(const struct sim_command *c, unsigned card) {
     if (c->kind == SIM_LAUNCH)
         return want_launch(c->launch, card);
-    if (c->kind == SIM_COPY)
+    if (c->kind == SIM_COPY) {
         sim_memory_want(c->from, card);
-    if (c->kind == SIM_COPY || c->kind == SIM_FILL)
+        sim_reach_import(c->from, c->size);
+    }
+    if (c->kind == SIM_COPY || c->kind == SIM_FILL) {
         sim_memory_want(c->to, card);
+        sim_reach_import(c->to, c->size);
+    }
     return NULL;
 }
 
@@ -180,6 +184,7 @@ static void run(const struct choice *choice) {
     if (choice->command->kind == SIM_LAUNCH)
         sim_memory_veil(card->number);
     sim_memory_open();
+    sim_reach_open(card->number);
     if (!wrong) {
         running = choice->submission;
         sim_faults_begin(card->number);
@@ -189,9 +194,11 @@ static void run(const struct choice *choice) {
         if (sim_faults_end(&address))
             wrong = "its code touched memory that it cannot reach";
     }
+    sim_reach_settle((int)card->number);
     sim_memory_restore();
     if (wrong) {
         sim_memory_shut();
+        sim_reach_shut();
         sim_lose(card, wrong, false);
     }
     running = NULL;
@@ -207,8 +214,10 @@ static void end(struct choice *choice) {
     struct sim_command *c = choice->command;
     struct sim_submission *s = choice->submission;
     const bool last = s->n_done + 1 == s->n;
-    if (c->signal || last)
+    if (c->signal || last) {
         sim_memory_shut();
+        sim_reach_shut();
+    }
     c->done = true;
     s->n_done++;
     sim.counters->commands[choice->queue->card->number]++;

@@ -283,6 +283,17 @@ void sim_svm_run(const struct sim_command *command, unsigned card); /* advice, p
 void sim_svm_touch(const void *p,
                    unsigned card); /* a kernel of the card's uses the host's memory */
 
+/* reach.c; the lock is held but for a fault */
+void sim_reach_watch(uint64_t begin, uint64_t end, int home); /* advised to be on a card */
+void sim_reach_forget(uint64_t begin, uint64_t end);          /* or not any more */
+void sim_reach_lost(int card);
+bool sim_reach_fault(uintptr_t address, bool by_card); /* it was that, and may go on */
+void sim_reach_moved(uint64_t begin, uint64_t bytes);
+void sim_reach_import(const void *p, uint64_t bytes); /* for the command that is about to run */
+void sim_reach_open(unsigned card);
+void sim_reach_settle(int card); /* whose command ran; -1: none, what the host touched only */
+void sim_reach_shut(void);
+
 /* opencl.c; no lock */
 struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char *flags,
                                       char **log);

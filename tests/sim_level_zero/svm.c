@@ -56,6 +56,10 @@ static void advise(struct xe_vm *vm, const struct sim_command *c, unsigned card)
     for (size_t i = 0; i < vm->n; i++)
         if (vm->ranges[i].begin >= begin && vm->ranges[i].end <= end)
             vm->ranges[i].target = target;
+    if (target >= 0)
+        sim_reach_watch(begin, end, target);
+    else
+        sim_reach_forget(begin, end);
     xe_vm_merge(vm);
 }
 

@@ -170,6 +170,10 @@ static void store(struct xe_advice *a, const struct xe_madvise *m, int target) {
     a->devmem_fd = m->preferred.devmem_fd;
     a->policy = m->preferred.policy;
     a->target = target;
+    if (target >= 0)
+        sim_reach_watch(a->begin, a->end, target);
+    else
+        sim_reach_forget(a->begin, a->end);
 }
 
 static int madvise_ioctl(struct xe_file *file, const struct xe_madvise *m) {
@@ -223,6 +227,8 @@ static int dispatch(struct xe_file *file, unsigned long request, void *argument)
         return -ENODEV;
     if (sim.control.polled_aborts[file->card])
         return -ECANCELED;
+    sim_reach_settle(-1);
+    xe_forget_unmapped();
     switch (request) {
     case XE_DEVICE_QUERY:
         return device_query(file, argument);
@@ -287,6 +293,7 @@ int sim_xe_ioctl(int fd, unsigned long request, void *argument) {
     sim_control_poll();
     struct xe_file *file = xe_file_of(fd);
     const int rc = file ? dispatch(file, request, argument) : -EBADF;
+    sim_reach_shut();
     pthread_mutex_unlock(&sim.lock);
     return give(rc);
 }

@@ -9,8 +9,9 @@
  * number and policy that are stored already is skipped, whatever the number means by now; memory
  * moves in whole chunks of 2 MiB (of 64 KiB or 4 KiB at the ends), anonymous private memory only; a
  * prefetch that moves less than all says ENODATA; a card's used bytes count what was moved to it.
- * Not modelled: contents (the host reads the same bytes wherever they are said to be), reads by the
- * host that move memory back, munmap that resets advice, more than one tile.
+ * The host's touch of advised chunks moves them back (reach.c); what is unmapped is nowhere.
+ * Not modelled: contents (the same bytes are read wherever they are said to be), munmap that resets
+ * advice, more than one tile.
  *
  * Errors, as -1 and errno: ENODEV and ECANCELED from every call on a lost and on a wedged card; of
  * advice ENOENT (no card's descriptor, no such region), ENODEV (that card is lost), ENOLINK (no

@@ -47,5 +47,7 @@ void xe_vm_finish(struct xe_vm *vm);
  */
 bool xe_is_anonymous(uint64_t begin, uint64_t end);
 int xe_move(uint64_t begin, uint64_t end, int target);
+int xe_where(uint64_t address); /* the card, or XE_SYSTEM */
+void xe_forget_unmapped(void);  /* what is not mapped any more is nowhere */
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tests/sim_level_zero/sim.h"
 #include "tests/sim_level_zero/xe_model.h"
@@ -28,8 +29,23 @@ static struct chunk **find(uint64_t begin) {
 static void to_host(struct chunk **at) {
     struct chunk *c = *at;
     sim.counters->used_bytes[c->card] -= c->bytes;
+    sim_reach_moved(c->begin, c->bytes);
     *at = c->next;
     free(c);
+}
+
+int xe_where(uint64_t address) {
+    const struct chunk *c = *find(address);
+    return c ? c->card : XE_SYSTEM;
+}
+
+void xe_forget_unmapped(void) {
+    unsigned char in_core;
+    for (struct chunk **at = &chunks; *at;)
+        if (mincore((void *)(uintptr_t)((*at)->begin / 4096 * 4096), 4096, &in_core))
+            to_host(at);
+        else
+            at = &(*at)->next;
 }
 
 /* The largest chunk that begins there and ends by then. */
@@ -76,6 +92,7 @@ static int to_card(uint64_t begin, uint64_t bytes, int card) {
     *made = (struct chunk){chunks, begin, bytes, card};
     chunks = made;
     sim.counters->used_bytes[card] += bytes;
+    sim_reach_moved(begin, bytes);
     return 0;
 }
 

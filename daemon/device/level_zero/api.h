@@ -18,6 +18,7 @@ struct err;
     call(zeDeviceGet) \
     call(zeDeviceGetProperties) \
     call(zeDeviceGetMemoryProperties) \
+    call(zeDeviceGetMemoryAccessProperties) \
     call(zeDeviceGetCommandQueueGroupProperties) \
     call(zeDeviceCanAccessPeer) \
     call(zeDeviceGetStatus) \
@@ -41,6 +42,7 @@ struct err;
     call(zeCommandListDestroy) \
     call(zeCommandListAppendMemoryCopy) \
     call(zeCommandListAppendMemoryFill) \
+    call(zeCommandListAppendMemAdvise) \
     call(zeCommandListAppendBarrier) \
     call(zeCommandListAppendLaunchKernel) \
     call(zeEventPoolCreate) \

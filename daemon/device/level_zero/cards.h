@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cards.h - inside the level_zero backend: its cards, their memory and their kernels.
  *
- * Storage is usm: device allocations, which no host instruction can read.  What the host gives or
- * takes goes through a piece of pinned host memory (transfer.c). */
+ * Storage is usm: device allocations, which no host instruction can read; or, of weights only, svm:
+ * memory of this process that the kernel keeps on its card (svm.h).  What the host gives or takes
+ * goes through a piece of pinned host memory (transfer.c). */
 #ifndef OCTARC_DEVICE_LEVEL_ZERO_CARDS_H
 #define OCTARC_DEVICE_LEVEL_ZERO_CARDS_H
 
 #include <pthread.h>
 
 #include "daemon/device/device.h"
+#include "daemon/device/drm/xe.h"
 #include "daemon/device/level_zero/api.h"
 
 #define STAGE_BYTES        (4u << 20) /* of pinned host memory, a card; for transfers */
@@ -20,6 +22,10 @@ struct ze_area {
     uint64_t room, bytes;
     char *host; /* host memory of what lies from `split` on; NULL: nothing does */
     uint64_t split;
+    /* svm (owned; NULL: a device allocation): of each chunk, whether its prefetch has not said that
+     * it is at home; and in whose VMs the area is advised, a bit each. */
+    uint8_t *away;
+    uint32_t advised;
 };
 
 struct ze_module {
@@ -43,7 +49,9 @@ struct ze_card {
     struct ze_module *modules; /* owned; by enum kernel_module */
     char *descriptions;        /* device memory; of the loaded programs */
     char *step, *step_stage;   /* device and host memory of step_bytes */
-    uint64_t step_bytes;
+    uint64_t step_bytes, description_bytes;
+    struct xe_card xe;     /* svm: the kernel's side of it */
+    uint64_t others_bytes; /* svm: of its memory, in use and not by this device, at reserve */
 };
 
 struct ze_launch;
@@ -69,11 +77,15 @@ struct device {
     char *logits; /* host memory */
     uint64_t logits_bytes;
     _Atomic bool stepping;
+    bool svm;
+    char storage_why[DEVICE_STORAGE_WHY]; /* it is not; empty: not asked for, or it is */
 };
 
 /* level_zero.c: what a call returned that may have been any card's; where one is lost, that is
  * noted of it. */
 int level_zero_failed(struct device *device, int rc);
+/* The card's PCI address; empty: unknown. */
+void level_zero_slot(const struct device *device, uint32_t card, char slot[16]);
 /* Of the cards that are there; returns how many. */
 uint32_t level_zero_handles(const struct device *device, ze_device_handle_t handles[CARDS_MAX]);
 

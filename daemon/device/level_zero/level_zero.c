@@ -9,6 +9,7 @@
 #include "daemon/device/level_zero/cards.h"
 #include "daemon/device/level_zero/links.h"
 #include "daemon/device/level_zero/modules.h"
+#include "daemon/device/level_zero/svm.h"
 #include "daemon/device/pack.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -180,10 +181,13 @@ static void level_zero_close(struct device *d) {
     if (!d)
         return;
     level_zero_unload(d);
-    for (uint32_t i = 0; i < d->n_cards; i++) {
-        struct ze_card *c = &d->cards[i];
+    /* Of all cards first: memory may be advised in the others' VMs. */
+    for (uint32_t i = 0; i < d->n_cards; i++)
         for (int a = 0; a < AREA_COUNT; a++)
             level_zero_release(d, i, (enum area)a);
+    svm_close(d);
+    for (uint32_t i = 0; i < d->n_cards; i++) {
+        struct ze_card *c = &d->cards[i];
         modules_free(d, i);
         level_zero_free(d, c->stage);
         if (c->list)
@@ -209,6 +213,10 @@ static int choose_card(const struct found *found, uint32_t n, const char *slot, 
         }
     }
     return err_set(err, -ENODEV, "card %u%s%s is not there", card, slot[0] ? " at " : "", slot);
+}
+
+void level_zero_slot(const struct device *d, uint32_t card, char slot[16]) {
+    write_address(pci_address(d->api, d->cards[card].handle), slot);
 }
 
 uint32_t level_zero_handles(const struct device *d, ze_device_handle_t handles[CARDS_MAX]) {
@@ -267,7 +275,9 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
         rc = open_each(d, o, err);
     if (!rc)
         ask_peers(d, o->staged);
-    return rc ? rc : links_try(d, err);
+    if (!rc)
+        rc = links_try(d, err);
+    return rc ? rc : svm_choose(d, o, err);
 }
 
 static void tell_lost(const struct device *d, uint32_t *lost) {
@@ -373,7 +383,9 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
         return rc;
     *out = (struct device_properties){.capacity_bytes = c->capacity_bytes,
                                       .fetched_bytes = c->fetched_bytes,
-                                      .misread = c->misread};
+                                      .misread = c->misread,
+                                      .svm = d->svm};
+    memcpy(out->storage_why, d->storage_why, sizeof out->storage_why);
     snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, p.name);
     for (int a = 0; a < AREA_COUNT; a++) {
         out->used_bytes[a] = c->areas[a].bytes;
@@ -382,13 +394,29 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
     return 0;
 }
 
+/* Not a stretch that is on the card in part only. */
+static bool in_svm(const struct device *d, uint32_t card, enum area area, uint64_t offset,
+                   uint64_t bytes) {
+    const struct ze_area *a = &d->cards[card].areas[area];
+    return a->away && offset + bytes <= a->split;
+}
+
 /* Device allocations lie on their card, whatever is said; an exchange is given its sender's. */
 static int level_zero_advise(struct device *d, const struct device_advice *advice) {
-    return level_zero_has(d, advice->home, advice->area, advice->offset, advice->bytes);
+    const int rc = level_zero_has(d, advice->home, advice->area, advice->offset, advice->bytes);
+    return rc || !in_svm(d, advice->home, advice->area, advice->offset, advice->bytes)
+               ? rc
+               : svm_advise(d, advice->home, advice->readers);
 }
 
 static int level_zero_prefetch(struct device *d, uint32_t card, enum area area, uint64_t offset,
                                uint64_t bytes) {
+    const int rc = level_zero_has(d, card, area, offset, bytes);
+    return rc || !in_svm(d, card, area, offset, bytes) ? rc : svm_prefetch(d, card, offset, bytes);
+}
+
+static int level_zero_discard(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                              uint64_t bytes) {
     return level_zero_has(d, card, area, offset, bytes);
 }
 
@@ -396,7 +424,8 @@ static int level_zero_prefetch(struct device *d, uint32_t card, enum area area, 
 static int level_zero_residency(struct device *d, uint32_t card, enum area area, uint64_t offset,
                                 uint64_t bytes, uint64_t *resident) {
     const int rc = level_zero_has(d, card, area, offset, bytes);
-    (void)resident;
+    if (!rc && d->svm && (area != AREA_WEIGHTS || in_svm(d, card, area, offset, bytes)))
+        return svm_residency(d, card, area, offset, bytes, resident);
     return rc ? rc : -ENOTSUP;
 }
 
@@ -440,7 +469,7 @@ const struct device_ops level_zero_ops = {
     .poke = level_zero_poke,
     .copy = level_zero_copy,
     .prefetch = level_zero_prefetch,
-    .discard = level_zero_prefetch, /* device memory is not the host's to give back */
+    .discard = level_zero_discard, /* device memory is not the host's to give back */
     .residency = level_zero_residency,
     .check = level_zero_check,
     .load = level_zero_load,

@@ -76,7 +76,7 @@ void level_zero_unload(struct device *d) {
         level_zero_free(d, c->step);
         level_zero_free(d, c->step_stage);
         c->descriptions = c->step = c->step_stage = NULL;
-        c->step_bytes = 0;
+        c->step_bytes = c->description_bytes = 0;
     }
     level_zero_free(d, d->exchange_stage);
     level_zero_free(d, d->logits);
@@ -94,6 +94,7 @@ static int place_descriptions(struct loading *l, struct err *err) {
     for (uint32_t i = 0; i < d->n_cards && !rc; i++)
         if (l->bytes[i]) {
             rc = level_zero_alloc_card(d, i, l->bytes[i], &d->cards[i].descriptions, err);
+            d->cards[i].description_bytes = rc ? 0 : l->bytes[i];
             if (!rc)
                 rc = level_zero_put(d, i, d->cards[i].descriptions, l->described[i], l->bytes[i]);
         }

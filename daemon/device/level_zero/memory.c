@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/device/level_zero/cards.h"
+#include "daemon/device/level_zero/svm.h"
 #include "octarc/error.h"
 
 #define ALIGNMENT 4096u
@@ -97,13 +98,16 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     struct ze_area made = {.room = room, .bytes = bytes, .split = room};
     if (area == AREA_WEIGHTS && d->cards[card].host_bytes)
         made.split = bytes - d->cards[card].host_bytes;
-    rc = level_zero_failed(
-        d, level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err));
+    if (d->svm && area == AREA_WEIGHTS) /* reads as zero, and takes no memory yet */
+        rc = svm_reserve(d, card, made.split, &made, err);
+    else
+        rc = level_zero_failed(
+            d, level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err));
     if (rc)
         return rc;
     rc = reserve_host(d, card, &made, err);
     d->cards[card].areas[area] = made;
-    if (!rc && made.split)
+    if (!rc && made.split && !made.away)
         rc = level_zero_fill(d, card, made.at, made.split);
     if (rc)
         level_zero_release(d, card, area);
@@ -119,7 +123,10 @@ int level_zero_share(struct device *from, uint32_t from_card, enum area area, st
 
 void level_zero_release(struct device *d, uint32_t card, enum area area) {
     struct ze_area *a = &d->cards[card].areas[area];
-    level_zero_free(d, a->at);
+    if (a->away)
+        svm_release(d, card, a);
+    else
+        level_zero_free(d, a->at);
     level_zero_free(d, a->host);
     *a = (struct ze_area){0};
 }

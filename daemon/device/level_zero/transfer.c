@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/device/level_zero/landing.h"
+#include "daemon/device/level_zero/svm.h"
 #include "daemon/device/pack.h"
 
 #define FILL_BYTES (UINT64_C(1) << 30) /* at a time */
@@ -28,6 +29,8 @@ static int copy(struct device *d, uint32_t card, void *to, const void *from, uin
 int level_zero_put(struct device *d, uint32_t card, char *to, const void *from, uint64_t n) {
     struct ze_card *c = &d->cards[card];
     int rc = 0;
+    if (svm_holds(d, card, to))
+        return svm_put(d, card, to, from, n);
     pthread_mutex_lock(&c->transferring);
     for (uint64_t at = 0, some; at < n && !rc; at += some) {
         some = n - at < STAGE_BYTES ? n - at : STAGE_BYTES;
@@ -41,6 +44,8 @@ int level_zero_put(struct device *d, uint32_t card, char *to, const void *from, 
 int level_zero_get(struct device *d, uint32_t card, void *to, const char *from, uint64_t n) {
     struct ze_card *c = &d->cards[card];
     int rc = 0;
+    if (svm_holds(d, card, from))
+        return svm_get(d, card, to, from, n);
     pthread_mutex_lock(&c->transferring);
     for (uint64_t at = 0, some; at < n && !rc; at += some) {
         some = n - at < STAGE_BYTES ? n - at : STAGE_BYTES;
@@ -56,6 +61,8 @@ int level_zero_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
     static const uint8_t zero;
     struct ze_card *c = &d->cards[card];
     int rc = 0;
+    if (svm_holds(d, card, to))
+        return svm_fill(d, card, to, n);
     pthread_mutex_lock(&c->transferring);
     for (uint64_t at = 0, some; at < n && !rc; at += some) {
         some = n - at < FILL_BYTES ? n - at : FILL_BYTES;

@@ -103,12 +103,15 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .scrub_s = 86400,
                               .card_silence_s = 30,
                               .staged = {[7] = 0x55},
+                              .storage = DEVICE_SVM,
                               .try_cards = true,
                               .plan = small_plan()};
     const struct msg_ready ready = {
         1,
         2,
-        {{1, 2, 3, 7, -1, 9, 10, 11, -1, true, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false, 0}}};
+        {{1, 2, 3, 7, -1, 9, 10, 11, -1, true, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false, 0}},
+        true,
+        "no5lvl"};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

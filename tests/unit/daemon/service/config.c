@@ -71,7 +71,6 @@ static void an_error_names_file_line_key_and_value(void) {
     REFUSED("[motor]\ncards = 2\n", "file:2", "[motor]", "engine, service, queue, socket");
     REFUSED("cards = 2\n", "file:1", "cards");
     REFUSED("[engine]\nsplit = half\n", "file:2", "split", "'half'", "auto, layer, tensor, hybrid");
-    REFUSED("[engine]\nstorage = svm\n", "file:2", "'svm'", "not supported");
     REFUSED("[engine]\npin_threads = 1\n", "file:2", "'1' is none of no, yes");
     REFUSED("[engine]\nweights = secret\n", "file:2", "'secret' is none of shared, private");
     REFUSED("[engine]\nstorage = disk\n", "file:2", "'disk' is none of auto");
@@ -176,7 +175,12 @@ static void reserved_and_unknown_options_are_refused_by_name(void) {
     bool usage = false;
     CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "usm"), 0);
     CHECK(options_config(&o, &c, &usage, &err) < 0 && usage);
-    CHECK(strstr(err.text, "--storage") && strstr(err.text, "'usm'"));
+    CHECK(strstr(err.text, "--storage") && strstr(err.text, "backend = level_zero"));
+    CHECK_EQ(
+        OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "svm", "--backend", "level_zero"),
+        0);
+    CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
+    CHECK_EQ(c.storage, STORAGE_SVM);
     CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--storage", "auto"), 0);
     CHECK_EQ(options_config(&o, &c, &usage, &err), 0);
     CHECK_EQ(OPTIONS(&o, &err, "--config", "/dev/null", "--weights", "private"), 0);
