@@ -20,16 +20,12 @@ static struct xe_vm *vm_of(unsigned card) {
     return vm->n || !xe_vm_mirror(vm, 0, ADDRESS_MAX) ? vm : NULL;
 }
 
-static bool joined(unsigned a, unsigned b) {
-    return sim.options.reaches[a][b] && sim.options.reaches[b][a];
-}
-
 /* False where the advice says nothing about a place, or one that cannot be. */
 static bool target_of(const struct sim_command *c, unsigned card, int *target) {
     switch (c->advice) {
     case ZE_MEMORY_ADVICE_SET_PREFERRED_LOCATION:
         *target = (int)c->target->number;
-        return !c->target->lost && (c->target->number == card || joined(c->target->number, card));
+        return !c->target->lost && xe_joined(card, c->target->number);
     case ZE_MEMORY_ADVICE_CLEAR_PREFERRED_LOCATION:
     case ADVICE_CLEAR_SYSTEM:
         *target = XE_OWN;

@@ -32,8 +32,31 @@ struct xe_vm *xe_vm_of(const struct xe_file *file, uint32_t id) {
     return vm;
 }
 
-static bool joined(unsigned a, unsigned b) {
-    return sim.options.reaches[a][b] && sim.options.reaches[b][a];
+/* Groups of cards that all reach each other; a card joins the first that it fits, when its memory
+ * is first made ready for pages of the process, and stays. */
+static unsigned groups[SIM_CARDS_MAX]; /* a bit a card */
+
+static bool fits(unsigned card, unsigned group) {
+    for (unsigned i = 0; i < sim.options.n_cards; i++)
+        if (group >> i & 1 && !(sim.options.reaches[card][i] && sim.options.reaches[i][card]))
+            return false;
+    return true;
+}
+
+static unsigned group_of(unsigned card) {
+    unsigned g = 0;
+    while (g < SIM_CARDS_MAX && !(groups[g] >> card & 1))
+        g++;
+    if (g < SIM_CARDS_MAX)
+        return g;
+    for (g = 0; !fits(card, groups[g]); g++)
+        ; /* an empty one is fitted by all */
+    groups[g] |= 1u << card;
+    return g;
+}
+
+bool xe_joined(unsigned a, unsigned b) {
+    return a == b || group_of(a) == group_of(b);
 }
 
 /* Only a caller that asks with size 0 is told what size it takes. */
@@ -81,6 +104,8 @@ static int vm_create(struct xe_file *file, struct xe_vm_create *c) {
         return -ENOMEM;
     vm->id = c->vm_id = ++file->last_vm;
     vm->faults = c->flags & XE_VM_FAULT_MODE;
+    if (vm->faults)
+        group_of(file->card);
     vm->next = file->vms;
     file->vms = vm;
     return 0;
@@ -152,7 +177,7 @@ static int resolve(const struct xe_file *file, const struct xe_madvise *m, int *
         return -ENOENT;
     if (sim.cards[of->card].lost)
         return -ENODEV;
-    if (of->card != file->card && !joined(of->card, file->card))
+    if (!xe_joined(file->card, of->card))
         return -ENOLINK;
     *target = (int)of->card;
     return 0;

@@ -3,7 +3,8 @@
  *
  * The driver exports these three functions (dlsym in the library that the loader has open).  They
  * stand for open, close and ioctl on a card's node: the structures are the kernel's own, told here
- * by their layout, and the cards are those of SIM_ZE; interconnect is its p2p, both ways.
+ * by their layout, and the cards are those of SIM_ZE; interconnect is its p2p, both ways, within
+ * groups of cards that all have it (the first that fits, by the order in which VMs are made).
  *
  * Modelled: one set of advice a VM; a card's descriptor in it is a number, and advice with the
  * number and policy that are stored already is skipped, whatever the number means by now; memory

@@ -34,6 +34,7 @@ struct xe_file {
 };
 
 struct xe_file *xe_file_of(int fd);
+bool xe_joined(unsigned a, unsigned b); /* a may use memory of b's */
 struct xe_vm *xe_vm_of(const struct xe_file *file, uint32_t id);
 
 /* Splits so that ranges begin and end at the two addresses. */

@@ -134,6 +134,32 @@ static void errors_of_advice_are_the_kernels(void) {
     CHECK_EQ(box.n_cards, 3);
 }
 
+/* 1 reaches both, and 0 came first. */
+static void cards_that_do_not_all_reach_each_other_are_two_groups(void) {
+    open_box("cards=3 memory=64M system=0xf p2p=0>1/1>0/1>2/2>1");
+    const int fds[3] = {xe_open(0), xe_open(1), xe_open(2)};
+    const uint32_t vms[3] = {make_vm(fds[0]), make_vm(fds[1]), make_vm(fds[2])};
+    char *p = map(CHUNK);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(mirror(fds[i], vms[i], p, CHUNK), 0);
+    CHECK_EQ(advise(fds[0], vms[0], p, CHUNK, fds[1]), 0);
+    CHECK_EQ(advise(fds[1], vms[1], p, CHUNK, fds[2]), ENOLINK);
+    CHECK_EQ(advise(fds[2], vms[2], p, CHUNK, fds[1]), ENOLINK);
+}
+
+/* What is unmapped takes no card's memory. */
+static void memory_that_is_gone_is_nowhere(void) {
+    open_box("cards=1 memory=64M system=0xf");
+    const int a = xe_open(0);
+    const uint32_t vm = make_vm(a);
+    char *p = map(CHUNK);
+    CHECK_EQ(mirror(a, vm, p, CHUNK), 0);
+    CHECK_EQ(prefetch(a, vm, p, CHUNK), 0);
+    CHECK_EQ(used(a), CHUNK);
+    CHECK_EQ(munmap(p, CHUNK), 0);
+    CHECK_EQ(used(a), 0);
+}
+
 static void a_lost_and_a_wedged_card_refuse_every_call(void) {
     open_box("cards=3 system=0xf lose=1 abort=2");
     const int a = xe_open(0), lost = xe_open(1), wedged = xe_open(2);
@@ -255,6 +281,47 @@ static void a_kernel_pulls_the_hosts_memory_to_its_card(void) {
     CHECK_EQ(used(fd), CHUNK);
 }
 
+/* What the host touches, or Level Zero copies, is the host's again; a card that was told finds it
+ * where it is, and one that was not pulls it. */
+static void a_touch_moves_what_was_advised(void) {
+    const struct box box = open_box("cards=2 memory=64M system=0xf");
+    box_needs_kernels();
+    const int a = xe_open(0), b = xe_open(1);
+    const uint32_t vm = make_vm(a);
+    uint32_t *p = (uint32_t *)map(2 * CHUNK);
+    CHECK_EQ(mirror(a, vm, p, 2 * CHUNK), 0);
+    CHECK_EQ(advise(a, vm, p, 2 * CHUNK, a), 0);
+    CHECK_EQ(prefetch(a, vm, p, 2 * CHUNK), 0);
+    CHECK_EQ(used(a), 2 * CHUNK);
+    p[0] = 6; /* one chunk of them */
+    CHECK_EQ(used(a), CHUNK);
+    CHECK_EQ(prefetch(a, vm, p, 2 * CHUNK), 0);
+    ze_kernel_handle_t kernels[2];
+    for (unsigned i = 0; i < 2; i++) {
+        kernels[i] =
+            box_kernel(box_module(&box, i, "tests/sim_level_zero/kernels/probe.spv"), "add_one");
+        ZE(zeKernelSetGroupSize(kernels[i], 16, 1, 1));
+        box_set(kernels[i], 0, p);
+    }
+    ZE(box_launch(&box, 0, kernels[0], 1));
+    CHECK_EQ(used(a), 2 * CHUNK);
+    ZE(box_launch(&box, 1, kernels[1], 1)); /* Level Zero's VM of card 1 was not told */
+    CHECK_EQ(used(a), CHUNK);
+    CHECK_EQ(used(b), CHUNK);
+    level_zero(&box, 1, ZE_MEMORY_ADVICE_SET_PREFERRED_LOCATION, 0, p, 2 * CHUNK);
+    CHECK_EQ(used(a), 2 * CHUNK);
+    ZE(box_launch(&box, 1, kernels[1], 1));
+    CHECK_EQ(used(a), 2 * CHUNK);
+    void *host = NULL;
+    const ze_host_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC};
+    ZE(zeMemAllocHost(box.context, &desc, 64, 64, &host));
+    ze_command_list_handle_t list = box_immediate(&box, 0, ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS);
+    ZE(zeCommandListAppendMemoryCopy(list, host, p, 4, NULL, 0, NULL));
+    CHECK_EQ(*(uint32_t *)host, 9);
+    CHECK_EQ(used(a), CHUNK);
+    ZE(zeCommandListDestroy(list));
+}
+
 static void without_the_capability_advice_is_refused(void) {
     const struct box box = open_box("cards=1");
     char *p = map(CHUNK);
@@ -270,7 +337,10 @@ static void without_the_capability_advice_is_refused(void) {
 }
 
 CHECK_MAIN(T(a_prefetch_moves_memory_to_where_the_advice_says), T(each_vm_has_its_own_advice),
-           T(errors_of_advice_are_the_kernels), T(a_lost_and_a_wedged_card_refuse_every_call),
+           T(errors_of_advice_are_the_kernels),
+           T(cards_that_do_not_all_reach_each_other_are_two_groups),
+           T(a_touch_moves_what_was_advised), T(memory_that_is_gone_is_nowhere),
+           T(a_lost_and_a_wedged_card_refuse_every_call),
            T(a_descriptors_number_is_all_that_advice_compares),
            T(only_anonymous_memory_moves_and_only_where_it_fits),
            T(attributes_are_told_range_by_range),
