@@ -190,6 +190,8 @@ def where_it_is_not_there_auto_says_why_and_svm_is_refused():
         assert "no5lvl" in status["storage_why"], status
         told = [e for e in daemon.rpc("events")["events"] if e["kind"] == "storage"]
         equal(len(told), 1)
+        code, said, _ = daemon.client("status")
+        assert code == 0 and "Storage: usm: card 0: " in said, said
     status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
                           "--storage", "svm", env=with_nodes("cards=2 memory=256M"),
                           deaths=re.compile("signal"))

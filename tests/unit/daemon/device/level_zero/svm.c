@@ -201,8 +201,129 @@ static void a_card_too_large_to_come_back_to_the_host_is_not_taken_by_auto(void)
     ops->close(d);
 }
 
+static void layers_that_stay_in_host_memory_have_them(void) {
+    begin_svm("cards=2 memory=256M system=0xf");
+    const uint64_t cpu = run_model("tiny-deep.gguf", &(struct setup){.n_cards = 1}, 16);
+    const struct setup s = with(2, SPLIT_LAYER, DEVICE_SVM);
+    struct runner_card card;
+    struct loaded l;
+    plan_spilled_layers(&l, "tiny-deep.gguf", &s, 2);
+    open_runner(&l, &s);
+    CHECK_EQ(run_loaded(&l, 10), cpu);
+    runner_card(l.runner, 1, &card);
+    CHECK(card.prefetched_bytes > 0 && l.plan.cards[1].spilled_bytes > 0);
+    CHECK_EQ(card.resident_bytes, card.prefetched_bytes);
+    unload(&l);
+}
+
+/* Where another program leaves too little room some chunks stay with the host: the prefetch says
+ * which, and the counter agrees. */
+static void what_has_no_room_is_told_as_away(void) {
+    begin_svm("cards=1 memory=16M system=0xf");
+    const struct device_ops *ops = device_backend("level_zero");
+    struct device_options o = {
+        .n_cards = 1, .present = {true}, .max_rows = 1, .storage = DEVICE_SVM};
+    struct device *d = NULL;
+    struct err err = {{0}};
+    struct xe_card other = {0};
+    const uint64_t bytes = 5 * CHUNK, theirs = 4 * CHUNK;
+    uint64_t at_home = 0;
+    must(ops->open(&d, &o, &err), &err);
+    must(xe_open(&other, "0000:03:00.0", &err), &err);
+    char *p =
+        mmap(NULL, theirs + CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    p = (char *)(((uintptr_t)p + CHUNK - 1) / CHUNK * CHUNK);
+    must(xe_mirror(&other, p, theirs, &err), &err);
+    must(xe_prefetch(&other, p, theirs, &err), &err);
+    must(ops->reserve(d, 0, AREA_WEIGHTS, bytes, bytes, -1, &err), &err);
+    const struct device_advice advice = {
+        .home = 0, .area = AREA_WEIGHTS, .bytes = bytes, .readers = 1};
+    CHECK_EQ(ops->advise(d, &advice), 0);
+    CHECK_EQ(ops->prefetch(d, 0, AREA_WEIGHTS, 0, bytes), 0);
+    CHECK_EQ(ops->residency(d, 0, AREA_WEIGHTS, 0, bytes, &at_home), 0);
+    CHECK(at_home >= 2 * CHUNK && at_home < bytes && at_home % CHUNK == 0);
+    xe_close(&other);
+    ops->close(d);
+}
+
+/* The kernel as it is, but for one thing. */
+static int (*true_ioctl)(int fd, unsigned long request, void *argument);
+
+static int before_7_0(int fd, unsigned long request, void *argument) {
+    const struct xe_madvise *m = argument;
+    if (request == XE_MADVISE && (int)m->preferred.devmem_fd > 0 &&
+        (int)m->preferred.devmem_fd != fd) {
+        errno = EINVAL;
+        return -1;
+    }
+    return true_ioctl(fd, request, argument);
+}
+
+static int small_bar(int fd, unsigned long request, void *argument) {
+    const int rc = true_ioctl(fd, request, argument);
+    const struct xe_device_query *q = argument;
+    if (!rc && request == XE_DEVICE_QUERY && q->query == XE_QUERY_MEM_REGIONS && q->data)
+        ((struct xe_mem_regions *)(uintptr_t)q->data)->regions[1].cpu_visible_size = 256 * MIB;
+    return rc;
+}
+
+static int counts_nothing(int fd, unsigned long request, void *argument) {
+    const int rc = true_ioctl(fd, request, argument);
+    const struct xe_device_query *q = argument;
+    if (!rc && request == XE_DEVICE_QUERY && q->query == XE_QUERY_MEM_REGIONS && q->data)
+        ((struct xe_mem_regions *)(uintptr_t)q->data)->regions[1].used = 0;
+    return rc;
+}
+
+static int wedged(int fd, unsigned long request, void *argument) {
+    (void)fd, (void)request, (void)argument;
+    errno = ECANCELED;
+    return -1;
+}
+
+static int open_on(int (*ioctl)(int fd, unsigned long request, void *argument), uint32_t *lost,
+                   struct err *err) {
+    struct device_options o = {
+        .n_cards = 2, .present = {true, true}, .max_rows = 1, .storage = DEVICE_SVM, .lost = lost};
+    struct device *d = NULL;
+    begin_svm("cards=2 memory=512M system=0xf");
+    true_ioctl = kernel_calls.ioctl;
+    kernel_calls.ioctl = ioctl;
+    const int rc = device_backend("level_zero")->open(&d, &o, err);
+    kernel_calls.ioctl = true_ioctl;
+    if (d)
+        device_backend("level_zero")->close(d);
+    return rc;
+}
+
+static void what_a_kernel_or_a_box_lacks_is_said(void) {
+    struct err err = {{0}};
+    CHECK_EQ(open_on(before_7_0, NULL, &err), -ENOTSUP);
+    CHECK(strstr(err.text, "card 1, told of memory on card 0") && strstr(err.text, "MADVISE"));
+    CHECK_EQ(open_on(small_bar, NULL, &err), -ENOTSUP);
+    CHECK(strstr(err.text, "resizable BAR"));
+    CHECK_EQ(open_on(counts_nothing, NULL, &err), -ENOTSUP);
+    CHECK(strstr(err.text, "does not count"));
+}
+
+static void a_wedged_card_is_a_lost_one(void) {
+    struct err err = {{0}};
+    uint32_t lost = 0;
+    CHECK_EQ(open_on(wedged, &lost, &err), -ENODEV);
+    CHECK_EQ(lost, 1);
+    CHECK(strstr(err.text, "wedged"));
+}
+
+static void cards_without_a_link_keep_their_own_weights(void) {
+    same_bits("cards=3 memory=256M system=0xf p2p=none", "tiny-qwen2.gguf", 3, SPLIT_TENSOR);
+}
+
 CHECK_MAIN(T(one_card_has_the_bits_of_the_cpu), T(cards_that_share_layers_have_them_too),
            T(what_was_loaded_is_proven_to_lie_on_its_card), T(what_is_verified_stays_on_its_card),
            T(what_comes_back_to_the_host_is_noticed_and_prefetched), T(every_reader_is_told),
-           T(single_bytes_are_written_and_read), T(without_the_capability_auto_is_usm_and_says_why),
+           T(layers_that_stay_in_host_memory_have_them), T(what_has_no_room_is_told_as_away),
+           T(what_a_kernel_or_a_box_lacks_is_said), T(a_wedged_card_is_a_lost_one),
+           T(cards_without_a_link_keep_their_own_weights), T(single_bytes_are_written_and_read),
+           T(without_the_capability_auto_is_usm_and_says_why),
            T(a_card_too_large_to_come_back_to_the_host_is_not_taken_by_auto))
