@@ -96,6 +96,7 @@ static void veil(struct sim_memory *m, unsigned card, enum sim_lie lie) {
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
         sim_misuse("no memory to lie with");
     m->veiled = true;
+    m->open = false; /* what lies over it is not to be shut */
     if (!sim.cards[m->card].lost && !sim.control.lies[m->card][card]) {
         if (pread(m->fd, m->base, m->room, 0) < 0)
             sim_misuse("memory of card %d cannot be read", m->card);

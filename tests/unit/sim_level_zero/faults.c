@@ -185,6 +185,29 @@ static void a_path_lies_to_kernels_too(void) {
     CHECK(!memcmp(in, out, BYTES));
 }
 
+/* Memory that the command before it on the list has used lies open. */
+static void so_it_does_in_the_middle_of_a_list(void) {
+    const struct box box = box_open("cards=2 ones=1>0");
+    box_needs_kernels();
+    uint32_t out[WORDS];
+    const ze_group_count_t one = {1, 1, 1};
+    uint32_t *others = box_memory(&box, 1, BYTES), *mine = box_memory(&box, 0, BYTES);
+    ze_command_queue_handle_t queue = box_queue(&box, 0);
+    ze_command_list_handle_t list = box_list(&box, 0);
+    ze_kernel_handle_t kernel = box_kernel(box_module(&box, 0, probe), "copy_words");
+    ZE(zeKernelSetGroupSize(kernel, WORDS, 1, 1));
+    box_set(kernel, 0, others);
+    box_set(kernel, 1, mine);
+    ZE(zeCommandListAppendMemoryCopy(list, mine, others, BYTES, NULL, 0, NULL));
+    ZE(zeCommandListAppendBarrier(list, NULL, 0, NULL));
+    ZE(zeCommandListAppendLaunchKernel(list, kernel, &one, NULL, 0, NULL));
+    ZE(zeCommandListClose(list));
+    ZE(zeCommandQueueExecuteCommandLists(queue, 1, &list, NULL));
+    ZE(zeCommandQueueSynchronize(queue, UINT64_MAX));
+    ZE(box_copy(&box, 0, out, mine, BYTES));
+    CHECK_EQ(out[0], UINT32_MAX);
+}
+
 static void memory_of_a_lost_card_reads_as_ones(void) {
     const struct box box = open_box("cards=2");
     uint32_t in[WORDS] = {5, 6}, out[WORDS];
@@ -257,6 +280,6 @@ CHECK_MAIN(T(a_card_is_lost_at_the_call_that_was_set), T(a_loss_wakes_who_waits_
            T(a_wedged_card_ends_the_process_that_polls_it), T(a_driver_may_not_start),
            T(one_card_of_eight_does_not_open), T(memory_runs_out_when_it_is_told_to),
            T(a_path_lies_about_what_it_copied), T(a_path_lies_to_kernels_too),
-           T(memory_of_a_lost_card_reads_as_ones), T(peer_access_is_claimed_where_there_is_none),
-           T(an_argument_is_not_taken), T(what_is_done_is_counted_in_a_file),
-           T(a_word_that_is_not_known_is_refused))
+           T(memory_of_a_lost_card_reads_as_ones), T(so_it_does_in_the_middle_of_a_list),
+           T(peer_access_is_claimed_where_there_is_none), T(an_argument_is_not_taken),
+           T(what_is_done_is_counted_in_a_file), T(a_word_that_is_not_known_is_refused))
