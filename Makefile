@@ -117,6 +117,7 @@ sim_ze_sources := $(wildcard tests/sim_level_zero/*.c)
 $(sim_tests): TEST_LIBS := $(ENGINE_LIBS) -lze_loader
 $(sim_tests): | $(sim_ze)
 $(sim_tests:=.log): $(sim_ze)
+$(B)/tests/unit/$(backend_ze)/calls: | $(B)/tests/bench/arc/host
 $(B)/tests/sim_level_zero/tables.c: tests/sim_level_zero/make_tables $(sim_ze_sources)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from faults import FAULTS, Crowd, cells, run_cell, take_back
-from harness import Daemon, equal, main, note, test, tiny
+from harness import Daemon, equal, main, note, test, tiny, wait_until
 from sim_cards import Faults, environment
 
 CARDS = 8
@@ -20,8 +20,10 @@ CONFIG = "[service]\ndrill = yes\ncard_silence = 2\ncard_faults = 64\n"
 DEATHS = (r"is gone: (card \d+|a link between cards|was killed by signal|ended with status 1|ze\w+: |"
           r"said nothing for)")  # of the log: what a card does to an engine
 
-# What befalls a card, in the words of the driver.  A card that is wedged ends every process that polls it.
-WORDS = {"lost": "lose=%d", "silent": "hang=%d", "wedged": "abort=%d", "broken": "broken=%d"}
+# What befalls a card, in the words of the driver.  A card that is wedged ends every process that polls it; of one
+# that is deceived an argument is not taken that the driver says is.
+WORDS = {"lost": "lose=%d", "silent": "hang=%d", "wedged": "abort=%d", "broken": "broken=%d",
+         "deceived": "keep=%d@40"}
 
 
 def table(faults):
@@ -34,6 +36,8 @@ def table(faults):
 def left_by(fault, works):
     """One without work may never be asked for anything."""
     states = {"lost": {"lost"}, "silent": {"fenced", "lost"}, "wedged": {"lost"}, "broken": {"lost"},
+              # an engine may have given all arguments that it ever will
+              "deceived": {"lost", "online"},
               "kill-engine": {"online", "drained"}, "drain": {"drained"}}[fault]
     return states if works else states | {"online"}
 
@@ -102,6 +106,26 @@ def a_link_that_is_only_claimed_costs_no_card_and_no_answer():
             equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "online"])
             mode, why = link(daemon, 1, 0)
             equal((mode, why[:17]), ("staged", "tried by itself: "))
+
+
+@test
+def an_argument_that_is_not_taken_costs_its_card_and_no_answer():
+    """What a step is recorded with is what the lie gets into, so a step of a shape that is new has to come."""
+    with Daemon(model=tiny()) as daemon:
+        want = [daemon.complete("Hello there" * n, 12, logprobs=3)["choices"] for n in (1, 3)]
+    for split, which in (("tensor", 1), ("tensor", 30), ("layer", 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            faults, daemon = serve(folder, "cards=3", "--split", split)
+            with daemon:
+                equal(daemon.complete("Hello there", 12, logprobs=3)["choices"], want[0])
+                faults.strike("keep=1@%d" % which)
+                equal(daemon.complete("Hello there" * 3, 12, logprobs=3)["choices"], want[1],
+                      "%s, argument %d" % (split, which))
+                wait_until(lambda: daemon.rpc("status")["state"] == "ready", 30, "ready")
+                equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "lost", "online"],
+                      "%s, argument %d" % (split, which))
+                assert "has not said that it ran: its driver took other arguments" in daemon.log()
+                equal(daemon.rpc("status")["requests"]["failed"], 0)
 
 
 @test

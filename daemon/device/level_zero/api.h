@@ -38,12 +38,20 @@ struct err;
     call(zeKernelSetGroupSize) \
     call(zeKernelSetArgumentValue) \
     call(zeKernelSetIndirectAccess) \
+    call(zeCommandQueueCreate) \
+    call(zeCommandQueueDestroy) \
+    call(zeCommandQueueExecuteCommandLists) \
+    call(zeCommandQueueSynchronize) \
+    call(zeCommandListCreate) \
     call(zeCommandListCreateImmediate) \
+    call(zeCommandListClose) \
+    call(zeCommandListReset) \
     call(zeCommandListDestroy) \
     call(zeCommandListAppendMemoryCopy) \
     call(zeCommandListAppendMemoryFill) \
     call(zeCommandListAppendMemAdvise) \
     call(zeCommandListAppendBarrier) \
+    call(zeCommandListAppendEventReset) \
     call(zeCommandListAppendLaunchKernel) \
     call(zeEventPoolCreate) \
     call(zeEventPoolDestroy) \

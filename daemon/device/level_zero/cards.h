@@ -16,6 +16,8 @@
 #define STAGE_BYTES        (4u << 20) /* of pinned host memory, a card; for transfers */
 #define MODULE_KERNELS     5          /* at most */
 #define STEP_SEQUENCES_MAX 256        /* of a step */
+#define KERNEL_ARGUMENTS   11         /* at most */
+#define RECORDINGS         32         /* of steps, that are kept */
 
 struct ze_area {
     char *at; /* NULL: not reserved */
@@ -28,16 +30,24 @@ struct ze_area {
     uint32_t advised;
 };
 
+struct ze_kernel {
+    ze_kernel_handle_t handle; /* NULL: not made */
+    const void *given[KERNEL_ARGUMENTS];
+    uint32_t set;   /* bit per argument: the driver has taken given[i] */
+    uint64_t as_of; /* device.n_freed: memory at an address that is used again is other memory */
+};
+
 struct ze_module {
     ze_module_handle_t module; /* NULL: not built */
-    ze_kernel_handle_t kernels[MODULE_KERNELS];
+    struct ze_kernel kernels[MODULE_KERNELS];
 };
 
 struct ze_card {
     bool present, lost;
     uint32_t misread; /* bit per owner: the driver says it can read it, and it reads wrong bytes */
     ze_device_handle_t handle;
-    ze_command_list_handle_t list;     /* of steps: immediate, asynchronous */
+    uint32_t ordinal;                  /* of its queues for kernels */
+    ze_command_queue_handle_t queue;   /* of steps: asynchronous */
     ze_command_list_handle_t transfer; /* of all else: immediate, synchronous */
     char *stage;                       /* STAGE_BYTES of host memory */
     pthread_mutex_t transferring;      /* the stage and the transfer list are one caller's */
@@ -48,13 +58,17 @@ struct ze_card {
     struct ze_area areas[AREA_COUNT];
     struct ze_module *modules; /* owned; by enum kernel_module */
     char *descriptions;        /* device memory; of the loaded programs */
-    char *step, *step_stage;   /* device and host memory of step_bytes */
+    char *receipts;            /* device memory: a u32 of each description */
+    uint32_t *receipts_stage;  /* host memory: the same, after a step */
+    uint32_t n_receipts;
+    char *step, *step_stage; /* device and host memory of step_bytes */
     uint64_t step_bytes, description_bytes;
     struct xe_card xe;     /* svm: the kernel's side of it */
     uint64_t others_bytes; /* svm: of its memory, in use and not by this device, at reserve */
 };
 
 struct ze_launch;
+struct ze_recording;
 
 struct device {
     const struct device_ops *ops;
@@ -66,16 +80,21 @@ struct device {
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner] */
     struct ze_launch *launches;        /* owned; by phase, of all cards */
     size_t n_launches;
-    uint32_t needed; /* bit per card: the launches read or write its memory */
+    uint32_t needed;                      /* bit per card: the launches read or write its memory */
+    uint32_t rope_width[ROPE_TABLES_MAX]; /* values of a row that kernels read; 0: none does */
     ze_event_pool_handle_t pool;
-    ze_event_handle_t *events; /* owned; [n_marks][n_cards]; then the end of the step, and that a
-                                * list is empty after one that failed */
+    ze_event_handle_t *events; /* owned; of each turn: [n_marks][n_cards], then the step's end */
     uint32_t n_marks;
     uint32_t *mark_cards; /* owned; [n_marks]: a bit for each card that comes to it */
     char *exchange_stage; /* host memory that staged exchanges go through */
     uint64_t exchange_bytes;
     char *logits; /* host memory */
     uint64_t logits_bytes;
+    struct ze_recording *recordings; /* owned; [RECORDINGS] */
+    uint64_t n_freed;                /* pieces of memory, so far */
+    uint64_t n_steps;                /* so far */
+    bool unsettled;                  /* the last step failed: its events are as they happen to be */
+    _Atomic uint32_t turn;           /* of the last step */
     _Atomic bool stepping;
     bool svm;
     char storage_why[DEVICE_STORAGE_WHY]; /* it is not; empty: not asked for, or it is */

@@ -101,8 +101,8 @@ int landing_prove(const struct device *d, const struct program *programs, struct
 
 /* ---- fetches -------------------------------------------------------------------------------- */
 
-static int fetch(struct device *d, uint32_t card, const struct op *op,
-                 ze_command_list_handle_t list) {
+int landing_fetch(struct device *d, uint32_t card, const struct op *op,
+                  ze_command_list_handle_t list) {
     char *from, *to;
     int rc = level_zero_stretch(d, card, AREA_WEIGHTS, op->fetch.from, op->fetch.bytes, &from);
     if (!rc)
@@ -111,13 +111,7 @@ static int fetch(struct device *d, uint32_t card, const struct op *op,
         rc = ze_failed(
             d->api->zeCommandListAppendMemoryCopy(list, to, from, op->fetch.bytes, NULL, 0, NULL),
             "zeCommandListAppendMemoryCopy", NULL);
-    if (!rc)
-        d->cards[card].fetched_bytes += op->fetch.bytes;
     return rc;
-}
-
-int landing_fetch(struct device *d, uint32_t card, const struct op *op) {
-    return fetch(d, card, op, d->cards[card].list);
 }
 
 void landing_stale(struct device *d, uint32_t card) {
@@ -126,13 +120,17 @@ void landing_stale(struct device *d, uint32_t card) {
 
 int landing_ready(struct device *d, uint32_t *card) {
     int rc = 0;
-    for (size_t i = 0; i < d->n_launches && !rc; i++) {
+    bool any = false;
+    for (uint32_t i = 0; i < d->n_cards; i++)
+        any |= d->needed >> i & 1 && atomic_load(&d->cards[i].stale);
+    for (size_t i = 0; i < d->n_launches && any && !rc; i++) {
         const struct ze_launch *l = &d->launches[i];
         if (l->op->kind != OP_FETCH || !l->op->fetch.ahead ||
             !atomic_load(&d->cards[l->card].stale))
             continue;
         *card = l->card;
-        rc = fetch(d, l->card, l->op, d->cards[l->card].transfer);
+        rc = landing_fetch(d, l->card, l->op, d->cards[l->card].transfer);
+        d->cards[l->card].fetched_bytes += rc ? 0 : l->op->fetch.bytes;
     }
     for (uint32_t i = 0; i < d->n_cards && !rc; i++)
         if (d->needed >> i & 1)

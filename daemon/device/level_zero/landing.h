@@ -17,7 +17,8 @@ int landing_prove(const struct device *device, const struct program *programs, s
 int landing_ready(struct device *device, uint32_t *card);
 void landing_stale(struct device *device, uint32_t card);
 
-/* Append a fetch to the card's list: it has ended when its phase has. */
-int landing_fetch(struct device *device, uint32_t card, const struct op *op);
+/* Append a fetch to a list of the card's: it has ended when its phase has. */
+int landing_fetch(struct device *device, uint32_t card, const struct op *op,
+                  ze_command_list_handle_t list);
 
 #endif

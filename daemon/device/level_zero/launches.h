@@ -23,33 +23,27 @@ struct ze_launch {
     uint32_t order; /* in which it was made; fetches first, for what follows goes beside them */
     bool waits;     /* for those of its phase and card before it */
     const struct op *op;
-    ze_kernel_handle_t kernel; /* NULL: logits and fetches, which are copied */
-    uint64_t description;      /* offset into the card's descriptions */
-    uint32_t groups;           /* in the first dimension; 0: as many as `by` says, and one beside */
+    struct ze_kernel *kernel;   /* NULL: a fetch, which is copied */
+    uint64_t description;       /* offset into the card's descriptions */
+    uint32_t number, n_numbers; /* of these: one, but for exchanges */
+    uint32_t groups; /* in the first dimension; 0: as many as `by` says, and one beside */
     enum ze_by by;
     struct row_part part;
     uint32_t n_used, n_experts; /* by a row; of the card: by hits */
-    /* an exchange: the other card, whose memory is read or, where it is staged, which sends */
-    uint32_t sender;
-    ze_kernel_handle_t send;   /* the sender's kernel; NULL: the link is direct */
-    uint64_t send_description; /* of the sender's descriptions */
+    /* exchanges: all of a card and a phase that go the same way between areas of one kind */
     enum area area;
-    uint32_t words;                 /* of a row */
-    uint64_t stage_at, stage_bytes; /* of the exchange stage */
+    uint32_t meets; /* bit per card: who has to be as far, for its memory is read */
+    bool staged;    /* by host memory, */
+    bool sends;     /* which is written by this launch and read in its phase */
+    bool to_host;   /* logits */
 };
 
 #define ROW_BLOCK 8 /* ROWS of matmul.cl */
 
-static inline bool launch_crosses(const struct ze_launch *l) {
-    return l->op->kind == OP_EXCHANGE && l->op->exchange.kind != EXCHANGE_LOGITS;
-}
-
 /* The cards that meet for it: of a staged one all, for what it goes through is used again by the
  * next phase that stages, whoever takes part in that. */
 static inline uint32_t launch_meets(const struct device *d, const struct ze_launch *l) {
-    if (!launch_crosses(l))
-        return 0;
-    return l->send ? d->needed : 1u << l->card | 1u << l->sender;
+    return l->staged ? d->needed : l->meets;
 }
 
 #endif

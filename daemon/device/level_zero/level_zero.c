@@ -89,15 +89,18 @@ static int compute_queue(const struct ze_api *api, ze_device_handle_t device, ui
     return rc ? rc : err_set(err, -ENOTSUP, "the card has no queue for kernels");
 }
 
-static int make_list(struct device *d, struct ze_card *c, uint32_t ordinal,
-                     ze_command_queue_mode_t mode, ze_command_list_handle_t *list,
-                     struct err *err) {
-    const ze_command_queue_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_DESC,
-                                          .ordinal = ordinal,
-                                          .mode = mode,
-                                          .priority = ZE_COMMAND_QUEUE_PRIORITY_NORMAL};
-    return ze_failed(d->api->zeCommandListCreateImmediate(d->context, c->handle, &desc, list),
-                     "zeCommandListCreateImmediate", err);
+static int make_queues(struct device *d, struct ze_card *c, struct err *err) {
+    ze_command_queue_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_COMMAND_QUEUE_DESC,
+                                    .ordinal = c->ordinal,
+                                    .mode = ZE_COMMAND_QUEUE_MODE_ASYNCHRONOUS,
+                                    .priority = ZE_COMMAND_QUEUE_PRIORITY_NORMAL};
+    const int rc = ze_failed(d->api->zeCommandQueueCreate(d->context, c->handle, &desc, &c->queue),
+                             "zeCommandQueueCreate", err);
+    desc.mode = ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS;
+    return rc ? rc
+              : ze_failed(d->api->zeCommandListCreateImmediate(d->context, c->handle, &desc,
+                                                               &c->transfer),
+                          "zeCommandListCreateImmediate", err);
 }
 
 static int card_memory(const struct ze_api *api, ze_device_handle_t device, uint64_t *bytes,
@@ -144,17 +147,14 @@ int level_zero_failed(struct device *d, int rc) {
 static int open_card(struct device *d, uint32_t card, const struct device_options *o,
                      struct err *err) {
     struct ze_card *c = &d->cards[card];
-    uint32_t ordinal = 0;
     uint64_t all = 0;
     int rc = card_memory(d->api, c->handle, &all, err);
     if (!rc)
         rc = check_doubles(d->api, c->handle, card, err);
     if (!rc)
-        rc = compute_queue(d->api, c->handle, &ordinal, err);
+        rc = compute_queue(d->api, c->handle, &c->ordinal, err);
     if (!rc)
-        rc = make_list(d, c, ordinal, ZE_COMMAND_QUEUE_MODE_ASYNCHRONOUS, &c->list, err);
-    if (!rc)
-        rc = make_list(d, c, ordinal, ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS, &c->transfer, err);
+        rc = make_queues(d, c, err);
     if (!rc)
         rc = level_zero_alloc_host(d, STAGE_BYTES, &c->stage, err);
     if (rc)
@@ -190,8 +190,8 @@ static void level_zero_close(struct device *d) {
         struct ze_card *c = &d->cards[i];
         modules_free(d, i);
         level_zero_free(d, c->stage);
-        if (c->list)
-            d->api->zeCommandListDestroy(c->list);
+        if (c->queue)
+            d->api->zeCommandQueueDestroy(c->queue);
         if (c->transfer)
             d->api->zeCommandListDestroy(c->transfer);
         pthread_mutex_destroy(&c->transferring);

@@ -45,18 +45,18 @@ static int carry(struct trial *t, uint32_t reader, uint32_t owner, uint32_t byte
     const char *from = t->at[owner], *to = t->at[reader] + TRIED_BYTES;
     const uint32_t words = bytes / 4;
     const ze_group_count_t groups = {(words + SUB_GROUP - 1) / SUB_GROUP, 1, 1};
-    ze_kernel_handle_t kernel;
+    struct ze_kernel *kernel;
     int rc = modules_kernel(t->device, reader, KERNEL_CARRY, 0, &kernel, t->err);
     if (rc)
         return rc;
-    ze_result_t result = d->api->zeKernelSetArgumentValue(kernel, 0, sizeof from, &from);
+    ze_result_t result = d->api->zeKernelSetArgumentValue(kernel->handle, 0, sizeof from, &from);
     if (!result)
-        result = d->api->zeKernelSetArgumentValue(kernel, 1, sizeof to, &to);
+        result = d->api->zeKernelSetArgumentValue(kernel->handle, 1, sizeof to, &to);
     if (!result)
-        result = d->api->zeKernelSetArgumentValue(kernel, 2, sizeof words, &words);
+        result = d->api->zeKernelSetArgumentValue(kernel->handle, 2, sizeof words, &words);
     if (!result)
-        result = d->api->zeCommandListAppendLaunchKernel(d->cards[reader].transfer, kernel, &groups,
-                                                         NULL, 0, NULL);
+        result = d->api->zeCommandListAppendLaunchKernel(d->cards[reader].transfer, kernel->handle,
+                                                         &groups, NULL, 0, NULL);
     return ze_failed(result, "a kernel that reads another card's memory", t->err);
 }
 

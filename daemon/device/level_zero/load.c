@@ -2,11 +2,14 @@
 /* load.c - programs -> kernels to launch, each with a description in its card's memory. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/device/check.h"
 #include "daemon/device/level_zero/landing.h"
 #include "daemon/device/level_zero/loading.h"
 #include "daemon/device/level_zero/marks.h"
+#include "daemon/device/level_zero/receipts.h"
+#include "daemon/device/level_zero/recordings.h"
 #include "octarc/error.h"
 
 static void load_fetch(struct loading *l, uint32_t card, const struct op *op) {
@@ -54,22 +57,10 @@ static int by_phase(const void *a, const void *b) {
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* The staged exchanges of a phase lie side by side; the next phase's lie there again.  Returns the
- * bytes of the longest. */
-static uint64_t place_stages(struct ze_launch *launches, size_t n) {
-    uint64_t end = 0, most = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i && launches[i].phase != launches[i - 1].phase)
-            end = 0;
-        launches[i].stage_at = end;
-        end += launches[i].stage_bytes;
-        most = end > most ? end : most;
-    }
-    return most;
-}
-
 void level_zero_unload(struct device *d) {
+    recordings_free(d);
     marks_free(d);
+    receipts_free(d);
     for (uint32_t i = 0; i < d->n_cards; i++) {
         struct ze_card *c = &d->cards[i];
         level_zero_free(d, c->descriptions);
@@ -97,11 +88,9 @@ static int place_descriptions(struct loading *l, struct err *err) {
             d->cards[i].description_bytes = rc ? 0 : l->bytes[i];
             if (!rc)
                 rc = level_zero_put(d, i, d->cards[i].descriptions, l->described[i], l->bytes[i]);
+            d->cards[i].n_receipts = l->numbers[i];
         }
-    const uint64_t stage = place_stages(d->launches, d->n_launches);
-    if (!rc && stage)
-        rc = level_zero_alloc_host(d, stage, &d->exchange_stage, err);
-    return rc;
+    return rc ? rc : receipts_make(d, err);
 }
 
 int level_zero_check(struct device *d, const struct program *programs, struct err *err) {
@@ -116,23 +105,33 @@ int level_zero_check(struct device *d, const struct program *programs, struct er
     return rc ? rc : landing_prove(d, programs, err);
 }
 
+static void find_needed(struct device *d) {
+    memset(d->rope_width, 0, sizeof d->rope_width);
+    for (size_t i = 0; i < d->n_launches; i++) {
+        const struct op *op = d->launches[i].op;
+        d->needed |= 1u << d->launches[i].card | d->launches[i].meets;
+        if (op->kind == OP_ROPE_STORE)
+            d->rope_width[op->rope.rope_table] = op->rope.rope_dims;
+    }
+}
+
 static int load(struct device *d, const struct program *programs, struct err *err) {
     struct loading l = {.device = d, .err = err};
     l.rc = level_zero_check(d, programs, err);
     for (uint32_t card = 0; card < d->n_cards; card++)
         for (size_t i = 0; i < programs[card].n_ops && !l.rc; i++)
             load_op(&l, card, &programs[card].ops[i]);
+    if (!l.rc)
+        level_zero_unload(d);
+    exchanges_launch(&l);
     int rc = l.rc;
     if (!rc) {
-        level_zero_unload(d);
         qsort(l.launches, l.n, sizeof *l.launches, by_phase);
         for (uint32_t i = 0; i < d->n_cards; i++)
             landing_stale(d, i);
         d->launches = l.launches;
         d->n_launches = l.n;
-        for (size_t i = 0; i < l.n; i++)
-            d->needed |= 1u << l.launches[i].card |
-                         (launch_crosses(&l.launches[i]) ? 1u << l.launches[i].sender : 0);
+        find_needed(d);
         rc = marks_make(d, err);
         if (!rc)
             rc = place_descriptions(&l, err);
@@ -141,6 +140,7 @@ static int load(struct device *d, const struct program *programs, struct err *er
     } else {
         free(l.launches);
     }
+    free(l.exchanges);
     for (uint32_t i = 0; i < d->n_cards; i++)
         free(l.described[i]);
     return rc;

@@ -86,9 +86,11 @@ struct ze_kv loading_kv(struct loading *l, uint32_t card, const struct kv_place 
 
 /* ---- launches ------------------------------------------------------------------------------- */
 
-uint64_t loading_describe(struct loading *l, uint32_t card, const void *what, size_t bytes) {
-    const uint64_t end =
-        l->bytes[card] + (bytes + DESCRIPTION_ALIGN - 1) / DESCRIPTION_ALIGN * DESCRIPTION_ALIGN;
+uint64_t loading_describe(struct loading *l, uint32_t card, const void *what, uint32_t n,
+                          size_t each, uint32_t *number) {
+    const uint64_t bytes = n * (uint64_t)each,
+                   end = l->bytes[card] +
+                         (bytes + DESCRIPTION_ALIGN - 1) / DESCRIPTION_ALIGN * DESCRIPTION_ALIGN;
     if (end > l->capacity[card] && !l->rc) {
         const uint64_t more = 2 * end;
         char *grown = realloc(l->described[card], more);
@@ -104,6 +106,11 @@ uint64_t loading_describe(struct loading *l, uint32_t card, const void *what, si
         return 0;
     const uint64_t begin = l->bytes[card];
     memcpy(l->described[card] + begin, what, bytes);
+    *number = l->numbers[card];
+    for (uint32_t i = 0; i < n; i++) {
+        const u64 own = l->numbers[card]++;
+        memcpy(l->described[card] + begin + i * each, &own, sizeof own);
+    }
     l->bytes[card] = end;
     return begin;
 }
@@ -128,10 +135,11 @@ struct ze_launch *loading_add(struct loading *l, const struct ze_launch *launch)
 
 void loading_launch(struct loading *l, uint32_t card, const struct op *op, enum kernel_name name,
                     uint32_t type, const void *what, size_t bytes, uint32_t groups, enum ze_by by) {
-    struct ze_launch one = {.card = card, .phase = op->phase, .op = op, .groups = groups, .by = by};
+    struct ze_launch one = {
+        .card = card, .phase = op->phase, .op = op, .groups = groups, .by = by, .n_numbers = 1};
     if (!l->rc)
         l->rc = modules_kernel(l->device, card, name, type, &one.kernel, l->err);
-    one.description = loading_describe(l, card, what, bytes);
+    one.description = loading_describe(l, card, what, 1, bytes, &one.number);
     loading_add(l, &one);
 }
 

@@ -11,12 +11,27 @@
 
 struct err;
 
+/* By what an exchange goes. */
+enum ze_way { WAY_DIRECT, WAY_STAGED, WAY_HOST };
+
+struct ze_taking {
+    struct ze_exchange x; /* both places in their areas */
+    const struct op *op;
+    uint32_t phase, card, sender, order;
+    enum area area;
+    enum ze_way way;
+    bool sends; /* the half of a staged one that its sender does, whose card is `card` then */
+};
+
 /* What grows while the programs are translated; the first failure stays. */
 struct loading {
     struct device *device;
     struct ze_launch *launches;
     size_t n, room;
-    char *described[CARDS_MAX]; /* host memory */
+    struct ze_taking *exchanges; /* that are not launches yet */
+    size_t n_exchanges, exchange_room;
+    uint32_t numbers[CARDS_MAX]; /* of descriptions, so far */
+    char *described[CARDS_MAX];  /* host memory */
     uint64_t bytes[CARDS_MAX], capacity[CARDS_MAX];
     struct err *err;
     int rc;
@@ -42,9 +57,10 @@ struct ze_kv loading_kv(struct loading *l, uint32_t card, const struct kv_place 
 struct ze_rows loading_apart(struct loading *l, uint32_t card, uint64_t offset, uint64_t n_rows,
                              uint32_t cols);
 
-/* Add a description to a card's, and return its offset; a launch, NULL after a failure; and a
- * launch of a kernel with its description. */
-uint64_t loading_describe(struct loading *l, uint32_t card, const void *what, size_t bytes);
+/* Add n descriptions to a card's, side by side, and return their offset and the first one's number;
+ * a launch, NULL after a failure; and a launch of a kernel with its description. */
+uint64_t loading_describe(struct loading *l, uint32_t card, const void *what, uint32_t n,
+                          size_t each, uint32_t *number);
 struct ze_launch *loading_add(struct loading *l, const struct ze_launch *launch);
 void loading_launch(struct loading *l, uint32_t card, const struct op *op, enum kernel_name name,
                     uint32_t type, const void *what, size_t bytes, uint32_t groups, enum ze_by by);
@@ -68,8 +84,9 @@ void load_combine(struct loading *l, uint32_t card, const struct op *op);
 void load_gate_up(struct loading *l, uint32_t card, const struct op *op);
 void load_logits(struct loading *l, uint32_t card, const struct op *op);
 
-/* exchanges.c */
+/* exchanges.c; they become launches when all operations are loaded. */
 void load_exchange(struct loading *l, uint32_t card, const struct op *op);
+void exchanges_launch(struct loading *l);
 
 /* experts.c */
 void load_route(struct loading *l, uint32_t card, const struct op *op);

@@ -25,7 +25,7 @@ static int find_marks(struct device *d, struct err *err) {
 }
 
 static int make_events(struct device *d, struct err *err) {
-    const uint32_t n = (d->n_marks + 2) * d->n_cards;
+    const uint32_t n = marks_events(d);
     ze_device_handle_t handles[CARDS_MAX];
     const uint32_t n_handles = level_zero_handles(d, handles);
     const ze_event_pool_desc_t pool = {.stype = ZE_STRUCTURE_TYPE_EVENT_POOL_DESC,
@@ -54,7 +54,7 @@ int marks_make(struct device *d, struct err *err) {
 }
 
 void marks_free(struct device *d) {
-    for (uint32_t i = 0; d->events && i < (d->n_marks + 2) * d->n_cards; i++)
+    for (uint32_t i = 0; d->events && i < marks_events(d); i++)
         if (d->events[i])
             d->api->zeEventDestroy(d->events[i]);
     free(d->events);

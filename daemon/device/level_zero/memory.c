@@ -41,8 +41,10 @@ int level_zero_alloc_host(struct device *d, uint64_t bytes, char **at, struct er
 }
 
 void level_zero_free(struct device *d, void *at) {
-    if (at)
-        d->api->zeMemFree(d->context, at);
+    if (!at)
+        return;
+    d->n_freed++;
+    d->api->zeMemFree(d->context, at);
 }
 
 static uint64_t used_bytes(const struct ze_card *card) {

@@ -61,6 +61,7 @@ static const struct {
     [KERNEL_GATE_APART] = {"gate_apart", 0, 4, false},
     [KERNEL_ATTENTION] = {"attention", 1, 0, false},
     [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
+    [KERNEL_EXCHANGE_KV] = {"exchange", 2, 2, false},
     [KERNEL_CARRY] = {"carry", 2, 1, false},
     [KERNEL_ROUTE] = {"route", 3, 0, false},
     [KERNEL_DISPATCH] = {"dispatch", 3, 1, false},
@@ -127,7 +128,7 @@ static int make_kernel(struct device *d, ze_module_handle_t module, const char *
 }
 
 int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t type,
-                   ze_kernel_handle_t *kernel, struct err *err) {
+                   struct ze_kernel **kernel, struct err *err) {
     uint32_t at = kernels[name].module, i = 0;
     while (kernels[name].by_type && i < sizeof types / sizeof *types && types[i] != type)
         i++;
@@ -140,20 +141,34 @@ int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint3
         return err_set(err, -ENOMEM, "no memory for the kernels of card %u", card);
     struct ze_module *m = &d->cards[card].modules[at];
     int rc = m->module ? 0 : build(d, card, at, err);
-    ze_kernel_handle_t *made = &m->kernels[kernels[name].place];
-    if (!rc && !*made)
-        rc = make_kernel(d, m->module, kernels[name].name, made, err);
+    struct ze_kernel *made = &m->kernels[kernels[name].place];
+    if (!rc && !made->handle)
+        rc = make_kernel(d, m->module, kernels[name].name, &made->handle, err);
     if (!rc)
-        *kernel = *made;
+        *kernel = made;
     return rc;
+}
+
+ze_result_t modules_give(const struct device *d, struct ze_kernel *k, uint32_t argument,
+                         const void *pointer) {
+    if (k->as_of != d->n_freed)
+        k->set = 0;
+    k->as_of = d->n_freed;
+    if (k->set >> argument & 1 && k->given[argument] == pointer)
+        return ZE_RESULT_SUCCESS;
+    const ze_result_t result =
+        d->api->zeKernelSetArgumentValue(k->handle, argument, sizeof pointer, &pointer);
+    k->given[argument] = pointer;
+    k->set = result ? k->set & ~(1u << argument) : k->set | 1u << argument;
+    return result;
 }
 
 void modules_free(struct device *d, uint32_t card) {
     struct ze_module *modules = d->cards[card].modules;
     for (size_t i = 0; modules && i < N_MODULES; i++) {
         for (int k = 0; k < MODULE_KERNELS; k++)
-            if (modules[i].kernels[k])
-                d->api->zeKernelDestroy(modules[i].kernels[k]);
+            if (modules[i].kernels[k].handle)
+                d->api->zeKernelDestroy(modules[i].kernels[k].handle);
         if (modules[i].module)
             d->api->zeModuleDestroy(modules[i].module);
     }

@@ -12,7 +12,8 @@ enum kernel_name {
     KERNEL_ROPE_STORE,
     KERNEL_GATE_APART,
     KERNEL_ATTENTION,
-    KERNEL_EXCHANGE,
+    KERNEL_EXCHANGE,    /* between areas of scratch memory */
+    KERNEL_EXCHANGE_KV, /* the same one, which keeps other arguments */
     KERNEL_CARRY,
     KERNEL_ROUTE,
     KERNEL_DISPATCH,
@@ -28,7 +29,10 @@ enum kernel_name {
 /* A kernel for matrices of a tensor type; of the others the type says nothing.  Its group has
  * SUB_GROUP work items.  -ENOTSUP: there is none for the type; else what the driver said. */
 int modules_kernel(struct device *device, uint32_t card, enum kernel_name name, uint32_t type,
-                   ze_kernel_handle_t *kernel, struct err *err);
+                   struct ze_kernel **kernel, struct err *err);
+/* Gives it a pointer, unless that is what it has. */
+ze_result_t modules_give(const struct device *device, struct ze_kernel *kernel, uint32_t argument,
+                         const void *pointer);
 void modules_free(struct device *device, uint32_t card);
 
 #endif

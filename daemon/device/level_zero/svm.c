@@ -48,7 +48,8 @@ static char *map(uint64_t bytes) {
 
 /* Of the device's own, on the card. */
 static uint64_t own_bytes(const struct ze_card *c) {
-    uint64_t bytes = c->description_bytes + c->step_bytes;
+    uint64_t bytes =
+        c->description_bytes + c->step_bytes + c->n_receipts * sizeof *c->receipts_stage;
     for (int a = 0; a < AREA_COUNT; a++)
         if (c->areas[a].at)
             bytes += c->areas[a].away ? whole_chunks(c->areas[a].split) : c->areas[a].split;

@@ -117,6 +117,8 @@ static void attend(global const struct ze_attention *op, global const struct ze_
 WHOLE_GROUPS kernel void attention(global const struct ze_attention *op,
                                    global const struct ze_step *step) {
     local float p[SEGMENT], out[UNIT_MAX];
+    if (!given(op, step))
+        return;
     const uint lane = get_sub_group_local_id(), dim = op->head_dim;
     const uint row = get_group_id(1), head = get_group_id(0) * op->unit;
     if (row >= step->n_rows)

@@ -21,6 +21,8 @@ static inline bool find_hit(global const struct ze_hits *hits, uint hit, struct 
  * the output of its own. */
 WHOLE_GROUPS kernel void expert_matmul(global const struct ze_expert_matmul *op,
                                        global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint tile = get_group_id(0), col = tile * SUB_GROUP + get_sub_group_local_id();
     global const uint *picked = op->picked ? hits_rows(&op->hits) : 0;
     struct hit h;
@@ -40,6 +42,8 @@ WHOLE_GROUPS kernel void expert_matmul(global const struct ze_expert_matmul *op,
 /* An atom of the output of each hit; gate and up are of one type. */
 WHOLE_GROUPS kernel void expert_gate_up(global const struct ze_expert_gate_up *op,
                                         global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint atom = get_group_id(0);
     struct hit h;
     if (!find_hit(&op->hits, get_group_id(1), &h))
@@ -96,6 +100,8 @@ static inline bool add_experts(global const struct ze_expert_sum *op, uint lane,
  * without one for the experts'. */
 WHOLE_GROUPS kernel void expert_sum(global const struct ze_expert_sum *op,
                                     global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint tile = get_group_id(0), row = get_group_id(1) * ROWS;
     const uint n = rows_left(row, step->n_rows);
     if (n)

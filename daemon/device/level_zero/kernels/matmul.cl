@@ -4,6 +4,8 @@
 
 WHOLE_GROUPS kernel void matmul(global const struct ze_matmul *op,
                                 global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint of = op->outputs ? step->n_outputs : step->n_rows;
     const uint tile = get_group_id(0);
     const uint row = part_begin(op->part, of) + get_group_id(1) * ROWS;
@@ -28,6 +30,8 @@ WHOLE_GROUPS kernel void matmul(global const struct ze_matmul *op,
 /* The sums of the card's lanes, then up the tree; what has a slot goes to its plane. */
 WHOLE_GROUPS kernel void lanes(global const struct ze_lanes *op,
                                global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint tile = get_group_id(0), row = get_group_id(1) * ROWS;
     const uint n = rows_left(row, step->n_rows);
     if (n)
@@ -37,6 +41,8 @@ WHOLE_GROUPS kernel void lanes(global const struct ze_lanes *op,
 /* An atom of the output; gate and up are of one type. */
 WHOLE_GROUPS kernel void gate_up(global const struct ze_gate_up *op,
                                  global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint atom = get_group_id(0), row = get_group_id(1) * ROWS;
     const uint n = rows_left(row, step->n_rows);
     float x[2][ROWS];
@@ -52,6 +58,8 @@ WHOLE_GROUPS kernel void gate_up(global const struct ze_gate_up *op,
 /* A token's row of the table. */
 WHOLE_GROUPS kernel void embed(global const struct ze_embed *op,
                                global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint row = get_group_id(0), lane = get_sub_group_local_id();
     if (row >= step->n_rows)
         return;

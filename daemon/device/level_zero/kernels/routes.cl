@@ -58,6 +58,8 @@ static float sigmoid_of(global const float *x, global const float *weight, uint 
 /* A row's routes, of the products of its input with the router. */
 WHOLE_GROUPS kernel void route(global const struct ze_route *op,
                                global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint lane = get_sub_group_local_id(), n = op->n, n_used = op->n_used;
     const uint row = get_group_id(0) + part_begin(op->part, step->n_rows);
     if (row >= part_end(op->part, step->n_rows))
@@ -137,6 +139,8 @@ static uint put_rows(global const struct ze_dispatch *op, uint n_rows, uint own,
 WHOLE_GROUPS kernel void dispatch(global const struct ze_dispatch *op,
                                   global const struct ze_step *step) {
     local uint there[EXPERTS_MAX / 32];
+    if (!given(op, step))
+        return;
     const uint own = get_group_id(0), lane = get_sub_group_local_id();
     if (own >= op->hits.n_experts)
         return;

@@ -3,6 +3,8 @@
 #include "daemon/device/level_zero/kernels/numbers.clh"
 
 WHOLE_GROUPS kernel void norm(global const struct ze_norm *op, global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint lane = get_sub_group_local_id();
     const uint first = part_begin(op->part, step->n_rows), end = part_end(op->part, step->n_rows);
     const uint to = get_group_id(0) + (op->outputs ? 0 : first);
@@ -23,6 +25,8 @@ WHOLE_GROUPS kernel void norm(global const struct ze_norm *op, global const stru
 /* hidden += norm(sum) * weight */
 WHOLE_GROUPS kernel void add_norm(global const struct ze_norm *op,
                                   global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint row = get_group_id(0) + part_begin(op->part, step->n_rows);
     if (row >= part_end(op->part, step->n_rows))
         return;
@@ -37,6 +41,8 @@ WHOLE_GROUPS kernel void add_norm(global const struct ze_norm *op,
 /* An atom of each row. */
 WHOLE_GROUPS kernel void gate_apart(global const struct ze_apart *op,
                                     global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint row = get_group_id(1), atom = get_group_id(0);
     if (row >= (op->hits.at ? hits_begin(&op->hits)[*hits_n(&op->hits)] : step->n_rows))
         return;
@@ -57,6 +63,8 @@ WHOLE_GROUPS kernel void gate_apart(global const struct ze_apart *op,
 /* Sixteen columns of a row; the tree over all slots, a node that has none made of its children. */
 WHOLE_GROUPS kernel void combine(global const struct ze_combine *op,
                                  global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint lane = get_sub_group_local_id(), tile = get_group_id(0);
     const uint row = get_group_id(1) + part_begin(op->part, step->n_rows);
     const uint col = tile * SUB_GROUP + lane;
@@ -152,6 +160,8 @@ static void store_kv(global uchar *page, uint type, uint dim, uint at, bool is_k
 
 WHOLE_GROUPS kernel void rope_store(global const struct ze_rope *op,
                                     global const struct ze_step *step) {
+    if (!given(op, step))
+        return;
     const uint row = get_group_id(1), head = get_group_id(0), dim = op->head_dim;
     const uint n_q = op->n_heads, n_kv = op->n_kv;
     if (row >= step->n_rows)

@@ -3,7 +3,8 @@
  * programs are loaded, and one of the step, written before each.
  *
  * Read by the C compiler and by the OpenCL one, so it has fixed widths only, the wide members
- * first. Addresses are the card's own, except those of an exchange, which are offsets. */
+ * first. Addresses are the card's own.  A description begins with its number, which no other of the
+ * card has. */
 #ifndef OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
 #define OCTARC_DEVICE_LEVEL_ZERO_KERNELS_SHARED_H
 
@@ -21,6 +22,7 @@ typedef uint64_t u64;
 #endif
 
 #define SUB_GROUP 16 /* lanes; a tile's rows, and partial sums of a row */
+#define IN_STAGE  8  /* the argument of an exchange that is no card's area */
 
 /* A row of the step; its sequence's pages begin at step.pages[first_page]. */
 struct ze_row {
@@ -31,7 +33,9 @@ struct ze_row {
 struct ze_step {
     u64 rows, outputs, pages; /* struct ze_row [n_rows], u32 [n_outputs], u32 */
     u64 rope[2], q_scale;     /* as step_params; 0: none */
-    u32 n_rows, n_outputs;
+    u64 receipts;             /* u32 of each description; a launch writes `id` to its own */
+    u64 logits;               /* float [n_outputs][n_vocab] */
+    u32 n_rows, n_outputs, n_vocab, id;
 };
 
 struct ze_rows {
@@ -65,6 +69,7 @@ struct ze_kv {
 };
 
 struct ze_embed {
+    u64 number;
     struct ze_matrix w;
     struct ze_rows hidden;
     u32 vocab_begin, vocab_end;
@@ -73,6 +78,7 @@ struct ze_embed {
 };
 
 struct ze_norm {
+    u64 number;
     struct ze_rows hidden, sum; /* sum: of ADD_NORM */
     struct ze_act act;
     struct ze_part part;
@@ -84,6 +90,7 @@ struct ze_norm {
 
 /* W . act into rows. */
 struct ze_matmul {
+    u64 number;
     struct ze_act act;
     struct ze_matrix w;
     struct ze_rows out;
@@ -93,6 +100,7 @@ struct ze_matmul {
 };
 
 struct ze_rope {
+    u64 number;
     struct ze_rows qkv;
     struct ze_kv kv;
     u64 q_bias, k_bias, v_bias, q_norm, k_norm; /* of the card's first head; 0: none */
@@ -101,6 +109,7 @@ struct ze_rope {
 };
 
 struct ze_attention {
+    u64 number;
     struct ze_rows q;
     struct ze_kv kv;
     struct ze_act act;
@@ -111,6 +120,7 @@ struct ze_attention {
 };
 
 struct ze_lanes {
+    u64 number;
     struct ze_act act;
     struct ze_matrix w;
     struct ze_planes slots;
@@ -120,6 +130,7 @@ struct ze_lanes {
 };
 
 struct ze_combine {
+    u64 number;
     struct ze_rows out;
     struct ze_planes slots;
     struct ze_part part;
@@ -129,6 +140,7 @@ struct ze_combine {
 };
 
 struct ze_gate_up {
+    u64 number;
     struct ze_act act, out;
     struct ze_matrix gate, up;
     u32 function, pad;
@@ -143,6 +155,7 @@ struct ze_hits {
 /* out = function(gate) * up, where the two were multiplied one after the other; of the step's rows,
  * or with hits of theirs. */
 struct ze_apart {
+    u64 number;
     struct ze_rows gate, up;
     struct ze_act out;
     struct ze_hits hits; /* at 0: none */
@@ -150,6 +163,7 @@ struct ze_apart {
 };
 
 struct ze_route {
+    u64 number;
     struct ze_rows logits, routes;
     struct ze_act act;
     struct ze_part part;
@@ -160,6 +174,7 @@ struct ze_route {
 };
 
 struct ze_dispatch {
+    u64 number;
     struct ze_rows routes;
     struct ze_hits hits;
     u64 places;
@@ -168,6 +183,7 @@ struct ze_dispatch {
 
 /* Matrices of all experts of the card, n rows each. */
 struct ze_expert_matmul {
+    u64 number;
     struct ze_act act;
     struct ze_matrix w;
     struct ze_rows out; /* a row for each hit */
@@ -177,6 +193,7 @@ struct ze_expert_matmul {
 };
 
 struct ze_expert_gate_up {
+    u64 number;
     struct ze_act act, out;
     struct ze_matrix gate, up;
     struct ze_hits hits;
@@ -185,6 +202,7 @@ struct ze_expert_gate_up {
 };
 
 struct ze_expert_sum {
+    u64 number;
     struct ze_rows routes, products; /* a product for each hit */
     struct ze_planes slots;
     struct ze_act shared_act;
@@ -195,15 +213,21 @@ struct ze_expert_sum {
     i8 slot[16];
 };
 
-/* What an exchange copies, in words of `size` bytes; from and to are offsets into the two areas
- * that its kernel is given. */
+/* What an exchange copies, in words of `size` bytes.  One side of it is the kernel's own card's, by
+ * addresses; the other is in the memory of one of its arguments, by offsets. */
 struct ze_exchange {
-    u64 from, to, from_stride, to_stride; /* bytes */
+    u64 number;
+    u64 named;                  /* what that argument has to be; of logits the step says it */
+    u64 from, to;               /* the place of row 0 */
+    u64 from_stride, to_stride; /* bytes */
     u64 page_bytes_from, page_bytes_to, row_bytes;
+    u64 stage_at; /* the rows' place in the stage: words of a row stand together there */
     struct ze_part from_part, to_part;
-    u32 kind, size;
+    u32 argument; /* a card's number, or IN_STAGE */
+    u32 outward;  /* it is written to the argument, not read from it */
+    u32 kind, size, words;
     u32 vocab_begin, vocab_end;
-    u32 head_dim, pad;
+    u32 head_dim;
 };
 
 #endif
