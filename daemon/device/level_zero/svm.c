@@ -144,18 +144,18 @@ bool svm_holds(const struct device *d, uint32_t card, const void *at) {
 static int carry(struct device *d, uint32_t card, const char *from, char *to, uint64_t bytes) {
     const uint32_t words = (uint32_t)(bytes / WORD);
     const ze_group_count_t groups = {(words + SUB_GROUP - 1) / SUB_GROUP, 1, 1};
-    ze_kernel_handle_t kernel;
+    struct ze_kernel *kernel;
     const int rc = modules_kernel(d, card, KERNEL_CARRY, 0, &kernel, NULL);
     if (rc)
         return noted(d, card, rc);
-    ze_result_t result = d->api->zeKernelSetArgumentValue(kernel, 0, sizeof from, &from);
+    ze_result_t result = d->api->zeKernelSetArgumentValue(kernel->handle, 0, sizeof from, &from);
     if (!result)
-        result = d->api->zeKernelSetArgumentValue(kernel, 1, sizeof to, &to);
+        result = d->api->zeKernelSetArgumentValue(kernel->handle, 1, sizeof to, &to);
     if (!result)
-        result = d->api->zeKernelSetArgumentValue(kernel, 2, sizeof words, &words);
+        result = d->api->zeKernelSetArgumentValue(kernel->handle, 2, sizeof words, &words);
     if (!result)
-        result = d->api->zeCommandListAppendLaunchKernel(d->cards[card].transfer, kernel, &groups,
-                                                         NULL, 0, NULL);
+        result = d->api->zeCommandListAppendLaunchKernel(d->cards[card].transfer, kernel->handle,
+                                                         &groups, NULL, 0, NULL);
     return noted(d, card, ze_failed(result, "a kernel that carries weights", NULL));
 }
 
