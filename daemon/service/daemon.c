@@ -302,7 +302,7 @@ static int start(struct daemon *d, struct err *err) {
     rc = restore_cards(d, err);
     if (rc == 0)
         rc = pressed_start(d, err);
-    uevents_start(&d->uevents, &d->loop, &d->engines);
+    uevents_start(&d->uevents, &d->loop, &d->engines, "");
     if (rc == 0)
         rc = listen_all(d, err);
     if (rc == 0)

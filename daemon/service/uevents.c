@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "daemon/device/drm/drm.h"
 #include "daemon/service/plug.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -44,6 +45,18 @@ void uevents_take(struct engines *e, const void *bytes, size_t n) {
         log_notice("to bring card %u back: %s", card, meaning.remedy);
 }
 
+void uevents_look(struct uevents *u) {
+    for (uint32_t i = 0; i < u->engines->n_cards; i++) {
+        const char *slot = u->engines->topology->cards[i].slot;
+        const bool bound = slot[0] && drm_is_bound(u->root, slot);
+        struct err why;
+        u->bound[i] |= bound;
+        if (u->bound[i] && engines_hear(u->engines, i, bound ? CARD_RETURN : CARD_LOSE,
+                                        bound ? "its driver has it" : "no driver has it", &why) < 0)
+            log_debug("card %u, looked at: %s", i, why.text);
+    }
+}
+
 bool uevents_from_kernel(struct msghdr *message) {
     const struct sockaddr_nl *from = message->msg_name;
     if (message->msg_namelen < offsetof(struct sockaddr_nl, nl_groups) ||
@@ -58,6 +71,11 @@ bool uevents_from_kernel(struct msghdr *message) {
         return sender.uid == 0;
     }
     return false;
+}
+
+static void missed(struct uevents *u) {
+    log_warning("the kernel told more of cards than could be heard; each is looked at");
+    uevents_look(u);
 }
 
 /* False: there is no more now. */
@@ -77,7 +95,7 @@ static bool read_one(struct uevents *u) {
                              .msg_controllen = sizeof control.bytes};
     const ssize_t n = recvmsg(u->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && errno == ENOBUFS) {
-        log_warning("the kernel told more of cards than could be heard; octarc cards may be wrong");
+        missed(u);
         return true;
     }
     if (n < 0)
@@ -87,12 +105,24 @@ static bool read_one(struct uevents *u) {
     return true;
 }
 
+static void on_readable(uv_poll_t *poll, int status, int what);
+
+/* What the socket could not hold is an error of it, at which libuv has stopped and says EBADF. */
+static bool hear_again(struct uevents *u) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != ENOBUFS ||
+        uv_poll_start(&u->poll, UV_READABLE, on_readable) < 0)
+        return false;
+    missed(u);
+    return true;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int what) {
     struct uevents *u = poll->data;
     (void)what;
-    if (status < 0) {
+    if (status < 0 && !hear_again(u)) {
         log_warning("the kernel's events of cards are not heard any more: %s", uv_strerror(status));
-        uv_poll_stop(poll);
         return;
     }
     for (int i = 0; i < READ_MOST && read_one(u); i++)
@@ -116,11 +146,14 @@ static int open_socket(void) {
     return fd;
 }
 
-void uevents_start(struct uevents *u, uv_loop_t *loop, struct engines *engines) {
+void uevents_start(struct uevents *u, uv_loop_t *loop, struct engines *engines, const char *root) {
     bool any = false;
-    *u = (struct uevents){.fd = -1, .engines = engines};
-    for (uint32_t i = 0; i < engines->n_cards; i++)
-        any |= engines->topology->cards[i].slot[0] != '\0';
+    *u = (struct uevents){.fd = -1, .engines = engines, .root = root};
+    for (uint32_t i = 0; i < engines->n_cards; i++) {
+        const char *slot = engines->topology->cards[i].slot;
+        any |= slot[0] != '\0';
+        u->bound[i] = slot[0] && drm_is_bound(root, slot);
+    }
     if (!any)
         return;
     u->fd = open_socket();

@@ -138,6 +138,12 @@ static enum drm_answer read_survivability(const struct device *d) {
     return rc == -ENOENT ? DRM_NO : rc == 0 && text[0] ? DRM_YES : DRM_UNKNOWN;
 }
 
+bool drm_is_bound(const char *root, const char *slot) {
+    char driver[64];
+    read_link(&(struct device){root, slot}, "driver", driver, sizeof driver);
+    return driver[0] != '\0';
+}
+
 void drm_read_card(struct drm_card *card, const char *root, const char *slot) {
     *card = (struct drm_card){.vendor = 0};
     snprintf(card->slot, sizeof card->slot, "%s", slot);

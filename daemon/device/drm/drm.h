@@ -86,6 +86,9 @@ struct drm_box {
  * error.  -errno: /sys cannot be read; err says so. */
 int drm_find(struct drm_box *box, const char *root, struct err *err);
 
+/* Does a driver hold the device in this slot?  `root` as above. */
+bool drm_is_bound(const char *root, const char *slot);
+
 /* --- inside drm --- */
 
 /* All of one card but its nodes. */

@@ -123,6 +123,91 @@ static void only_the_kernel_is_heard(void) {
     CHECK(!uevents_from_kernel(&bare));
 }
 
+/* --- more than could be heard --- */
+
+static char root[64];
+
+/* A driver takes hold of the device in a slot, or lets go of it. */
+static void bind_slot(uint32_t card, bool bound) {
+    char command[200], link[200];
+    snprintf(command, sizeof command, "mkdir -p %s/sys/bus/pci/devices/0000:2%u:00.0", root, card);
+    snprintf(link, sizeof link, "%s/driver", command + strlen("mkdir -p "));
+    CHECK_EQ(system(command), 0);
+    if (bound)
+        CHECK_EQ(symlink("../../drivers/xe", link), 0);
+    else
+        CHECK_EQ(unlink(link), 0);
+}
+
+static void make_root(void) {
+    snprintf(root, sizeof root, "/tmp/octarc-uevents-XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+}
+
+static void drop_root(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    CHECK_EQ(system(command), 0);
+}
+
+/* Cards 0 and 1 are real, card 2 is simulated: no driver has ever held it. */
+static void what_was_not_heard_is_looked_at(void) {
+    struct uevents u = {.fd = -1, .engines = &w.engines, .root = root};
+    make_root();
+    open_slots(3, "woo");
+    SERVES(1);
+    bind_slot(0, true);
+    bind_slot(1, true);
+    uevents_look(&u);
+    CHECK(state_of(0) == CARD_ONLINE && state_of(1) == CARD_ONLINE && state_of(2) == CARD_ONLINE);
+    bind_slot(1, false);
+    uevents_look(&u);
+    CHECK_EQ(state_of(0), CARD_ONLINE);
+    CHECK_EQ(state_of(1), CARD_LOST);
+    CHECK_EQ(state_of(2), CARD_ONLINE);
+    CHECK(strstr(w.engines.cards[1].card.history[0].why, "no driver has it"));
+    SERVES(2);
+    bind_slot(1, true);
+    uevents_look(&u);
+    CHECK_EQ(state_of(1), CARD_PROBING);
+    engines_tick(&w.engines);
+    SERVES(3);
+    CHECK_EQ(state_of(1), CARD_ONLINE);
+    is_answered();
+    close_world();
+    drop_root();
+}
+
+/* Events beyond what the socket holds: the kernel says so once, when it is read. */
+static void a_flood_of_events_has_the_cards_looked_at(void) {
+    static const char nothing[1024] = "change@/devices/virtual/nothing";
+    const struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = 1};
+    const int from = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+    struct uevents u;
+    make_root();
+    open_slots(2, "wo");
+    SERVES(1);
+    bind_slot(1, true);
+    uevents_start(&u, &w.loop, &w.engines, root);
+    bind_slot(1, false);
+    for (int i = 0; i < 8192; i++)
+        if (sendto(from, nothing, sizeof nothing, 0, (const struct sockaddr *)&group,
+                   sizeof group) < 0 &&
+            errno != ENOBUFS) {
+            drop_root();
+            SKIP("no event can be sent here");
+        }
+    WAIT_FOR(state_of(1) == CARD_LOST);
+    SERVES(2);
+    is_answered();
+    close(from);
+    uv_close((uv_handle_t *)&u.poll, NULL);
+    uevents_finish(&u);
+    close_world();
+    drop_root();
+}
+
 CHECK_MAIN(T(a_card_that_goes_is_lost_and_one_that_returns_is_used_again),
            T(a_card_that_only_hands_can_mend_waits_for_an_operator),
-           T(news_of_what_is_not_ours_changes_nothing), T(only_the_kernel_is_heard))
+           T(news_of_what_is_not_ours_changes_nothing), T(only_the_kernel_is_heard),
+           T(what_was_not_heard_is_looked_at), T(a_flood_of_events_has_the_cards_looked_at))
