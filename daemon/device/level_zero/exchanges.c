@@ -143,6 +143,22 @@ static struct ze_exchange describe(const struct loading *l, const struct ze_taki
     return x;
 }
 
+/* What is read of the sender: of the last page, too, where it is K and V. */
+static void note_read(const struct loading *l, struct ze_launch *one, const struct ze_taking *t) {
+    const struct ze_exchange *x = &t->x;
+    const uint64_t row = x->kind == EXCHANGE_PLANE ? x->row_bytes : x->from_stride;
+    const uint64_t end = t->area == AREA_KV
+                             ? UINT64_MAX
+                             : x->from + (l->device->max_rows - 1) * row + (uint64_t)x->words * 4;
+    const uint64_t begin = t->area == AREA_KV ? 0 : x->from;
+    const bool first = !(one->meets >> t->sender & 1);
+    one->meets |= 1u << t->card | 1u << t->sender;
+    if (first || begin < one->reads[t->sender].begin)
+        one->reads[t->sender].begin = begin;
+    if (first || end > one->reads[t->sender].end)
+        one->reads[t->sender].end = end;
+}
+
 /* Those of one launch. */
 static void launch(struct loading *l, const struct ze_taking *t, uint32_t n) {
     struct ze_exchange *all = calloc(n, sizeof *all);
@@ -168,7 +184,7 @@ static void launch(struct loading *l, const struct ze_taking *t, uint32_t n) {
         if (t[i].x.kind != EXCHANGE_OUTPUTS && t[i].x.kind != EXCHANGE_LOGITS)
             one.by = BY_ROW;
         if (t->way == WAY_DIRECT)
-            one.meets |= 1u << t[i].card | 1u << t[i].sender;
+            note_read(l, &one, &t[i]);
     }
     one.groups = (words + SUB_GROUP - 1) / SUB_GROUP;
     one.description = loading_describe(l, t->card, all, n, sizeof *all, &one.number);

@@ -33,9 +33,13 @@ struct ze_launch {
     /* exchanges: all of a card and a phase that go the same way between areas of one kind */
     enum area area;
     uint32_t meets; /* bit per card: who has to be as far, for its memory is read */
-    bool staged;    /* by host memory, */
-    bool sends;     /* which is written by this launch and read in its phase */
-    bool to_host;   /* logits */
+    struct {
+        uint64_t begin, end;
+    } reads[CARDS_MAX]; /* of the area of each of them; of direct ones */
+    bool staged;        /* by host memory, */
+    bool sends;         /* which is written by this launch and read in its phase */
+    bool to_host;       /* logits */
+    bool parts;         /* the first of its phase: behind it cards do not meet (marks.c) */
 };
 
 #define ROW_BLOCK 8 /* ROWS of matmul.cl */

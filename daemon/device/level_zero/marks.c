@@ -5,21 +5,74 @@
 #include <stdlib.h>
 
 #include "daemon/device/level_zero/launches.h"
+#include "daemon/device/level_zero/writes.h"
 #include "octarc/error.h"
 
-/* The marks of a step: two around each phase that crosses cards. */
+static size_t phase_of(const struct device *d, size_t first) {
+    size_t n = 1;
+    while (first + n < d->n_launches && d->launches[first + n].phase == d->launches[first].phase)
+        n++;
+    return n;
+}
+
+static uint32_t meeting(const struct device *d, size_t first, size_t n) {
+    uint32_t cards = 0;
+    for (size_t i = first; i < first + n; i++)
+        cards |= launch_meets(d, &d->launches[i]);
+    return cards;
+}
+
+static bool may_write(const struct device *d, const struct ze_launch *l, const struct ze_launch *x,
+                      uint32_t sender) {
+    if (l->op->kind == OP_EXCHANGE)
+        return !l->to_host && !l->sends && l->area == x->area;
+    return writes_any(l->op, d->max_rows, x->area, x->reads[sender].begin, x->reads[sender].end);
+}
+
+/* Whether the sender may write what launch x reads of it before the two meet again, which they do
+ * at the end of the step at last. */
+static bool is_overtaken(const struct device *d, const struct ze_launch *x, uint32_t sender,
+                         size_t next) {
+    const uint32_t both = 1u << x->card | 1u << sender;
+    for (size_t i = next, n; i < d->n_launches; i += n) {
+        n = phase_of(d, i);
+        if ((meeting(d, i, n) & both) == both)
+            return false;
+        for (size_t k = i; k < i + n; k++)
+            if (d->launches[k].card == sender && may_write(d, &d->launches[k], x, sender))
+                return true;
+    }
+    return false;
+}
+
+/* Behind a phase that crosses cards all may go on when nobody writes what is read too soon.  What
+ * goes through host memory, the next one's senders write. */
+static bool may_part(const struct device *d, size_t first, size_t n) {
+    for (size_t i = first; i < first + n; i++) {
+        const struct ze_launch *x = &d->launches[i];
+        if (x->staged)
+            return false;
+        for (uint32_t c = 0; c < d->n_cards; c++)
+            if (x->meets >> c & 1 && c != x->card && is_overtaken(d, x, c, first + n))
+                return false;
+    }
+    return true;
+}
+
+/* The marks of a step: before each phase that crosses cards, and behind it where that is needed. */
 static int find_marks(struct device *d, struct err *err) {
     d->mark_cards = calloc(2 * d->n_launches + 1, sizeof *d->mark_cards);
     if (!d->mark_cards)
         return err_set(err, -ENOMEM, "no memory for the marks of %zu kernels", d->n_launches);
     for (size_t i = 0, n; i < d->n_launches; i += n) {
-        uint32_t cards = 0;
-        for (n = 0; i + n < d->n_launches && d->launches[i + n].phase == d->launches[i].phase; n++)
-            cards |= launch_meets(d, &d->launches[i + n]);
-        if (cards) {
+        n = phase_of(d, i);
+        const uint32_t cards = meeting(d, i, n);
+        if (!cards)
+            continue;
+        d->launches[i].parts = may_part(d, i, n);
+        d->mark_cards[d->n_marks++] = cards;
+        if (!d->launches[i].parts)
             d->mark_cards[d->n_marks++] = cards;
-            d->mark_cards[d->n_marks++] = cards;
-        }
     }
     return 0;
 }

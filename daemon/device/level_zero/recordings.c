@@ -2,9 +2,9 @@
 /* recordings.c - kept recordings, and how the launches of the programs become one.
  *
  * On a card's list a barrier ends a phase.  Where a phase crosses cards, all of those that take
- * part have ended the phase before when it begins, and have ended it when the next one begins: each
- * signals an event of its own (a mark), and waits for the others'.  What was read from a sender is
- * nobody's to overwrite sooner. */
+ * part have ended the phase before when it begins: each signals an event of its own (a mark), and
+ * waits for the others'.  They have ended it, too, when the next one begins, where a sender might
+ * else write too soon what is read of it. */
 #include "daemon/device/level_zero/recordings.h"
 
 #include <errno.h>
@@ -178,6 +178,8 @@ static void record_phase(struct recorder *r, const struct ze_launch *l, size_t n
     for (size_t i = 0; i < n && !r->rc; i++)
         if (!l[i].sends)
             record_launch(r, &l[i]);
+    if (meeting && l->parts)
+        meeting = 0;
     if (meeting)
         meet(r, meeting);
     for (uint32_t i = 0; i < d->n_cards; i++)

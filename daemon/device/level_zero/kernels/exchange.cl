@@ -72,8 +72,11 @@ static bool find_word(global const struct ze_exchange *op, global const struct z
         *source += row * op->from_stride + (ulong)i * op->size;
         *target += row * op->to_stride + (ulong)i * op->size;
     }
-    if (op->argument == IN_STAGE)
-        *(op->outward ? target : source) = op->stage_at + ((ulong)row * op->words + i) * op->size;
+    const ulong place = op->stage_at + ((ulong)row * op->words + i) * op->size;
+    if (op->argument == IN_STAGE && op->outward)
+        *target = place;
+    else if (op->argument == IN_STAGE)
+        *source = place;
     return true;
 }
 

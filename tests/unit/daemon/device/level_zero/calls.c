@@ -4,7 +4,7 @@
 #include "tests/sim_level_zero/box.h"
 
 #define STEPS           4u
-#define RECORDING_BOUND 72u /* calls a layer and a card, when a step is recorded */
+#define RECORDING_BOUND 64u /* calls a layer and a card, when a step is recorded */
 #define RECORDINGS_STEPS                                                                           \
     2u /* after which the steps of a shape are: there are two sets of events                       \
         */
