@@ -68,7 +68,7 @@ struct cli {
     const char *socket; /* NULL: the default */
     const char *system, *wait, *against, *interval, *count;
     const char *to, *sha256, *index, *catalog;
-    bool json, no_legend, verbose, help, version, stream, add_special, quick;
+    bool json, no_legend, verbose, help, version, stream, add_special, quick, selftest;
     bool wait_card, release, dry_run, follow, silent;
     int write_error; /* errno of the first write to stdout that failed; 0: none did */
 };
@@ -107,7 +107,8 @@ void usage_print(const struct command *command); /* NULL: of octarc itself */
 int usage_parse(struct cli *cli, int argc, char **argv);
 
 /* plan.c */
-/* Go on as octarcd with this option, the passed ones and --json; an exit status where it cannot. */
+/* Go on as octarcd with this option, its file where it has one, the passed ones and --json; an exit
+ * status where it cannot. */
 int cli_become_octarcd(struct cli *cli, const char *option, const char *file);
 
 /* rebalance.c */

@@ -51,6 +51,9 @@ static const struct option_info bench_options[] = {
     {"threads", "N", "of the computation; else one a usable core", 0, FIELD_INTEGER, 0},
     {"against", "DIR", "beside llama-bench and llama-server found there", 0, OPTION_VALUE,
      offsetof(struct cli, against)},
+    {"selftest", NULL, "instead: are cards, kernels and links right; octarcd(8)", 0, OPTION_SWITCH,
+     offsetof(struct cli, selftest)},
+    {"config", "FILE", "of --selftest, instead of /etc/octarc/octarc.conf", 0, OPTION_PASS, 0},
     {0}};
 
 static const struct option_info drain_options[] = {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan, models inspect: become octarcd, which needs no service and no card for these. */
+/* plan, models inspect, bench --selftest: become octarcd, which needs no service and no card for
+ * these. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@ int cli_become_octarcd(struct cli *cli, const char *option, const char *file) {
     char program[PATH_MAX];
     const char *argv[2 * PASSED_MAX + 5] = {"octarcd", option, file};
     char names[PASSED_MAX][32];
-    int n = 3;
+    int n = file ? 3 : 2;
     struct err err;
     if (child_find("octarcd", program, &err) < 0)
         return cli_fail(cli, CLI_FAILED, "%s", err.text);

@@ -8,6 +8,7 @@
 #include "daemon/service/daemon.h"
 #include "daemon/service/inspect.h"
 #include "daemon/service/probe.h"
+#include "daemon/service/selftest.h"
 #include "daemon/service/whatif.h"
 #include "daemon/util/log.h"
 #include "octarc/error.h"
@@ -26,7 +27,7 @@ static int probe(const struct options *options, struct daemon *d) {
         log_error("%s", err.text);
         return 1;
     }
-    const int code = probe_run(options, &d->config, &d->spawner);
+    const int code = (options->probe ? probe_run : selftest_run)(options, &d->config, &d->spawner);
     spawner_stop(&d->spawner);
     return code;
 }
@@ -64,7 +65,7 @@ static int run(const struct options *options, struct daemon *d) {
     log_init("octarcd", (enum log_priority)d->config.log_level);
     if (options->inspect)
         return inspect_run(options, &d->config);
-    if (options->probe)
+    if (options->probe || options->selftest)
         return probe(options, d);
     const bool serves = !options->check_config && !options->plan;
     if (serves && daemon_inherit(d, &err) < 0) {

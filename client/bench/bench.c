@@ -173,7 +173,7 @@ static int prepare(struct bench *b, struct err *err) {
     return rc;
 }
 
-int verb_bench(struct cli *cli) {
+static int measure(struct cli *cli) {
     struct err err = {{0}};
     struct bench *b = calloc(1, sizeof *b);
     if (!b)
@@ -202,4 +202,18 @@ int verb_bench(struct cli *cli) {
     }
     free(b);
     return status;
+}
+
+static int self_test(struct cli *cli) {
+    if (cli->n_words || cli->quick || cli->against || cli->fields->child)
+        return cli_fail(cli, CLI_USAGE, "--selftest measures no model: --config and --json alone");
+    return cli_become_octarcd(cli, "--selftest", NULL);
+}
+
+int verb_bench(struct cli *cli) {
+    if (cli->selftest)
+        return self_test(cli);
+    if (cli->n_passed)
+        return cli_fail(cli, CLI_USAGE, "--config belongs to --selftest");
+    return measure(cli);
 }

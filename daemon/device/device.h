@@ -46,6 +46,9 @@ struct device_options {
     /* level_zero: by reader, a bit for each owner whose memory it must not read, whatever the
      * driver says: what it takes from there goes through host memory. */
     uint32_t staged[CARDS_MAX];
+    /* level_zero: measure what each card takes from each other one, when it is opened; for eight
+     * cards it takes a second or two.  Nothing else may use the cards meanwhile. */
+    bool measure_links;
     /* The last of a card's weights that lie in host memory: they do not count against its capacity,
      * and in a step only OP_FETCH reads them. */
     uint64_t host_bytes[CARDS_MAX];
@@ -64,6 +67,12 @@ struct device_options {
     uint32_t *lost;
 };
 
+/* A peer link as the one who takes over it sees it: host to host, from when the command is given to
+ * when all is there. */
+struct device_link {
+    uint64_t bytes_per_s, latency_ns; /* 0: not measured */
+};
+
 struct device_properties {
     char name[64];
     uint64_t capacity_bytes;
@@ -75,6 +84,8 @@ struct device_properties {
                        * wrong bytes of: through host memory, then */
     bool svm;         /* its weights lie in shared virtual memory */
     char storage_why[DEVICE_STORAGE_WHY]; /* they do not, though they might: in words */
+    uint32_t direct;                      /* a bit for each owner whose memory it reads by itself */
+    struct device_link links[CARDS_MAX];  /* by owner, in the mode that is used */
 };
 
 /* The cards of this machine that a backend can open, by number. */
@@ -84,6 +95,7 @@ struct device_found {
         char name[64];
         uint64_t memory_bytes;
         char slot[16]; /* its PCI address; empty: unknown */
+        char id[33];   /* that its driver gives it, in hex; empty: unknown */
     } cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
 };

@@ -2,7 +2,6 @@
 /* octarc-engine: one generation.  Speaks the channel on an inherited descriptor and nothing else;
  * everything it needs comes with SETUP, and when the front is gone it ends. */
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
-#include "daemon/engine/probe.h"
+#include "daemon/engine/errand.h"
 #include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
@@ -541,15 +540,6 @@ static int serve(struct process *p) {
     return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
 }
 
-/* The descriptor behind an option; -1: it is not that option, or no open descriptor. */
-static int take_fd(int argc, char **argv, const char *option) {
-    char *end;
-    if (argc != 3 || strcmp(argv[1], option) != 0)
-        return -1;
-    const long fd = strtol(argv[2], &end, 10);
-    return *end || end == argv[2] || fcntl((int)fd, F_GETFD) < 0 ? -1 : (int)fd;
-}
-
 int main(int argc, char **argv) {
     struct process p = {0};
     log_init("octarc-engine", LOG_P_INFO);
@@ -557,12 +547,13 @@ int main(int argc, char **argv) {
         puts("octarc-engine " OCTARC_VERSION);
         return 0;
     }
-    const int fd = take_fd(argc, argv, "--channel"), probe_fd = take_fd(argc, argv, "--probe");
-    if (probe_fd >= 0)
-        return probe_answer(probe_fd) < 0;
+    const int errand = errand_run(argc, argv), fd = errand_fd(argc, argv, "--channel");
+    if (errand)
+        return errand - 1;
     if (fd < 0) {
-        fprintf(stderr, "usage: octarc-engine --channel FD | --probe FD\n"
-                        "octarcd starts this program; it is of no use alone.\n");
+        fprintf(stderr,
+                "usage: octarc-engine --channel FD | --probe FD | --selftest FD | --links FD\n"
+                "octarcd starts this program; it is of no use alone.\n");
         return 2;
     }
     prctl(PR_SET_DUMPABLE, 0);

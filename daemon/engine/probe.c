@@ -5,21 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "daemon/engine/errand.h"
 #include "octarc/error.h"
-
-static int write_all(int fd, const void *bytes, size_t n) {
-    const char *at = bytes;
-    while (n > 0) {
-        const ssize_t done = write(fd, at, n);
-        if (done < 0 && errno != EINTR)
-            return -errno;
-        at += done > 0 ? done : 0;
-        n -= done > 0 ? (size_t)done : 0;
-    }
-    return 0;
-}
 
 int probe_answer(int fd) {
     struct err err = {{0}};
@@ -32,7 +20,7 @@ int probe_answer(int fd) {
     if (drm_find(&report->box, "", &err) < 0)
         snprintf(report->error, sizeof report->error, "%.150s", err.text);
     probe_driver(&report->driver);
-    const int rc = write_all(fd, report, sizeof *report);
+    const int rc = errand_write(fd, report, sizeof *report);
     free(report);
     return rc;
 }

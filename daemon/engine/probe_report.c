@@ -25,7 +25,7 @@ static void bound_driver(struct probe_driver *driver) {
     END(driver->libraries.why), END(driver->why);
     found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
     for (uint32_t i = 0; i < found->n_cards; i++)
-        END(found->cards[i].name), END(found->cards[i].slot);
+        END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);
 }
 
 int probe_accept(struct probe_report *report, size_t n, struct err *err) {

@@ -37,14 +37,15 @@ const char options_help[] =
     "  --plan MODEL           print where the model would lie and how fast it would be, and end\n"
     "  --inspect FILE         print what a model file says and what it would need, and end\n"
     "  --probe                print which cards this machine has and what they lack, and end\n"
+    "  --selftest             the same, try each card, its kernels and its links, and end\n"
     "  --without CARD         with --plan: as if that card were not there; may be repeated\n"
     "  --json, --svg          with --plan: all of it as JSON, or a picture; --json with --inspect\n"
-    "                         and --probe too\n"
+    "                         --probe and --selftest too\n"
     "  --help, --version\n"
     "\n"
     "Exit status: 0 stopped in good order, or the configuration is good; 1 failure; 2 usage;\n"
-    "3 --probe: no card can be used; 78 the configuration or the model cannot be served, and\n"
-    "trying again would not help.\n";
+    "3 --probe, --selftest: no card can be used; 4 --selftest: something is wrong; 78 the\n"
+    "configuration or the model cannot be served, and trying again would not help.\n";
 
 /* Options that are no keys. */
 static bool is_own(const char *name) {
@@ -79,10 +80,10 @@ static int take(struct options *o, const char *name, const char *value, struct e
 /* Which options go together. */
 static int check(const struct options *o, struct err *err) {
     const char *alone = o->svg ? "svg" : o->without ? "without" : NULL;
-    if ((o->plan != NULL) + (o->inspect != NULL) + o->probe > 1)
-        return err_set(err, -EINVAL, "--plan, --inspect and --probe: one of them");
-    if (o->json && !o->plan && !o->inspect && !o->probe)
-        return err_set(err, -EINVAL, "--json belongs to --plan, --inspect or --probe");
+    if ((o->plan != NULL) + (o->inspect != NULL) + o->probe + o->selftest > 1)
+        return err_set(err, -EINVAL, "--plan, --inspect, --probe and --selftest: one of them");
+    if (o->json && !o->plan && !o->inspect && !o->probe && !o->selftest)
+        return err_set(err, -EINVAL, "--json belongs to --plan, --inspect, --probe or --selftest");
     if (!o->plan && alone)
         return err_set(err, -EINVAL, "--%s belongs to --plan", alone);
     if (o->json && o->svg)
@@ -101,6 +102,7 @@ static bool take_flag(struct options *o, const char *name) {
                  : !strcmp(name, "json")       ? &o->json
                  : !strcmp(name, "svg")        ? &o->svg
                  : !strcmp(name, "probe")      ? &o->probe
+                 : !strcmp(name, "selftest")   ? &o->selftest
                                                : NULL;
     if (flag)
         *flag = true;

@@ -14,7 +14,8 @@ struct options {
     const char *inspect; /* a model file: print what it says and end */
     uint32_t without;    /* plan: bit per card that is thought away */
     bool probe;          /* print what cards there are and end */
-    bool json, svg;      /* plan, inspect, probe: how it is printed; else for people */
+    bool selftest;       /* the same, try them, and end */
+    bool json, svg;      /* plan, inspect, probe, selftest: how it is printed; else for people */
     uint32_t n;
     struct {
         const char *name, *value; /* lent by argv */

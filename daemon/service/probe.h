@@ -24,5 +24,8 @@ int probe_run(const struct options *options, const struct config *config, struct
 /* The report for people, and as one line of JSON.  0 or -ENOMEM. */
 int probe_text(const struct probe_report *report, struct buffer *out);
 int probe_json(const struct probe_report *report, struct buffer *out);
+/* The object alone. */
+struct writer;
+void probe_write(struct writer *w, const struct probe_report *report);
 
 #endif

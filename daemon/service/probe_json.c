@@ -120,20 +120,24 @@ static void write_missing(struct writer *w, const struct probe_report *r) {
     write_close(w, ']');
 }
 
+void probe_write(struct writer *w, const struct probe_report *r) {
+    write_open(w, '{');
+    write_key_string(w, "version", r->version);
+    write_known(w, "error", r->error);
+    write_machine(w, r);
+    write_key(w, "cards");
+    write_open(w, '[');
+    for (uint32_t i = 0; i < r->box.n_cards; i++)
+        write_card(w, i, &r->box.cards[i]);
+    write_close(w, ']');
+    write_key_bool(w, "more_cards", r->box.more);
+    write_key_int(w, "usable", missing_count_usable(&r->box, &r->driver.libraries));
+    write_missing(w, r);
+    write_close(w, '}');
+}
+
 int probe_json(const struct probe_report *r, struct buffer *out) {
     struct writer w = {.out = out};
-    write_open(&w, '{');
-    write_key_string(&w, "version", r->version);
-    write_known(&w, "error", r->error);
-    write_machine(&w, r);
-    write_key(&w, "cards");
-    write_open(&w, '[');
-    for (uint32_t i = 0; i < r->box.n_cards; i++)
-        write_card(&w, i, &r->box.cards[i]);
-    write_close(&w, ']');
-    write_key_bool(&w, "more_cards", r->box.more);
-    write_key_int(&w, "usable", missing_count_usable(&r->box, &r->driver.libraries));
-    write_missing(&w, r);
-    write_close(&w, '}');
+    probe_write(&w, r);
     return w.rc < 0 ? w.rc : buffer_append(out, "\n", 1);
 }

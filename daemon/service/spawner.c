@@ -74,11 +74,20 @@ static void raise_oom_score(void) {
     close(fd);
 }
 
-/* A probe writes to its pipe, and what it has to complain about to the log. */
-static void limit_probe(void) {
+static const char *option_of(uint64_t generation) {
+    return generation == SPAWNER_PROBE      ? "--probe"
+           : generation == SPAWNER_SELFTEST ? "--selftest"
+           : generation == SPAWNER_LINKS    ? "--links"
+                                            : "--channel";
+}
+
+/* Who looks writes to its pipe, and what it has to complain about to the log.  Only a probe
+ * computes nothing. */
+static void limit_errand(uint64_t generation) {
     const struct rlimit none = {0, 0}, cpu = {PROBE_CPU_S, PROBE_CPU_S};
     const struct rlimit file = {PROBE_FILE_BYTES, PROBE_FILE_BYTES};
-    setrlimit(RLIMIT_CPU, &cpu);
+    if (generation == SPAWNER_PROBE)
+        setrlimit(RLIMIT_CPU, &cpu);
     setrlimit(RLIMIT_CORE, &none);
     setrlimit(RLIMIT_FSIZE, &file);
 }
@@ -86,7 +95,7 @@ static void limit_probe(void) {
 /* In the new process: become the engine, or end with 127. */
 static void become_engine(const struct nursery *n, uint64_t generation, int channel_fd,
                           pid_t parent) {
-    const bool probes = generation == SPAWNER_PROBE;
+    const char *option = option_of(generation);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -102,9 +111,9 @@ static void become_engine(const struct nursery *n, uint64_t generation, int chan
         dup2(channel_fd, ENGINE_CHANNEL_FD);
     close_range(ENGINE_CHANNEL_FD + 1, ~0u, 0);
     raise_oom_score();
-    if (probes)
-        limit_probe();
-    execl(n->engine, "octarc-engine", probes ? "--probe" : "--channel", "3", (char *)NULL);
+    if (strcmp(option, "--channel") != 0)
+        limit_errand(generation);
+    execl(n->engine, "octarc-engine", option, "3", (char *)NULL);
     log_error("cannot start the engine %s: %s", n->engine, strerror(errno));
     _exit(127);
 }
@@ -274,10 +283,6 @@ static int send_order(struct spawner *spawner, const struct order *order, int fd
 int spawner_start_engine(struct spawner *spawner, uint64_t generation, int channel_fd) {
     const struct order order = {.what = ORDER_START, .generation = generation};
     return send_order(spawner, &order, channel_fd);
-}
-
-int spawner_start_probe(struct spawner *spawner, int fd) {
-    return spawner_start_engine(spawner, SPAWNER_PROBE, fd);
 }
 
 int spawner_kill(struct spawner *spawner, pid_t pid) {

@@ -4,8 +4,8 @@
  * It is forked before anything else exists in octarcd, so that an engine inherits nothing of the
  * front: no thread, no socket, no lock-down.  It takes a channel's descriptor, starts an engine on
  * it, reports its pid and its end, and kills it when asked; a pid it was not given by fork is never
- * signalled.  When the front is gone it ends, and its engines with it.  It starts the process that
- * looks at the cards in the same way (probe.h), with limits of its own.
+ * signalled.  When the front is gone it ends, and its engines with it.  It starts the
+ * processes that look at the cards in the same way (errand.h), with limits of their own.
  * Threads: one, the loop's. */
 #ifndef OCTARC_SERVICE_SPAWNER_H
 #define OCTARC_SERVICE_SPAWNER_H
@@ -20,7 +20,11 @@ struct spawner {
     pid_t pid;
 };
 
-#define SPAWNER_PROBE UINT64_MAX /* in the place of a generation, in reports about a probe */
+/* In the place of a generation: octarc-engine is started with another option and a pipe
+ * (errand.h). */
+#define SPAWNER_PROBE    UINT64_MAX
+#define SPAWNER_SELFTEST (UINT64_MAX - 1)
+#define SPAWNER_LINKS    (UINT64_MAX - 2)
 
 enum spawner_event { SPAWNER_STARTED, SPAWNER_EXITED, SPAWNER_FAILED };
 
@@ -38,8 +42,6 @@ void spawner_stop(struct spawner *spawner);
 
 /* channel_fd is borrowed. */
 int spawner_start_engine(struct spawner *spawner, uint64_t generation, int channel_fd);
-/* octarc-engine --probe, with this descriptor; it is borrowed. */
-int spawner_start_probe(struct spawner *spawner, int fd);
 /* An order is lost (-EAGAIN) while the spawner is too busy to take the ones before it.  Killing
  * again does no harm: a pid that has been reaped is nobody's. */
 int spawner_kill(struct spawner *spawner, pid_t pid);

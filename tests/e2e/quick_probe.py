@@ -46,6 +46,25 @@ def this_machine_is_shown_to_people_and_to_scripts_alike():
 
 
 @test
+def a_machine_without_cards_tries_its_own_kernels_and_says_so():
+    """Where there are cards tests/e2e/slow_selftest.py is the test."""
+    for words in (["octarcd", "--config", os.devnull, "--selftest"],
+                  ["octarc", "bench", "--selftest", "--config", os.devnull]):
+        done = subprocess.run(
+            [os.path.join(BUILD, words[0]), *words[1:], "--json"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300 * STRETCH,
+            env=surroundings(NO_DRIVER))
+        complain(done.stderr)
+        made = json.loads(done.stdout)
+        equal(done.returncode, 3 if made["well"] else 4, done.stderr)
+        equal((made["cards"], made["links"], made["links_why"]), ([], [], None))
+        assert made["error"], made
+        equal(made["probe"]["kernel"]["release"], os.uname().release)
+        assert len(made["cpu"]["kernels"]) > 30, made["cpu"]
+        equal({k["verdict"] for k in made["cpu"]["kernels"]}, {"same"})
+
+
+@test
 def who_never_answers_is_ended_and_named():
     with tempfile.TemporaryDirectory() as folder:
         engine, conf = os.path.join(folder, "engine"), os.path.join(folder, "octarc.conf")

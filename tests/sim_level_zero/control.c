@@ -51,13 +51,12 @@ static bool set_path(struct sim_control *c, const char *key, const char *value) 
     unsigned from = 0, to = 0;
     if (!read_path(value, &from, &to))
         return false;
-    if (strcmp(key, "claim")) {
+    const bool lies = !strcmp(key, "ones") || !strcmp(key, "stale");
+    if (lies)
         c->lies[from][to] = !strcmp(key, "ones") ? SIM_ONES : SIM_STALE;
-        return true;
-    }
-    if (from == SIM_HOST || to == SIM_HOST)
-        return false;
-    c->claimed[from][to] = true;
+    if (lies || from == SIM_HOST || to == SIM_HOST)
+        return lies;
+    (strcmp(key, "claim") ? c->slow : c->claimed)[from][to] = true;
     return true;
 }
 
@@ -78,7 +77,8 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_card(value, c->broken);
     if (!strcmp(key, "deaf"))
         return read_card(value, c->deaf);
-    if (!strcmp(key, "ones") || !strcmp(key, "stale") || !strcmp(key, "claim"))
+    if (!strcmp(key, "ones") || !strcmp(key, "stale") || !strcmp(key, "claim") ||
+        !strcmp(key, "slow"))
         return set_path(c, key, value);
     const bool crash = !strcmp(value, "crash");
     if (strcmp(key, "init") || (!crash && strcmp(value, "error")))

@@ -35,6 +35,7 @@ struct sim_control {
     uint64_t degrees[SIM_CARDS_MAX];      /* Celsius; 0: as when idle */
     bool claimed[SIM_CARDS_MAX][SIM_CARDS_MAX];
     enum sim_lie lies[SIM_CARDS_MAX + 1][SIM_CARDS_MAX + 1]; /* [from][to] */
+    bool slow[SIM_CARDS_MAX][SIM_CARDS_MAX];                 /* [owner][reader] */
     enum sim_start start;
 };
 

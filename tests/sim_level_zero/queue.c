@@ -16,6 +16,8 @@
 
 #define FLAG_IN_ORDER_QUEUE 2u /* since 1.7 */
 #define LOOK_NS             UINT64_C(5000000)
+#define SLOW_NS             UINT64_C(20000000) /* of a launch over a slow path */
+#define SLOW_ITEM_NS        400
 
 static bool thread_started;
 static struct sim_submission *running; /* whose command the thread runs */
@@ -175,12 +177,44 @@ static enum sim_lie path_of(const struct sim_command *c) {
     return sim.control.lies[a < 0 ? SIM_HOST : a][b < 0 ? SIM_HOST : b];
 }
 
+/* An argument names memory beyond a slow path. */
+static bool names_slow(const struct sim_launch *launch, unsigned card) {
+    const struct spirv_kernel *shape = launch->kernel->shape;
+    for (uint32_t i = 0; i < shape->n_args; i++) {
+        const uint8_t *p = NULL;
+        if (shape->args[i].kind != SPIRV_POINTER)
+            continue;
+        memcpy(&p, launch->args + shape->args[i].at, sizeof p);
+        const struct sim_memory *m = sim_memory_find(p);
+        if (m && m->card >= 0 && sim.control.slow[m->card][card])
+            return true;
+    }
+    return false;
+}
+
+/* How much longer it takes for what a kernel reads over slow paths. */
+static uint64_t slowness_of(const struct sim_command *c, unsigned card) {
+    uint64_t items = 1;
+    if (c->kind != SIM_LAUNCH || !names_slow(c->launch, card))
+        return 0;
+    for (unsigned i = 0; i < 3; i++)
+        items *= (uint64_t)c->launch->group[i] * c->launch->groups[i];
+    return SLOW_NS + items * SLOW_ITEM_NS;
+}
+
+static void idle(uint64_t ns) {
+    const struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    if (ns)
+        nanosleep(&t, NULL);
+}
+
 /* Runs a command that touches memory; the lock is let go meanwhile. */
 static void run(const struct choice *choice) {
     ze_device_handle_t card = choice->queue->card;
     uintptr_t address = 0;
     const char *wrong = want(choice->command, card->number);
     const enum sim_lie lie = path_of(choice->command);
+    const uint64_t slow_ns = slowness_of(choice->command, card->number);
     if (choice->command->kind == SIM_LAUNCH)
         sim_memory_veil(card->number);
     sim_memory_open();
@@ -189,6 +223,7 @@ static void run(const struct choice *choice) {
         running = choice->submission;
         sim_faults_begin(card->number);
         pthread_mutex_unlock(&sim.lock);
+        idle(slow_ns);
         wrong = work(choice->command, lie);
         pthread_mutex_lock(&sim.lock);
         if (sim_faults_end(&address))

@@ -45,6 +45,7 @@ struct ze_module {
 struct ze_card {
     bool present, lost;
     uint32_t misread; /* bit per owner: the driver says it can read it, and it reads wrong bytes */
+    struct device_link links[CARDS_MAX]; /* by owner */
     ze_device_handle_t handle;
     uint32_t ordinal;                  /* of its queues for kernels */
     ze_command_queue_handle_t queue;   /* of steps: asynchronous */

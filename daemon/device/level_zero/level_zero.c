@@ -277,6 +277,8 @@ static int open_cards(struct device *d, const struct device_options *o, struct e
         ask_peers(d, o->staged);
     if (!rc)
         rc = links_try(d, err);
+    if (!rc && o->measure_links)
+        rc = links_measure(d, err);
     return rc ? rc : svm_choose(d, o, err);
 }
 
@@ -296,6 +298,8 @@ static int describe_found(const struct ze_api *api, const struct found *found,
         return rc;
     snprintf(made->cards[i].name, sizeof made->cards[i].name, "%.63s", p.name);
     write_address(found->address, made->cards[i].slot);
+    for (uint32_t k = 0; k < sizeof p.uuid.id; k++)
+        snprintf(made->cards[i].id + 2 * k, 3, "%02x", p.uuid.id[k]);
     made->n_cards++;
     return 0;
 }
@@ -386,6 +390,9 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
                                       .misread = c->misread,
                                       .svm = d->svm};
     memcpy(out->storage_why, d->storage_why, sizeof out->storage_why);
+    memcpy(out->links, c->links, sizeof out->links);
+    for (uint32_t i = 0; i < d->n_cards; i++)
+        out->direct |= d->direct[card][i] ? 1u << i : 0;
     snprintf(out->name, sizeof out->name, "%.*s", (int)sizeof out->name - 1, p.name);
     for (int a = 0; a < AREA_COUNT; a++) {
         out->used_bytes[a] = c->areas[a].bytes;

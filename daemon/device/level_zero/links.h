@@ -11,4 +11,11 @@
  * failed with; err. */
 int links_try(struct device *device, struct err *err);
 
+/* How fast each link is and how long the shortest transfer takes, of direct ones by the kernel that
+ * carries the patterns, of staged ones by the owner's and the reader's; what is carried is
+ * compared, and a direct one that delivers anything else is staged, and measured as such.
+ * LINKS_MEASURE_NS a link, and one transfer more.  As links_try(). */
+#define LINKS_MEASURE_NS UINT64_C(20000000)
+int links_measure(struct device *device, struct err *err);
+
 #endif

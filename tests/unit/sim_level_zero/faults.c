@@ -208,6 +208,34 @@ static void so_it_does_in_the_middle_of_a_list(void) {
     CHECK_EQ(out[0], UINT32_MAX);
 }
 
+/* The fastest of some launches of card 0 that name this memory of one card and its own. */
+static uint64_t launch_ns(const struct box *box, ze_kernel_handle_t kernel, void *from, void *to) {
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 8; i++) {
+        struct timespec a, b;
+        box_set(kernel, 0, from);
+        box_set(kernel, 1, to);
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        ZE(box_launch(box, 0, kernel, 1));
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        const uint64_t ns =
+            (uint64_t)(b.tv_sec - a.tv_sec) * 1000000000u + (uint64_t)(b.tv_nsec - a.tv_nsec);
+        best = ns < best ? ns : best;
+    }
+    return best;
+}
+
+static void a_slow_path_takes_its_time_and_no_other_does(void) {
+    const struct box box = box_open("cards=3 slow=1>0");
+    box_needs_kernels();
+    uint32_t *mine = box_memory(&box, 0, BYTES);
+    ze_kernel_handle_t kernel = box_kernel(box_module(&box, 0, probe), "copy_words");
+    ZE(zeKernelSetGroupSize(kernel, WORDS, 1, 1));
+    CHECK(launch_ns(&box, kernel, box_memory(&box, 1, BYTES), mine) >= 20000000);
+    CHECK(launch_ns(&box, kernel, box_memory(&box, 2, BYTES), mine) < 20000000);
+    CHECK(launch_ns(&box, kernel, box_memory(&box, 0, BYTES), mine) < 20000000);
+}
+
 static void memory_of_a_lost_card_reads_as_ones(void) {
     const struct box box = open_box("cards=2");
     uint32_t in[WORDS] = {5, 6}, out[WORDS];
@@ -280,6 +308,7 @@ CHECK_MAIN(T(a_card_is_lost_at_the_call_that_was_set), T(a_loss_wakes_who_waits_
            T(a_wedged_card_ends_the_process_that_polls_it), T(a_driver_may_not_start),
            T(one_card_of_eight_does_not_open), T(memory_runs_out_when_it_is_told_to),
            T(a_path_lies_about_what_it_copied), T(a_path_lies_to_kernels_too),
-           T(memory_of_a_lost_card_reads_as_ones), T(so_it_does_in_the_middle_of_a_list),
-           T(peer_access_is_claimed_where_there_is_none), T(an_argument_is_not_taken),
-           T(what_is_done_is_counted_in_a_file), T(a_word_that_is_not_known_is_refused))
+           T(a_slow_path_takes_its_time_and_no_other_does), T(memory_of_a_lost_card_reads_as_ones),
+           T(so_it_does_in_the_middle_of_a_list), T(peer_access_is_claimed_where_there_is_none),
+           T(an_argument_is_not_taken), T(what_is_done_is_counted_in_a_file),
+           T(a_word_that_is_not_known_is_refused))

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/engine/selftest_program.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "daemon/placement/plan.h"
+#include "daemon/placement/scratch.h"
+
+#define FF  256u /* of an expert */
+#define EPS 1e-5f
+
+struct maker {
+    struct trial_program *p;
+    const struct device_ops *backend;
+    const struct trial_layer *layer;
+    struct rows hidden, qkv, sum, logits;
+    struct planes slots;
+    struct activation norm, attention, ffn, experts;
+    struct routes routes;
+    struct hits hits;
+    uint64_t apart, places;
+    struct kv_place kv;
+};
+
+static const struct row_part all = {0, 1};
+
+/* ---- where things lie ----------------------------------------------------------------------- */
+
+static uint64_t take(struct maker *m, enum area area, uint64_t bytes) {
+    const uint64_t at = m->p->bytes[area];
+    m->p->bytes[area] += (bytes + 63) / 64 * 64;
+    return at;
+}
+
+static struct matrix matrix(struct maker *m, uint32_t type, uint32_t rows, uint32_t cols) {
+    const struct matrix made = {
+        .offset = take(m, AREA_WEIGHTS, m->backend->packed_bytes(type, false, rows, cols)),
+        .type = type,
+        .rows = rows,
+        .cols = cols};
+    m->p->tensors[m->p->n_tensors++] = (struct trial_tensor){made, false};
+    return made;
+}
+
+/* An offset of 0 would be none: a matrix comes first. */
+static struct vector vector(struct maker *m, uint32_t n) {
+    const struct matrix made = {
+        .offset = take(m, AREA_WEIGHTS, m->backend->packed_bytes(TENSOR_F32, true, 1, n)),
+        .type = TENSOR_F32,
+        .rows = 1,
+        .cols = n};
+    m->p->tensors[m->p->n_tensors++] = (struct trial_tensor){made, true};
+    return (struct vector){.offset = made.offset};
+}
+
+static struct rows rows(struct maker *m, uint64_t n, uint32_t width) {
+    const uint32_t stride = (width + 15) / 16 * 16;
+    return (struct rows){take(m, AREA_SCRATCH, n * stride * 4), stride};
+}
+
+/* In both forms: a router is of floats, whatever the rest is of. */
+static struct activation activation(struct maker *m, uint64_t n, uint32_t cols) {
+    return (struct activation){.forms = FORM_Q8 | FORM_F32,
+                               .cols = cols,
+                               .q8 = take(m, AREA_SCRATCH, n * cols),
+                               .scale = take(m, AREA_SCRATCH, n * cols / ATOM * 4),
+                               .sum = take(m, AREA_SCRATCH, n * cols / ATOM * 4),
+                               .f32 = take(m, AREA_SCRATCH, n * cols * 4)};
+}
+
+static void lay_out(struct maker *m) {
+    const uint64_t n = TRIAL_ROWS, most = n * TRIAL_USED;
+    m->hidden = rows(m, n, TRIAL_COLS);
+    m->sum = rows(m, n, TRIAL_COLS);
+    m->qkv = rows(m, n, (TRIAL_HEADS + 2 * TRIAL_KV_HEADS) * TRIAL_HEAD_DIM);
+    m->logits = rows(m, n, TRIAL_VOCAB);
+    m->slots = (struct planes){rows(m, n, TRIAL_COLS).offset, TRIAL_COLS};
+    m->norm = activation(m, n, TRIAL_COLS);
+    m->attention = activation(m, n, TRIAL_COLS);
+    m->ffn = activation(m, n, TRIAL_COLS);
+    m->routes = (struct routes){rows(m, n, routes_width(TRIAL_USED)), TRIAL_USED};
+    m->hits = (struct hits){.n_experts = TRIAL_EXPERTS, .n_rows = (uint32_t)most};
+    m->hits.offset = take(m, AREA_SCRATCH, hits_bytes(m->hits));
+    m->experts = activation(m, most, FF);
+    m->apart = take(m, AREA_SCRATCH, 2 * most * TRIAL_COLS * 4);
+    m->places = take(m, AREA_SCRATCH, most * 4);
+    m->kv.type = m->layer->kv;
+    m->kv.slot_bytes = plan_kv_slot_bytes(m->layer->kv, TRIAL_HEAD_DIM);
+    m->kv.page_bytes = TRIAL_KV_HEADS * m->kv.slot_bytes;
+    take(m, AREA_KV, TRIAL_PAGES * m->kv.page_bytes);
+}
+
+/* ---- operations ----------------------------------------------------------------------------- */
+
+static struct op *emit(struct maker *m, enum op_kind kind) {
+    struct op *op = &m->p->ops[m->p->n_ops];
+    memset(op, 0, sizeof *op);
+    op->kind = kind;
+    op->phase = m->p->n_ops++;
+    op->layer = -1;
+    return op;
+}
+
+static void norm(struct maker *m, bool outputs) {
+    const uint64_t weight = vector(m, TRIAL_COLS).offset;
+    struct op *op = emit(m, OP_NORM);
+    op->norm.hidden = m->hidden;
+    op->norm.weight = weight;
+    op->norm.n = TRIAL_COLS;
+    op->norm.eps = EPS;
+    op->norm.outputs = outputs;
+    op->norm.part = all;
+    op->norm.act = m->norm;
+}
+
+/* All lanes are this card's, so one slot takes the whole tree. */
+static void one_slot(int8_t slot[TREE_NODES]) {
+    memset(slot, NO_SLOT, TREE_NODES);
+    slot[1] = 0;
+}
+
+static void lanes(struct maker *m, const struct activation *act) {
+    const struct matrix w = matrix(m, m->layer->type, TRIAL_COLS, TRIAL_COLS);
+    struct op *op = emit(m, OP_LANES);
+    op->lanes.act = *act;
+    op->lanes.w = w;
+    op->lanes.lane_end = LANES;
+    for (uint32_t l = 0; l <= LANES; l++)
+        op->lanes.col[l] = l * TRIAL_COLS / LANES;
+    one_slot(op->lanes.slot);
+    op->lanes.slots = m->slots;
+}
+
+/* Added to the hidden rows; or kept apart, normed, and then added. */
+static void combine(struct maker *m, bool alone) {
+    const struct vector bias = vector(m, TRIAL_COLS);
+    struct op *op = emit(m, OP_COMBINE);
+    op->combine.out = alone ? m->sum : m->hidden;
+    op->combine.alone = alone;
+    op->combine.slots = m->slots;
+    one_slot(op->combine.slot);
+    op->combine.n = TRIAL_COLS;
+    op->combine.bias = bias;
+    op->combine.part = all;
+    if (!alone)
+        return;
+    const uint64_t weight = vector(m, TRIAL_COLS).offset;
+    op = emit(m, OP_ADD_NORM);
+    op->add_norm.hidden = m->hidden;
+    op->add_norm.sum = m->sum;
+    op->add_norm.weight = weight;
+    op->add_norm.n = TRIAL_COLS;
+    op->add_norm.eps = EPS;
+    op->add_norm.part = all;
+}
+
+static void embed(struct maker *m) {
+    const struct matrix table = matrix(m, m->layer->type, TRIAL_VOCAB, TRIAL_COLS);
+    struct op *op = emit(m, OP_EMBED);
+    op->embed.embd = table;
+    op->embed.vocab_end = TRIAL_VOCAB;
+    op->embed.hidden = m->hidden;
+}
+
+static void qkv(struct maker *m) {
+    const uint32_t type = m->layer->type, kv_rows = TRIAL_KV_HEADS * TRIAL_HEAD_DIM;
+    const struct matrix q = matrix(m, type, TRIAL_HEADS * TRIAL_HEAD_DIM, TRIAL_COLS);
+    const struct matrix k = matrix(m, type, kv_rows, TRIAL_COLS);
+    const struct matrix v = matrix(m, type, kv_rows, TRIAL_COLS);
+    struct op *op = emit(m, OP_QKV);
+    op->qkv.act = m->norm;
+    op->qkv.q = q;
+    op->qkv.k = k;
+    op->qkv.v = v;
+    op->qkv.out = m->qkv;
+}
+
+static void rope(struct maker *m) {
+    const struct vector head = vector(m, TRIAL_HEADS * TRIAL_HEAD_DIM);
+    struct op *op = emit(m, OP_ROPE_STORE);
+    op->rope.qkv = m->qkv;
+    op->rope.n_heads = TRIAL_HEADS;
+    op->rope.n_kv = TRIAL_KV_HEADS;
+    op->rope.head_dim = op->rope.rope_dims = TRIAL_HEAD_DIM;
+    op->rope.neox = m->layer->experts;
+    op->rope.rope_table = ROPE_ALL;
+    op->rope.kv = m->kv;
+    op->rope.q_bias = op->rope.k_bias = op->rope.v_bias = head;
+    op->rope.q_norm = op->rope.k_norm = head;
+    op->rope.eps = EPS;
+}
+
+static void attention(struct maker *m) {
+    const struct vector sinks = vector(m, TRIAL_HEADS);
+    struct op *op = emit(m, OP_ATTENTION);
+    op->attention.q = m->qkv;
+    op->attention.n_heads = TRIAL_HEADS;
+    op->attention.head_dim = TRIAL_HEAD_DIM;
+    op->attention.heads_per_kv = TRIAL_HEADS / TRIAL_KV_HEADS;
+    op->attention.scale = 1.0f / sqrtf((float)TRIAL_HEAD_DIM);
+    op->attention.soft_cap = m->layer->soft_cap;
+    op->attention.window = m->layer->window;
+    op->attention.sinks = sinks;
+    op->attention.kv = m->kv;
+    op->attention.act = m->attention;
+}
+
+static void gate_up(struct maker *m) {
+    const struct matrix gate = matrix(m, m->layer->type, TRIAL_COLS, TRIAL_COLS);
+    const struct matrix up = matrix(m, m->layer->type, TRIAL_COLS, TRIAL_COLS);
+    struct op *op = emit(m, OP_GATE_UP);
+    op->gate_up.act = m->norm;
+    op->gate_up.gate = gate;
+    op->gate_up.up = up;
+    op->gate_up.function = m->layer->gate;
+    op->gate_up.out = m->ffn;
+    op->gate_up.apart = m->apart;
+}
+
+static void route(struct maker *m) {
+    const struct matrix router = matrix(m, TENSOR_F32, TRIAL_EXPERTS, TRIAL_COLS);
+    struct op *op = emit(m, OP_ROUTE);
+    op->route.act = m->norm;
+    op->route.router = router;
+    op->route.normed = true;
+    op->route.part = all;
+    op->route.routes = m->routes;
+    op->route.apart = m->apart;
+    op = emit(m, OP_DISPATCH);
+    op->dispatch.routes = m->routes;
+    op->dispatch.hits = m->hits;
+    op->dispatch.places = m->places;
+}
+
+static void expert_gate_up(struct maker *m) {
+    const struct matrix gate = matrix(m, m->layer->type, TRIAL_EXPERTS * FF, TRIAL_COLS);
+    const struct matrix up = matrix(m, m->layer->type, TRIAL_EXPERTS * FF, TRIAL_COLS);
+    struct op *op = emit(m, OP_EXPERT_GATE_UP);
+    op->expert_gate_up.act = m->norm;
+    op->expert_gate_up.gate = gate;
+    op->expert_gate_up.up = up;
+    op->expert_gate_up.function = m->layer->gate;
+    op->expert_gate_up.n_used = TRIAL_USED;
+    op->expert_gate_up.hits = m->hits;
+    op->expert_gate_up.out = m->experts;
+    op->expert_gate_up.apart = m->apart;
+}
+
+static void expert_down(struct maker *m) {
+    const struct matrix w = matrix(m, m->layer->type, TRIAL_EXPERTS * TRIAL_COLS, FF);
+    struct op *op = emit(m, OP_EXPERT_DOWN);
+    op->expert_down.act = m->experts;
+    op->expert_down.w = w;
+    op->expert_down.n = TRIAL_COLS;
+    op->expert_down.hits = m->hits;
+    op->expert_down.routes = m->routes;
+    op->expert_down.apart = m->apart;
+    op->expert_down.places = m->places;
+    op->expert_down.lane_end = LANES;
+    for (uint32_t l = 0; l <= LANES; l++)
+        op->expert_down.expert[l] = l * TRIAL_EXPERTS / LANES;
+    one_slot(op->expert_down.slot);
+    op->expert_down.slots = m->slots;
+}
+
+static void logits(struct maker *m) {
+    const struct matrix head = matrix(m, m->layer->type, TRIAL_VOCAB, TRIAL_COLS);
+    struct op *op = emit(m, OP_LOGITS);
+    op->logits.act = m->norm;
+    op->logits.w = head;
+    op->logits.out = m->logits;
+    op->logits.soft_cap = m->layer->soft_cap;
+    op = emit(m, OP_EXCHANGE);
+    op->exchange.kind = EXCHANGE_LOGITS;
+    op->exchange.dst = CARD_HOST;
+    op->exchange.from = op->exchange.to = all;
+    op->exchange.src_offset = m->logits.offset;
+    op->exchange.row_bytes = TRIAL_VOCAB * 4;
+    op->exchange.src_stride_bytes = (uint64_t)m->logits.stride * 4;
+    op->exchange.vocab_end = TRIAL_VOCAB;
+}
+
+void trial_program_make(struct trial_program *program, const struct device_ops *backend,
+                        const struct trial_layer *layer) {
+    struct maker m = {.p = program, .backend = backend, .layer = layer};
+    memset(program, 0, sizeof *program);
+    lay_out(&m);
+    embed(&m);
+    norm(&m, false);
+    qkv(&m);
+    rope(&m);
+    attention(&m);
+    lanes(&m, &m.attention);
+    combine(&m, true);
+    norm(&m, false);
+    if (layer->experts) {
+        route(&m);
+        expert_gate_up(&m);
+        expert_down(&m);
+    } else {
+        gate_up(&m);
+        lanes(&m, &m.ffn);
+    }
+    combine(&m, false);
+    norm(&m, true);
+    logits(&m);
+}
