@@ -194,6 +194,16 @@ static bool is_first_of_its_like(const cJSON *links, const cJSON *link) {
     return true;
 }
 
+/* All in one go, but for those that were judged anew since. */
+static void print_measured(const cJSON *links) {
+    const time_t at = (time_t)(number(links->child, "measured_ms") / 1000);
+    char text[32] = "?";
+    struct tm local;
+    if (localtime_r(&at, &local))
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
+    printf("The links were measured on %s; plans are made with these figures.\n", text);
+}
+
 static void print_links(const cJSON *answer) {
     static const char *const head[] = {"FROM", "TO", "LINK", "BANDWIDTH", "LATENCY", "WHY"};
     const cJSON *links = member(answer, "links"), *link, *topology = member(answer, "topology");
@@ -215,6 +225,8 @@ static void print_links(const cJSON *answer) {
         fputs("The cards are simulated; the figures of the links are those of ", stdout);
         text_print(stdout, file, strlen(file));
         puts(", and not measured.");
+    } else if (cJSON_IsTrue(member(topology, "measured"))) {
+        print_measured(links);
     }
 }
 

@@ -351,10 +351,12 @@ static void fill(struct selftest_report *r, bool kernels) {
         o.present[i] = true;
         memcpy(o.slots[i], r->found.cards[i].slot, sizeof o.slots[i]);
     }
-    if (o.n_cards) {
+    /* Where only figures are asked for, an engine will find out who is to blame for there being
+     * none. */
+    if (o.n_cards && kernels)
         try_each(r, &o);
+    if (o.n_cards)
         try_links(r, &o);
-    }
     if (kernels)
         try_kernels(r, &o);
 }

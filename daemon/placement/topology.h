@@ -74,7 +74,9 @@ struct peer_link {
     enum link_mode mode;
     uint64_t bytes_per_s;
     uint64_t latency_ns;
-    bool stated; /* in the file, one by one; else derived */
+    bool stated;          /* in the file, one by one; else derived */
+    bool judged;          /* staged for what was found of it, whatever its driver says */
+    uint64_t measured_ms; /* when it was, since 1970; 0: it was not */
     char reason[TOPOLOGY_REASON_MAX];
 };
 

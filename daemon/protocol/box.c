@@ -40,12 +40,21 @@ static void write_host(struct writer *w, const struct topology_host *host) {
     write_close(w, '}');
 }
 
+/* Simulated cards have no PCIe. */
+static bool is_measured(const struct topology *t) {
+    uint32_t n = 0;
+    for (uint32_t from = 0; from < t->n_cards; from++)
+        for (uint32_t to = 0; to < t->n_cards; to++)
+            n += from != to && t->links[from][to].measured_ms;
+    return n > 0 && n == t->n_cards * (t->n_cards - 1);
+}
+
 void write_box(struct writer *w, const struct topology *t) {
     write_key(w, "topology");
     write_open(w, '{');
     write_named(w, "file", t->origin);
     write_named(w, "description", t->description);
-    write_key_bool(w, "measured", false); /* simulated cards have no PCIe */
+    write_key_bool(w, "measured", is_measured(t));
     write_host(w, &t->host);
     write_key(w, "switches");
     write_open(w, '[');
@@ -73,6 +82,7 @@ static void write_link(struct writer *w, uint32_t from, uint32_t to, const struc
     if (carried)
         write_key_int(w, "carried_bytes", (int64_t)carried->n[from][to]);
     write_key_bool(w, "stated", link->stated);
+    write_key_known(w, "measured_ms", link->measured_ms ? (int64_t)link->measured_ms : -1);
     write_key_string(w, "reason", link->reason);
     write_close(w, '}');
 }

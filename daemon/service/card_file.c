@@ -101,6 +101,10 @@ int card_file_write(const struct cards_known *known, struct buffer *out) {
     for (uint32_t i = 0; i < known->n; i++)
         write_card(&w, &known->cards[i]);
     write_close(&w, ']');
+    if (known->links.box[0]) {
+        write_key(&w, "links");
+        links_known_write(&w, &known->links);
+    }
     write_close(&w, '}');
     return w.rc ? w.rc : buffer_append(out, "\n", 1);
 }
@@ -179,7 +183,7 @@ static int read_card(const struct json *json, const struct cJSON *object, uint32
 
 struct file_reading {
     uint32_t version;
-    const struct cJSON *cards;
+    const struct cJSON *cards, *links;
 };
 
 static int read_all(struct cards_known *made, const struct json *json, struct err *err) {
@@ -187,6 +191,7 @@ static int read_all(struct cards_known *made, const struct json *json, struct er
         {"version", JSON_COUNT, true, FIELD(struct file_reading, version), VERSION, VERSION, 0,
          NULL},
         {"cards", JSON_LIST, true, FIELD(struct file_reading, cards), 0, CARDS_KNOWN_MAX, 0, NULL},
+        {"links", JSON_OBJECT, false, FIELD(struct file_reading, links), 0, 0, 0, NULL},
     };
     struct file_reading r = {0};
     int rc = json_fields(json, json->root, "", fields, N(fields), &r, err);
@@ -198,7 +203,7 @@ static int read_all(struct cards_known *made, const struct json *json, struct er
                          made->n, card->identity.text);
         made->n += rc == 0;
     }
-    return rc;
+    return rc || !r.links ? rc : links_known_read(&made->links, json, r.links, err);
 }
 
 int card_file_read(struct cards_known *known, char *text, size_t n, struct err *err) {

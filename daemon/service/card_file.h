@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "daemon/service/card.h"
+#include "daemon/service/link_file.h"
 
 #define CARDS_KNOWN_MAX                                                                            \
     64 /* that one file holds; those that were not there the longest make room */
@@ -18,6 +19,7 @@ struct buffer;
 struct cards_known {
     struct card cards[CARDS_KNOWN_MAX]; /* no identity twice */
     uint32_t n;
+    struct links_known links; /* between them */
 };
 
 /* Put `card` in the place of the one with its identity, at the front; the last one may have to go.

@@ -18,6 +18,7 @@ static const char *const backends[] = {"auto", "cpu", "level_zero", NULL};
 static const char *const splits[] = {"auto", "layer", "tensor", "hybrid", NULL};
 static const char *const storages[] = {"auto", "svm", "usm", NULL};
 static const char *const weights[] = {"shared", "private", NULL};
+static const char *const measures[] = {"changed", "always", "never", NULL};
 static const char *const rebalances[] = {"running", "restart", NULL};
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
 static const char *const isas[] = {"auto", "portable", "avx2", "avx512", NULL};
@@ -59,6 +60,12 @@ static const struct config_key {
      true,
      false,
      {VALUE_NAME, AT(rebalance), 0, 0, 0, rebalances, NULL}},
+    {"engine",
+     "measure_links",
+     "changed",
+     false,
+     false,
+     {VALUE_NAME, AT(measure_links), 0, 0, 0, measures, NULL}},
     {"engine",
      "scrub",
      "86400",

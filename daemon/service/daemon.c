@@ -268,7 +268,7 @@ static void make_engines(struct daemon *d) {
         .log = &d->events,
         .store = &d->store,
         .events = {on_changed, refuse_model, daemon_engines_stopped, daemon_measured,
-                   daemon_verified, on_card},
+                   daemon_verified, on_card, daemon_note_links},
         .user = d,
     };
     engines_init(&d->engines);
@@ -300,6 +300,8 @@ static int start(struct daemon *d, struct err *err) {
         return rc;
     start_handles(d);
     rc = restore_cards(d, err);
+    if (rc == 0)
+        daemon_learn_links(d);
     if (rc == 0)
         rc = pressed_start(d, err);
     uevents_start(&d->uevents, &d->loop, &d->engines, "");

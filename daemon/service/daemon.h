@@ -75,6 +75,12 @@ void daemon_measured(void *user, const struct msg_limits *limits, const char *wh
 /* events.verified of the engines (host.c). */
 void daemon_verified(void *user, const struct msg_verified *verified, const char *why);
 
+/* What is known of the peer links, from before or by measuring, becomes the topology's; before the
+ * first plan, and before the loop (learn.c). */
+void daemon_learn_links(struct daemon *daemon);
+/* events.links of the engines: it is kept for the next start (learn.c). */
+void daemon_note_links(void *user);
+
 /* events.stopped of the engines. */
 void daemon_engines_stopped(void *user);
 

@@ -66,6 +66,7 @@ struct engines_events {
     /* The answer to engines_check(); verified NULL: there is none, why says it. */
     void (*verified)(void *user, const struct msg_verified *verified, const char *why);
     void (*card)(void *user, const struct card *card); /* its state changed; may be NULL */
+    void (*links)(void *user); /* one is judged otherwise than before; may be NULL */
 };
 
 /* The weights of a card, where they outlive an engine. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* links.c - peer links that turn out to be other than the driver says.
  *
- * A verdict holds until the service starts again.  It moves no weights: the engine that reads wrong
- * bytes over a link goes on through host memory, and plans are made with it from the next one on.
+ * A verdict holds until the links are measured anew (learn.c), over restarts too.  It moves no
+ * weights: the engine that reads wrong bytes over a link goes on through host memory, and plans are
+ * made with it from the next one on.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/service/box_links.h"
 #include "daemon/service/line.h"
 #include "daemon/util/log.h"
 
@@ -16,13 +18,14 @@ static void demote(struct engines *e, uint32_t reader, uint32_t owner, const cha
         .kind = "link", .card = (int32_t)reader, .generation = e->number, .seconds = -1};
     if (link->mode == LINK_STAGED)
         return;
-    link->mode = LINK_STAGED;
-    snprintf(link->reason, sizeof link->reason, "%s", why);
+    box_links_demote(link, why);
     e->demoted = true;
     line_event(e, &told, "card %u takes what card %u has through host memory from now on: %s",
                reader, owner, why);
     log_warning("card %u takes what card %u has through host memory from now on: %s", reader, owner,
                 why);
+    if (e->events.links)
+        e->events.links(e->user);
 }
 
 static void demote_all(struct engines *e, uint32_t reader, uint32_t owners, const char *why) {

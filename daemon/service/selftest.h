@@ -12,7 +12,7 @@
 #include "daemon/service/spawner.h"
 
 #define SELFTEST_S  1800 /* that all of it may take */
-#define LINKS_S     600  /* that links alone may take */
+#define LINKS_S     60   /* that links alone may take */
 #define EXIT_UNWELL 4
 
 /* kernels: else links alone.  As probe_ask(). */

@@ -153,14 +153,28 @@ static void begin_write(struct state *s) {
     s->busy = true;
 }
 
-void state_save(struct state *s, const struct card *card) {
-    if (!s->kept)
-        return;
-    cards_known_put(s->known, card);
+static void write_soon(struct state *s) {
     if (s->busy)
         s->again = true;
     else
         begin_write(s);
+}
+
+void state_save(struct state *s, const struct card *card) {
+    if (!s->kept)
+        return;
+    cards_known_put(s->known, card);
+    write_soon(s);
+}
+
+const struct links_known *state_links(const struct state *s) {
+    return &s->known->links;
+}
+
+void state_save_links(struct state *s, const struct links_known *links) {
+    s->known->links = *links;
+    if (s->kept)
+        write_soon(s);
 }
 
 void state_finish(struct state *s) {

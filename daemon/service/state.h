@@ -37,6 +37,10 @@ void state_load(struct state *state);
 const struct card *state_find(const struct state *state, const char *identity);
 /* The card changed: write the file soon. */
 void state_save(struct state *state, const struct card *card);
+/* What is known of the links between cards, of the box that it was found with. */
+const struct links_known *state_links(const struct state *state);
+/* Other things are known: write the file soon. */
+void state_save_links(struct state *state, const struct links_known *links);
 /* When the loop has ended. */
 void state_finish(struct state *state);
 

@@ -280,9 +280,9 @@ static void a_pipeline_of_groups_is_taken_where_one_group_is_too_small(void) {
         for (uint32_t to = 0; to < 8; to++) {
             struct peer_link *link = &b.box.links[i][to];
             const bool near = i / 4 == to / 4;
-            *link = (struct peer_link){near ? LINK_DIRECT : LINK_STAGED,
-                                       UINT64_C(1000000000) * (near ? 31 : 10), near ? 8000 : 24000,
-                                       false, ""};
+            *link = (struct peer_link){.mode = near ? LINK_DIRECT : LINK_STAGED,
+                                       .bytes_per_s = UINT64_C(1000000000) * (near ? 31 : 10),
+                                       .latency_ns = near ? 8000 : 24000};
         }
     }
     for (int split = SPLIT_AUTO; split < SPLITS; split++) {

@@ -124,7 +124,7 @@ static void prepare_world(uint32_t cards, const char *script) {
         .scheduler = w.scheduler,
         .config = &w.config,
         .topology = &w.topology,
-        .events = {on_changed, on_failed, on_stopped, on_measured, on_verified, NULL}};
+        .events = {on_changed, on_failed, on_stopped, on_measured, on_verified, NULL, NULL}};
     engines_init(&w.engines);
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
 }
