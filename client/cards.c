@@ -201,7 +201,7 @@ static void print_measured(const cJSON *links) {
     struct tm local;
     if (localtime_r(&at, &local))
         strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
-    printf("The links were measured on %s; plans are made with these figures.\n", text);
+    printf("The links were measured on %s.\n", text);
 }
 
 static void print_links(const cJSON *answer) {

@@ -96,6 +96,8 @@ struct device_found {
         uint64_t memory_bytes;
         char slot[16]; /* its PCI address; empty: unknown */
         char id[33];   /* that its driver gives it, in hex; empty: unknown */
+        /* As its maker states them, an upper bound; 0: not known. */
+        uint64_t bytes_per_s, int8_ops_per_s;
     } cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
 };

@@ -164,18 +164,32 @@ static void tell_others(char *text, size_t size, const struct chooser *c, enum s
     }
 }
 
+/* Every one of them was. */
+static bool links_are_measured(const struct box *box) {
+    const struct topology *t = box->input->topology;
+    for (uint32_t a = 0; a < box->n; a++)
+        for (uint32_t b = 0; b < box->n; b++)
+            if (a != b && !t->links[box->card[a]][box->card[b]].measured_ms)
+                return false;
+    return box->n > 1;
+}
+
 static void give_reason(struct plan *plan, const struct chooser *c, enum split asked) {
     const struct candidate *a = &c->of[plan->split];
     const char *name = plan_split_name(plan->split);
     char others[96];
     tell_others(others, sizeof others, c, plan->split);
     if (asked != SPLIT_AUTO)
-        snprintf(plan->reason, sizeof plan->reason, "%s split: as configured%s", name,
-                 a->by_speed && c->times.known ? "; of its ways the one predicted to decode fastest"
-                                               : "");
+        snprintf(
+            plan->reason, sizeof plan->reason, "%s split: as configured%s", name,
+            !a->by_speed || !c->times.known ? ""
+            : links_are_measured(&c->box)
+                ? "; of its ways the one predicted to decode fastest, with the links as measured"
+                : "; of its ways the one predicted to decode fastest");
     else if (c->times.known)
         snprintf(plan->reason, sizeof plan->reason,
-                 "%s split: predicted to decode fastest, %.1f tokens/s%s", name, a->decode, others);
+                 "%s split: predicted to decode fastest, %.1f tokens/s%s%s", name, a->decode,
+                 others, links_are_measured(&c->box) ? ", with the links as measured" : "");
     else
         snprintf(plan->reason, sizeof plan->reason, "%s split: chosen because %s", name,
                  plan->split == SPLIT_LAYER ? "a layer boundary is the least to send between cards"

@@ -153,6 +153,9 @@ int box_found(const struct config *config, const struct device_found *found,
     for (uint32_t i = 0; i < n; i++) {
         snprintf(made.cards[i].name, sizeof made.cards[i].name, "%s", found->cards[i].name);
         snprintf(made.cards[i].slot, sizeof made.cards[i].slot, "%s", found->cards[i].slot);
+        made.cards[i].bytes_per_s = found->cards[i].bytes_per_s;
+        made.cards[i].int8_ops_per_s = found->cards[i].int8_ops_per_s;
+        made.cards[i].f16_flops_per_s = found->cards[i].int8_ops_per_s / 2;
         for (uint32_t k = 0; k < n; k++)
             if (k != i)
                 name_link(&made.links[k][i], found->direct[i][k]);

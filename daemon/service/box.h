@@ -22,7 +22,8 @@ int box_read(const struct config *config, uint64_t kept_bytes, struct topology *
 
 /* The box of cards that a backend found: all of them, or the first of the key cards; with the
  * memory of card_memory, where it is given, or what they say they have, less what a driver may
- * need. -ERANGE: there are fewer cards, or a card has less memory, than is asked for. */
+ * need, and the rates that their maker states. -ERANGE: there are fewer cards, or a card has less
+ * memory, than is asked for. */
 int box_found(const struct config *config, const struct device_found *found,
               struct topology *topology, struct err *err);
 

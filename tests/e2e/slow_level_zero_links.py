@@ -3,6 +3,7 @@
 """The peer links of simulated cards that execute kernels (tests/sim_level_zero) are measured at the start,
 shown, kept over a restart, and measured anew where the box is another one or when that is asked for."""
 import contextlib
+import itertools
 import json
 import os
 import tempfile
@@ -16,8 +17,8 @@ WRONG = "it read wrong bytes when it was tried"
 
 
 @contextlib.contextmanager
-def serve(state, options, measure_links="changed"):
-    with Daemon("--backend", "level_zero", "--context", "256", "--split", "layer", model=tiny(),
+def serve(state, options, measure_links="changed", *more):
+    with Daemon("--backend", "level_zero", "--context", "256", "--split", "layer", *more, model=tiny(),
                 env=environment(options), measure_links=measure_links,
                 config="[service]\nstate_dir = %s\n" % state) as daemon:
         yield daemon
@@ -67,6 +68,22 @@ def what_is_measured_is_shown_and_kept_until_it_is_measured_anew():
             assert all(l["measured_ms"] > want[0, 1][3] for l in links.values()), links
         with serve(state, "cards=2 memory=256M") as daemon:
             assert "2 of 2 peer links were measured" in daemon.log()
+
+
+@test
+def plans_go_around_a_link_that_was_found_slow():
+    """Of three cards two are needed, and all that tells them apart is what was measured."""
+    for slow in itertools.permutations(range(3), 2):
+        with tempfile.TemporaryDirectory() as state:
+            with serve(state, "cards=3 memory=256M slow=%d>%d" % slow, "changed", "--card-memory",
+                       "1500K") as daemon:
+                answer = daemon.rpc("cards")
+                order = sorted((c["layers"], c["card"]) for c in answer["cards"]
+                               if c["layers"][0] < c["layers"][1])
+                cards = [card for _, card in order]
+                assert len(cards) > 1, answer
+                assert slow not in zip(cards, cards[1:]), (slow, order)
+                assert "with the links as measured" in daemon.log(), daemon.log()
 
 
 @test

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* known.h - what a card's PCI id says: name and memory as the maker's data sheets have them. */
+/* known.h - what a card's PCI id says: name, memory and rates as the maker's data sheets have them.
+ */
 #ifndef OCTARC_DEVICE_DRM_KNOWN_H
 #define OCTARC_DEVICE_DRM_KNOWN_H
 
@@ -11,6 +12,8 @@ struct known_card {
     const char *name;
     uint64_t vram_bytes; /* 0: more than one size is sold */
     bool xe2;            /* else an older generation, without shared virtual memory */
+    uint32_t gb_s,
+        tops; /* of its own memory; of multiplications and additions of bytes; 0: not known */
 };
 
 /* NULL: none of that id is known. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/device/drm/known.h"
 #include "daemon/device/level_zero/backend.h"
 #include "daemon/device/level_zero/cards.h"
 #include "daemon/device/level_zero/links.h"
@@ -14,8 +15,9 @@
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
-#define DRIVERS_MAX 8
-#define DEVICES_MAX 64
+#define VENDOR_INTEL 0x8086u
+#define DRIVERS_MAX  8
+#define DEVICES_MAX  64
 
 static uint64_t packed_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols) {
     return pack_bytes(type, vector, rows, cols);
@@ -298,6 +300,9 @@ static int describe_found(const struct ze_api *api, const struct found *found,
         return rc;
     snprintf(made->cards[i].name, sizeof made->cards[i].name, "%.63s", p.name);
     write_address(found->address, made->cards[i].slot);
+    const struct known_card *known = p.vendorId == VENDOR_INTEL ? known_find(p.deviceId) : NULL;
+    made->cards[i].bytes_per_s = known ? known->gb_s * UINT64_C(1000000000) : 0;
+    made->cards[i].int8_ops_per_s = known ? known->tops * UINT64_C(1000000000000) : 0;
     for (uint32_t k = 0; k < sizeof p.uuid.id; k++)
         snprintf(made->cards[i].id + 2 * k, 3, "%02x", p.uuid.id[k]);
     made->n_cards++;

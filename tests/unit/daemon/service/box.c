@@ -38,6 +38,8 @@ static void cards_that_were_found_are_a_box(void) {
     config_default(&config);
     found.cards[0].memory_bytes = found.cards[1].memory_bytes = 16 << 20;
     snprintf(found.cards[1].slot, sizeof found.cards[1].slot, "0000:04:00.0");
+    found.cards[1].bytes_per_s = 456000000000;
+    found.cards[1].int8_ops_per_s = 197000000000000;
     found.direct[1][0] = true; /* card 1 reads of card 0 */
     CHECK_EQ(box_found(&config, &found, &t, &err), 0);
     CHECK_EQ(t.n_cards, 2);
@@ -45,6 +47,10 @@ static void cards_that_were_found_are_a_box(void) {
     CHECK(!strcmp(t.cards[1].slot, "0000:04:00.0"));
     CHECK_EQ(t.links[0][1].mode, LINK_DIRECT);
     CHECK_EQ(t.links[1][0].mode, LINK_STAGED);
+    CHECK_EQ(t.cards[0].bytes_per_s, 0);
+    CHECK_EQ(t.cards[1].bytes_per_s, 456000000000);
+    CHECK_EQ(t.cards[1].f16_flops_per_s, 98500000000000);
+    CHECK_EQ(t.links[0][1].bytes_per_s, 0); /* until it is measured */
     config.cards_given = true;
     config.cards = 1;
     CHECK_EQ(box_found(&config, &found, &t, &err), 0);
