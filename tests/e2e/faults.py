@@ -32,9 +32,11 @@ def cells(n_cards, faults=tuple(FAULTS)):
 
 
 def drill_serving(daemon, fault, card):
-    """What befalls a card in what an engine has it do, so there has to be one."""
+    """What befalls a card in what an engine has it do, so there has to be one.  daemon.drilled is when the
+    one that took it was told: what it has to say is late only from then on."""
     end = time.monotonic() + 30
     while True:
+        daemon.drilled = time.monotonic()
         try:
             return daemon.rpc("drill", {"fault": fault, "card": card})
         except RpcError as error:
