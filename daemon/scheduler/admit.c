@@ -101,16 +101,26 @@ static struct sequence *next_in_turn(const struct scheduler *s) {
 
 /* --- sending it --- */
 
-static int send_admit(struct scheduler *s, struct sequence *sequence) {
-    struct request *r = sequence->request;
-    const uint32_t n = r->spec.n_tokens + sequence->n_generated;
-    int32_t *tokens = malloc(n * sizeof *tokens);
+int32_t *sequence_tokens(const struct sequence *sequence, uint32_t *n) {
+    const struct request *r = sequence->request;
+    *n = r->spec.n_tokens + sequence->n_generated;
+    int32_t *tokens = malloc(*n * sizeof *tokens);
     if (!tokens)
-        return -ENOMEM;
+        return NULL;
     memcpy(tokens, r->tokens, r->spec.n_tokens * sizeof *tokens);
     if (sequence->n_generated)
         memcpy(tokens + r->spec.n_tokens, sequence->generated,
                sequence->n_generated * sizeof *tokens);
+    return tokens;
+}
+
+/* One that was moved finds the pages that were computed for it, whatever it said of others'. */
+static int send_admit(struct scheduler *s, struct sequence *sequence) {
+    struct request *r = sequence->request;
+    uint32_t n;
+    int32_t *tokens = sequence_tokens(sequence, &n);
+    if (!tokens)
+        return -ENOMEM;
     struct msg_admit admit = {
         .sequence = s->last_sequence + 1,
         .uid = r->spec.uid,
@@ -121,7 +131,7 @@ static int send_admit(struct scheduler *s, struct sequence *sequence) {
         .n_logprobs = r->spec.n_logprobs,
         .logprobs = r->spec.logprobs,
         .prompt_logprobs = r->spec.prompt_logprobs && sequence->prompt_next < r->spec.n_tokens,
-        .cache_prompt = r->spec.cache_prompt,
+        .cache_prompt = r->spec.cache_prompt || sequence->moved,
         .sampling = r->spec.sampling,
     };
     admit.sampling.choice = sequence->choice;
@@ -130,7 +140,7 @@ static int send_admit(struct scheduler *s, struct sequence *sequence) {
     return rc;
 }
 
-static int admit_one(struct scheduler *s, struct sequence *sequence, uint64_t now_ns) {
+int scheduler_admit(struct scheduler *s, struct sequence *sequence, uint64_t now_ns) {
     const int rc = send_admit(s, sequence);
     if (rc == -ENOMEM)
         return rc; /* tried again later */
@@ -140,7 +150,7 @@ static int admit_one(struct scheduler *s, struct sequence *sequence, uint64_t no
     }
     sequence->id = ++s->last_sequence;
     sequence->state = SEQUENCE_RUNNING;
-    sequence->proven = false;
+    sequence->proven = sequence->leaving = false;
     if (sequence->admitted) {
         s->counts.replays++;
         s->counts.replayed_tokens += sequence->request->spec.n_tokens + sequence->n_generated;
@@ -157,8 +167,9 @@ static int admit_one(struct scheduler *s, struct sequence *sequence, uint64_t no
 
 void scheduler_pump(struct scheduler *s, uint64_t now_ns) {
     s->now_ns = now_ns;
-    /* With nothing inside, the engine has room for one whatever it said last. */
-    while (s->serving && s->n_slots < s->options.max_sequences &&
+    /* With nothing inside, the engine has room for one whatever it said last.  What is still in one
+     * that leaves is to have room. */
+    while (s->serving && s->n_slots + s->leaving.n_slots < s->options.max_sequences &&
            (s->credit > 0 || s->n_slots == 0)) {
         bool hold;
         struct sequence *sequence = next_suspect(s, &hold);
@@ -166,18 +177,30 @@ void scheduler_pump(struct scheduler *s, uint64_t now_ns) {
             sequence = next_interrupted(s);
         if (!hold && !sequence)
             sequence = next_in_turn(s);
-        if (!sequence || admit_one(s, sequence, now_ns) < 0)
+        if (!sequence || scheduler_admit(s, sequence, now_ns) < 0)
             return;
     }
 }
 
+int scheduler_cancel_there(struct scheduler *s, const struct sequence *sequence) {
+    if (sequence->leaving)
+        return s->ops->cancel(s->user, s->leaving.generation, sequence->id);
+    const int rc = s->ops->cancel(s->user, s->generation, sequence->id);
+    if (rc < 0)
+        s->serving = false;
+    return rc;
+}
+
 void scheduler_release(struct sequence *sequence) {
     struct scheduler *s = sequence->request->scheduler;
-    for (uint32_t i = 0; i < s->n_slots; i++)
-        if (s->slots[i].sequence == sequence) {
-            s->slots[i].sequence = NULL;
-            if (s->serving && sequence->state == SEQUENCE_RUNNING &&
-                s->ops->cancel(s->user, sequence->id) < 0)
-                s->serving = false;
+    struct slot *slots = sequence->leaving ? s->leaving.slots : s->slots;
+    const uint32_t n = sequence->leaving ? s->leaving.n_slots : s->n_slots;
+    const bool heard = sequence->leaving ? s->leaving.there : s->serving;
+    takeover_forget(sequence);
+    for (uint32_t i = 0; i < n; i++)
+        if (slots[i].sequence == sequence) {
+            slots[i].sequence = NULL;
+            if (heard && sequence->state == SEQUENCE_RUNNING)
+                scheduler_cancel_there(s, sequence);
         }
 }

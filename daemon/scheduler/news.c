@@ -51,10 +51,10 @@ void scheduler_engine_ready(struct scheduler *s, uint64_t generation, uint64_t n
 }
 
 /* The engine had sequences of other requests too, be they over; any of them may be to blame. */
-static bool had_company(const struct scheduler *s) {
-    const struct sequence *first = s->n_slots ? s->slots[0].sequence : NULL;
-    for (uint32_t i = 0; i < s->n_slots; i++)
-        if (!first || !s->slots[i].sequence || s->slots[i].sequence->request != first->request)
+static bool had_company(const struct slot *slots, uint32_t n) {
+    const struct sequence *first = n ? slots[0].sequence : NULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (!first || !slots[i].sequence || slots[i].sequence->request != first->request)
             return true;
     return false;
 }
@@ -68,16 +68,18 @@ static void blame_for_death(struct scheduler *s, struct request *r, bool company
 }
 
 /* Every request that was inside waits, and is marked once. */
-static void take_back(struct scheduler *s, bool blame) {
-    const bool company = had_company(s);
-    for (uint32_t i = 0; i < s->n_slots; i++) {
-        struct sequence *sequence = s->slots[i].sequence;
+static void take_back(struct scheduler *s, struct slot *slots, uint32_t *n, bool blame) {
+    const bool company = had_company(slots, *n);
+    for (uint32_t i = 0; i < *n; i++) {
+        struct sequence *sequence = slots[i].sequence;
         if (!sequence || sequence->state != SEQUENCE_RUNNING)
             continue;
+        takeover_forget(sequence);
         sequence->state = SEQUENCE_READY;
         sequence->was_inside = true;
+        sequence->leaving = sequence->moved = false;
     }
-    s->n_slots = 0;
+    *n = 0;
     for (struct request *r = s->first; r; r = r->next) {
         bool inside = false;
         for (uint32_t i = 0; i < r->spec.n; i++) {
@@ -106,46 +108,78 @@ static void tell_waiting(struct request *r) {
         r->events.waiting(r->user, true);
 }
 
+/* A choice that a stop string ended has nothing left to wait for. */
+static void end_stopped(struct request *r, bool leaving, uint64_t now_ns) {
+    for (uint32_t i = 0; i < r->spec.n && !r->gone; i++)
+        if (r->sequences[i].state == SEQUENCE_ENDING && r->sequences[i].leaving == leaving) {
+            struct request_end end = {.finish = FINISH_WORD};
+            sequence_end(&r->sequences[i], &end, now_ns);
+        }
+}
+
+static bool is_waiting(const struct request *r) {
+    for (uint32_t i = 0; i < r->spec.n; i++)
+        if (r->sequences[i].state == SEQUENCE_READY)
+            return true;
+    return false;
+}
+
+/* What is still in an engine that leaves goes to the one that serves at once. */
 void scheduler_engine_gone(struct scheduler *s, uint64_t generation, bool blame, uint64_t now_ns) {
-    if (generation != s->generation)
+    const bool leaves = s->leaving.there && generation == s->leaving.generation;
+    if (!leaves && generation != s->generation)
         return;
-    s->serving = false;
     s->now_ns = now_ns;
     scheduler_enter(s);
-    take_back(s, blame);
+    if (leaves) {
+        s->leaving.there = false;
+        take_back(s, s->leaving.slots, &s->leaving.n_slots, blame);
+    } else {
+        s->serving = false;
+        s->moving.id = 0;
+        take_back(s, s->slots, &s->n_slots, blame);
+    }
     for (struct request *r = s->first; r; r = r->next) {
-        /* A choice that a stop string ended has nothing left to wait for. */
-        for (uint32_t i = 0; i < r->spec.n && !r->gone; i++)
-            if (r->sequences[i].state == SEQUENCE_ENDING) {
-                struct request_end end = {.finish = FINISH_WORD};
-                sequence_end(&r->sequences[i], &end, now_ns);
-            }
+        end_stopped(r, leaves, now_ns);
         if (r->gone)
             continue;
         if (s->options.poison_deaths > 0 && r->deaths >= s->options.poison_deaths)
             give_up(r);
-        else
+        else if (is_waiting(r))
             tell_waiting(r);
     }
+    if (leaves)
+        scheduler_pump(s, now_ns);
     scheduler_leave(s);
 }
 
 /* --- messages of the engine --- */
 
+static bool has_left(const struct scheduler *s, uint64_t generation) {
+    return s->leaving.there && generation == s->leaving.generation;
+}
+
 static struct slot *find_slot(struct scheduler *s, uint64_t generation, uint64_t id) {
-    if (!s->serving || generation != s->generation)
+    const bool leaves = has_left(s, generation);
+    struct slot *slots = leaves ? s->leaving.slots : s->slots;
+    const uint32_t n = leaves ? s->leaving.n_slots : s->n_slots;
+    if (!leaves && (!s->serving || generation != s->generation))
         return NULL;
-    for (uint32_t i = 0; i < s->n_slots; i++)
-        if (s->slots[i].id == id)
-            return &s->slots[i];
+    for (uint32_t i = 0; i < n; i++)
+        if (slots[i].id == id)
+            return &slots[i];
     return NULL;
 }
 
 /* The engine's last word on it: the slot is free. */
-static struct sequence *free_slot(struct scheduler *s, struct slot *slot) {
+static struct sequence *free_slot(struct scheduler *s, uint64_t generation, struct slot *slot) {
     struct sequence *sequence = slot->sequence;
-    *slot = s->slots[--s->n_slots];
-    s->credit++;
+    if (has_left(s, generation)) {
+        *slot = s->leaving.slots[--s->leaving.n_slots];
+    } else {
+        *slot = s->slots[--s->n_slots];
+        s->credit++;
+    }
     return sequence;
 }
 
@@ -187,8 +221,7 @@ static void take_token(struct scheduler *s, struct sequence *sequence, const str
     s->counts.completion_tokens++;
     if (sequence->text.stopped) {
         sequence->state = SEQUENCE_ENDING;
-        if (s->ops->cancel(s->user, sequence->id) < 0)
-            s->serving = false;
+        scheduler_cancel_there(s, sequence);
     }
 }
 
@@ -204,6 +237,7 @@ void scheduler_on_token(struct scheduler *s, const struct msg_token *msg, uint64
         replay(sequence);
     else
         take_token(s, sequence, msg, now_ns);
+    takeover_go_on(s); /* it may be the first that was waited for */
     scheduler_pump(s, now_ns);
     scheduler_leave(s);
 }
@@ -219,9 +253,11 @@ void scheduler_on_prompt(struct scheduler *s, const struct msg_prompt *msg) {
     scheduler_leave(s);
 }
 
-static void end_of(const struct msg_end *msg, bool stopped, struct request_end *end) {
+static void end_of(const struct msg_end *msg, const struct sequence *sequence,
+                   struct request_end *end) {
+    const bool stopped = sequence->state == SEQUENCE_ENDING;
     *end = (struct request_end){.stop_token = -1};
-    end->usage.cached_tokens = msg->n_cached;
+    end->usage.cached_tokens = sequence->moved ? sequence->n_cached : msg->n_cached;
     switch (stopped ? END_CANCELLED : msg->reason) {
     case END_EOG:
         end->finish = FINISH_STOP;
@@ -242,19 +278,30 @@ static void end_of(const struct msg_end *msg, bool stopped, struct request_end *
     }
 }
 
+static bool is_called_back(const struct scheduler *s, const struct sequence *sequence,
+                           const struct msg_end *msg) {
+    return s->moving.called && s->moving.sequence == sequence && msg->reason == END_CANCELLED &&
+           sequence->state == SEQUENCE_RUNNING && !sequence->request->gone;
+}
+
 void scheduler_on_end(struct scheduler *s, const struct msg_end *msg, uint64_t now_ns) {
     struct slot *slot = find_slot(s, msg->generation, msg->sequence);
     if (!slot)
         return;
     scheduler_enter(s);
     s->now_ns = now_ns;
-    struct sequence *sequence = free_slot(s, slot);
-    if (sequence && !sequence->request->gone) {
+    struct sequence *sequence = free_slot(s, msg->generation, slot);
+    if (!sequence) {
+        takeover_end_of_pages(s, msg->sequence, msg->reason == END_LENGTH);
+    } else if (is_called_back(s, sequence, msg)) {
+        takeover_move(sequence, msg->n_cached, now_ns);
+    } else if (!sequence->request->gone) {
         struct request_end end;
-        end_of(msg, sequence->state == SEQUENCE_ENDING, &end);
+        end_of(msg, sequence, &end);
         s->counts.prompt_tokens += sequence->request->spec.n_tokens;
         sequence_end(sequence, &end, now_ns);
     }
+    takeover_go_on(s);
     scheduler_pump(s, now_ns);
     scheduler_leave(s);
 }
@@ -264,14 +311,20 @@ void scheduler_on_preempted(struct scheduler *s, const struct msg_preempted *msg
     if (!slot)
         return;
     scheduler_enter(s);
-    struct sequence *sequence = free_slot(s, slot);
-    s->credit = 0; /* until the engine says, or something ends */
+    struct sequence *sequence = free_slot(s, msg->generation, slot);
+    if (!has_left(s, msg->generation))
+        s->credit = 0; /* until the engine says, or something ends */
+    if (!sequence)
+        takeover_end_of_pages(s, msg->sequence, false);
+    if (sequence)
+        takeover_forget(sequence);
     if (sequence && sequence->state == SEQUENCE_ENDING) {
         struct request_end end = {.finish = FINISH_WORD};
         sequence_end(sequence, &end, s->now_ns);
     } else if (sequence) {
         sequence->state = SEQUENCE_READY;
     }
+    takeover_go_on(s);
     scheduler_pump(s, s->now_ns);
     scheduler_leave(s);
 }

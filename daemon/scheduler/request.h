@@ -25,6 +25,9 @@ struct sequence {
     struct text text;
     uint32_t prompt_next; /* position of the next prompt log-probability */
     bool proven;          /* a token came in this generation */
+    bool leaving;         /* in the engine that leaves, not in the one that serves */
+    bool moved;           /* it was, and was given to the one that serves … */
+    uint32_t n_cached;    /* … after that one had taken so much of its prompt from shared pages */
     bool admitted;        /* ever */
     bool was_inside;      /* when the engine died, while that is sorted out */
     uint64_t admitted_ns, first_ns, last_ns;

@@ -14,7 +14,10 @@ int scheduler_create(struct scheduler **scheduler, const struct scheduler_option
     if (!s)
         return -ENOMEM;
     s->slots = calloc(options->max_sequences + 1, sizeof *s->slots);
-    if (!s->slots) {
+    s->leaving.slots = calloc(options->max_sequences + 1, sizeof *s->slots);
+    if (!s->slots || !s->leaving.slots) {
+        free(s->slots);
+        free(s->leaving.slots);
         free(s);
         return -ENOMEM;
     }
@@ -30,13 +33,14 @@ void scheduler_destroy(struct scheduler *s) {
     if (!s)
         return;
     s->draining = true;
-    s->serving = false; /* nobody is told */
+    s->serving = s->leaving.there = false; /* nobody is told */
     scheduler_enter(s);
     for (struct request *r = s->first; r; r = r->next)
         request_end_all(r, FINISH_CANCELLED, 0, NULL);
     s->drained = NULL;
     scheduler_leave(s);
     free(s->slots);
+    free(s->leaving.slots);
     free(s);
 }
 
@@ -208,7 +212,8 @@ void scheduler_each(const struct scheduler *s, uint64_t now_ns,
 
 void scheduler_counts(const struct scheduler *s, struct scheduler_counts *counts) {
     *counts = s->counts;
-    counts->owed = s->n_slots;
+    counts->leaving = s->leaving.n_slots;
+    counts->owed = s->n_slots + s->leaving.n_slots;
     for (const struct request *r = s->first; r; r = r->next) {
         if (r->gone)
             continue;

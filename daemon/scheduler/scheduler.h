@@ -98,7 +98,10 @@ struct scheduler_engine_ops {
     /* 0, or negative: the engine is gone; scheduler_engine_gone() follows.  -ENOMEM of admit alone:
      * not now. */
     int (*admit)(void *user, const struct msg_admit *admit);
-    int (*cancel)(void *user, uint64_t sequence);
+    int (*cancel)(void *user, uint64_t generation, uint64_t sequence);
+    /* Nothing is left in the engine that leaves (scheduler_take_over); never from inside that. NULL
+     * where none ever leaves. */
+    void (*emptied)(void *user, uint64_t generation);
 };
 
 struct scheduler_options {
@@ -135,6 +138,11 @@ int scheduler_cancel(struct scheduler *scheduler, uint64_t id, uint32_t uid, boo
 
 /* News from the engine of `generation` (service/ calls these). */
 void scheduler_engine_ready(struct scheduler *scheduler, uint64_t generation, uint64_t now_ns);
+/* The engine of `generation` takes over from the one that serves, which leaves: what is new goes to
+ * the one, what the other holds is moved from it, one sequence after the other, each as soon as the
+ * pages of its tokens are computed where it goes to.  Until its scheduler_engine_gone() the one
+ * that leaves is heard, too; what it still holds then is replayed. */
+void scheduler_take_over(struct scheduler *scheduler, uint64_t generation, uint64_t now_ns);
 /* blame: nothing explains the end, so a request that was running may have caused it.  A card that
  * was lost or an engine that was told to end is no reason to suspect anyone. */
 void scheduler_engine_gone(struct scheduler *scheduler, uint64_t generation, bool blame,
@@ -172,14 +180,16 @@ void scheduler_each(const struct scheduler *scheduler, uint64_t now_ns,
 
 struct scheduler_counts {
     uint32_t queued, running;
-    uint32_t owed; /* sequences whose last word is awaited from the engine, cancelled ones too */
+    uint32_t owed;    /* sequences whose last word is awaited from the engine, cancelled ones too */
+    uint32_t leaving; /* of these, in the engine that leaves */
     uint64_t accepted, finished, cancelled, failed, recovered; /* requests, since the start */
     uint64_t prompt_tokens, completion_tokens;
     /* Tokens of engines that were not taken: of another generation, of a sequence that is over, or
      * not at its next position. */
     uint64_t dropped_tokens;
-    /* Prompts and answers so far that were given to an engine again, in tokens; and how often. */
-    uint64_t replayed_tokens, replays;
+    /* Prompts and answers so far that were given to an engine again, in tokens; and how often; of
+     * these, how many were moved by scheduler_take_over(). */
+    uint64_t replayed_tokens, replays, moved;
 };
 void scheduler_counts(const struct scheduler *scheduler, struct scheduler_counts *counts);
 

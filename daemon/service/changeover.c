@@ -205,7 +205,7 @@ void line_settle(struct engines *e) {
         const bool release = card->release;
         if (card->state == CARD_PROBING && used && card_usable(card, now))
             line_apply(e, i, CARD_SERVE, "it is used again", NULL);
-        if (card->state != CARD_DRAINING || used)
+        if (card->state != CARD_DRAINING || used || line_is_left(e, i))
             continue;
         line_apply(e, i, CARD_LEAVE, "nothing runs on it any more", NULL);
         if (release)
@@ -271,8 +271,10 @@ void engines_use_cards(struct engines *e, const char *why) {
         line_hand_over(e, why);
         return;
     }
+    if (line_beside_decides(e, &plan, why))
+        return;
     if (!line_same_work(line_coming_plan(e), &plan)) {
-        if (line_go_over(e, &plan, why))
+        if (line_go_over(e, &plan, why) || line_take_over(e, &plan, why))
             return;
         plan_finish(&plan);
         line_hand_over(e, why);
@@ -284,6 +286,7 @@ void engines_use_cards(struct engines *e, const char *why) {
 void engines_tick(struct engines *e) {
     struct scheduler_counts counts;
     const uint64_t now = uv_hrtime();
+    line_beside_tick(e);
     for (uint32_t i = 0; i < e->n_cards; i++) {
         const struct card *card = &e->cards[i].card;
         if (card->state != CARD_PROBING || !card_usable(card, now))
@@ -424,6 +427,7 @@ void line_lost(struct engines *e, uint32_t number) {
     e->report_due[number] = false;
     if (e->order.after_loss && !e->order.plan.cards[number].online)
         return; /* the step that needed it says so too */
+    line_drop_beside(e, "a card was lost");
     if (!e->lost_here[number])
         line_apply(e, number, CARD_LOSE, "the engine reports it lost", NULL);
     e->lost_here[number] = true;
@@ -508,6 +512,7 @@ int engines_hear(struct engines *e, uint32_t number, enum card_event event, cons
         rc = line_apply(e, number, event, why, err);
     if (rc < 0 || !is_gone(event))
         return rc;
+    line_drop_beside(e, "a card was lost");
     end_on_lost(e, number, true);
     line_changed(e);
     return 0;

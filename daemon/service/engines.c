@@ -46,6 +46,7 @@ void engines_init(struct engines *e) {
         identify(&e->topology->cards[i], i, identity);
         card_init(&e->cards[i].card, identity);
         e->cards[i].memory.fd = e->order.next[i].fd = e->order.before.next[i].fd = -1;
+        e->beside.next[i].fd = -1;
     }
     uv_timer_init(e->loop, &e->timer);
     e->timer.data = e;
@@ -53,37 +54,9 @@ void engines_init(struct engines *e) {
 
 /* --- starting one --- */
 
-static const enum device_storage storages[] = {
-    [STORAGE_AUTO] = DEVICE_AUTO, [STORAGE_SVM] = DEVICE_SVM, [STORAGE_USM] = DEVICE_USM};
-
-static void fill_setup(const struct engines *e, struct msg_setup *setup) {
-    size_t n;
-    const int32_t *eogs = tokenizer_eogs(e->loaded->tokenizer, &n);
-    *setup = (struct msg_setup){
-        .generation = e->number,
-        .n_parts = e->loaded->files.n,
-        .file = e->loaded->file,
-        .n_threads = e->config->threads,
-        .pin = e->config->pin_threads,
-        .isa = e->config->isa,
-        .scrub_s = e->config->scrub_s,
-        .card_silence_s = e->config->card_silence_s,
-        .storage = storages[e->config->storage],
-        .try_cards = e->tries,
-        .plan = e->plan,
-    };
-    line_fill_staged(e, setup->staged);
-    snprintf(setup->backend, sizeof setup->backend, "%s", e->backend->name);
-    snprintf(setup->model_name, sizeof setup->model_name, "%s", e->loaded->path);
-    for (uint32_t i = 0; i < e->topology->n_cards; i++)
-        snprintf(setup->slots[i], sizeof setup->slots[i], "%s", e->topology->cards[i].slot);
-    for (size_t i = 0; i < n && i < EOG_MAX; i++)
-        setup->eog[setup->n_eog++] = eogs[i];
-}
-
 static void on_message(void *user, const struct message *msg);
 static void on_gone(void *user, const char *why);
-static const struct process_events process_events = {on_message, on_gone};
+const struct process_events line_current_events = {on_message, on_gone};
 
 /* An engine that starts says how far it is, one that has sequences at least that a step is done;
  * one that says nothing is as good as dead.  The silence is counted in ticks, of which any number
@@ -135,33 +108,17 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
     return 0;
 }
 
-static void tell_start(struct engines *e, struct event *told) {
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < e->n_cards; i++)
-        used += e->plan.cards[i].online;
-    told->generation = e->number;
-    line_event(e, told,
-               "generation %llu starts on %u card%s (%s split): %llu MiB to load, %llu MiB kept",
-               (unsigned long long)e->number, used, used == 1 ? "" : "s",
-               plan_split_name(e->plan.split), (unsigned long long)told->reloaded_bytes >> 20,
-               (unsigned long long)told->reused_bytes >> 20);
-}
-
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
     struct msg_setup setup;
     struct event told = {.kind = "start", .card = -1, .seconds = -1, .has_bytes = true};
-    fds[n_fds++] = e->loaded->sums_fd;
-    for (uint32_t i = 0; i < e->loaded->files.n; i++)
-        fds[n_fds++] = e->loaded->files.fds[i];
-    for (uint32_t i = 0; i < e->loaded->files.n; i++)
-        fds[n_fds++] = e->loaded->head_fds[i];
+    line_add_files(e, fds, &n_fds);
     lay_out(e);
     const int rc = add_weight_memory(e, fds, &n_fds, &told, err);
     if (rc < 0)
         return rc;
-    e->number++;
+    e->number = ++e->latest;
     e->started_ns = uv_hrtime();
     e->progress = (struct msg_progress){0};
     e->ending = ENDING_UNSEEN;
@@ -170,11 +127,12 @@ static int start_generation(struct engines *e, struct err *err) {
     e->refused = 0;
     e->tries = e->puzzled;
     e->why[0] = 0;
-    fill_setup(e, &setup);
-    tell_start(e, &told);
+    line_fill_setup(e, e->number, &e->plan, &setup);
+    setup.try_cards = e->tries;
+    line_tell_start(e, e->number, &e->plan, &told);
     watch(e, ENGINE_SILENCE_S);
-    return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &process_events, e,
-                         err);
+    return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &line_current_events,
+                         e, err);
 }
 
 void line_wait_for_card(struct engines *e, const char *why) {
@@ -201,6 +159,10 @@ static void rest(struct engines *e, const char *what, const char *why) {
 void line_start_next(struct engines *e) {
     struct plan plan;
     struct err err = {{0}};
+    if (e->beside.process) { /* it still has memory: when it is gone */
+        e->state = ENGINES_STARTING;
+        return;
+    }
     int rc = line_plan(e, NO_CARD, &plan, &err);
     if (rc < 0 && line_keep_draining(e, err.text))
         rc = line_plan(e, NO_CARD, &plan, &err);
@@ -221,6 +183,7 @@ void line_start_next(struct engines *e) {
 /* In good order where it listens, which it does while it serves. */
 void line_hand_over(struct engines *e, const char *why) {
     const bool heard = e->state == ENGINES_SERVING;
+    line_drop_beside(e, NULL);
     e->state = ENGINES_HANDING_OVER;
     e->ending = ENDING_ASKED;
     snprintf(e->why, sizeof e->why, "%s", why);
@@ -294,11 +257,13 @@ static void on_timer(uv_timer_t *timer) {
         process_kill(e->current);
         return;
     case ENGINES_STOPPING:
+        if (e->orphaned && e->beside.process)
+            process_leave(e->beside.process, "the process that starts engines is gone");
         if (e->current && e->orphaned)
             process_leave(e->current, "the process that starts engines is gone");
         else if (e->current)
             process_kill(e->current);
-        else
+        else if (!e->beside.process)
             e->events.stopped(e->user);
         return;
     default:
@@ -327,10 +292,7 @@ static void tell_ready(struct engines *e, uint64_t now) {
     line_tell_spilled(e);
 }
 
-static void on_ready(struct engines *e, const struct msg_ready *ready) {
-    const uint64_t now = uv_hrtime();
-    if (e->state != ENGINES_STARTING)
-        return; /* it is to end, whatever it says */
+void line_serve(struct engines *e, const struct msg_ready *ready, uint64_t now) {
     e->ready = *ready;
     e->state = ENGINES_SERVING;
     watch(e, e->config->engine_silence_s);
@@ -340,6 +302,13 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     line_judge_links(e);
     tell_ready(e, now);
     line_say_put_off(e);
+}
+
+static void on_ready(struct engines *e, const struct msg_ready *ready) {
+    const uint64_t now = uv_hrtime();
+    if (e->state != ENGINES_STARTING)
+        return; /* it is to end, whatever it says */
+    line_serve(e, ready, now);
     if (e->ready_once) {
         char event[256];
         snprintf(event, sizeof event, "generation %llu serves after %.2f s on %u card%s",
@@ -355,7 +324,7 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
     scheduler_engine_ready(e->scheduler, e->number, now);
 }
 
-static void end_measuring(struct engines *e, const struct msg_limits *limits, const char *why) {
+void line_end_measuring(struct engines *e, const struct msg_limits *limits, const char *why) {
     if (!e->measuring)
         return;
     e->measuring = false;
@@ -417,7 +386,8 @@ static void on_message(void *user, const struct message *msg) {
         line_verified(e, &msg->verified);
         break;
     case MSG_LIMITS:
-        end_measuring(e, msg->limits.error ? NULL : &msg->limits, strerror(-msg->limits.error));
+        line_end_measuring(e, msg->limits.error ? NULL : &msg->limits,
+                           strerror(-msg->limits.error));
         break;
     default:
         break;
@@ -469,11 +439,13 @@ static void on_gone(void *user, const char *why) {
     fetch_counts_add(&e->fetched_before, &e->fetched);
     e->fetched = (struct fetch_counts){{0}, {0}};
     line_forget_order(e);
-    end_measuring(e, NULL, "the engine ended before it had measured");
+    line_drop_beside(e, NULL);
+    line_end_measuring(e, NULL, "the engine ended before it had measured");
     line_end_check(e, NULL, "the engine ended before all was verified");
     if (e->state == ENGINES_STOPPING) {
         uv_timer_stop(&e->timer);
-        e->events.stopped(e->user);
+        if (!e->beside.process)
+            e->events.stopped(e->user);
         return;
     }
     uv_timer_stop(&e->timer);
@@ -517,6 +489,10 @@ static void on_gone(void *user, const char *why) {
 }
 
 void engines_report(struct engines *e, const struct spawner_report *report) {
+    if (e->beside.process && report->generation == e->beside.number) {
+        process_report(e->beside.process, report);
+        return;
+    }
     if (report->generation < e->number && report->event == SPAWNER_EXITED)
         log_notice("the engine of generation %llu, left behind, has ended",
                    (unsigned long long)report->generation);
@@ -553,6 +529,7 @@ int engines_measure(struct engines *e, struct err *err) {
 void engines_stop(struct engines *e) {
     const bool at_once = e->state != ENGINES_SERVING;
     e->state = ENGINES_STOPPING;
+    line_drop_beside(e, NULL);
     if (!e->current || e->orphaned) {
         uv_timer_start(&e->timer, on_timer, 0, 0);
     } else if (at_once || process_send(e->current, MSG_STOP, NULL) < 0) {

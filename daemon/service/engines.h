@@ -95,7 +95,8 @@ struct engines {
     enum engines_state state;
     bool ready_once;
     struct process *current;
-    uint64_t number; /* of the latest generation */
+    uint64_t number; /* of the current generation */
+    uint64_t latest; /* that was given to one */
     uint64_t started_ns;
     uint32_t context;   /* tokens of one sequence */
     uint64_t n_ends[2]; /* of generations: by themselves; explained */
@@ -131,6 +132,24 @@ struct engines {
          * because of this; empty: nothing was asked for meanwhile. */
         char again[128];
     } order;
+    /* A second generation: one that is to take over and loads, or one that leaves (succession.c).
+     */
+    struct {
+        struct process *process; /* NULL: there is none */
+        uint64_t number, begun_ns;
+        bool leaves;      /* it served before, and what it runs is moved from it */
+        bool deaf;        /* it was ended, and what it says does not count */
+        bool asked;       /* it leaves, and was told to end */
+        struct plan plan; /* owned */
+        struct card_memory next[CARDS_MAX]; /* that was made for it, until it takes over */
+        uint32_t silent_s;                  /* since a message */
+        uint32_t held, still_s;             /* sequences that are not moved; since that changed */
+        uint64_t moved;                     /* of the scheduler's counts, when it began to leave */
+        struct link_bytes carried;          /* before it */
+        struct fetch_counts fetched;
+        char why[128];   /* other cards are to be used */
+        char again[128]; /* when it is gone that is looked at again, because of this; or empty */
+    } beside;
     /* Memory is short: what nobody waits for with a request is put off (putoff.c). */
     struct {
         bool on;

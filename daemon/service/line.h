@@ -2,7 +2,8 @@
 /* line.h - inside the line of generations: what its files share.
  *
  * engines.c starts generations and hears of their ends; changeover.c says which cards they use;
- * order.c has a running one go over to other cards; check.c has it verify its weights; residency.c
+ * succession.c has one take over from another that serves on; order.c has a running one go over to
+ * other cards; check.c has it verify its weights; residency.c
  * tells what of them does not lie where it should; warm.c keeps them for a service that starts
  * again; putoff.c puts off what can wait; room.c says how much may stay in host memory; trial.c has
  * cards tried of which one may have ended an engine; links.c keeps what is found of links; told.c
@@ -24,6 +25,35 @@ void line_start_next(struct engines *engines);
 /* The generation ends in good order, because of `why`, and the next one is planned anew. */
 void line_hand_over(struct engines *engines, const char *why);
 void line_wait_for_card(struct engines *engines, const char *why);
+/* The current one is ready, and serves. */
+void line_serve(struct engines *engines, const struct msg_ready *ready, uint64_t now_ns);
+/* Whoever asked it for limits is answered: with these, or (NULL) why there are none. */
+void line_end_measuring(struct engines *engines, const struct msg_limits *limits, const char *why);
+extern const struct process_events line_current_events;
+
+/* --- setup.c --- */
+
+/* What every generation is told and given but its memory. */
+void line_fill_setup(const struct engines *engines, uint64_t number, const struct plan *plan,
+                     struct msg_setup *setup);
+void line_add_files(const struct engines *engines, int fds[STREAM_FDS_MAX], uint32_t *n_fds);
+void line_tell_start(struct engines *engines, uint64_t number, const struct plan *plan,
+                     struct event *told);
+
+/* --- succession.c --- */
+
+/* A generation that is to take over starts beside the one that serves, with the plan, which is its
+ * own from then on.  False: that cannot be, or nobody would wait; nothing was changed. */
+bool line_take_over(struct engines *engines, struct plan *plan, const char *why);
+/* Whether what is to be done about the plan that is wanted is decided: by a second generation. */
+bool line_beside_decides(struct engines *engines, struct plan *plan, const char *why);
+/* The second generation is ended, where there is one; again: what is to be done is looked at when
+ * it is gone, because of that (NULL: not). */
+void line_drop_beside(struct engines *engines, const char *again);
+/* A generation that leaves still uses the card. */
+bool line_is_left(const struct engines *engines, uint32_t card);
+/* About once a second. */
+void line_beside_tick(struct engines *engines);
 
 /* --- changeover.c --- */
 
@@ -61,6 +91,8 @@ bool line_same_work(const struct plan *a, const struct plan *b);
  */
 bool line_go_over(struct engines *engines, struct plan *plan, const char *why);
 void line_replanned(struct engines *engines, const struct msg_replanned *msg);
+/* The plan in use is in the memory of these, or what the cards have. */
+void line_take_memory(struct engines *engines, struct card_memory next[CARDS_MAX]);
 /* The plan that will be in use as far as is known now. */
 const struct plan *line_coming_plan(const struct engines *engines);
 /* The engine computes nothing until it has gone over: a message that says otherwise is none. */

@@ -93,7 +93,7 @@ static bool is_broken(const struct engines *e) {
 
 static bool may_go_over(const struct engines *e, const struct plan *plan) {
     return e->config->rebalance == REBALANCE_RUNNING && e->state == ENGINES_SERVING && e->current &&
-           !process_ending(e->current) && same_steps(&e->plan, plan);
+           !process_ending(e->current) && !e->beside.process && same_steps(&e->plan, plan);
 }
 
 /* The plan that comes first on the way to `plan`.  An engine that lost a card has no time for ways.
@@ -283,7 +283,7 @@ static bool keeps_memory(const struct engines *e, uint32_t card) {
 }
 
 /* What a card holds that the plan has nothing for is of no more use, as a rule. */
-static void take_memory(struct engines *e, struct card_memory of_order[CARDS_MAX]) {
+void line_take_memory(struct engines *e, struct card_memory of_order[CARDS_MAX]) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *now = &e->cards[i].memory, *next = &of_order[i];
         if (next->fd >= 0) {
@@ -304,7 +304,7 @@ static void adopt(struct engines *e, struct plan *plan, struct card_memory next[
     plan_finish(&e->plan);
     e->plan = *plan;
     *plan = (struct plan){.ranges = NULL};
-    take_memory(e, next);
+    line_take_memory(e, next);
     e->order.n_done++;
     line_keep(e, true);
     e->ready = msg->ready;

@@ -160,6 +160,11 @@ int process_send(struct process *g, enum message_type type, const void *msg) {
     return process_send_fds(g, type, msg, NULL, 0);
 }
 
+void process_hear(struct process *g, const struct process_events *events, void *user) {
+    g->events = *events;
+    g->user = user;
+}
+
 pid_t process_pid(const struct process *g) {
     return g->pid;
 }

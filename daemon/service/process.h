@@ -31,6 +31,8 @@ struct process_events {
 int process_start(struct process **process, uv_loop_t *loop, struct spawner *spawner,
                   const struct msg_setup *setup, const int *fds, uint32_t n_fds,
                   const struct process_events *events, void *user, struct err *err);
+/* What it says goes there from now on. */
+void process_hear(struct process *process, const struct process_events *events, void *user);
 /* 0; -ENOMEM, -EMSGSIZE: it was not said, and nothing else changed; other negatives: the channel is
  * broken and gone() will follow, never from inside this. */
 int process_send(struct process *process, enum message_type type, const void *msg);

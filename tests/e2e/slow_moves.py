@@ -191,8 +191,9 @@ def where_there_is_no_way_the_engine_is_replaced_and_it_is_said_why():
         want = undisturbed(daemon)
         is_whole(daemon, want, lambda: say(daemon, "drain", str(card), "--wait"), "no way", kills=True)
         equal(texts(daemon, "rebalance"), [])
-        why, = texts(daemon, "no_room")
-        assert re.match(r"card \d has no room for .* of 25 MiB\), and there is no way in parts", why), why
+        running, beside = texts(daemon, "no_room")
+        assert re.match(r"card \d has no room for .* of 25 MiB\), and there is no way in parts", running), running
+        assert re.match(r"card \d has no room for two generations at once", beside), beside
 
 
 @test

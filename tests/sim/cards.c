@@ -390,7 +390,7 @@ bool cards_harm(struct runner *r, uint32_t card) {
         trace("card %u: tensor %u is harmed", card, range->tensor);
         break;
     }
-    harm_begins();
+    harm_begins(r);
     return true;
 }
 

@@ -39,7 +39,7 @@ void client_make(struct client *c, bool poisons) {
                                     .tokens = c->prompt,
                                     .max_tokens = one_in(r, 8)   ? UINT32_MAX
                                                   : one_in(r, 6) ? draw(r, 2)
-                                                                 : 1 + draw(r, 50),
+                                                                 : 1 + draw(r, sim.calm ? 120 : 50),
                                     .n = one_in(r, 3) ? 1 + draw(r, CHOICES) : 1,
                                     .logprobs = one_in(r, 3),
                                     .prompt_logprobs = one_in(r, 6),

@@ -23,21 +23,27 @@ static bool may_die(void) {
     return true;
 }
 
+/* Where there are two, any of them. */
+static struct generation *any_generation(void) {
+    return sim.elder && one_in(&sim.random, 2) ? sim.elder : sim.generation;
+}
+
 static void die(void) {
     if (may_die())
-        generation_die(sim.generation);
+        generation_die(any_generation());
 }
 
 static void die_while_it_speaks(void) {
     if (may_die())
-        sim.generation->dies_after = 1 + draw(&sim.random, 12);
+        any_generation()->dies_after = 1 + draw(&sim.random, 12);
 }
 
 static void hang(void) {
     if (!may_die())
         return;
-    trace("the engine hangs");
-    sim.generation->hangs = true;
+    struct generation *g = any_generation();
+    trace("engine %lu hangs", g->setup.generation);
+    g->hangs = true;
 }
 
 static void kill_rehearsed(void) {
@@ -65,11 +71,11 @@ static void lose_rehearsed(void) {
 
 static void lose_inside_a_step(void) {
     const uint32_t card = any_card();
-    if (!sim.generation || sim.generation->state != SERVING ||
-        !sim.generation->plan->cards[card].weights_bytes)
+    struct generation *g = sim.generation ? any_generation() : NULL;
+    if (!g || g->state != SERVING || !g->plan->cards[card].weights_bytes)
         return;
-    sim.generation->loses = card;
-    sim.generation->loses_row = draw(&sim.random, 200);
+    g->loses = card;
+    g->loses_row = draw(&sim.random, 200);
 }
 
 static void drain_card(uint32_t card, bool release) {
@@ -122,8 +128,9 @@ void faults_answer_under_way(void) {
 
 /* --- weights --- */
 
-void harm_begins(void) {
-    sim.generation->suspect = sim.harmed = true;
+void harm_begins(const struct runner *runner) {
+    struct generation *g = sim.elder && sim.elder->runner == runner ? sim.elder : sim.generation;
+    g->suspect = sim.harmed = true;
     sim_totals.harms++;
     for (uint32_t i = 0; i < sim.n_clients; i++)
         if (sim.clients[i].submitted && !client_done(&sim.clients[i]))
@@ -132,8 +139,9 @@ void harm_begins(void) {
 
 /* By itself, at any moment. */
 static void harm(void) {
-    if (sim.generation && sim.generation->state == SERVING && !sim.generation->hangs)
-        cards_harm(sim.generation->runner, any_card());
+    const struct generation *g = sim.generation ? any_generation() : NULL;
+    if (g && g->state == SERVING && !g->hangs)
+        cards_harm(g->runner, any_card());
 }
 
 static void corrupt(bool silent) {

@@ -8,6 +8,7 @@
 
 #include "octarc/error.h"
 #include "tests/sim/cards.h"
+#include "tests/sim/pauses.h"
 
 #define UNSENT_STEP 16384u /* bytes; engine/main.c has the same rule with more */
 #define STEP_NS     (2 * MS)
@@ -117,6 +118,7 @@ static int step_model(void *user, struct step_params *params, uint32_t *card) {
         lose_inside(g, params);
     g->spent_ns += STEP_NS + params->n_rows * ROW_NS;
     gaps_step(&g->gaps, STEP_NS + params->n_rows * ROW_NS);
+    pauses_step(STEP_NS + params->n_rows * ROW_NS, now_ns(g));
     return runner_step(g->runner, params, card);
 }
 
@@ -130,7 +132,7 @@ static void read_setup(struct generation *g) {
         } else if (msg.type == MSG_SETUP) {
             g->setup = msg.setup;
             g->state = LOADING;
-            g->actor.due_ns = sim.now_ns + draw_delay_ns(&sim.random, 2000000);
+            g->actor.due_ns = sim.now_ns + draw_delay_ns(&sim.random, sim.calm ? 100000 : 2000000);
             return;
         }
         message_finish(&msg);

@@ -7,6 +7,7 @@
 
 #include "tests/sim/generation.h"
 #include "tests/sim/held.h"
+#include "tests/sim/pauses.h"
 
 #define FD_CARDS 3 /* of SETUP's descriptors, the first that is a card's */
 
@@ -21,12 +22,47 @@ struct process {
     bool kill_wanted, broken, over;
 };
 
+/* Those that have not ended. */
+static struct process *alive[2];
+
+static bool is_clean(const struct process *p) {
+    return !p || (!p->generation->suspect && p->up.flight.n == 0 && p->up.in.n == p->up.in_at);
+}
+
+/* All that was said is heard, and it was said since weights are whole. */
+static void judge_harm(void) {
+    if (is_clean(alive[0]) && is_clean(alive[1]))
+        sim.harmed = false;
+}
+
+static uint64_t used_bytes(const struct plan_card *c) {
+    return c->weights_bytes - c->spilled_bytes + c->landing_bytes + c->kv_bytes + c->scratch_bytes;
+}
+
+/* One starts where nothing is left of those before, or beside one that serves: with room for both.
+ */
+static void check_beside(const struct plan *plan) {
+    const struct engines *e = &sim.engines;
+    PROMISE(!alive[0] || !alive[1], "a third engine starts");
+    if (!alive[0] && !alive[1])
+        return;
+    PROMISE(e->current && !process_ending(e->current), "an engine starts before another is gone");
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        PROMISE(used_bytes(&plan->cards[i]) + used_bytes(&e->plan.cards[i]) <=
+                    sim.topology.cards[i].memory_bytes,
+                "two generations overflow card %u", i);
+}
+
 static void tell(struct process *p, const struct message *msg) {
     if (msg->type == MSG_REPLANNED && msg->replanned.error == 0)
         p->used = p->ordered[msg->replanned.number % 2];
+    const uint64_t number = sim.engines.number;
     p->events.message(p->user, msg);
-    if (msg->type == MSG_READY || msg->type == MSG_REPLANNED)
-        held_check(&p->used);
+    if (msg->type == MSG_TOKEN)
+        pauses_judge();
+    sim_totals.takeovers += msg->type == MSG_READY && sim.engines.number != number;
+    if (p == sim.engines.current && (msg->type == MSG_READY || msg->type == MSG_REPLANNED))
+        held_check(&p->used); /* else it was dropped, and is not heard */
 }
 
 static void hear(void *user) {
@@ -41,9 +77,7 @@ static void hear(void *user) {
         tell(p, &msg);
         message_finish(&msg);
     }
-    /* All that was said is heard, and it was said since its weights are whole. */
-    if (!p->generation->suspect && p->up.flight.n == 0 && p->up.in.n == p->up.in_at)
-        sim.harmed = false;
+    judge_harm();
 }
 
 static void arrived_down(void *user) {
@@ -53,8 +87,12 @@ static void arrived_down(void *user) {
 
 static void on_died(void *user) {
     struct process *p = user;
-    if (sim.generation == p->generation)
-        sim.generation = NULL;
+    if (sim.generation == p->generation) {
+        sim.generation = sim.elder;
+        sim.elder = NULL;
+    }
+    if (sim.elder == p->generation)
+        sim.elder = NULL;
     p->end.due_ns = sim.now_ns + draw_delay_ns(&sim.random, 20000);
 }
 
@@ -75,7 +113,10 @@ static void on_end(void *user) {
     wire_deliver(&p->up); /* its last words count */
     hear(p);
     p->over = p->broken = true;
-    sim.harmed = false; /* the next one proves, or reads */
+    for (int i = 0; i < 2; i++)
+        if (alive[i] == p)
+            alive[i] = NULL;
+    judge_harm(); /* the next one proves, or reads */
     p->events.gone(p->user, "it has ended");
     finish(p);
 }
@@ -87,6 +128,8 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
     const struct msg_hello hello = {CHANNEL_VERSION, 1};
     (void)loop, (void)spawner, (void)err;
     PROMISE(p, "no memory");
+    check_beside(&setup->plan);
+    alive[alive[0] != NULL] = p;
     p->number = setup->generation;
     p->events = *events;
     p->user = user;
@@ -97,6 +140,7 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
     p->generation = generation_start(&p->down, &p->up, on_died, p);
     held_note(&p->used, &setup->plan, fds + FD_CARDS, n_fds - FD_CARDS);
     p->generation->used = p->used;
+    sim.elder = sim.generation;
     sim.generation = p->generation;
     *process = p;
     int rc = wire_send(&p->down, MSG_HELLO, &hello, sim.now_ns);
@@ -157,6 +201,11 @@ void process_leave(struct process *p, const char *why) {
 
 void process_report(struct process *p, const struct spawner_report *report) {
     (void)p, (void)report;
+}
+
+void process_hear(struct process *p, const struct process_events *events, void *user) {
+    p->events = *events;
+    p->user = user;
 }
 
 pid_t process_pid(const struct process *p) {

@@ -22,8 +22,9 @@ static int admit(void *user, const struct msg_admit *msg) {
     return wire_send(&((struct alone *)user)->down, MSG_ADMIT, msg, 0);
 }
 
-static int cancel(void *user, uint64_t sequence) {
+static int cancel(void *user, uint64_t generation, uint64_t sequence) {
     const struct msg_cancel msg = {sequence};
+    (void)generation;
     return wire_send(&((struct alone *)user)->down, MSG_CANCEL, &msg, 0);
 }
 
@@ -57,7 +58,7 @@ static void open_engine(struct alone *a) {
 }
 
 static void open_alone(struct alone *a) {
-    static const struct scheduler_engine_ops ops = {admit, cancel};
+    static const struct scheduler_engine_ops ops = {admit, cancel, NULL};
     const struct scheduler_options o = {8, 8, CHOICES, CONTEXT, 3};
     const struct plan_input in = {.model = &sim.loaded.model,
                                   .backend = device_backend("cpu"),

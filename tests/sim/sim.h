@@ -19,7 +19,7 @@
  * So not covered here: engine/main.c, runner.c, weights.c, prove.c and the kernels,
  * channel/stream.c, service/process.c and spawner.c, socket/, protocol/: tests/e2e covers those.
  * A rebalance has as many slices of K and V as its pages need, each of them shorter than a step;
- * gaps.h says how long streams may wait for them.
+ * gaps.h says how long streams may wait for them, pauses.h how long for another generation.
  *
  * Everything is a function of the seed: there is one thread but for the ones that rebalance.c and
  * replan.c start, which are waited for. */
@@ -58,6 +58,7 @@ struct sim {
     void (*on_timer)(uv_timer_t *timer);
     uint64_t timer_repeat_ns;
     struct generation *generation; /* the latest that was started; NULL when it is dead */
+    struct generation *elder;      /* that it was started beside; the same */
     uint32_t engine_pages;         /* that an engine uses of its plan's; fewer make them scarce */
     uint32_t busy_ms;              /* in which requests come, and faults begin */
     uint32_t deaths_left;          /* that nothing explains */
@@ -103,8 +104,9 @@ _Noreturn void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2))
 extern const struct tokenizer *const sim_tokenizer;
 
 /* --- faults.c --- */
-/* Weights of the latest engine are harmed: who is there now may be told something else. */
-void harm_begins(void);
+struct runner;
+/* Weights of an engine are harmed: who is there now may be told something else. */
+void harm_begins(const struct runner *runner);
 void faults_start(void);
 uint64_t faults_last_ns(void); /* NEVER: there are some left */
 /* An engine has gone over and says so: now and then an operator asks for something else before the
@@ -118,10 +120,13 @@ void sim_run(uint64_t seed);
 struct sim_totals {
     uint64_t requests, tokens, generations, rebalances, waves, replays, preempted, cancelled,
         failed;
-    uint64_t moved_gaps; /* between two tokens of a stream, while an order was under way */
-    double longest_gap;  /* of them, in steps */
-    uint64_t spilled;    /* runners with weights in host memory */
-    uint64_t crossed;    /* orders that crossed the answer of one that was carried out */
+    uint64_t moved_gaps;  /* between two tokens of a stream, while an order was under way */
+    double longest_gap;   /* of them, in steps */
+    uint64_t takeovers;   /* generations that took over from one that served on … */
+    uint64_t moved;       /* … and sequences that moved */
+    double longest_pause; /* between two tokens of a stream that the front heard, in steps */
+    uint64_t spilled;     /* runners with weights in host memory */
+    uint64_t crossed;     /* orders that crossed the answer of one that was carried out */
     uint64_t harms, harmed, disturbed; /* planted; found by engines; clients that were there */
 };
 extern struct sim_totals sim_totals; /* of all runs of this process */

@@ -21,7 +21,7 @@ static void arrive(void *user) {
 
 void wire_init(struct wire *w, void (*arrived)(void *user), void *user) {
     *w = (struct wire){.actor = {NEVER, arrive, w}, .arrived = arrived, .user = user};
-    w->slow_us = one_in(&sim.random, 6) ? 20000 : 400;
+    w->slow_us = sim.calm ? 100 : one_in(&sim.random, 6) ? 20000 : 400;
     clock_add(&w->actor);
 }
 

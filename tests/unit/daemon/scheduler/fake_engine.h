@@ -57,10 +57,12 @@ struct fake {
         uint64_t id;
         int32_t prompt;
         uint64_t seed;
-        uint32_t choice, n_prompt, at, max, uid;
+        uint32_t choice, n_prompt, at, max, uid, from;
         bool cancelled;
     } sequences[SEQUENCES];
     uint64_t order[64]; /* uids as they were admitted */
+    struct fake *left;  /* that it takes over from; NULL: none */
+    uint32_t emptied;   /* times that the scheduler said so of that */
 };
 
 static int fake_admit(void *user, const struct msg_admit *m) {
@@ -70,29 +72,46 @@ static int fake_admit(void *user, const struct msg_admit *m) {
     CHECK(f->n < SEQUENCES);
     for (uint32_t i = m->n_prompt; i < m->n_tokens; i++) /* a replay brings what was said */
         CHECK_EQ(m->tokens[i], model_says(m->tokens[0], m->sampling.seed, m->sampling.choice, i));
-    f->sequences[f->n++] =
-        (struct fake_sequence){m->sequence,        m->tokens[0], m->sampling.seed,
-                               m->sampling.choice, m->n_prompt,  m->n_tokens,
-                               m->max_tokens,      m->uid,       false};
+    f->sequences[f->n++] = (struct fake_sequence){
+        m->sequence, m->tokens[0],  m->sampling.seed, m->sampling.choice, m->n_prompt,
+        m->n_tokens, m->max_tokens, m->uid,           m->n_tokens,        false};
     f->order[f->admits++ % 64] = m->uid;
     f->most = f->n > f->most ? f->n : f->most;
     return 0;
 }
 
-static int fake_cancel(void *user, uint64_t id) {
+static int fake_cancel(void *user, uint64_t generation, uint64_t id) {
     struct fake *f = user;
+    if (f->left && generation == f->left->generation)
+        f = f->left;
+    CHECK_EQ(generation, f->generation);
     for (uint32_t i = 0; i < f->n; i++)
         if (f->sequences[i].id == id)
             f->sequences[i].cancelled = true;
     return f->alive ? 0 : -EPIPE;
 }
 
-static const struct scheduler_engine_ops fake_ops = {fake_admit, fake_cancel};
+static void fake_emptied(void *user, uint64_t generation) {
+    struct fake *f = user;
+    CHECK(f->left && f->left->generation == generation && f->left->n == 0);
+    f->emptied++;
+}
+
+static const struct scheduler_engine_ops fake_ops = {fake_admit, fake_cancel, fake_emptied};
 
 static void fake_start(struct fake *f) {
     f->alive = true;
     f->n = 0;
     scheduler_engine_ready(f->scheduler, ++f->generation, 1);
+}
+
+/* Another one takes over from it, which is *left from now on. */
+__attribute__((unused)) static void fake_take_over(struct fake *f, struct fake *left) {
+    *left = *f;
+    left->left = NULL;
+    f->left = left;
+    f->n = f->most = f->emptied = 0;
+    scheduler_take_over(f->scheduler, ++f->generation, 1);
 }
 
 static void fake_die(struct fake *f) {

@@ -13,6 +13,7 @@
  *   g  is ready, and when it is asked about its weights it gives up, and says why
  *   p  says, where it was told to try its cards, that the highest cannot be used; else serves
  *   q  the same, but that card 1 cannot read card 0
+ *   y  says three tokens of each answer, and no more until that is cancelled
  *   i  is ready, and card 1 reads wrong bytes of card 0 */
 #ifndef OCTARC_TESTS_SCRIPTED_ENGINE_H
 #define OCTARC_TESTS_SCRIPTED_ENGINE_H
@@ -87,6 +88,8 @@ static void answer(struct fake *f, const struct msg_admit *admit) {
         if (admit->tokens[i] != says(i))
             _exit(99);
     for (uint32_t i = admit->n_tokens; i < admit->n_prompt + admit->max_tokens; i++) {
+        if (f->does == 'y' && i == admit->n_tokens + 3)
+            return;
         const bool wrong = strchr("lh", f->does) && f->said >= 3;
         const struct msg_token token = {.generation = generation,
                                         .sequence = admit->sequence,
@@ -198,9 +201,15 @@ __attribute__((constructor)) static void become_engine(int argc, char **argv) {
             must_send(&f, MSG_LIMITS, &limits);
         if (msg.type == MSG_VERIFY || msg.type == MSG_CORRUPT)
             verify(&f, &msg);
-        if (msg.type == MSG_LOSE && f.does == 'o') {
+        if (msg.type == MSG_LOSE && strchr("oy", f.does)) {
             const struct msg_lost lost = {f.setup.generation, msg.lose.card};
             must_send(&f, MSG_LOST, &lost);
+        }
+        if (msg.type == MSG_CANCEL && f.does == 'y') {
+            const struct msg_end end = {.generation = f.setup.generation,
+                                        .sequence = msg.cancel.sequence,
+                                        .reason = END_CANCELLED};
+            must_send(&f, MSG_END, &end);
         }
         if (msg.type == MSG_STOP && f.does != 't')
             _exit(0);
