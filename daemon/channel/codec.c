@@ -293,6 +293,7 @@ static bool put_order(struct writer *w, enum message_type type, const void *msg)
         const struct msg_corrupt *corrupt;
         const struct msg_hang *hang;
         const struct msg_pressed *pressed;
+        const struct msg_yield *yield;
     } m = {msg};
     switch (type) {
     case MSG_HELLO:
@@ -331,6 +332,9 @@ static bool put_order(struct writer *w, enum message_type type, const void *msg)
     case MSG_PRESSED:
         put_u8(w, m.pressed->give_back);
         put_u8(w, m.pressed->put_off);
+        break;
+    case MSG_YIELD:
+        put_u8(w, m.yield->on);
         break;
     default:
         return false;
@@ -467,6 +471,9 @@ static bool get_order(struct reader *r, struct message *msg) {
         break;
     case MSG_HANG:
         msg->hang.card = get_u32(r);
+        break;
+    case MSG_YIELD:
+        msg->yield.on = get_bool(r);
         break;
     case MSG_PRESSED:
         msg->pressed.give_back = get_bool(r);

@@ -27,6 +27,7 @@ struct message {
         struct msg_lose lose;
         struct msg_hang hang;
         struct msg_pressed pressed;
+        struct msg_yield yield;
         struct msg_progress progress;
         struct msg_ready ready;
         struct msg_failed failed;

@@ -121,6 +121,7 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u32(w, m->card_silence_s);
     put_u32(w, m->storage);
     put_u8(w, m->try_cards);
+    put_u8(w, m->beside);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         put_string(w, m->slots[i]);
         put_u32(w, m->staged[i]);
@@ -152,6 +153,7 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->storage = get_u32(r);
     r->bad |= m->storage > DEVICE_SVM;
     m->try_cards = get_bool(r);
+    m->beside = get_bool(r);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         get_string(r, m->slots[i], sizeof m->slots[i]);
         m->staged[i] = get_u32(r);

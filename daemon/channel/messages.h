@@ -21,8 +21,8 @@
  *   VERIFY number, card or all             CREDIT    free sequences, free KV pages
  *   CORRUPT card (drill)                   PREEMPTED sequence: the front replays it later
  *   PRESSED give back, put off             LOST      card
- *   STOP   end in good order               LIMITS    what MEASURE found, when nothing ran
- *                                          HARMED    a range that was not whole, and is again
+ *   YIELD  to another generation           LIMITS    what MEASURE found, when nothing ran
+ *   STOP   end in good order               HARMED    a range that was not whole, and is again
  *                                          VERIFIED  number, what was found on each card
  *                                          TRIED     cards and links that cannot be used, and why
  *
@@ -39,7 +39,7 @@
 #include "daemon/util/identity.h"
 #include "models/gguf.h"
 
-#define CHANNEL_VERSION   12u
+#define CHANNEL_VERSION   13u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -74,6 +74,7 @@ enum message_type {
     MSG_FENCED,
     MSG_PRESSED,
     MSG_TRIED,
+    MSG_YIELD,
 };
 
 struct msg_hello {
@@ -100,7 +101,8 @@ struct msg_setup {
     uint32_t staged[CARDS_MAX]; /* by reader, a bit for each owner whose memory it must not read */
     uint32_t storage;           /* enum device_storage */
     bool try_cards;             /* before they are opened: nobody knows what ended the one before */
-    struct plan plan;           /* decoded: owned, plan_finish() */
+    bool beside; /* another one serves: load with what its steps leave of the cores, and YIELD */
+    struct plan plan; /* decoded: owned, plan_finish() */
 };
 
 /* How the next token is drawn; all of it a function of the tokens so far and of the seed. */
@@ -154,6 +156,11 @@ struct msg_hang {
 struct msg_pressed {
     bool give_back; /* now, what is only kept for convenience */
     bool put_off;   /* from now on, the scrub and the order that is under way, if nothing is lost */
+};
+
+/* Another generation is at work beside this one, or is not any more: prompts are cut shorter. */
+struct msg_yield {
+    bool on;
 };
 
 struct msg_progress {

@@ -10,7 +10,8 @@
 #include "daemon/engine/sequence.h"
 
 #define CREDIT_NS  UINT64_C(500000000) /* steps that bring no token are heard of this often */
-#define PREFILL_NS UINT64_C(200000000) /* a step's prompt rows take about this long at most */
+#define PREFILL_NS UINT64_C(200000000) /* a step's prompt rows take about this long at most … */
+#define YIELD_NS   UINT64_C(50000000)  /* … and this long where it yields to something else */
 /* Rows a step, and a prompt in it, may always have; all that is risked before anything was
  * measured. */
 #define PREFILL_LEAST 32u
@@ -41,7 +42,7 @@ struct engine {
     uint64_t steps, rows_run;
     struct msg_credit sent; /* the last CREDIT … */
     uint64_t sent_ns;       /* … and when */
-    bool credit_sent, lost;
+    bool credit_sent, lost, yields;
 };
 
 int engine_create(struct engine **out, const struct engine_options *options,
@@ -326,7 +327,7 @@ static uint32_t prefill_budget(const struct engine *e) {
     const uint32_t left = e->options.max_rows - e->n_rows;
     uint32_t rows = PREFILL_LEAST;
     if (e->ns_per_row > 0) {
-        const double fit = (double)PREFILL_NS / e->ns_per_row;
+        const double fit = (double)(e->yields ? YIELD_NS : PREFILL_NS) / e->ns_per_row;
         rows = fit < PREFILL_LEAST ? PREFILL_LEAST : fit > left ? left : (uint32_t)fit;
     }
     return rows < left ? rows : left;
@@ -530,6 +531,10 @@ static int take_outputs(struct engine *e) {
             return rc;
     }
     return 0;
+}
+
+void engine_yield(struct engine *e, bool yields) {
+    e->yields = yields;
 }
 
 int engine_step(struct engine *e) {

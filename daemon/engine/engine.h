@@ -50,6 +50,9 @@ int engine_admit(struct engine *engine, struct msg_admit *admit);
 /* END_CANCELLED is sent when the sequence is there. */
 int engine_cancel(struct engine *engine, uint64_t sequence);
 
+/* Cut prompts shorter from now on, or not any more: what else the machine does makes steps longer.
+ */
+void engine_yield(struct engine *engine, bool yields);
 /* Run one step.  1: something ran; 0: nothing to do; -ENODEV: a card is lost (LOST was sent, every
  * further call returns this); another negative errno: the front is gone or memory ran out. */
 int engine_step(struct engine *engine);

@@ -43,6 +43,7 @@ struct process {
     struct runner *runner;
     struct engine *engine;
     struct replan *replan; /* under way, or NULL */
+    bool beside;           /* another generation is at work */
     struct verify *verify;
     bool lost; /* a card of the plan in use is */
     struct watch *watch;
@@ -157,6 +158,7 @@ static int read_setup(struct process *p) {
             rc = msg.hello.version == CHANNEL_VERSION ? 0 : -EPROTO;
         } else if (!rc && msg.type == MSG_SETUP) {
             p->setup = msg.setup;
+            p->beside = msg.setup.beside;
             p->n_fds = stream_take_fds(&p->stream, p->fds);
             return 0;
         } else if (!rc) {
@@ -219,6 +221,7 @@ static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
                                .file = p->setup.file,
                                .sums_fd = p->fds[FD_SUMS],
                                .lost = lost,
+                               .behind = p->setup.beside,
                                .progress = report_progress,
                                .user = p};
     if (!o.backend)
@@ -415,6 +418,9 @@ static int handle(struct process *p, struct message *msg) {
         return corrupt(p, &msg->corrupt);
     case MSG_PRESSED:
         return be_pressed(p, &msg->pressed);
+    case MSG_YIELD:
+        p->beside = msg->yield.on;
+        return 0;
     case MSG_STOP:
         p->stop = true;
         return 0;
@@ -467,6 +473,7 @@ static int measure(struct process *p) {
  * follows, or another process. */
 static int step(struct process *p, uint64_t *ns) {
     const uint64_t begin_ns = now_ns(NULL);
+    engine_yield(p->engine, p->beside || p->replan);
     const int rc = verify_holds(p->verify) ? 0 : engine_step(p->engine);
     *ns = rc > 0 ? now_ns(NULL) - begin_ns : 0;
     if (rc == -ENODEV && !p->lost) {

@@ -113,12 +113,20 @@ static int start(struct engines *e, struct plan *plan, struct err *err) {
     if (rc < 0)
         return rc;
     line_fill_setup(e, e->latest + 1, plan, &setup);
+    setup.beside = true;
     rc = process_start(&e->beside.process, e->loop, e->spawner, &setup, fds, n_fds, &beside_events,
                        e, err);
     if (rc < 0)
         return rc;
     line_tell_start(e, ++e->latest, plan, &told);
     return 0;
+}
+
+/* Its steps share the cards, or the cores, with another generation's. */
+static void say_yield(struct engines *e, bool on) {
+    const struct msg_yield msg = {on};
+    if (e->current && e->state == ENGINES_SERVING && !process_ending(e->current))
+        process_send(e->current, MSG_YIELD, &msg);
 }
 
 bool line_take_over(struct engines *e, struct plan *plan, const char *why) {
@@ -147,6 +155,7 @@ bool line_take_over(struct engines *e, struct plan *plan, const char *why) {
     e->beside.again[0] = 0;
     snprintf(e->beside.why, sizeof e->beside.why, "%s", why);
     log_notice("generation %llu is to take over: %s", (unsigned long long)e->beside.number, why);
+    say_yield(e, true);
     line_changed(e);
     return true;
 }
@@ -358,6 +367,7 @@ static void go_on(struct engines *e) {
         line_start_next(e);
     else if (e->state == ENGINES_SERVING)
         line_settle(e);
+    say_yield(e, false);
     if (again[0] && e->state == ENGINES_SERVING)
         engines_use_cards(e, again);
 }

@@ -131,6 +131,7 @@ static void read_setup(struct generation *g) {
             say(g, MSG_HELLO, &msg.hello);
         } else if (msg.type == MSG_SETUP) {
             g->setup = msg.setup;
+            g->beside = msg.setup.beside;
             g->state = LOADING;
             g->actor.due_ns = sim.now_ns + draw_delay_ns(&sim.random, sim.calm ? 100000 : 2000000);
             return;
@@ -256,6 +257,9 @@ static int handle(struct generation *g, struct message *msg) {
         return ask(g, &msg->verify);
     case MSG_CORRUPT:
         return corrupt(g, &msg->corrupt);
+    case MSG_YIELD:
+        g->beside = msg->yield.on;
+        return 0;
     case MSG_STOP:
         g->stop = true;
         return 0;
@@ -320,6 +324,7 @@ static void serve(struct generation *g) {
         gaps_forget(&g->gaps);
         return;
     }
+    engine_yield(g->engine, g->beside || g->replan);
     rc = verify_holds(g->verify) ? 0 : engine_step(g->engine);
     const bool found_out = rc == -ENODEV && !g->lost;
     g->lost |= found_out;

@@ -26,6 +26,7 @@ struct generation {
     uint32_t n_pages; /* that it uses */
     struct replan *replan;
     struct verify *verify;
+    bool beside;  /* another generation is at work */
     bool lost;    /* a card of the plan in use is */
     bool suspect; /* what it has said, or K and V that it has, may be of harmed weights */
     bool

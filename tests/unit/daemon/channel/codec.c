@@ -105,6 +105,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .staged = {[7] = 0x55},
                               .storage = DEVICE_SVM,
                               .try_cards = true,
+                              .beside = true,
                               .plan = small_plan()};
     const struct msg_ready ready = {
         1,
@@ -142,6 +143,7 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                {MSG_VERIFIED, &some_verified},
                {MSG_HANG, &(struct msg_hang){5}},
                {MSG_PRESSED, &(struct msg_pressed){true, false}},
+               {MSG_YIELD, &(struct msg_yield){true}},
                {MSG_FENCED, &(struct msg_fenced){1, 0x84, UINT64_MAX}},
                {MSG_TRIED, &some_tried}};
     for (*n = 0; *n < sizeof all / sizeof *all; ++*n) {

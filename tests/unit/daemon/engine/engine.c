@@ -307,6 +307,22 @@ static void a_long_prompt_keeps_nobody_waiting(void) {
     engine_destroy(w.engine);
 }
 
+/* The machine has something else to do, and a step takes so much longer. */
+static void where_it_yields_prompts_are_cut_shorter(void) {
+    open_world(64, 256);
+    w.ns_per_row = 1000000;
+    admit(0, 0, 450, 1, 0);
+    engine_step(w.engine); /* measures */
+    engine_yield(w.engine, true);
+    engine_step(w.engine);
+    CHECK(w.rows_of_step > 32 && w.rows_of_step <= 50);
+    engine_yield(w.engine, false);
+    engine_step(w.engine);
+    CHECK(w.rows_of_step > 150 && w.rows_of_step <= 200);
+    run_until_idle();
+    engine_destroy(w.engine);
+}
+
 /* With room for one share a step, and a short prompt for every step. */
 static void short_prompts_do_not_starve_a_long_one(void) {
     uint32_t steps = 0;
@@ -465,7 +481,7 @@ CHECK_MAIN(T(a_batch_says_what_each_says_alone), T(shared_pages_are_found_and_ch
            T(a_preempted_sequence_goes_on_as_if_nothing_had_been),
            T(cancelled_sequences_leave_at_once), T(a_full_context_ends_with_its_own_reason),
            T(a_prompt_is_scored_token_by_token), T(a_long_prompt_keeps_nobody_waiting),
-           T(short_prompts_do_not_starve_a_long_one),
+           T(where_it_yields_prompts_are_cut_shorter), T(short_prompts_do_not_starve_a_long_one),
            T(a_scored_prompt_leaves_the_others_their_outputs),
            T(two_scored_prompts_share_the_outputs_of_a_step),
            T(choices_of_one_prompt_compute_it_once), T(the_oldest_always_goes_on),
