@@ -213,7 +213,7 @@ void scheduler_each(const struct scheduler *s, uint64_t now_ns,
 void scheduler_counts(const struct scheduler *s, struct scheduler_counts *counts) {
     *counts = s->counts;
     counts->leaving = s->leaving.n_slots;
-    counts->owed = s->n_slots + s->leaving.n_slots;
+    counts->owed = s->n_slots;
     for (const struct request *r = s->first; r; r = r->next) {
         if (r->gone)
             continue;

@@ -181,7 +181,7 @@ void scheduler_each(const struct scheduler *scheduler, uint64_t now_ns,
 struct scheduler_counts {
     uint32_t queued, running;
     uint32_t owed;    /* sequences whose last word is awaited from the engine, cancelled ones too */
-    uint32_t leaving; /* of these, in the engine that leaves */
+    uint32_t leaving; /* the same of the engine that leaves */
     uint64_t accepted, finished, cancelled, failed, recovered; /* requests, since the start */
     uint64_t prompt_tokens, completion_tokens;
     /* Tokens of engines that were not taken: of another generation, of a sequence that is over, or

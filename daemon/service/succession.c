@@ -259,6 +259,9 @@ static void hear_leaving(struct engines *e, const struct message *msg, uint64_t 
         link_bytes_add(&e->carried_before, &msg->credit.carried);
         fetch_counts_add(&e->fetched_before, &msg->credit.fetched);
         break;
+    case MSG_FAILED: /* what it says why is no request's fault */
+        e->beside.asked = true;
+        break;
     case MSG_LOST:
     case MSG_FENCED:
         hear_of_cards(e, msg);

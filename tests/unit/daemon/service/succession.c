@@ -123,6 +123,23 @@ static void one_that_leaves_and_says_nothing_is_ended(void) {
     close_world();
 }
 
+/* Only what it owes itself counts against the one that serves. */
+static void one_that_has_taken_over_and_has_nothing_to_do_is_not_silent(void) {
+    prepare_world(3, "wo");
+    w.config.engine_silence_s = 1;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(submit(&err), 0);
+    CHECK_EQ(engines_drain(&w.engines, 1, false, &err), 0);
+    WAIT_FOR(w.engines.number == 2);
+    const uint64_t end_ns = uv_hrtime() + UINT64_C(2000000000);
+    WAIT_FOR(uv_hrtime() > end_ns);
+    CHECK(w.engines.beside.process);
+    CHECK_EQ(w.engines.number, 2);
+    CHECK_EQ(w.engines.state, ENGINES_SERVING);
+    close_world();
+}
+
 static void the_service_stops_while_one_is_to_take_over(void) {
     drain_beside_a_request("ys");
     close_world();
@@ -140,4 +157,5 @@ CHECK_MAIN(T(a_card_is_drained_when_the_one_that_leaves_is_gone),
            T(a_loss_meanwhile_comes_first), T(what_is_not_wanted_any_more_is_dropped),
            T(the_engine_that_serves_may_die_meanwhile),
            T(one_that_leaves_and_says_nothing_is_ended),
+           T(one_that_has_taken_over_and_has_nothing_to_do_is_not_silent),
            T(the_service_stops_while_one_is_to_take_over), T(the_service_stops_while_one_leaves))
