@@ -232,9 +232,10 @@ class Daemon:
     crashed = []  # what is to be said about shared ones that ended by themselves
 
     def __init__(self, *options, model=None, wait=True, config="", deaths=None,
-                 rebalance="restart", measure_links="never", env=None, popen=subprocess.Popen):
+                 rebalance="restart", measure_links=None, env=None, popen=subprocess.Popen):
         """deaths: a pattern of what the log may say of engines that end as the test wants.
-        rebalance, measure_links: the keys' values, unless config has them.  popen: what starts the process.
+        rebalance, measure_links: the keys' values, unless config has them; links of simulated cards
+        are measured only where a test wants it.  popen: what starts the process.
         env: beside the own environment, in which systemd says not to watch the machine's memory:
         that would be a matter of chance."""
         self.rebalance = rebalance
@@ -244,7 +245,10 @@ class Daemon:
         self.log_path = os.path.join(self.folder.name, "log")
         self.config = os.path.join(self.folder.name, "octarc.conf")
         with open(self.config, "w") as f:  # never the system's
-            f.write("[engine]\nrebalance = %s\nmeasure_links = %s\n%s" % (rebalance, measure_links, config))
+            f.write("[engine]\nrebalance = %s\n" % rebalance)
+            if measure_links or "ZE_ENABLE_ALT_DRIVERS" in (env or {}):
+                f.write("measure_links = %s\n" % (measure_links or "never"))
+            f.write(config)
         command = [os.path.join(BUILD, "octarcd"), "--listen", self.socket, "--config", self.config,
                    "--backend", "cpu"]  # whatever cards this machine has; options may say else
         if model:
