@@ -19,8 +19,9 @@
 #define BY_HOST 2u
 
 struct chunk {
-    unsigned mapped;     /* bit a card */
-    bool open, imported; /* imported: by the command that is about to run */
+    unsigned mapped;   /* bit a card */
+    _Atomic bool open; /* two threads that fault at once both open it */
+    bool imported;     /* by the command that is about to run */
     _Atomic unsigned touched;
 };
 

@@ -22,7 +22,7 @@ static const char *const names[] = {
 };
 #define N_NAMES (sizeof names / sizeof *names)
 
-static uint64_t *calls;
+static _Atomic uint64_t *calls; /* threads load weights side by side */
 
 void idle_count(const char *name) {
     calls[0]++;
@@ -32,7 +32,7 @@ void idle_count(const char *name) {
 }
 
 __attribute__((constructor)) static void map_calls(void) {
-    static uint64_t own[1 + N_NAMES];
+    static _Atomic uint64_t own[1 + N_NAMES];
     const char *path = getenv("IDLE_CALLS");
     const int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
     void *p = fd >= 0 && !ftruncate(fd, sizeof own)
