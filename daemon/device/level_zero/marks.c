@@ -59,9 +59,12 @@ static bool may_part(const struct device *d, size_t first, size_t n) {
     return true;
 }
 
-/* The marks of a step: before each phase that crosses cards, and behind it where that is needed. */
+/* The marks of a step: before each phase that crosses cards, and behind it where that is needed;
+ * and at the end one of all cards.  A card that is lost while others still read its memory must not
+ * have ended: its end is how the host knows that what they read was there. */
 static int find_marks(struct device *d, struct err *err) {
-    d->mark_cards = calloc(2 * d->n_launches + 1, sizeof *d->mark_cards);
+    uint32_t all = 0;
+    d->mark_cards = calloc(2 * d->n_launches + 2, sizeof *d->mark_cards);
     if (!d->mark_cards)
         return err_set(err, -ENOMEM, "no memory for the marks of %zu kernels", d->n_launches);
     for (size_t i = 0, n; i < d->n_launches; i += n) {
@@ -74,6 +77,10 @@ static int find_marks(struct device *d, struct err *err) {
         if (!d->launches[i].parts)
             d->mark_cards[d->n_marks++] = cards;
     }
+    for (size_t i = 0; i < d->n_launches; i++)
+        all |= 1u << d->launches[i].card | launch_meets(d, &d->launches[i]);
+    if (all & (all - 1))
+        d->mark_cards[d->n_marks++] = all;
     return 0;
 }
 

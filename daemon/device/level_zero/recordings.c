@@ -4,7 +4,8 @@
  * On a card's list a barrier ends a phase.  Where a phase crosses cards, all of those that take
  * part have ended the phase before when it begins: each signals an event of its own (a mark), and
  * waits for the others'.  They have ended it, too, when the next one begins, where a sender might
- * else write too soon what is read of it. */
+ * else write too soon what is read of it.  No card ends a step before all others have come to its
+ * end: one that is lost while it is read is noticed so. */
 #include "daemon/device/level_zero/recordings.h"
 
 #include <errno.h>
@@ -253,6 +254,8 @@ static int record(struct device *d, struct ze_recording *to, uint32_t *card) {
         }
     if (!r.rc)
         record_phases(&r);
+    if (!r.rc && r.mark < d->n_marks)
+        meet(&r, d->mark_cards[r.mark]);
     for (uint32_t i = 0; i < d->n_cards && !r.rc; i++)
         if (d->needed >> i & 1)
             end_list(&r, i);

@@ -41,6 +41,7 @@ static void bend(void) {
 }
 
 static void all_kernels_of_the_cpu_have_the_bits_of_the_portable_ones(void) {
+    SKIP_WATCHED();
     struct err err = {{0}};
     bend();
     CHECK_EQ(run(&err), 0);
@@ -61,6 +62,14 @@ static void each_kernel_has_a_name_of_its_own(void) {
             CHECK(strcmp(a, b) != 0 && !strchr(a, '?'));
         }
 }
+
+/* All programs take a sanitizer minutes each time: one run of them is watched, that of
+ * one_value_that_is_hardly_wrong_is_found(). */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SKIP_WATCHED() SKIP("a sanitizer watches one run of all programs only")
+#else
+#define SKIP_WATCHED()
+#endif
 
 /* The last value of the last step. */
 static int bent_step(struct device *d, const struct step_params *p, uint32_t *card) {
@@ -84,6 +93,7 @@ static void one_value_that_is_hardly_wrong_is_found(void) {
 }
 
 static void so_is_what_is_no_number(void) {
+    SKIP_WATCHED();
     struct err err = {{0}};
     bend();
     bent.step = bent_step;
@@ -108,6 +118,7 @@ static void a_card_that_is_lost_is_tried_no_more(void) {
 }
 
 static void what_fails_otherwise_does_not_keep_the_rest_from_being_tried(void) {
+    SKIP_WATCHED();
     struct err err = {{0}};
     bend();
     bent.step = bent_step;
@@ -153,6 +164,7 @@ static void choose_tensor(void *user, uint32_t i, bool built) {
 
 /* A program has no part that nothing depends on. */
 static void each_tensor_of_each_program_counts(void) {
+    SKIP_WATCHED();
     const struct device_options o = {.n_cards = 1, .present = {true}, .n_threads = 1};
     const struct selftest_ears choosing = {choose_tensor, told, NULL};
     struct err err = {{0}};
