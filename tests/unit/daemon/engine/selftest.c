@@ -9,6 +9,14 @@
 #include "octarc/error.h"
 #include "tests/check.h"
 
+/* All programs take a sanitizer minutes each time: one run of them is watched, that of
+ * one_value_that_is_hardly_wrong_is_found(). */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SKIP_WATCHED() SKIP("a sanitizer watches one run of all programs only")
+#else
+#define SKIP_WATCHED()
+#endif
+
 static struct device_ops bent;
 static struct selftest_kernel made[SELFTEST_KERNELS_MAX];
 static uint32_t n_told, n_built, n_steps, n_packs, kernel, wrong_kernel, wrong_tensor, shift;
@@ -62,14 +70,6 @@ static void each_kernel_has_a_name_of_its_own(void) {
             CHECK(strcmp(a, b) != 0 && !strchr(a, '?'));
         }
 }
-
-/* All programs take a sanitizer minutes each time: one run of them is watched, that of
- * one_value_that_is_hardly_wrong_is_found(). */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SKIP_WATCHED() SKIP("a sanitizer watches one run of all programs only")
-#else
-#define SKIP_WATCHED()
-#endif
 
 /* The last value of the last step. */
 static int bent_step(struct device *d, const struct step_params *p, uint32_t *card) {
