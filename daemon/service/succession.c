@@ -232,11 +232,15 @@ static void on_ready(struct engines *e, const struct msg_ready *ready) {
 static void hear_of_cards(struct engines *e, const struct message *msg) {
     const bool lost = msg->type == MSG_LOST;
     const uint32_t cards = lost ? 1u << msg->lost.card % CARDS_MAX : msg->fenced.cards;
+    char why[CARD_WHY_MAX] = "a generation that leaves lost it";
+    if (!lost)
+        snprintf(why, sizeof why,
+                 "it was silent for %.2f s, its deadline, in a generation that leaves",
+                 (double)msg->fenced.deadline_ns * 1e-9);
     line_drop_beside(e, "a card was lost");
     for (uint32_t i = 0; i < e->n_cards; i++)
         if (cards >> i & 1)
-            engines_hear(e, i, lost ? CARD_LOSE : CARD_FENCE, "a generation that leaves lost it",
-                         NULL);
+            engines_hear(e, i, lost ? CARD_LOSE : CARD_FENCE, why, NULL);
 }
 
 static void hear_leaving(struct engines *e, const struct message *msg, uint64_t now) {
