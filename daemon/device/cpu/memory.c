@@ -190,10 +190,10 @@ int cpu_stretch(const struct device *device, uint32_t number, enum area area, ui
     return 0;
 }
 
-/* The kernel takes whole pages back; the rest is cleared. */
+/* The kernel takes whole pages back, the rest is cleared: of private weights whole huge pages, for
+ * one of which it took a part back would be small pages from then on. */
 int cpu_clear(struct device *device, uint32_t number, enum area area, uint64_t offset,
               uint64_t bytes) {
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     if (number >= device->n_cards || !device->cards[number].present)
         return -EINVAL;
     const struct cpu_area *a = &device->cards[number].areas[area];
@@ -201,6 +201,8 @@ int cpu_clear(struct device *device, uint32_t number, enum area area, uint64_t o
         return -ENODEV;
     if (!a->base || offset > a->room || bytes > a->room - offset)
         return -EINVAL;
+    const uint64_t page =
+        area == AREA_WEIGHTS && a->fd < 0 ? HUGE_BYTES : (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t end = offset + bytes, first = (offset + page - 1) / page * page;
     const uint64_t last = end == a->room ? a->mapped : end / page * page;
     if (first >= last) {

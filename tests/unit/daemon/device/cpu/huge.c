@@ -97,6 +97,22 @@ static void private_weights_have_them_where_the_kernel_gives_them(void) {
     is_told(false, kernel_gives(false));
 }
 
+/* As at a load: what lies behind a header is cleared, then written. */
+static void a_clear_takes_no_huge_page_apart(void) {
+    const bool given = kernel_gives(false);
+    uint64_t before[CARDS_MAX] = {0}, after[CARDS_MAX] = {0};
+    struct device *d = open_cards(1, false);
+    char *base = d->cards[0].areas[AREA_WEIGHTS].base;
+    CHECK_EQ(d->ops->huge(d, before), 0);
+    CHECK_EQ(d->ops->clear(d, 0, AREA_WEIGHTS, 65536, AREA_BYTES - 65536), 0);
+    for (size_t i = 0; i < AREA_BYTES; i += 511)
+        CHECK_EQ(base[i], i < 65536 ? 7 : 0);
+    memset(base + 65536, 7, AREA_BYTES - 65536);
+    CHECK_EQ(d->ops->huge(d, after), 0);
+    CHECK(after[0] >= before[0] || !given);
+    d->ops->close(d);
+}
+
 static void shared_weights_have_them_where_the_kernel_gives_them(void) {
     is_told(true, kernel_gives(true));
 }
@@ -165,6 +181,7 @@ static void a_kernel_that_does_not_tell_is_an_error(void) {
 
 CHECK_MAIN(T(both_kinds_of_weights_begin_on_a_huge_page),
            T(private_weights_have_them_where_the_kernel_gives_them),
+           T(a_clear_takes_no_huge_page_apart),
            T(shared_weights_have_them_where_the_kernel_gives_them),
            T(a_process_that_may_have_none_has_none),
            T(what_is_touched_of_k_and_v_takes_no_more_than_that),
