@@ -87,6 +87,11 @@ static inline uint32_t pack_atom_bytes(uint32_t type) {
     }
 }
 
+/* Bytes of a tile. */
+static inline uint64_t packed_tile_bytes(uint32_t type, uint32_t cols) {
+    return (cols + ATOM - 1) / ATOM * (uint64_t)pack_atom_bytes(type);
+}
+
 uint64_t pack_bytes(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
 /* As device_ops.pack, into `to`, the first byte of the range.  -ENOTSUP: not a type of pack_bytes.

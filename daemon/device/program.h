@@ -5,7 +5,8 @@
  * step_params, so a backend may record a program and replay it.  The operations of all cards
  * advance in numbered phases: operations of one phase are independent of each other, and a phase
  * begins when the phase before has ended on every card.  A card reads and writes its own areas
- * only; the one operation that crosses a border is OP_EXCHANGE.
+ * only; the one operation that crosses a border is OP_EXCHANGE.  A backend may leave a plane where
+ * it is and have the OP_COMBINE of the next phase read it there.
  *
  * Buffers of rows have a fixed stride and room for max_rows rows.  Offsets are bytes into an area
  * of the card and multiples of 64.  docs/numerics.md fixes the order of every sum. */

@@ -92,7 +92,7 @@ static void run_matrix(struct bench *b, const struct matmul *m, bool lanes, uint
         b->kernels->gather(m, row, b->rows - row < step ? b->rows - row : step, panel);
         for (uint32_t t = part(tiles, member, size); t < part(tiles, member + 1, size); t++)
             if (lanes)
-                b->kernels->lanes(m, t, panel, col, slot, out, 0);
+                b->kernels->lanes(m, t, 1, panel, col, slot, out, 0, 0);
             else
                 b->kernels->tile(m, t, panel, out, 1536);
     }

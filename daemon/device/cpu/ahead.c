@@ -100,7 +100,10 @@ void ahead_stores(const struct device *d, const struct cpu_phase *phase,
         if (!stores_kv(tasks[i].op))
             return;
         for (uint32_t item = begin > at ? begin : at; item < next && item < end && left;
-             item++, left--)
+             item++, left--) {
             fetch_row(d, &tasks[i], params, item - at);
+            for (uint32_t k = 0; k < tasks[i].n_copies; k++)
+                fetch_row(d, &d->tasks[tasks[i].copies + k], params, item - at);
+        }
     }
 }

@@ -64,6 +64,7 @@ static void cpu_close(struct device *device) {
         free(device->cards[c].advice);
     }
     free(device->tasks);
+    free(device->pulls);
     free(device->phases);
     free(device->stages);
     free(device->meters);

@@ -42,15 +42,27 @@ struct cpu_card {
     _Atomic uint64_t fetched_bytes, faults;
 };
 
+/* Where a plane of sums lies that another card made. */
+struct cpu_pull {
+    bool sent; /* false: it is the card's own */
+    uint32_t card;
+    uint64_t offset; /* in AREA_SCRATCH */
+};
+
 /* The operations of all cards in one phase. */
 struct cpu_task {
     const struct op *op;
     uint32_t card;
-    uint32_t begin; /* its first item in the phase, in steps of device.shape */
+    uint32_t begin;            /* its first item in the phase, in steps of device.shape */
+    uint32_t senders;          /* bit per card: whose planes it reads */
+    uint32_t copies, n_copies; /* of device.tasks: exchanges of the rows that it makes */
+    bool pulled;               /* an exchange of a plane that is read where it lies */
+    struct cpu_pull *pulls;    /* of a COMBINE: [TREE_NODES], by slot */
 };
 struct cpu_phase {
     uint32_t first, n; /* of device.tasks */
     uint32_t items;    /* in steps of device.shape */
+    bool carried;      /* exchanges that the tasks of the phase before make, not in isolation */
     uint32_t strips;   /* phases from this one on that may run strip by strip (strip.h); 0: none */
 };
 
@@ -86,6 +98,8 @@ struct cpu_work {
     struct panel panels[2];
     struct panel lanes[CARDS_MAX]; /* of a block of rows, of each card */
     float *sums; /* of experts.c: the lanes of some tiles; and what one expert adds to them */
+    const uint8_t
+        *next[2]; /* the weights that it reads after those of its items; NULL: not known */
     struct cpu_spent spent;
     _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };
@@ -101,9 +115,10 @@ struct device {
     struct team *team;
     struct cpu_task *tasks; /* owned; by phase */
     size_t n_tasks;
-    uint32_t needed;          /* bit per card: the tasks read or write its memory */
-    uint32_t hung;            /* bit per card: its items are never done any more */
-    _Atomic bool stepping;    /* the counts of items are of the step under way */
+    struct cpu_pull (*pulls)[TREE_NODES]; /* owned; of each COMBINE */
+    uint32_t needed;                      /* bit per card: the tasks read or write its memory */
+    uint32_t hung;                        /* bit per card: its items are never done any more */
+    _Atomic bool stepping;                /* the counts of items are of the step under way */
     _Atomic uint32_t stale;   /* bit per card: what its landing holds may not be right any more */
     pthread_mutex_t faulting; /* one brings a missing block at a time */
     struct cpu_phase *phases; /* owned */
@@ -174,7 +189,7 @@ int cpu_huge_read(const struct device *device, FILE *smaps, uint64_t bytes[CARDS
 
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);
-void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
+void cpu_op_run(struct device *device, const struct cpu_task *task,
                 const struct step_params *params, uint32_t begin, uint32_t end,
                 struct cpu_work *work);
 
@@ -182,10 +197,16 @@ void cpu_op_run(struct device *device, uint32_t card, const struct op *op,
 uint32_t cpu_op_weights(const struct device *device, uint32_t card, const struct op *op,
                         uint32_t item, struct cpu_run runs[2]);
 
+/* crossings.c: once tasks and phases are known, find the exchanges that need no phase. */
+void cpu_find_crossings(struct device *device);
+
 /* exchange.c: items of OP_EXCHANGE, as above. */
 uint32_t cpu_exchange_items(const struct op *op, const struct step_params *params);
 void cpu_exchange_run(struct device *device, const struct op *op, const struct step_params *params,
                       uint32_t item);
+/* Of an EXCHANGE_ACTIVATION or EXCHANGE_KV, what it copies of rows [begin, end) of the step. */
+void cpu_exchange_rows(struct device *device, const struct op *op, const struct step_params *params,
+                       uint32_t begin, uint32_t end);
 
 /* landing.c: items of OP_FETCH, as above. */
 uint32_t cpu_fetch_items(const struct op *op);

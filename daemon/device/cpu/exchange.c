@@ -44,7 +44,8 @@ static void copy_row(const struct device *d, const struct op *op, uint32_t row) 
            op->exchange.row_bytes);
 }
 
-/* All of it at once: the rows stand together in each of the plane's columns. */
+/* A plane that no COMBINE reads where it lies, all of it at once: the rows stand together in each
+ * of its columns. */
 static void copy_plane(const struct device *d, const struct op *op, const struct step_params *p) {
     const uint32_t tiles = (uint32_t)(op->exchange.row_bytes / (TILE * sizeof(float)));
     strip_pull(d, op, p, &(struct strip){0, tiles, 0, p->n_rows, p->n_rows, 0});
@@ -67,10 +68,12 @@ static void copy_form(const struct device *d, const struct op *op, uint64_t from
 }
 
 static void copy_activation(const struct device *d, const struct op *op, struct row_range range,
-                            uint32_t item) {
+                            uint32_t begin, uint32_t end) {
     const struct activation *from = &op->exchange.act_from, *to = &op->exchange.act_to;
-    struct row_range rows = {range.begin + item * COPY_ROWS, range.begin + (item + 1) * COPY_ROWS};
-    rows.end = rows.end < range.end ? rows.end : range.end;
+    const struct row_range rows = {begin > range.begin ? begin : range.begin,
+                                   end < range.end ? end : range.end};
+    if (rows.begin >= rows.end)
+        return;
     if (to->forms & FORM_Q8) {
         copy_form(d, op, from->q8, to->q8, rows, to->cols);
         copy_form(d, op, from->scale, to->scale, rows, to->cols / ATOM * 4);
@@ -116,10 +119,11 @@ static bool follows(const struct step_row *before, const struct step_row *row) {
            row->position % PAGE_TOKENS != 0;
 }
 
-/* What this step wrote of one KV head.  K lies position by position in as many places as the head
- * has dimensions, so rows that share a page are copied together, by the item of the first. */
-static void copy_kv(const struct device *d, const struct op *op, const struct step_params *p,
-                    uint32_t item) {
+/* What this step wrote of one KV head for a row and those behind it, before `end`, that share its
+ * page; returns how many.  K lies position by position in as many places as the head has
+ * dimensions, so they are copied together. */
+static uint32_t copy_kv(const struct device *d, const struct op *op, const struct step_params *p,
+                        uint32_t item, uint32_t end) {
     const struct step_row *row = &p->rows[item];
     const enum kv_type type = op->exchange.src_kv.type;
     const uint32_t size = type == KV_F32 ? 4 : type == KV_F16 ? 2 : 1;
@@ -132,14 +136,21 @@ static void copy_kv(const struct device *d, const struct op *op, const struct st
         .at = row->position % PAGE_TOKENS,
         .n = 1,
     };
-    if (item && follows(row - 1, row))
-        return;
-    while (item + run.n < p->n_rows && follows(&row[run.n - 1], &row[run.n]))
+    while (item + run.n < end && follows(&row[run.n - 1], &row[run.n]))
         run.n++;
     copy_k(&run, type, size);
     run.src += half;
     run.dst += half;
     copy_v(&run, type, size);
+    return run.n;
+}
+
+void cpu_exchange_rows(struct device *d, const struct op *op, const struct step_params *p,
+                       uint32_t begin, uint32_t end) {
+    if (op->exchange.kind == EXCHANGE_ACTIVATION)
+        copy_activation(d, op, rows_between(op, p), begin, end);
+    while (op->exchange.kind == EXCHANGE_KV && begin < end)
+        begin += copy_kv(d, op, p, begin, end);
 }
 
 void cpu_exchange_run(struct device *d, const struct op *op, const struct step_params *p,
@@ -148,13 +159,15 @@ void cpu_exchange_run(struct device *d, const struct op *op, const struct step_p
     uint32_t row = range.begin + item;
     switch (op->exchange.kind) {
     case EXCHANGE_KV:
-        copy_kv(d, op, p, item);
+        if (item == 0 || !follows(&p->rows[item - 1], &p->rows[item]))
+            copy_kv(d, op, p, item, p->n_rows); /* by the item of the first */
         break;
     case EXCHANGE_LOGITS:
         copy_logits(d, op, p, item);
         break;
     case EXCHANGE_ACTIVATION:
-        copy_activation(d, op, range, item);
+        copy_activation(d, op, range, range.begin + item * COPY_ROWS,
+                        range.begin + (item + 1) * COPY_ROWS);
         break;
     case EXCHANGE_ROWS:
         copy_row(d, op, row);

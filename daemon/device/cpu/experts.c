@@ -229,10 +229,10 @@ static void begin_with_shared(const struct down *s) {
     for (uint32_t row = 0; row < s->n_rows; row += step) {
         const uint32_t n = s->n_rows - row < step ? s->n_rows - row : step;
         s->device->kernels->gather(&m, row, n, s->panel);
-        for (uint32_t i = 0; i < s->n_tiles; i++)
-            s->device->kernels->lanes(&m, s->tile + i, s->panel, op->expert_down.col, slot,
-                                      sums_at(s, i, s->lane_begin) + (uint64_t)row * TILE,
-                                      (uint64_t)s->n_rows * TILE);
+        s->device->kernels->lanes(&m, s->tile, s->n_tiles, s->panel, op->expert_down.col, slot,
+                                  sums_at(s, 0, s->lane_begin) + (uint64_t)row * TILE,
+                                  (uint64_t)s->n_rows * TILE,
+                                  (uint64_t)s->n_lanes * s->n_rows * TILE);
     }
     weigh_shared(s);
 }

@@ -80,14 +80,22 @@ static int make_work(struct device *device, const struct program *programs, stru
     return 0;
 }
 
-static void count_programs(const struct device *device, const struct program *programs, size_t *n,
-                           uint32_t *n_phases) {
-    *n = 0;
-    *n_phases = 0;
+struct counts {
+    size_t ops, sums;
+    uint32_t phases;
+};
+
+static struct counts count_programs(const struct device *device, const struct program *programs) {
+    struct counts n = {0};
     for (uint32_t card = 0; card < device->n_cards; card++)
-        for (size_t i = 0; i < programs[card].n_ops; i++, ++*n)
-            if (programs[card].ops[i].phase >= *n_phases)
-                *n_phases = programs[card].ops[i].phase + 1;
+        for (size_t i = 0; i < programs[card].n_ops; i++) {
+            const struct op *op = &programs[card].ops[i];
+            n.ops++;
+            n.sums += op->kind == OP_COMBINE;
+            if (op->phase >= n.phases)
+                n.phases = op->phase + 1;
+        }
+    return n;
 }
 
 int cpu_check(struct device *device, const struct program *programs, struct err *err) {
@@ -113,54 +121,59 @@ static void pin_once(struct device *device) {
 }
 
 int cpu_load(struct device *device, const struct program *programs, struct err *err) {
-    size_t n, next[CARDS_MAX] = {0}, at = 0;
-    uint32_t n_phases;
+    size_t next[CARDS_MAX] = {0}, at = 0;
     int rc = cpu_check(device, programs, err);
     if (rc)
         return rc;
-    count_programs(device, programs, &n, &n_phases);
+    const struct counts n = count_programs(device, programs);
     rc = make_work(device, programs, err);
     if (rc)
         return rc;
-    struct cpu_task *tasks = calloc(n + 1, sizeof *tasks);
-    struct cpu_phase *phases = calloc(n_phases + 1, sizeof *phases);
-    struct cpu_stage *stages = calloc(n_phases + 1, sizeof *stages);
-    struct cpu_meter *meters = aligned_alloc(64, (n_phases + 1) * sizeof *meters);
+    struct cpu_task *tasks = calloc(n.ops + 1, sizeof *tasks);
+    struct cpu_pull(*pulls)[TREE_NODES] = calloc(n.sums + 1, sizeof *pulls);
+    struct cpu_phase *phases = calloc(n.phases + 1, sizeof *phases);
+    struct cpu_stage *stages = calloc(n.phases + 1, sizeof *stages);
+    struct cpu_meter *meters = aligned_alloc(64, (n.phases + 1) * sizeof *meters);
     _Atomic uint32_t *taken =
-        calloc((size_t)(n_phases + 1) * team_size(device->team), sizeof *taken);
-    if (!tasks || !phases || !stages || !meters || !taken) {
+        calloc((size_t)(n.phases + 1) * team_size(device->team), sizeof *taken);
+    if (!tasks || !pulls || !phases || !stages || !meters || !taken) {
         free(tasks);
+        free(pulls);
         free(phases);
         free(stages);
         free(meters);
         free((void *)taken);
-        return err_set(err, -ENOMEM, "no memory for %zu operations", n);
+        return err_set(err, -ENOMEM, "no memory for %zu operations", n.ops);
     }
-    for (uint32_t phase = 0; phase < n_phases; phase++) {
+    for (uint32_t phase = 0; phase < n.phases; phase++) {
         phases[phase].first = (uint32_t)at;
         for (uint32_t card = 0; card < device->n_cards; card++)
             for (;
                  next[card] < programs[card].n_ops && programs[card].ops[next[card]].phase == phase;
                  next[card]++)
-                tasks[at++] = (struct cpu_task){&programs[card].ops[next[card]], card, 0};
+                tasks[at++] = (struct cpu_task){
+                    &programs[card].ops[next[card]], card, 0, 0, 0, 0, false, NULL};
         phases[phase].n = (uint32_t)at - phases[phase].first;
     }
     free(device->tasks);
+    free(device->pulls);
     free(device->phases);
     free(device->stages);
     free(device->meters);
     free((void *)device->taken);
     device->tasks = tasks;
-    device->n_tasks = n;
+    device->pulls = pulls;
+    device->n_tasks = n.ops;
     device->needed = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n.ops; i++) {
         device->needed |= 1u << tasks[i].card;
         if (tasks[i].op->kind == OP_EXCHANGE)
             device->needed |= 1u << tasks[i].op->exchange.src;
     }
     device->phases = phases;
-    device->n_phases = n_phases;
-    for (uint32_t phase = 0; phase < n_phases; phase++)
+    device->n_phases = n.phases;
+    cpu_find_crossings(device);
+    for (uint32_t phase = 0; phase < n.phases; phase++)
         phases[phase].strips = strip_phases(device, phase);
     device->stages = stages;
     device->meters = meters;

@@ -116,8 +116,8 @@ uint32_t cpu_op_items(const struct op *op, const struct step_params *p) {
 
 static struct cpu_run tiles_run(const struct device *d, uint32_t card, const struct matrix *w,
                                 uint32_t begin, uint32_t n) {
-    const uint32_t tiles = tiles_of(w->rows), atoms = (w->cols + ATOM - 1) / ATOM;
-    const uint64_t tile = (uint64_t)atoms * pack_atom_bytes(w->type);
+    const uint32_t tiles = tiles_of(w->rows);
+    const uint64_t tile = packed_tile_bytes(w->type, w->cols);
     const struct matmul m = matmul_at(d, card, w, &(struct activation){0});
     return (struct cpu_run){(const char *)m.tiles + begin * tile,
                             (begin + n < tiles ? n : tiles - begin) * tile};
@@ -154,6 +154,14 @@ uint32_t cpu_op_weights(const struct device *d, uint32_t card, const struct op *
     default:
         return 0;
     }
+}
+
+/* Where the first weights of an item lie. */
+static const uint8_t *first_weights(const struct device *d, uint32_t card, const struct op *op,
+                                    uint32_t item) {
+    struct cpu_run runs[2];
+    cpu_op_weights(d, card, op, item, runs);
+    return (const uint8_t *)runs[0].at;
 }
 
 static void run_embed(struct device *d, uint32_t card, const struct op *op,
@@ -220,12 +228,14 @@ static struct block next_block(uint32_t step, uint32_t n_rows, uint32_t tiles, u
  * made ready for *gathered, if for any. */
 static void run_part(struct device *d, uint32_t card, const struct op *op,
                      const struct matrix *part, uint32_t first, uint32_t at, const struct block *b,
-                     struct panel *panel, const struct matrix **gathered) {
+                     struct panel *panel, const struct matrix **gathered, const uint8_t *next) {
     const uint32_t last = first + tiles_of(part->rows), stride = op->qkv.out.stride;
     const uint32_t begin = b->begin > first ? b->begin : first, end = b->end < last ? b->end : last;
-    const struct matmul m = matmul_at(d, card, part, &op->qkv.act);
     if (begin >= end)
         return;
+    if (end < b->end)
+        next = first_weights(d, card, op, end);
+    const struct matmul m = matmul_until(d, card, part, &op->qkv.act, end - first, next);
     cpu_landing_need(d, card, part, begin - first, end - first);
     if (!*gathered || !d->kernels->same_panel((*gathered)->type, part->type))
         d->kernels->gather(&m, b->row, b->n_rows, panel);
@@ -244,7 +254,8 @@ static void run_qkv(struct device *d, uint32_t card, const struct op *op,
         const struct matrix *gathered = NULL;
         uint32_t at = 0, first = 0;
         for (int i = 0; i < 3; first += tiles_of(parts[i]->rows), at += parts[i++]->rows)
-            run_part(d, card, op, parts[i], first, at, &b, &work->panels[0], &gathered);
+            run_part(d, card, op, parts[i], first, at, &b, &work->panels[0], &gathered,
+                     work->next[0]);
     }
 }
 
@@ -353,15 +364,17 @@ static void run_lanes(struct device *d, uint32_t card, const struct op *op,
         const uint32_t n = p->n_rows - row < step ? p->n_rows - row : step;
         const uint64_t at = ((uint64_t)begin * p->n_rows + row) * TILE * sizeof(float);
         d->kernels->gather(&m, row, n, panel);
-        strip_lanes(d, card, op, &(struct strip){begin, end - begin, row, n, p->n_rows, at}, panel);
+        strip_lanes(d, card, op, &(struct strip){begin, end - begin, row, n, p->n_rows, at}, panel,
+                    work->next[0]);
     }
 }
 
 /* Some rows: as many as make a run of memory in the planes. */
-static void run_combine(struct device *d, uint32_t card, const struct op *op,
-                        const struct step_params *p, uint32_t item) {
+static void run_combine(struct device *d, const struct cpu_task *task, const struct step_params *p,
+                        uint32_t item) {
+    const struct op *op = task->op;
     const uint32_t row = row_part_begin(op->combine.part, p->n_rows) + item * COMBINE_ROWS;
-    strip_combine(d, card, op, p,
+    strip_combine(d, task, p,
                   &(struct strip){0, tiles_of(op->combine.n), row, COMBINE_ROWS, p->n_rows,
                                   row * TILE * sizeof(float)});
 }
@@ -433,8 +446,11 @@ void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32
 static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
                         const struct step_params *p, uint32_t begin, uint32_t end,
                         struct cpu_work *work) {
-    const struct gated g = {.gate = matmul_at(d, card, &op->gate_up.gate, &op->gate_up.act),
-                            .up = matmul_at(d, card, &op->gate_up.up, &op->gate_up.act),
+    const struct matrix *gate = &op->gate_up.gate, *up = &op->gate_up.up;
+    const struct activation *act = &op->gate_up.act;
+    const uint32_t last = 2 * ((end - 1) % gate_up_atoms(op) + 1);
+    const struct gated g = {.gate = matmul_until(d, card, gate, act, last, work->next[0]),
+                            .up = matmul_until(d, card, up, act, last, work->next[1]),
                             .function = op->gate_up.function,
                             .n_rows = p->n_rows,
                             .out = act_at(d, card, &op->gate_up.out)};
@@ -462,7 +478,8 @@ static void run_tiles(struct device *d, const struct matmul *m, uint32_t n, uint
 static void run_logits(struct device *d, uint32_t card, const struct op *op,
                        const struct step_params *p, uint32_t begin, uint32_t end,
                        struct cpu_work *work) {
-    const struct matmul m = matmul_at(d, card, &op->logits.w, &op->logits.act);
+    const struct matmul m =
+        matmul_until(d, card, &op->logits.w, &op->logits.act, end, work->next[0]);
     const uint32_t left = m.rows - begin * TILE, all = (end - begin) * TILE;
     run_tiles(d, &m, p->n_outputs, begin, end, rows_at(d, card, op->logits.out, 0),
               op->logits.out.stride, work);
@@ -472,8 +489,10 @@ static void run_logits(struct device *d, uint32_t card, const struct op *op,
 }
 
 /* Operations whose items stand alone. */
-static void run_item(struct device *d, uint32_t card, const struct op *op,
-                     const struct step_params *p, uint32_t item) {
+static void run_item(struct device *d, const struct cpu_task *task, const struct step_params *p,
+                     uint32_t item) {
+    const struct op *op = task->op;
+    const uint32_t card = task->card;
     switch (op->kind) {
     case OP_EMBED:
         run_embed(d, card, op, p, item);
@@ -491,7 +510,7 @@ static void run_item(struct device *d, uint32_t card, const struct op *op,
         run_attention(d, card, op, p, item);
         break;
     case OP_COMBINE:
-        run_combine(d, card, op, p, item);
+        run_combine(d, task, p, item);
         break;
     case OP_EXCHANGE:
         cpu_exchange_run(d, op, p, item);
@@ -504,8 +523,10 @@ static void run_item(struct device *d, uint32_t card, const struct op *op,
     }
 }
 
-void cpu_op_run(struct device *d, uint32_t card, const struct op *op, const struct step_params *p,
+void cpu_op_run(struct device *d, const struct cpu_task *task, const struct step_params *p,
                 uint32_t begin, uint32_t end, struct cpu_work *work) {
+    const struct op *op = task->op;
+    const uint32_t card = task->card;
     switch (op->kind) {
     case OP_QKV:
         run_qkv(d, card, op, p, begin, end, work);
@@ -527,6 +548,6 @@ void cpu_op_run(struct device *d, uint32_t card, const struct op *op, const stru
         break;
     default:
         for (uint32_t i = begin; i < end; i++)
-            run_item(d, card, op, p, i);
+            run_item(d, task, p, i);
     }
 }

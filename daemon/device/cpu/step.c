@@ -16,9 +16,10 @@
 #define PIECES_MAX      16
 #define PIECES_OF_MANY  4
 #define FEW_ROWS        4
-#define EXCHANGES_ALONE 32 /* rows of a few KiB: copied in the time of a meeting or two */
-#define ROTATIONS_ALONE 8  /* rows of a few heads */
-#define NORMS_ALONE     4  /* rows */
+#define EXCHANGES_ALONE 32          /* rows of a few KiB: copied in the time of a meeting or two */
+#define ROTATIONS_ALONE 8           /* rows of a few heads, which are not copied */
+#define NORMS_ALONE     4           /* rows */
+#define CARRIED_ROWS    PAGE_TOKENS /* that are made and copied together */
 
 struct pass {
     struct device *device;
@@ -31,13 +32,14 @@ struct pass {
 static bool count_phase(struct device *d, struct cpu_phase *phase,
                         const struct step_params *params) {
     bool copies = true, rotations = true, norms = true, lists = true;
+    const bool carried = phase->carried && !d->isolate;
     phase->items = 0;
     for (uint32_t i = 0; i < phase->n; i++) {
         struct cpu_task *task = &d->tasks[phase->first + i];
         task->begin = phase->items;
-        phase->items += cpu_op_items(task->op, params);
+        phase->items += task->pulled || carried ? 0 : cpu_op_items(task->op, params);
         copies &= task->op->kind == OP_EXCHANGE;
-        rotations &= task->op->kind == OP_ROPE_STORE;
+        rotations &= task->op->kind == OP_ROPE_STORE && !task->n_copies;
         norms &= task->op->kind == OP_NORM || task->op->kind == OP_ADD_NORM;
         lists &= task->op->kind == OP_DISPATCH;
     }
@@ -99,6 +101,38 @@ static void shape_stages(struct device *d, const struct step_params *params) {
 
 /* --- a member's part --- */
 
+/* Items of a task, and what is copied of them at once. */
+static void run_task(const struct pass *pass, const struct cpu_task *task, uint32_t begin,
+                     uint32_t end, struct cpu_work *work) {
+    struct device *d = pass->device;
+    const uint32_t step = task->n_copies ? CARRIED_ROWS : end - begin;
+    const uint32_t first =
+        task->op->kind == OP_NORM ? row_part_begin(task->op->norm.part, pass->params->n_rows) : 0;
+    for (uint32_t from = begin, to; from < end; from = to) {
+        to = end - from < step ? end : from + step;
+        const uint64_t began = cpu_profile_now(d);
+        cpu_op_run(d, task, pass->params, from, to, work);
+        const uint64_t made = cpu_profile_now(d);
+        for (uint32_t i = 0; i < task->n_copies; i++)
+            cpu_exchange_rows(d, d->tasks[task->copies + i].op, pass->params, first + from,
+                              first + to);
+        work->spent.ops[task->op->kind] += made - began;
+        work->spent.ops[OP_EXCHANGE] += cpu_profile_now(d) - made;
+    }
+    work->spent.pieces[task->op->kind]++;
+}
+
+/* What follows the weights of the tasks before `i`, if items before `end` read any. */
+static void set_next(const struct device *d, const struct cpu_phase *phase, uint32_t i,
+                     uint32_t end, struct cpu_work *work) {
+    const struct cpu_task *task = &d->tasks[phase->first + i];
+    struct cpu_run runs[2] = {{NULL, 0}, {NULL, 0}};
+    if (i < phase->n && task->begin < end)
+        cpu_op_weights(d, task->card, task->op, 0, runs);
+    for (int k = 0; k < 2; k++)
+        work->next[k] = (const uint8_t *)runs[k].at;
+}
+
 /* Items [begin, end) of a phase, counted over its operations one after another.  Returns how many
  * were done: a hung card's are not, and so the phase never ends, but all else in it does. */
 static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase, uint32_t begin,
@@ -113,10 +147,8 @@ static uint32_t run_items(const struct pass *pass, const struct cpu_phase *phase
         if (next <= begin || at == next || cpu_is_hung(pass->device, task->card))
             continue;
         const uint32_t from = begin > at ? begin - at : 0, to = (end < next ? end : next) - at;
-        const uint64_t began = cpu_profile_now(pass->device);
-        cpu_op_run(pass->device, task->card, task->op, pass->params, from, to, work);
-        work->spent.ops[task->op->kind] += cpu_profile_now(pass->device) - began;
-        work->spent.pieces[task->op->kind]++;
+        set_next(pass->device, phase, i + 1, end, work);
+        run_task(pass, task, from, to, work);
         cpu_count_done(work, task->card, to - from);
         finished += to - from;
     }
@@ -208,15 +240,17 @@ static int protect_all(struct device *d, bool accessible) {
     return rc;
 }
 
-/* What an operation was advised to use: of its card's own memory, and of the sender's. */
+/* What an operation was advised to use: of its card's own memory, and of the senders'. */
 int cpu_isolate(struct device *d, const struct cpu_task *task) {
     if (!task)
         return protect_all(d, true);
     const bool crosses = task->op->kind == OP_EXCHANGE;
     const uint32_t reader = crosses ? task->op->exchange.dst : task->card;
+    const uint32_t senders = crosses ? 1u << task->op->exchange.src : task->senders;
     int rc = protect_all(d, false);
-    if (!rc && crosses)
-        rc = cpu_admit(d, task->op->exchange.src, reader, false);
+    for (uint32_t c = 0; c < d->n_cards && !rc; c++)
+        if (senders >> c & 1)
+            rc = cpu_admit(d, c, reader, false);
     if (!rc && reader != CARD_HOST)
         rc = cpu_admit(d, reader, reader, task->op->kind == OP_FETCH);
     return rc;
@@ -227,10 +261,11 @@ static int isolate_phase(struct device *d, uint32_t phase, const struct step_par
     int rc = 0;
     for (uint32_t i = 0; i < of->n && !rc; i++) {
         const struct cpu_task *task = &d->tasks[of->first + (phase % 2 ? of->n - 1 - i : i)];
+        if (task->pulled)
+            continue;
         rc = cpu_isolate(d, task);
         if (!rc)
-            cpu_op_run(d, task->card, task->op, params, 0, cpu_op_items(task->op, params),
-                       &d->work[0]);
+            cpu_op_run(d, task, params, 0, cpu_op_items(task->op, params), &d->work[0]);
     }
     return rc;
 }

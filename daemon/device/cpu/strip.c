@@ -25,12 +25,13 @@ static uint64_t plane_bytes(const struct device *d, struct planes planes) {
 }
 
 void strip_lanes(const struct device *d, uint32_t card, const struct op *op, const struct strip *s,
-                 const struct panel *panel) {
-    const struct matmul m = matmul_at(d, card, &op->lanes.w, &op->lanes.act);
+                 const struct panel *panel, const uint8_t *next) {
+    const struct matmul m =
+        matmul_until(d, card, &op->lanes.w, &op->lanes.act, s->tile + s->n_tiles, next);
     float *to = (float *)(void *)place_at(d, card, op->lanes.slots.offset, s, s->row);
-    for (uint32_t i = 0; i < s->n_tiles; i++, to += (uint64_t)s->tile_rows * TILE)
-        d->kernels->lanes(&m, s->tile + i, panel, op->lanes.col, op->lanes.slot, to,
-                          plane_bytes(d, op->lanes.slots) / sizeof(float));
+    d->kernels->lanes(&m, s->tile, s->n_tiles, panel, op->lanes.col, op->lanes.slot, to,
+                      plane_bytes(d, op->lanes.slots) / sizeof(float),
+                      (uint64_t)s->tile_rows * TILE);
 }
 
 /* The strip's rows in a part: from *begin on; returns how many. */
@@ -59,8 +60,19 @@ void strip_pull(const struct device *d, const struct op *op, const struct step_p
         memcpy(dst + i * step, src + i * step, n);
 }
 
-void strip_combine(const struct device *d, uint32_t card, const struct op *op,
-                   const struct step_params *p, const struct strip *s) {
+static const float *plane_of(const struct device *d, const struct cpu_task *task, int8_t slot,
+                             const struct strip *s, uint32_t row) {
+    const struct planes own = task->op->combine.slots;
+    const struct cpu_pull *pull = &task->pulls[slot];
+    const uint64_t offset =
+        pull->sent ? pull->offset : own.offset + (uint64_t)slot * plane_bytes(d, own);
+    return (float *)(void *)place_at(d, pull->sent ? pull->card : task->card, offset, s, row);
+}
+
+void strip_combine(const struct device *d, const struct cpu_task *task, const struct step_params *p,
+                   const struct strip *s) {
+    const struct op *op = task->op;
+    const uint32_t card = task->card;
     const uint32_t col = s->tile * TILE, left = op->combine.n - col;
     const float *planes[TREE_NODES] = {NULL};
     uint32_t row;
@@ -68,12 +80,8 @@ void strip_combine(const struct device *d, uint32_t card, const struct op *op,
     if (n == 0)
         return;
     for (uint32_t i = 1; i < TREE_NODES; i++)
-        if (op->combine.slot[i] != NO_SLOT) {
-            const uint64_t plane =
-                (uint64_t)op->combine.slot[i] * plane_bytes(d, op->combine.slots);
-            planes[i] =
-                (float *)(void *)place_at(d, card, op->combine.slots.offset + plane, s, row);
-        }
+        if (op->combine.slot[i] != NO_SLOT)
+            planes[i] = plane_of(d, task, op->combine.slot[i], s, row);
     const uint32_t width = left < s->n_tiles * TILE ? left : s->n_tiles * TILE;
     float *out = rows_at(d, card, op->combine.out, row) + col;
     for (uint32_t r = 0; op->combine.alone && r < n; r++)
@@ -103,8 +111,7 @@ static bool is_sum(const struct device *d, uint32_t phase, enum op_kind kind, ui
             return false;
         if (kind == OP_COMBINE && (op->combine.n != width || op->combine.slots.stride != stride))
             return false;
-        if (kind == OP_EXCHANGE && (op->exchange.kind != EXCHANGE_PLANE ||
-                                    op->exchange.row_bytes != stride * sizeof(float)))
+        if (kind == OP_EXCHANGE && !tasks[i].pulled)
             return false;
     }
     return d->phases[phase].n > 0;
@@ -188,15 +195,14 @@ static void run_strip(struct strip_pass *pass, uint32_t phase, const struct stri
     const uint32_t end = phase + d->phases[phase].strips;
     for (uint32_t p = phase; p < end; p++)
         for (uint32_t i = 0; i < d->phases[p].n; i++) {
-            const struct cpu_task *task = enter(pass, p, i);
+            const struct cpu_task *task =
+                tasks_of(d, p)->op->kind == OP_EXCHANGE ? NULL : enter(pass, p, i);
             if (!task)
                 continue;
             if (task->op->kind == OP_LANES)
-                strip_lanes(d, task->card, task->op, s, &pass->work->lanes[task->card]);
-            else if (task->op->kind == OP_EXCHANGE)
-                strip_pull(d, task->op, pass->params, s);
+                strip_lanes(d, task->card, task->op, s, &pass->work->lanes[task->card], NULL);
             else
-                strip_combine(d, task->card, task->op, pass->params, s);
+                strip_combine(d, task, pass->params, s);
         }
 }
 

@@ -3,9 +3,9 @@
  *
  * The planes of a step with many rows are far larger than a cache: eight cards that fill theirs,
  * copy them and add them, phase after phase, wait for memory.  But a sum needs no other columns and
- * no other rows than its own, so LANES, EXCHANGE_PLANE and COMBINE may follow each other strip by
- * strip, on one thread, while what they made is still near.  The operations are the same, each
- * touches its own cards only, and no sum has another order. */
+ * no other rows than its own, so LANES and COMBINE may follow each other strip by strip, on one
+ * thread, while what they made is still near; an EXCHANGE_PLANE between them is a read of the
+ * COMBINE (pull.c).  No sum has another order. */
 #ifndef OCTARC_DEVICE_CPU_STRIP_H
 #define OCTARC_DEVICE_CPU_STRIP_H
 
@@ -21,12 +21,13 @@ struct strip {
 };
 
 /* What OP_LANES, EXCHANGE_PLANE and OP_COMBINE do with a strip; an exchange and a COMBINE with
- * those of its rows that are in their card's part.  The panel: gathered of the strip's rows. */
+ * those of its rows that are in their card's part.  The panel: gathered of the strip's rows; next:
+ * the weights that are read then, or NULL. */
 void strip_lanes(const struct device *device, uint32_t card, const struct op *op,
-                 const struct strip *strip, const struct panel *panel);
+                 const struct strip *strip, const struct panel *panel, const uint8_t *next);
 void strip_pull(const struct device *device, const struct op *op, const struct step_params *params,
                 const struct strip *strip);
-void strip_combine(const struct device *device, uint32_t card, const struct op *op,
+void strip_combine(const struct device *device, const struct cpu_task *task,
                    const struct step_params *params, const struct strip *strip);
 
 /* How many phases from this one on may run strip by strip: 0, 2 (LANES, COMBINE) or 3. */

@@ -4,6 +4,7 @@
 #define OCTARC_DEVICE_CPU_VIEWS_H
 
 #include "daemon/device/cpu/cpu.h"
+#include "daemon/device/pack.h"
 
 static inline float *rows_at(const struct device *d, uint32_t card, struct rows rows,
                              uint64_t row) {
@@ -40,6 +41,17 @@ static inline struct matmul matmul_at(const struct device *d, uint32_t card, con
         .cols = w->cols,
         .act = act_at(d, card, act),
     };
+}
+
+/* The same, whose tiles are read up to `tile` and after them what lies at `next`. */
+static inline struct matmul matmul_until(const struct device *d, uint32_t card,
+                                         const struct matrix *w, const struct activation *act,
+                                         uint32_t tile, const uint8_t *next) {
+    struct matmul m = matmul_at(d, card, w, act);
+    const uint32_t tiles = tiles_of(w->rows);
+    m.end = m.tiles + (uint64_t)(tile < tiles ? tile : tiles) * packed_tile_bytes(w->type, w->cols);
+    m.next = next;
+    return m;
 }
 
 #endif

@@ -24,6 +24,8 @@ struct matmul {
     uint32_t type, rows, cols;
     struct act_view act;
     const uint32_t *picked; /* the rows of act that are its input; NULL: all, in order */
+    const uint8_t *end;     /* where its reader leaves the tiles … */
+    const uint8_t *next;    /* … and what it reads then; NULL: straight on */
 };
 
 /* Rows of the input rearranged for the kernels of one type: groups of rows, atom by atom.  Memory
@@ -101,12 +103,14 @@ struct kernels {
      * Rows of the tile beyond the matrix are not written. */
     void (*tile)(const struct matmul *m, uint32_t tile, const struct panel *panel, float *out,
                  uint32_t out_stride);
-    /* The same for lanes: planes as in struct op.lanes, plane_stride values apart; `planes` is the
-     * panel's first row of the tile in plane 0, and the next row follows TILE values later, all of
-     * which are written.  No node with a slot stands above another. */
-    void (*lanes)(const struct matmul *m, uint32_t tile, const struct panel *panel,
-                  const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES], float *planes,
-                  uint64_t plane_stride);
+    /* The same for lanes, of n_tiles tiles: planes as in struct op.lanes, plane_stride values
+     * apart; `planes` is the panel's first row of the first tile in plane 0, and the next row
+     * follows TILE values later, all of which are written, the next tile tile_stride values later.
+     * No node with a slot stands above another. */
+    void (*lanes)(const struct matmul *m, uint32_t tile, uint32_t n_tiles,
+                  const struct panel *panel, const uint32_t col[LANES + 1],
+                  const int8_t slot[TREE_NODES], float *planes, uint64_t plane_stride,
+                  uint64_t tile_stride);
     /* The forms of n values of one row, from column `col` on (a multiple of ATOM); the last atom is
      * padded with zeros. */
     void (*store)(const struct act_view *act, uint32_t row, uint32_t col, const float *x,

@@ -365,8 +365,14 @@ struct target {
     uint64_t stride;
     const float *left[LANE_LEVELS];
     uint32_t n_left;
-    bool far; /* weights are asked for twice */
+    uint64_t end, jump; /* what is asked for at `end` or behind lies `jump` bytes further */
+    bool far;           /* weights are asked for twice */
 };
+
+INLINE const uint8_t *ahead(const struct target *to, const uint8_t *w, uint32_t bytes) {
+    const uint64_t at = (uint64_t)(uintptr_t)w + bytes;
+    return (const uint8_t *)(uintptr_t)(at < to->end ? at : at + to->jump);
+}
 
 /* `atoms` atoms from w on times those from x on, for a group of `width` rows. */
 INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_t *w,
@@ -376,12 +382,14 @@ INLINE void walk(uint32_t type, enum sum_kind kind, uint32_t width, const uint8_
     vf acc[GROUP_MAX];
     UNROLL for (uint32_t r = 0; r < width; r++) acc[r] = vf_set(0.0f);
     for (uint32_t k = 0; k < atoms; k++, w += w_step, x += x_step) {
+        const uint8_t *const soon = ahead(to, w, PREFETCH_BYTES), *const late =
+                                                                      ahead(to, w, FAR_BYTES);
         if (!is_opened(type))
             UNROLL for (uint32_t line = 0; line < w_step; line += 64)
-                __builtin_prefetch(w + PREFETCH_BYTES + line);
+                __builtin_prefetch(soon + line);
         if (!is_opened(type) && to->far)
             UNROLL for (uint32_t line = 0; line < w_step; line += 64)
-                __builtin_prefetch(w + FAR_BYTES + line, 0, 2);
+                __builtin_prefetch(late + line, 0, 2);
         if (kind == SUM_FLOAT)
             add_floats(type, width, w, x, acc);
         else
@@ -456,8 +464,14 @@ struct tile_source {
 };
 
 static bool is_far(const struct matmul *m) {
-    const uint64_t tile = (uint64_t)atoms_of(m->cols) * pack_atom_bytes(m->type);
-    return tile * m->rows / TILE >= FAR_MATRIX_BYTES;
+    return packed_tile_bytes(m->type, m->cols) * m->rows / TILE >= FAR_MATRIX_BYTES;
+}
+
+/* Of a matrix, how its stream of weights goes on. */
+static struct target stream_of(const struct matmul *m) {
+    return (struct target){.end = m->next ? (uintptr_t)m->end : UINT64_MAX,
+                           .jump = m->next ? (uint64_t)(uintptr_t)m->next - (uintptr_t)m->end : 0,
+                           .far = is_far(m)};
 }
 
 static struct tile_source open_tile(const struct matmul *m, uint32_t tile,
@@ -497,7 +511,9 @@ static void tile_kernel(const struct matmul *m, uint32_t tile, const struct pane
     const uint32_t atoms = atoms_of(m->cols);
     const bool whole = m->rows - tile * TILE >= TILE;
     float acc[GROUP_MAX][TILE];
-    struct target to = {.out = acc[0], .stride = TILE, .far = is_far(m)};
+    struct target to = stream_of(m);
+    to.out = acc[0];
+    to.stride = TILE;
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
         if (whole)
@@ -541,8 +557,8 @@ static struct lane_step aim(uint32_t lane, const bool present[TREE_NODES],
 
 /* What is to be done for a group of rows, lane by lane; returns how many are present. */
 static uint32_t aim_lanes(const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
-                          lane_waiting waiting, float *planes, uint64_t plane_stride, bool far,
-                          struct lane_step steps[LANES]) {
+                          lane_waiting waiting, float *planes, uint64_t plane_stride,
+                          const struct target *stream, struct lane_step steps[LANES]) {
     bool present[TREE_NODES];
     uint32_t n = 0;
     for (uint32_t lane = 0; lane < LANES; lane++)
@@ -552,32 +568,43 @@ static uint32_t aim_lanes(const uint32_t col[LANES + 1], const int8_t slot[TREE_
     for (uint32_t lane = 0; lane < LANES; lane++)
         if (present[LANES + lane]) {
             steps[n] = aim(lane, present, slot, waiting, planes, plane_stride);
-            steps[n].to.far = far;
+            steps[n].to.end = stream->end;
+            steps[n].to.jump = stream->jump;
+            steps[n].to.far = stream->far;
             steps[n].begin = col[lane] / ATOM;
             steps[n++].end = atoms_of(col[lane + 1]);
         }
     return n;
 }
 
-static void lanes_kernel(const struct matmul *m, uint32_t tile, const struct panel *panel,
-                         const uint32_t col[LANES + 1], const int8_t slot[TREE_NODES],
-                         float *planes, uint64_t plane_stride) {
+/* A tile whose sums go to planes that lie `at` values behind those aimed at. */
+static void sum_tile(const struct matmul *m, uint32_t tile, const struct panel *panel,
+                     const struct lane_step *steps, uint32_t n, uint64_t at) {
     const struct tile_source s = open_tile(m, tile, panel);
     const uint32_t atoms = atoms_of(m->cols);
-    lane_waiting waiting;
-    struct lane_step steps[LANES];
-    const uint32_t n = aim_lanes(col, slot, waiting, planes, plane_stride, is_far(m), steps);
     for (uint32_t i = 0, w; i < panel->n; i += w) {
         w = group_of(panel->n - i);
         const uint8_t *x = panel->x + (uint64_t)i * atoms * s.x_step;
         for (uint32_t k = 0; k < n; k++) {
-            struct lane_step *step = &steps[k];
-            s.walk[group_index(w)](s.w + (uint64_t)step->begin * s.w_step,
-                                   x + (uint64_t)step->begin * w * s.x_step,
-                                   step->end - step->begin, &step->to);
-            step->to.out += w * step->advance;
+            struct target to = steps[k].to;
+            to.out += steps[k].advance ? at + (uint64_t)i * steps[k].advance : 0;
+            s.walk[group_index(w)](s.w + (uint64_t)steps[k].begin * s.w_step,
+                                   x + (uint64_t)steps[k].begin * w * s.x_step,
+                                   steps[k].end - steps[k].begin, &to);
         }
     }
+}
+
+static void lanes_kernel(const struct matmul *m, uint32_t tile, uint32_t n_tiles,
+                         const struct panel *panel, const uint32_t col[LANES + 1],
+                         const int8_t slot[TREE_NODES], float *planes, uint64_t plane_stride,
+                         uint64_t tile_stride) {
+    lane_waiting waiting;
+    struct lane_step steps[LANES];
+    const struct target stream = stream_of(m);
+    const uint32_t n = aim_lanes(col, slot, waiting, planes, plane_stride, &stream, steps);
+    for (uint32_t i = 0; i < n_tiles; i++)
+        sum_tile(m, tile + i, panel, steps, n, i * tile_stride);
 }
 
 #endif

@@ -112,6 +112,12 @@ static float summed(uint32_t row, uint32_t col) {
     return sum;
 }
 
+/* What is pulled is added where it lies: nothing was written to the slot that it is pulled into. */
+static void check_not_copied(const struct device *d, uint32_t card) {
+    static const char zeros[SUM_ROWS * 48 * sizeof(float)];
+    CHECK(!memcmp(d->cards[card].areas[AREA_SCRATCH].base + plane_at(!card), zeros, sizeof zeros));
+}
+
 static void check_sum(const struct device *d, uint32_t n_rows) {
     for (uint32_t c = 0; c < 2; c++) {
         const struct row_part part = {(uint8_t)c, 2};
@@ -133,6 +139,23 @@ static void strips_and_phases_sum_every_row_once_on_the_card_of_its_part(void) {
         for (uint32_t n = 1; n <= SUM_ROWS; n++) {
             CHECK_EQ(run_sum(d, &sum, n), 0);
             check_sum(d, n);
+            check_not_copied(d, 0);
+            check_not_copied(d, 1);
+        }
+        d->ops->close(d);
+    }
+}
+
+/* A phase stands between them, so that the plane must be taken away. */
+static void a_plane_that_is_not_read_at_once_is_copied(void) {
+    struct sum sum;
+    make_sum(&sum);
+    sum.ops[0][2].phase = sum.ops[1][2].phase = 3;
+    for (int isolate = 0; isolate < 2; isolate++) {
+        struct device *d = open_sum(&sum, isolate);
+        for (uint32_t n = 1; n <= SUM_ROWS; n += 15) {
+            CHECK_EQ(run_sum(d, &sum, n), 0);
+            check_sum(d, n);
         }
         d->ops->close(d);
     }
@@ -143,6 +166,21 @@ static struct sum crossing;
 static void run_many_rows(struct device *d) {
     if (run_sum(d, &crossing, SUM_ROWS))
         _exit(0);
+}
+
+/* What the receiver was not advised to use of the sender's memory it cannot add in isolation. */
+static void a_plane_is_read_by_whom_it_is_for(void) {
+    struct sum sum;
+    make_sum(&sum);
+    struct device *d = open_sum(&sum, true);
+    crossing = sum;
+    CHECK(!crashes(run_many_rows, d));
+    for (uint32_t c = 0; c < 2; c++)
+        cpu_forget_advice(&d->cards[c], AREA_SCRATCH);
+    for (uint32_t c = 0; c < 2; c++)
+        CHECK_EQ(advise(d, c, AREA_SCRATCH, 1u << c), 0);
+    CHECK(crashes(run_many_rows, d));
+    d->ops->close(d);
 }
 
 static void a_strip_reads_no_other_card_in_isolation(void) {
@@ -187,5 +225,6 @@ static void a_card_that_hangs_in_a_strip_is_waited_for_and_named(void) {
 }
 
 CHECK_MAIN(T(strips_and_phases_sum_every_row_once_on_the_card_of_its_part),
+           T(a_plane_that_is_not_read_at_once_is_copied), T(a_plane_is_read_by_whom_it_is_for),
            T(a_strip_reads_no_other_card_in_isolation),
            T(a_card_that_hangs_in_a_strip_is_waited_for_and_named))

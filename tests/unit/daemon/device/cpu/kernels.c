@@ -348,8 +348,9 @@ static void run_card(const struct kernels *k, struct sample *s, const uint32_t e
     m.cols = cols;
     m.act = act;
     k->gather(&m, 0, INPUTS, &s->panel);
-    for (uint32_t t = 0; t * TILE < ROWS; t++)
-        k->lanes(&m, t, &s->panel, col, slot, planes + t * INPUTS * TILE, PLANE);
+    k->lanes(&m, 0, tiles_of(ROWS) - 1, &s->panel, col, slot, planes, PLANE, INPUTS * TILE);
+    k->lanes(&m, tiles_of(ROWS) - 1, 1, &s->panel, col, slot,
+             planes + (tiles_of(ROWS) - 1) * INPUTS * TILE, PLANE, 0);
     for (uint32_t node = 1; node < TREE_NODES; node++)
         if (slot[node] != NO_SLOT)
             seen[node] = slot[node];
