@@ -55,7 +55,7 @@ struct cpu_task {
     uint32_t card;
     uint32_t begin;            /* its first item in the phase, in steps of device.shape */
     uint32_t senders;          /* bit per card: whose planes it reads */
-    uint32_t copies, n_copies; /* of device.tasks: exchanges of the rows that it makes */
+    uint32_t copies, n_copies; /* of device.tasks: exchanges of what it makes */
     bool pulled;               /* an exchange of a plane that is read where it lies */
     struct cpu_pull *pulls;    /* of a COMBINE: [TREE_NODES], by slot */
 };
@@ -204,8 +204,9 @@ void cpu_find_crossings(struct device *device);
 uint32_t cpu_exchange_items(const struct op *op, const struct step_params *params);
 void cpu_exchange_run(struct device *device, const struct op *op, const struct step_params *params,
                       uint32_t item);
-/* Of an EXCHANGE_ACTIVATION or EXCHANGE_KV, what it copies of rows [begin, end) of the step. */
-void cpu_exchange_rows(struct device *device, const struct op *op, const struct step_params *params,
+/* Of an EXCHANGE_ACTIVATION or EXCHANGE_KV, what it copies of rows [begin, end) of the step; of an
+ * EXCHANGE_LOGITS, of tiles [begin, end) of the sender's logits. */
+void cpu_exchange_part(struct device *device, const struct op *op, const struct step_params *params,
                        uint32_t begin, uint32_t end);
 
 /* landing.c: items of OP_FETCH, as above. */

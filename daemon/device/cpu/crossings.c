@@ -6,7 +6,8 @@
  * phases, and a sum has the same terms in the same order.
  *
  * What a NORM makes of some rows, or the K and V that a ROPE_STORE stored, is copied to the cards
- * that read it by whoever made it, while it is near.  In isolation copies stay in their phase. */
+ * that read it by whoever made it, while it is near; and logits to the host.  In isolation copies
+ * stay in their phase. */
 #include "daemon/device/cpu/cpu.h"
 
 static bool all_are(const struct device *d, const struct cpu_phase *phase, enum op_kind kind) {
@@ -62,6 +63,10 @@ static bool carries_on(const struct op *made, const struct op *exchange) {
     if (made->kind == OP_NORM)
         return exchange->exchange.kind == EXCHANGE_ACTIVATION && !made->norm.outputs &&
                same_part(made->norm.part, exchange->exchange.from);
+    if (made->kind == OP_LOGITS)
+        return exchange->exchange.kind == EXCHANGE_LOGITS &&
+               exchange->exchange.src_offset == made->logits.out.offset &&
+               exchange->exchange.row_bytes == made->logits.w.rows * sizeof(float);
     return made->kind == OP_ROPE_STORE && exchange->exchange.kind == EXCHANGE_KV;
 }
 
@@ -108,7 +113,8 @@ void cpu_find_crossings(struct device *d) {
             continue;
         if (p + 1 < d->n_phases && all_are(d, phase + 1, OP_COMBINE))
             pull_planes(d, phase);
-        if (p && (all_are(d, phase - 1, OP_NORM) || all_are(d, phase - 1, OP_ROPE_STORE)))
+        if (p && (all_are(d, phase - 1, OP_NORM) || all_are(d, phase - 1, OP_ROPE_STORE) ||
+                  all_are(d, phase - 1, OP_LOGITS)))
             copy_at_once(d, phase);
     }
 }

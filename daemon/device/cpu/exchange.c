@@ -51,12 +51,14 @@ static void copy_plane(const struct device *d, const struct op *op, const struct
     strip_pull(d, op, p, &(struct strip){0, tiles, 0, p->n_rows, p->n_rows, 0});
 }
 
+/* Bytes [begin, end) of an output's logits. */
 static void copy_logits(const struct device *d, const struct op *op, const struct step_params *p,
-                        uint32_t item) {
-    memcpy(p->logits + (uint64_t)item * p->n_vocab + op->exchange.vocab_begin,
-           cpu_at(d, op->exchange.src, AREA_SCRATCH,
-                  op->exchange.src_offset + item * op->exchange.src_stride_bytes),
-           op->exchange.row_bytes);
+                        uint32_t item, uint64_t begin, uint64_t end) {
+    char *to = (char *)(p->logits + (uint64_t)item * p->n_vocab + op->exchange.vocab_begin);
+    const char *from = cpu_at(d, op->exchange.src, AREA_SCRATCH,
+                              op->exchange.src_offset + item * op->exchange.src_stride_bytes);
+    end = end < op->exchange.row_bytes ? end : op->exchange.row_bytes;
+    memcpy(to + begin, from + begin, end - begin);
 }
 
 /* Rows of a form, `bytes` each, of either card. */
@@ -145,10 +147,12 @@ static uint32_t copy_kv(const struct device *d, const struct op *op, const struc
     return run.n;
 }
 
-void cpu_exchange_rows(struct device *d, const struct op *op, const struct step_params *p,
+void cpu_exchange_part(struct device *d, const struct op *op, const struct step_params *p,
                        uint32_t begin, uint32_t end) {
     if (op->exchange.kind == EXCHANGE_ACTIVATION)
         copy_activation(d, op, rows_between(op, p), begin, end);
+    for (uint32_t i = 0; op->exchange.kind == EXCHANGE_LOGITS && i < p->n_outputs; i++)
+        copy_logits(d, op, p, i, begin * TILE * sizeof(float), end * TILE * sizeof(float));
     while (op->exchange.kind == EXCHANGE_KV && begin < end)
         begin += copy_kv(d, op, p, begin, end);
 }
@@ -163,7 +167,7 @@ void cpu_exchange_run(struct device *d, const struct op *op, const struct step_p
             copy_kv(d, op, p, item, p->n_rows); /* by the item of the first */
         break;
     case EXCHANGE_LOGITS:
-        copy_logits(d, op, p, item);
+        copy_logits(d, op, p, item, 0, op->exchange.row_bytes);
         break;
     case EXCHANGE_ACTIVATION:
         copy_activation(d, op, range, range.begin + item * COPY_ROWS,

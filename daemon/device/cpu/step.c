@@ -105,7 +105,8 @@ static void shape_stages(struct device *d, const struct step_params *params) {
 static void run_task(const struct pass *pass, const struct cpu_task *task, uint32_t begin,
                      uint32_t end, struct cpu_work *work) {
     struct device *d = pass->device;
-    const uint32_t step = task->n_copies ? CARRIED_ROWS : end - begin;
+    const uint32_t step =
+        task->n_copies && task->op->kind != OP_LOGITS ? CARRIED_ROWS : end - begin;
     const uint32_t first =
         task->op->kind == OP_NORM ? row_part_begin(task->op->norm.part, pass->params->n_rows) : 0;
     for (uint32_t from = begin, to; from < end; from = to) {
@@ -114,7 +115,7 @@ static void run_task(const struct pass *pass, const struct cpu_task *task, uint3
         cpu_op_run(d, task, pass->params, from, to, work);
         const uint64_t made = cpu_profile_now(d);
         for (uint32_t i = 0; i < task->n_copies; i++)
-            cpu_exchange_rows(d, d->tasks[task->copies + i].op, pass->params, first + from,
+            cpu_exchange_part(d, d->tasks[task->copies + i].op, pass->params, first + from,
                               first + to);
         work->spent.ops[task->op->kind] += made - began;
         work->spent.ops[OP_EXCHANGE] += cpu_profile_now(d) - made;
