@@ -30,7 +30,7 @@ struct setup {
     uint32_t n_cards;
     enum split split;
     enum kv_type kv_type;
-    bool isolate, memfds, profile;
+    bool isolate, memfds, profile, behind;
     enum instruction_set isa;
     uint32_t n_threads;
     uint32_t context;                   /* 0: 128 */
@@ -66,7 +66,8 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
                                .head_fds = l->head_fd ? &l->head_fd : &l->fd,
                                .n_parts = 1,
                                .sums_fd = l->sums_fd,
-                               .lost = s->lost};
+                               .lost = s->lost,
+                               .behind = s->behind};
     o.device.isolate = s->isolate;
     o.device.profile = s->profile;
     o.device.isa = s->isa;

@@ -47,10 +47,10 @@ struct process {
     struct verify *verify;
     bool lost; /* a card of the plan in use is */
     struct watch *watch;
-    uint32_t hung;        /* bit per card: rehearsed */
-    bool fenced;          /* FENCED was queued */
-    uint64_t progress_ns; /* when PROGRESS was sent last */
-    bool stop, measure;   /* asked for */
+    uint32_t hung;                        /* bit per card: rehearsed */
+    bool fenced;                          /* FENCED was queued */
+    uint64_t progress_ns, progress_bytes; /* when PROGRESS was sent last, and of what */
+    bool stop, measure;                   /* asked for */
 };
 
 static uint64_t now_ns(void *user) {
@@ -91,9 +91,10 @@ static void report_progress(void *user, uint64_t done, uint64_t total) {
     struct process *p = user;
     const uint64_t now = now_ns(NULL);
     const struct msg_progress msg = {done, total};
-    if (done != total && now - p->progress_ns < PROGRESS_NS)
-        return;
+    if (now - p->progress_ns < PROGRESS_NS && (done != total || done == p->progress_bytes))
+        return; /* the end of it is said at once, but once */
     p->progress_ns = now;
+    p->progress_bytes = done;
     stream_send(&p->stream, MSG_PROGRESS, &msg);
 }
 

@@ -2,13 +2,8 @@
 #include "daemon/engine/prove.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define BEHIND_NICE 10
+#include "daemon/engine/behind.h"
 
 static bool is_cancelled(const struct runner_options *o) {
     return o->cancelled && atomic_load(o->cancelled);
@@ -29,6 +24,7 @@ int prove_digest(const struct runner_options *o, struct device *device, const st
         if (rc)
             return rc;
         sum += part;
+        behind_pause();
     }
     *digest = device_digest_close(sum, r->bytes);
     return 0;
@@ -43,37 +39,29 @@ static int prove_range(const struct runner_options *o, size_t i, bool *whole) {
     return rc == -ENODEV ? 0 : rc;
 }
 
-static int prove_all(const struct runner_options *o, bool *whole) {
-    const struct plan *plan = runner_options(o->before)->plan;
-    int rc = 0;
-    *whole = true;
-    for (size_t i = 0; i < plan->n_ranges && !rc && *whole; i++)
-        rc = prove_range(o, i, whole);
-    return rc;
-}
-
 struct work {
     const struct runner_options *options;
-    bool whole;
-    int rc;
+    _Atomic bool harmed;
+    _Atomic int rc;
 };
 
-static void *run(void *arg) {
-    struct work *w = arg;
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BEHIND_NICE);
-    w->rc = prove_all(w->options, &w->whole);
-    return NULL;
+static bool prove_one(void *user, size_t i, enum behind_worker by) {
+    struct work *w = user;
+    bool whole = true;
+    (void)by;
+    const int rc = prove_range(w->options, i, &whole);
+    if (rc)
+        atomic_store(&w->rc, rc);
+    if (!whole)
+        atomic_store(&w->harmed, true);
+    return !rc && whole;
 }
 
-/* It takes what the computing leaves of the cores; a thread of its own, for who has stepped back
- * may not come forward again, and threads inherit it. */
 int prove_left(const struct runner_options *o, bool *whole) {
     struct work w = {.options = o};
-    pthread_t thread;
-    const int rc = -pthread_create(&thread, NULL, run, &w);
-    if (rc)
-        return rc;
-    pthread_join(thread, NULL);
-    *whole = w.whole;
-    return w.rc;
+    const struct behind behind = {
+        .n = runner_options(o->before)->plan->n_ranges, .slice = prove_one, .user = &w};
+    behind_run(&behind);
+    *whole = !atomic_load(&w.harmed);
+    return atomic_load(&w.rc);
 }

@@ -10,7 +10,7 @@
 #include "daemon/engine/runner.h"
 
 /* Compare all that the cards of options->before hold with the digests that it had when that was
- * opened; cards that are lost are left out.  -ECANCELED (options->cancelled), -ENOMEM, -EAGAIN. */
+ * opened; cards that are lost are left out.  Behind the steps.  -ECANCELED (options->cancelled). */
 int prove_left(const struct runner_options *options, bool *whole);
 
 #define PROVE_PIECE_BYTES (UINT64_C(2) << 20) /* about a millisecond of memory's speed */

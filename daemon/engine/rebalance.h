@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rebalance.h - from the plan in use to the next, inside a running engine.
  *
- * The runner of the next plan is made beside the one that serves: a thread of low priority copies
- * what the cards hold and reads the rest, while steps go on.  Then the K and V follow, full pages
- * first, a bounded slice between two steps; when what is left is one slice, it is copied too and
- * the next step runs on the new runner.  Where K and V cannot be carried over (a card is lost), or
- * may not (its weights are not whole, which is looked at first), there is nothing to copy, and the
- * sequences start over.
+ * The runner of the next plan is made beside the one that serves: a thread that has what steps
+ * leave of the cores copies what the cards hold and reads the rest (behind.h).  Then the K and V
+ * follow, full pages first, a bounded slice between two steps; when what is left is one slice, it
+ * is copied too and the next step runs on the new runner.  Where K and V cannot be carried over (a
+ * card is lost), or may not (its weights are not whole, which is looked at first), there is nothing
+ * to copy, and the sequences start over.
  *
  *   loading -> copying -> done
  *          \-> failed

@@ -36,7 +36,7 @@ struct runner_options {
      * card of it holds whole are copied from there, after proof, and not read from the file.
      * Borrowed until runner_open() returns; none of its cards may be lost meanwhile. */
     struct runner *before;
-    bool behind; /* load with what the computing leaves: one thread, of low priority */
+    bool behind;                   /* load with what the computing leaves (behind.h) */
     const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
     uint32_t *lost; /* may be NULL; where opening fails with -ENODEV: cards, a bit each */

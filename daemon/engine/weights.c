@@ -7,10 +7,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/engine/behind.h"
 #include "daemon/engine/header.h"
 #include "daemon/engine/prove.h"
 #include "daemon/engine/sums.h"
@@ -21,7 +20,6 @@
 
 #define SLICE_BYTES      (1u << 20) /* read and repacked at a time by one thread */
 #define LOAD_THREADS_MAX 16u
-#define BEHIND_NICE      10
 #define LOOK_US          1000  /* until who reports the progress looks again; an end waits for it */
 #define PAUSE_US         20000 /* until a load that is paused looks again */
 
@@ -142,72 +140,113 @@ static void copy_range(struct loader *l, const struct slice *s) {
                           : ops->copy(before, from->card, AREA_WEIGHTS, from->offset + at,
                                       l->device, r->card, r->offset + at, n);
         atomic_fetch_add(&l->done, rc ? 0 : n);
+        behind_pause();
     }
     if (!rc)
         rc = prove_digest(l->options, l->device, r, &digest);
     from->copied = !rc && digest == from->digest;
 }
 
-/* Beside a runner that serves, loading takes what that leaves of the cores. */
-static void step_behind(void) {
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BEHIND_NICE);
-}
-
-static void wait_while_paused(struct loader *l) {
+static bool is_paused(struct loader *l) {
     const _Atomic bool *flag = l->options->paused;
-    while (flag && atomic_load(flag) && !cancelled(l))
-        usleep(PAUSE_US);
+    return flag && atomic_load(flag) && !cancelled(l);
 }
 
-static void work_slices(struct loader *l, char *bytes) {
-    size_t i;
-    while (!atomic_load(&l->rc) && (i = atomic_fetch_add(&l->next, 1)) < l->n_slices) {
-        wait_while_paused(l);
-        if (cancelled(l))
-            atomic_store(&l->rc, -ECANCELED);
-        else if (l->pass == PASS_DIGEST)
-            digest_range(l, &l->slices[i]);
-        else if (l->pass == PASS_COPY)
-            copy_range(l, &l->slices[i]);
-        else
-            pack_slice(l, &l->slices[i], bytes);
-    }
+/* bytes: room for the largest slice.  False: no more is to be done. */
+static bool work_slice(struct loader *l, const struct slice *s, char *bytes) {
+    while (is_paused(l))
+        usleep(PAUSE_US);
+    if (cancelled(l))
+        atomic_store(&l->rc, -ECANCELED);
+    else if (l->pass == PASS_DIGEST)
+        digest_range(l, s);
+    else if (l->pass == PASS_COPY)
+        copy_range(l, s);
+    else
+        pack_slice(l, s, bytes);
+    return !atomic_load(&l->rc);
+}
+
+static bool make_buffer(struct loader *l, char **bytes) {
+    *bytes = l->pass == PASS_READ ? malloc(l->buffer_bytes) : NULL;
+    if (l->pass == PASS_READ && !*bytes)
+        atomic_store(&l->rc, -ENOMEM);
+    return !atomic_load(&l->rc);
 }
 
 static void *work(void *arg) {
     struct loader *l = arg;
-    const bool reads = l->pass == PASS_READ;
-    char *bytes = reads ? malloc(l->buffer_bytes) : NULL;
-    if (l->options->behind)
-        step_behind();
-    if (reads && !bytes)
-        atomic_store(&l->rc, -ENOMEM);
-    else
-        work_slices(l, bytes);
+    char *bytes;
+    size_t i;
+    bool more = make_buffer(l, &bytes);
+    while (more && !atomic_load(&l->rc) && (i = atomic_fetch_add(&l->next, 1)) < l->n_slices)
+        more = work_slice(l, &l->slices[i], bytes);
     free(bytes);
     return NULL;
 }
 
-/* Run the slices on a few threads while this one reports the progress; there are none then. */
-static int run(struct loader *l, enum pass pass) {
-    const uint32_t asked = l->options->behind ? 1 : l->options->device.n_threads;
+/* On a few threads; this one reports the progress. */
+static void run_together(struct loader *l) {
+    const uint32_t asked = l->options->device.n_threads;
     long n = asked ? (long)asked : sysconf(_SC_NPROCESSORS_ONLN);
     pthread_t threads[LOAD_THREADS_MAX];
     long started = 0;
-    l->pass = pass;
-    atomic_store(&l->next, 0);
     n = n < 1 ? 1 : n > (long)LOAD_THREADS_MAX ? (long)LOAD_THREADS_MAX : n;
     while (started < n && !pthread_create(&threads[started], NULL, work, l))
         started++;
     if (started == 0)
         work(l);
-    while (l->options->progress && pass != PASS_DIGEST && !atomic_load(&l->rc) &&
+    while (l->options->progress && l->pass != PASS_DIGEST && !atomic_load(&l->rc) &&
            atomic_load(&l->next) < l->n_slices) {
         l->options->progress(l->options->user, atomic_load(&l->done), atomic_load(&l->total));
         usleep(LOOK_US);
     }
     for (long i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+}
+
+struct beside {
+    struct loader *loader;
+    char *bytes[BEHIND_WORKERS]; /* NULL: not needed yet */
+};
+
+static bool slice_beside(void *user, size_t i, enum behind_worker by) {
+    struct beside *b = user;
+    struct loader *l = b->loader;
+    if (atomic_load(&l->rc) || (!b->bytes[by] && !make_buffer(l, &b->bytes[by])))
+        return false;
+    return work_slice(l, &l->slices[i], b->bytes[by]);
+}
+
+/* Also where nothing is counted: whoever waits hears that there is somebody. */
+static void look_beside(void *user) {
+    const struct beside *b = user;
+    struct loader *l = b->loader;
+    if (l->options->progress)
+        l->options->progress(l->options->user, atomic_load(&l->done), atomic_load(&l->total));
+}
+
+static bool rests_beside(void *user) {
+    const struct beside *b = user;
+    return is_paused(b->loader);
+}
+
+/* What is computed meanwhile goes first. */
+static void run_beside(struct loader *l) {
+    struct beside b = {.loader = l};
+    const struct behind behind = {l->n_slices, slice_beside, look_beside, rests_beside, &b};
+    behind_run(&behind);
+    for (int i = 0; i < BEHIND_WORKERS; i++)
+        free(b.bytes[i]);
+}
+
+static int run(struct loader *l, enum pass pass) {
+    l->pass = pass;
+    atomic_store(&l->next, 0);
+    if (l->options->behind)
+        run_beside(l);
+    else
+        run_together(l);
     free(l->slices);
     l->slices = NULL;
     l->n_slices = 0;
