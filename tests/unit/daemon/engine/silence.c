@@ -35,9 +35,24 @@ static void lateness_does_not_add_up_over_a_long_deadline(void) {
 static void a_deadline_is_not_overdrawn_and_ends_a_tick_too_early_at_most(void) {
     for (uint64_t stops = 1 * MS; stops < 400 * MS; stops += 1 * MS) {
         const uint64_t at = time_of_fence(0, stops, 1 * S);
-        CHECK(at <= stops + 1 * S);
-        CHECK(at >= stops + 1 * S - TICK);
+        const uint64_t worked = stops < 100 * MS ? stops : 100 * MS;
+        CHECK(at <= stops - worked + 1 * S);
+        CHECK(at >= stops - worked + 1 * S - TICK);
     }
+}
+
+/* A card that stops while the step does what it always does. */
+static void a_step_is_ended_when_it_has_run_for_its_deadline(void) {
+    static const uint64_t deadlines[] = {1 * S, 2200 * MS, 30 * S};
+    for (size_t i = 0; i < sizeof deadlines / sizeof *deadlines; i++)
+        for (uint64_t stops = 0; stops <= deadlines[i] / 10; stops += 1 * MS)
+            CHECK_EQ(time_of_fence(0, stops, deadlines[i]), deadlines[i]);
+}
+
+/* However long it works first: that makes it a slow one, which has to be silent all the same. */
+static void what_was_done_counts_as_a_tenth_at_most(void) {
+    for (uint64_t stops = 200 * MS; stops < 20 * S; stops += 30 * MS)
+        CHECK(time_of_fence(0, stops, 1 * S) >= stops + 900 * MS - TICK);
 }
 
 /* The next one leaves whoever stood still as long as ever to go on. */
@@ -71,5 +86,7 @@ static void the_time_that_is_counted_stands_still_with_the_machine(void) {
 
 CHECK_MAIN(T(lateness_does_not_add_up_over_a_long_deadline),
            T(a_deadline_is_not_overdrawn_and_ends_a_tick_too_early_at_most),
-           T(a_late_tick_counts_once), T(whatever_is_done_begins_it_anew),
+           T(a_step_is_ended_when_it_has_run_for_its_deadline),
+           T(what_was_done_counts_as_a_tenth_at_most), T(a_late_tick_counts_once),
+           T(whatever_is_done_begins_it_anew),
            T(the_time_that_is_counted_stands_still_with_the_machine))
