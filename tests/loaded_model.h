@@ -39,6 +39,7 @@ struct setup {
     const struct device_ops *backend;   /* NULL: cpu */
     uint32_t *lost;                     /* as of runner_options */
     enum device_storage storage;        /* level_zero */
+    struct device_calls *calls;         /* as of device_options */
 };
 
 static inline const char *tiny_path(const char *name) {
@@ -72,6 +73,7 @@ static inline int try_runner(struct loaded *l, const struct setup *s, struct err
     o.device.profile = s->profile;
     o.device.isa = s->isa;
     o.device.storage = s->storage;
+    o.device.calls = s->calls;
     o.device.n_threads = s->n_threads ? s->n_threads : 2;
     memcpy(o.weight_fds, l->weight_fds, sizeof o.weight_fds);
     return runner_open(&l->runner, &o, err);

@@ -37,6 +37,14 @@ struct device_advice {
     bool in_host;     /* it stays in host memory, from where OP_FETCH takes it and nothing else */
 };
 
+/* Calls that wait for a card, for whoever watches a device that is opened and filled; from any
+ * thread. */
+struct device_calls {
+    _Atomic uint32_t waits[CARDS_MAX]; /* under way, by card */
+    _Atomic uint32_t builds;           /* of these, that have a driver build kernels */
+    _Atomic uint64_t done;             /* that have ended */
+};
+
 struct device_options {
     uint32_t n_cards;
     bool present[CARDS_MAX];            /* a card that is not is never opened */
@@ -65,6 +73,9 @@ struct device_options {
     /* Where open fails with -ENODEV it says here which cards it is about, a bit each; may be NULL.
      * Of later failures properties() says so, card by card. */
     uint32_t *lost;
+    /* level_zero: counted here, as long as the device is open; may be NULL.  Not those that try a
+     * link: which of its two cards they wait for is not known. */
+    struct device_calls *calls;
 };
 
 /* A peer link as the one who takes over it sees it: host to host, from when the command is given to

@@ -14,6 +14,7 @@
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
 #include "daemon/engine/errand.h"
+#include "daemon/engine/progress.h"
 #include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
 #include "daemon/engine/runner.h"
@@ -28,7 +29,6 @@
  * theirs, unless the weights are private. */
 enum { FD_SUMS, FD_PARTS };
 
-#define PROGRESS_NS UINT64_C(50000000)
 #define FLUSH_BYTES 65536u               /* of one step, before its end: the front may begin */
 #define UNSENT_STEP (STREAM_OUT_MAX / 8) /* with more than this unsent no step begins … */
 #define UNSENT_MOST (STREAM_OUT_MAX / 2) /* … and one that is under way waits */
@@ -47,10 +47,10 @@ struct process {
     struct verify *verify;
     bool lost; /* a card of the plan in use is */
     struct watch *watch;
-    uint32_t hung;                        /* bit per card: rehearsed */
-    bool fenced;                          /* FENCED was queued */
-    uint64_t progress_ns, progress_bytes; /* when PROGRESS was sent last, and of what */
-    bool stop, measure;                   /* asked for */
+    struct progress progress;
+    struct device_calls calls; /* while the model is loaded */
+    uint32_t hung;             /* bit per card: rehearsed */
+    bool stop, measure;        /* asked for */
 };
 
 static uint64_t now_ns(void *user) {
@@ -87,17 +87,6 @@ static int say(void *user, enum message_type type, const void *msg) {
     return !rc && stream_unsent(&p->stream) >= FLUSH_BYTES ? flush(p) : rc;
 }
 
-static void report_progress(void *user, uint64_t done, uint64_t total) {
-    struct process *p = user;
-    const uint64_t now = now_ns(NULL);
-    const struct msg_progress msg = {done, total};
-    if (now - p->progress_ns < PROGRESS_NS && (done != total || done == p->progress_bytes))
-        return; /* the end of it is said at once, but once */
-    p->progress_ns = now;
-    p->progress_bytes = done;
-    stream_send(&p->stream, MSG_PROGRESS, &msg);
-}
-
 static int step_model(void *user, struct step_params *params, uint32_t *card) {
     struct process *p = user;
     int rc = flush(p);
@@ -119,17 +108,6 @@ static void say_carried(void *user, struct link_bytes *bytes) {
 
 static void say_fetched(void *user, struct fetch_counts *counts) {
     runner_fetched(((struct process *)user)->runner, counts);
-}
-
-/* From the watch's thread, and the stream is the engine's thread's: but that one is inside a step,
- * and does not come out of it before this has returned. */
-static int say_fenced(void *user, uint32_t cards, uint64_t deadline_ns) {
-    struct process *p = user;
-    const struct msg_fenced msg = {p->setup.generation, cards, deadline_ns};
-    if (!p->fenced && stream_queue(&p->stream, MSG_FENCED, &msg))
-        return -EAGAIN;
-    p->fenced = true;
-    return stream_flush(&p->stream);
 }
 
 /* Wait until the channel can be read (or, with something to send, written). */
@@ -161,6 +139,7 @@ static int read_setup(struct process *p) {
             p->setup = msg.setup;
             p->beside = msg.setup.beside;
             p->n_fds = stream_take_fds(&p->stream, p->fds);
+            p->progress.generation = p->setup.generation;
             return 0;
         } else if (!rc) {
             message_finish(&msg);
@@ -211,6 +190,22 @@ static int own_plan(struct process *p, struct err *err) {
     return 0;
 }
 
+static int open_watch(struct process *p, struct err *err) {
+    const struct watch_options watch = {.first_ns = p->setup.card_silence_s * UINT64_C(1000000000),
+                                        .fenced = progress_fenced,
+                                        .alive = progress_alive,
+                                        .user = &p->progress};
+    const int rc = watch_create(&p->watch, &watch);
+    return rc ? err_set(err, rc, "no thread to watch the cards: %s", strerror(-rc)) : 0;
+}
+
+static uint32_t cards_of(const struct plan *plan) {
+    uint32_t cards = 0;
+    for (uint32_t i = 0; i < plan->n_cards; i++)
+        cards |= plan->cards[i].online ? 1u << i : 0;
+    return cards;
+}
+
 static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
@@ -223,8 +218,8 @@ static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
                                .sums_fd = p->fds[FD_SUMS],
                                .lost = lost,
                                .behind = p->setup.beside,
-                               .progress = report_progress,
-                               .user = p};
+                               .progress = progress_report,
+                               .user = &p->progress};
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
     if (share_fds(p, o.weight_fds))
@@ -234,9 +229,13 @@ static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
     o.device.isa = (enum instruction_set)p->setup.isa;
     o.device.isolate = p->setup.isolate;
     o.device.storage = (enum device_storage)p->setup.storage;
+    o.device.calls = &p->calls;
     memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
     memcpy(o.device.staged, p->setup.staged, sizeof o.device.staged);
-    return runner_open(&p->runner, &o, err);
+    watch_begin_calls(p->watch, &p->calls, cards_of(p->plan));
+    const int rc = runner_open(&p->runner, &o, err);
+    watch_end(p->watch);
+    return rc;
 }
 
 static void say_last(struct process *p, enum message_type type, const void *msg) {
@@ -245,19 +244,13 @@ static void say_last(struct process *p, enum message_type type, const void *msg)
         ;
 }
 
-/* A front that hears nothing ends this process. */
-static void say_alive(void *user) {
-    const struct msg_progress msg = {0, 0};
-    stream_send(&((struct process *)user)->stream, MSG_PROGRESS, &msg);
-}
-
 /* True: some cannot be used, or a link.  The front plans without them, for another process. */
 static bool try_cards(struct process *p, int *rc) {
     struct trial_options o = {.ops = device_backend(p->setup.backend),
                               .device.n_cards = p->plan->n_cards,
                               .silence_s = p->setup.card_silence_s,
-                              .alive = say_alive,
-                              .user = p};
+                              .alive = progress_alive,
+                              .user = &p->progress};
     struct msg_tried tried = {.generation = p->setup.generation};
     if (!o.ops)
         return false;
@@ -287,14 +280,10 @@ static int open_engine(struct process *p, struct err *err) {
                                .n_eog = p->setup.n_eog};
     const struct engine_model model = {p, step_model, say_carried, say_fetched};
     const struct engine_output output = {p, say, now_ns};
-    const struct watch_options watch = {.first_ns = p->setup.card_silence_s * UINT64_C(1000000000),
-                                        .fenced = say_fenced,
-                                        .user = p};
     memcpy(o.eog, p->setup.eog, sizeof o.eog);
     if (engine_create(&p->engine, &o, &model, &output))
         return err_set(err, -ENOMEM, "no memory for %u sequences", plan->max_sequences);
-    const int rc = watch_create(&p->watch, &watch);
-    return rc ? err_set(err, rc, "no thread to watch the cards: %s", strerror(-rc)) : 0;
+    return 0;
 }
 
 static int open_verify(struct process *p, struct err *err) {
@@ -328,6 +317,8 @@ static int start(struct process *p) {
         rc = own_plan(p, &err);
     if (!rc && p->setup.try_cards && try_cards(p, &rc))
         return rc;
+    if (!rc)
+        rc = open_watch(p, &err);
     if (!rc)
         rc = open_runner(p, &lost, &err);
     if (!rc)
@@ -566,6 +557,7 @@ int main(int argc, char **argv) {
     }
     prctl(PR_SET_DUMPABLE, 0);
     stream_init(&p.stream, fd);
+    progress_init(&p.progress, &p.stream);
     int rc = read_setup(&p);
     if (!rc)
         rc = start(&p);
@@ -586,6 +578,7 @@ int main(int argc, char **argv) {
     plan_finish(&p.setup.plan);
     for (uint32_t i = 0; i < p.n_fds; i++)
         close(p.fds[i]);
+    progress_finish(&p.progress);
     stream_finish(&p.stream);
     return rc ? 1 : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* watch.h - fences a card that is silent in a step, while the engine's thread waits for it.
+/* watch.h - fences a card that is silent in a step or while a model is loaded, while the engine's
+ * thread waits for it.
  *
  * A thread of its own counts ticks while a step is under way, anew whenever anything was done: a
  * slow card is not a silent one.  A tick that comes late counts once, so a machine that stood still
@@ -15,6 +16,7 @@
 #include "daemon/device/device.h"
 
 #define WATCH_TICK_NS UINT64_C(50000000)
+#define BUILD_NS      UINT64_C(50000000000) /* less than a front waits for word of an engine */
 
 struct watch;
 
@@ -22,6 +24,7 @@ struct watch_options {
     uint64_t first_ns; /* a step's deadline before one was measured */
     /* Bit per card.  0: said; else it is called again at the next tick, while the step goes on. */
     int (*fenced)(void *user, uint32_t cards, uint64_t deadline_ns);
+    void (*alive)(void *user); /* once a second in which a device's calls ended; may be NULL */
     void *user;
 };
 
@@ -33,5 +36,11 @@ void watch_destroy(struct watch *watch); /* not inside a step; NULL is fine */
 void watch_begin(struct watch *watch, const struct device_ops *ops, struct device *device,
                  uint32_t rows);
 void watch_end(struct watch *watch);
+
+/* A device begins to be opened and filled, which needs these cards (a bit each): the same, by the
+ * calls that wait for them.  What nothing of a card's is waited for takes, as a disk, counts
+ * against none.  Kernels may be built for BUILD_NS.  Until watch_end(), fenced() and alive() may be
+ * called; they are the watch's thread's. */
+void watch_begin_calls(struct watch *watch, const struct device_calls *calls, uint32_t needed);
 
 #endif

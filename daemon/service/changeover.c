@@ -473,7 +473,8 @@ void line_failed(struct engines *e, const struct msg_failed *msg) {
 
 void line_fenced(struct engines *e, const struct msg_fenced *msg) {
     char why[CARD_WHY_MAX];
-    snprintf(why, sizeof why, "it was silent in a step for %.2f s, its deadline",
+    snprintf(why, sizeof why, "it was silent %s for %.2f s, its deadline",
+             e->state == ENGINES_STARTING ? "while a model was loaded" : "in a step",
              (double)msg->deadline_ns * 1e-9);
     for (uint32_t i = 0; i < e->n_cards; i++) {
         if (!(msg->cards >> i & 1))

@@ -281,6 +281,22 @@ static void hear_leaving(struct engines *e, const struct message *msg, uint64_t 
     }
 }
 
+/* What the one that serves uses is left to that one's own watch. */
+static void hear_fenced(struct engines *e, const struct msg_fenced *msg) {
+    char why[CARD_WHY_MAX];
+    snprintf(why, sizeof why, "it was silent while a model was loaded for %.2f s, its deadline",
+             (double)msg->deadline_ns * 1e-9);
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        if (!(msg->cards >> i & 1))
+            continue;
+        log_warning("generation %llu cannot take over: card %u: %s",
+                    (unsigned long long)e->beside.number, i, why);
+        if (!e->plan.cards[i].online)
+            line_apply(e, i, CARD_FENCE, why, NULL);
+    }
+    process_kill(e->beside.process);
+}
+
 /* The one that it is to take over from may be about to end: that comes first, and is explained. */
 static void hear_ready(struct engines *e, const struct msg_ready *ready) {
     if (e->state == ENGINES_SERVING && !process_ending(e->current) && e->ending == ENDING_UNSEEN)
@@ -298,6 +314,8 @@ static void on_message(void *user, const struct message *msg) {
         hear_leaving(e, msg, uv_hrtime());
     else if (msg->type == MSG_READY)
         hear_ready(e, &msg->ready);
+    else if (msg->type == MSG_FENCED)
+        hear_fenced(e, &msg->fenced);
     else if (msg->type == MSG_FAILED)
         log_warning("generation %llu cannot take over: %s", (unsigned long long)e->beside.number,
                     msg->failed.text);

@@ -150,5 +150,23 @@ def a_card_that_is_wedged_from_the_start_is_done_without():
             equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "lost"])
 
 
+@test
+def a_card_that_hangs_while_a_model_is_loaded_is_named_and_left_out():
+    """Another process would wait for it as long: the plan is not tried again."""
+    want = of_cpu()
+    for options, command in (("", 1), ("", 60), ("system=0xf", 60)):
+        with tempfile.TemporaryDirectory() as folder:
+            faults, daemon = serve(folder, "cards=3 %s hang=1@%d" % (options, command), "--split", "tensor",
+                                   *(["--storage", "svm"] if options else []),
+                                   environment=with_nodes if options else environment)
+            with daemon:
+                equal(answers(daemon), want)
+                cards = daemon.rpc("cards")["cards"]
+                equal([card["state"] for card in cards], ["online", "fenced", "online"])
+                equal(cards[1]["history"][0]["why"],
+                      "it was silent while a model was loaded for 2.00 s, its deadline")
+                equal(daemon.rpc("status")["generation"], 2)
+
+
 if __name__ == "__main__":
     main()

@@ -8,6 +8,7 @@
 #define OCTARC_DEVICE_LEVEL_ZERO_CARDS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "daemon/device/device.h"
 #include "daemon/device/drm/xe.h"
@@ -76,6 +77,7 @@ struct device {
     const struct ze_api *api;
     ze_driver_handle_t driver;
     ze_context_handle_t context;
+    struct device_calls *calls; /* may be NULL */
     uint32_t n_cards, max_rows;
     struct ze_card cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner] */
@@ -108,6 +110,19 @@ int level_zero_failed(struct device *device, int rc);
 void level_zero_slot(const struct device *device, uint32_t card, char slot[16]);
 /* Of the cards that are there; returns how many. */
 uint32_t level_zero_handles(const struct device *device, ze_device_handle_t handles[CARDS_MAX]);
+
+/* A call that waits for the card begins, and has ended. */
+static inline void level_zero_waits(const struct device *d, uint32_t card) {
+    if (d->calls)
+        atomic_fetch_add(&d->calls->waits[card], 1);
+}
+
+static inline void level_zero_waited(const struct device *d, uint32_t card) {
+    if (!d->calls)
+        return;
+    atomic_fetch_sub(&d->calls->waits[card], 1);
+    atomic_fetch_add(&d->calls->done, 1);
+}
 
 /* memory.c */
 int level_zero_reserve(struct device *device, uint32_t card, enum area area, uint64_t room,

@@ -150,6 +150,7 @@ static int open_card(struct device *d, uint32_t card, const struct device_option
                      struct err *err) {
     struct ze_card *c = &d->cards[card];
     uint64_t all = 0;
+    level_zero_waits(d, card);
     int rc = card_memory(d->api, c->handle, &all, err);
     if (!rc)
         rc = check_doubles(d->api, c->handle, card, err);
@@ -157,6 +158,7 @@ static int open_card(struct device *d, uint32_t card, const struct device_option
         rc = compute_queue(d->api, c->handle, &c->ordinal, err);
     if (!rc)
         rc = make_queues(d, c, err);
+    level_zero_waited(d, card);
     if (!rc)
         rc = level_zero_alloc_host(d, STAGE_BYTES, &c->stage, err);
     if (rc)
@@ -365,6 +367,7 @@ static int level_zero_open(struct device **out, const struct device_options *o, 
         return err_set(err, -ENOMEM, "no memory for a device");
     d->ops = &level_zero_ops;
     d->api = api;
+    d->calls = o->calls;
     d->n_cards = o->n_cards;
     d->max_rows = o->max_rows;
     for (uint32_t i = 0; i < d->n_cards; i++)

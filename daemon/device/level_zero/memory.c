@@ -20,9 +20,11 @@ int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char 
     const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
                                              .pNext = &relaxed};
     void *memory = NULL;
+    level_zero_waits(d, card);
     const int rc = ze_failed(d->api->zeMemAllocDevice(d->context, &desc, bytes, ALIGNMENT,
                                                       d->cards[card].handle, &memory),
                              "zeMemAllocDevice", err);
+    level_zero_waited(d, card);
     if (!rc)
         *at = memory;
     return rc;

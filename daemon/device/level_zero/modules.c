@@ -89,6 +89,17 @@ static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc,
     return rc;
 }
 
+/* It may take a driver many seconds, in which the card does nothing. */
+static void building(struct device *d, uint32_t card, bool begins) {
+    if (!d->calls)
+        return;
+    atomic_fetch_add(&d->calls->builds, begins ? 1 : -1);
+    if (begins)
+        level_zero_waits(d, card);
+    else
+        level_zero_waited(d, card);
+}
+
 static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) {
     const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
                                    .format = ZE_MODULE_FORMAT_IL_SPIRV,
@@ -96,9 +107,11 @@ static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) 
                                    .pInputModule = binaries[at].begin,
                                    .pBuildFlags = BUILD_FLAGS};
     ze_module_build_log_handle_t log = NULL;
+    building(d, card, true);
     int rc = ze_failed(d->api->zeModuleCreate(d->context, d->cards[card].handle, &desc,
                                               &d->cards[card].modules[at].module, &log),
                        "zeModuleCreate", err);
+    building(d, card, false);
     if (rc && log)
         rc = build_log(d, log, rc, err);
     if (log)

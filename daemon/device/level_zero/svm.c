@@ -86,10 +86,12 @@ static int advise_level_zero(struct device *d, uint32_t reader, uint32_t home, c
                              uint64_t bytes, ze_memory_advice_t advice) {
     struct ze_card *c = &d->cards[reader];
     pthread_mutex_lock(&c->transferring);
+    level_zero_waits(d, reader);
     ze_result_t result =
         d->api->zeCommandListAppendMemAdvise(c->transfer, d->cards[home].handle, at, bytes, advice);
     if (!result)
         result = d->api->zeCommandListAppendBarrier(c->transfer, NULL, 0, NULL);
+    level_zero_waited(d, reader);
     pthread_mutex_unlock(&c->transferring);
     return noted(d, reader, ze_failed(result, "zeCommandListAppendMemAdvise", NULL));
 }
@@ -153,9 +155,11 @@ static int carry(struct device *d, uint32_t card, const char *from, char *to, ui
         result = d->api->zeKernelSetArgumentValue(kernel->handle, 1, sizeof to, &to);
     if (!result)
         result = d->api->zeKernelSetArgumentValue(kernel->handle, 2, sizeof words, &words);
+    level_zero_waits(d, card);
     if (!result)
         result = d->api->zeCommandListAppendLaunchKernel(d->cards[card].transfer, kernel->handle,
                                                          &groups, NULL, 0, NULL);
+    level_zero_waited(d, card);
     return noted(d, card, ze_failed(result, "a kernel that carries weights", NULL));
 }
 
@@ -217,8 +221,10 @@ int svm_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
 
 static int prefetch(struct device *d, uint32_t card, const char *at, uint64_t bytes) {
     int rc = -ENODATA;
+    level_zero_waits(d, card);
     for (int i = 0; i < TRIES && rc == -ENODATA; i++)
         rc = xe_prefetch(&d->cards[card].xe, at, bytes, NULL);
+    level_zero_waited(d, card);
     return noted(d, card, rc);
 }
 

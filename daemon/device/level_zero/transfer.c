@@ -20,10 +20,11 @@ static int done(struct device *d, uint32_t card, ze_result_t result, const char 
 }
 
 static int copy(struct device *d, uint32_t card, void *to, const void *from, uint64_t n) {
-    return done(
-        d, card,
-        d->api->zeCommandListAppendMemoryCopy(d->cards[card].transfer, to, from, n, NULL, 0, NULL),
-        "zeCommandListAppendMemoryCopy");
+    level_zero_waits(d, card);
+    const ze_result_t result =
+        d->api->zeCommandListAppendMemoryCopy(d->cards[card].transfer, to, from, n, NULL, 0, NULL);
+    level_zero_waited(d, card);
+    return done(d, card, result, "zeCommandListAppendMemoryCopy");
 }
 
 int level_zero_put(struct device *d, uint32_t card, char *to, const void *from, uint64_t n) {
@@ -66,10 +67,11 @@ int level_zero_fill(struct device *d, uint32_t card, char *to, uint64_t n) {
     pthread_mutex_lock(&c->transferring);
     for (uint64_t at = 0, some; at < n && !rc; at += some) {
         some = n - at < FILL_BYTES ? n - at : FILL_BYTES;
-        rc = done(d, card,
-                  d->api->zeCommandListAppendMemoryFill(c->transfer, to + at, &zero, 1, some, NULL,
-                                                        0, NULL),
-                  "zeCommandListAppendMemoryFill");
+        level_zero_waits(d, card);
+        const ze_result_t result = d->api->zeCommandListAppendMemoryFill(
+            c->transfer, to + at, &zero, 1, some, NULL, 0, NULL);
+        level_zero_waited(d, card);
+        rc = done(d, card, result, "zeCommandListAppendMemoryFill");
     }
     pthread_mutex_unlock(&c->transferring);
     return rc;

@@ -160,7 +160,102 @@ static void between_steps_nobody_is_asked(void) {
     watch_destroy(w);
 }
 
-CHECK_MAIN(T(a_silent_card_is_fenced_once_when_its_deadline_is_over),
+/* ---- a device that is filled ---------------------------------------------------------------- */
+
+static struct device_calls calls;
+static _Atomic uint32_t n_alive;
+
+static void on_alive(void *user) {
+    (void)user;
+    n_alive++;
+}
+
+static struct watch *watch_calls(uint32_t all) {
+    const struct watch_options o = {.first_ns = FIRST_NS, .fenced = on_fenced, .alive = on_alive};
+    struct watch *w = NULL;
+    CHECK_EQ(watch_create(&w, &o), 0);
+    watch_begin_calls(w, &calls, all);
+    return w;
+}
+
+static void finish(struct watch *w) {
+    watch_end(w);
+    watch_destroy(w);
+}
+
+static void a_card_that_a_call_waits_for_is_fenced(void) {
+    struct watch *w = watch_calls(0x7);
+    calls.waits[1]++;
+    wait_fenced(1);
+    CHECK_EQ(fenced_cards, 0x2);
+    CHECK_EQ(fenced_deadline_ns, FIRST_NS);
+    CHECK_EQ(asked, 0); /* there is no step */
+    sleep_ms(3 * TICKS * 50);
+    CHECK_EQ(n_fenced, 1);
+    finish(w);
+}
+
+/* A disk that is slow is no card's silence, nor is a call that comes late. */
+static void what_no_card_is_waited_for_fences_none(void) {
+    struct watch *w = watch_calls(0x7);
+    sleep_ms(3 * TICKS * 50);
+    calls.waits[1]++;
+    sleep_ms((TICKS - 2) * 50);
+    calls.waits[1]--;
+    CHECK_EQ(n_fenced, 0);
+    CHECK_EQ(n_alive, 0);
+    finish(w);
+}
+
+static void calls_that_end_are_told_of_and_fence_none(void) {
+    struct watch *w = watch_calls(0x7);
+    calls.waits[1]++;
+    for (int i = 0; n_alive < 2; i++) {
+        calls.done++;
+        sleep_ms(20);
+    }
+    CHECK_EQ(n_fenced, 0);
+    finish(w);
+}
+
+static void a_build_may_take_longer(void) {
+    struct watch *w = watch_calls(0x7);
+    calls.builds++;
+    calls.waits[1]++;
+    sleep_ms(3 * TICKS * 50);
+    CHECK_EQ(n_fenced, 0);
+    calls.builds--;
+    wait_fenced(1);
+    CHECK_EQ(fenced_cards, 0x2);
+    finish(w);
+}
+
+static void the_only_card_that_is_needed_is_not_fenced(void) {
+    struct watch *w = watch_calls(0x2);
+    calls.waits[1]++;
+    sleep_ms(3 * TICKS * 50);
+    CHECK_EQ(n_fenced, 0);
+    finish(w);
+}
+
+/* What a load took says nothing of steps. */
+static void a_load_is_no_step(void) {
+    struct watch *w = watch_calls(0x3);
+    sleep_ms(150);
+    watch_end(w);
+    needed = 0x3;
+    cards = 0x2;
+    begin(w);
+    wait_fenced(1);
+    CHECK_EQ(fenced_deadline_ns, FIRST_NS);
+    CHECK_EQ(asked_then, TICKS);
+    finish(w);
+}
+
+CHECK_MAIN(T(a_card_that_a_call_waits_for_is_fenced), T(what_no_card_is_waited_for_fences_none),
+           T(calls_that_end_are_told_of_and_fence_none), T(a_build_may_take_longer),
+           T(the_only_card_that_is_needed_is_not_fenced), T(a_load_is_no_step),
+           T(a_silent_card_is_fenced_once_when_its_deadline_is_over),
            T(when_all_are_silent_nobody_is_fenced), T(a_slow_card_is_not_a_silent_one),
            T(a_late_tick_counts_once),
            T(a_step_during_which_the_machine_stood_is_not_taken_for_a_long_one),

@@ -117,6 +117,17 @@ static void a_fenced_card_is_planned_without_and_its_engine_not_heard_any_more(v
     close_world();
 }
 
+static void so_is_one_that_is_silent_while_a_model_is_loaded(void) {
+    open_world(3, "ko");
+    SERVES(2);
+    CHECK_EQ(state_of(2), CARD_FENCED);
+    CHECK(strstr(w.engines.cards[2].card.history[0].why, "while a model was loaded for 2.50 s"));
+    CHECK(!w.engines.plan.cards[2].online && w.engines.plan.cards[1].online);
+    CHECK_EQ(w.engines.n_ends[1], 1);
+    is_answered();
+    close_world();
+}
+
 static void what_cannot_hang_is_refused(void) {
     struct err err;
     open_world(3, "ho");
@@ -375,4 +386,5 @@ CHECK_MAIN(T(a_drained_card_is_planned_without_and_nothing_is_lost),
            T(cards_held_back_from_the_start_are_waited_for),
            T(a_card_that_holds_nothing_goes_and_comes_without_a_word),
            T(a_fenced_card_is_planned_without_and_its_engine_not_heard_any_more),
-           T(what_cannot_hang_is_refused), T(events_tell_the_story_in_order))
+           T(so_is_one_that_is_silent_while_a_model_is_loaded), T(what_cannot_hang_is_refused),
+           T(events_tell_the_story_in_order))

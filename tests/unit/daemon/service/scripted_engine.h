@@ -10,6 +10,7 @@
  *   r  dies as soon as it is ready    f  says that it cannot serve
  *   s  starts and is never ready        h  as l, but says that it waits for its highest card
  *   u  says that its highest card cannot be opened
+ *   k  says, before it is ready, that it waits for its highest card
  *   g  is ready, and when it is asked about its weights it gives up, and says why
  *   p  says, where it was told to try its cards, that the highest cannot be used; else serves
  *   q  the same, but that card 1 cannot read card 0
@@ -133,6 +134,11 @@ static void start(struct fake *f) {
         failed = (struct msg_failed){-ENODEV, "a card does not answer", 1u << highest(f)};
         must_send(f, MSG_FAILED, &failed);
         _exit(1);
+    }
+    if (f->does == 'k') {
+        const struct msg_fenced fenced = {f->setup.generation, 1u << highest(f), 2500000000};
+        must_send(f, MSG_FENCED, &fenced);
+        next_message(f);
     }
     if (f->does == 'f') {
         must_send(f, MSG_FAILED, &failed);

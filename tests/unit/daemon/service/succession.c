@@ -71,6 +71,33 @@ static void one_that_cannot_take_over_is_done_without(void) {
     close_world();
 }
 
+/* Card 2 is used by the one that serves, which has its own watch. */
+static void so_is_one_that_waits_for_a_silent_card(void) {
+    drain_beside_a_request("yko");
+    has_answered();
+    CHECK_EQ(c.pauses, 1);
+    CHECK_EQ(w.engines.number, 3);
+    CHECK_EQ(state_of(1), CARD_DRAINED);
+    CHECK_EQ(state_of(2), CARD_ONLINE);
+    close_world();
+}
+
+static void a_silent_card_that_only_it_would_use_is_fenced(void) {
+    open_world(3, "oyko");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(engines_drain(&w.engines, 2, false, &err), 0);
+    WAIT_FOR(w.engines.number == 2 && w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(submit(&err), 0);
+    WAIT_FOR(c.n == 3);
+    CHECK_EQ(engines_want(&w.engines, 2, &err), 0);
+    WAIT_FOR(state_of(2) == CARD_FENCED);
+    CHECK(strstr(w.engines.cards[2].card.history[w.engines.cards[2].card.n_history - 1].why,
+                 "while a model was loaded"));
+    has_answered();
+    CHECK(!w.engines.plan.cards[2].online);
+    close_world();
+}
+
 static void a_loss_meanwhile_comes_first(void) {
     drain_beside_a_request("yso");
     CHECK_EQ(engines_lose(&w.engines, 0, &err), 0);
@@ -154,8 +181,9 @@ static void the_service_stops_while_one_leaves(void) {
 
 CHECK_MAIN(T(a_card_is_drained_when_the_one_that_leaves_is_gone),
            T(without_room_for_both_requests_wait), T(one_that_cannot_take_over_is_done_without),
-           T(a_loss_meanwhile_comes_first), T(what_is_not_wanted_any_more_is_dropped),
-           T(the_engine_that_serves_may_die_meanwhile),
+           T(so_is_one_that_waits_for_a_silent_card),
+           T(a_silent_card_that_only_it_would_use_is_fenced), T(a_loss_meanwhile_comes_first),
+           T(what_is_not_wanted_any_more_is_dropped), T(the_engine_that_serves_may_die_meanwhile),
            T(one_that_leaves_and_says_nothing_is_ended),
            T(one_that_has_taken_over_and_has_nothing_to_do_is_not_silent),
            T(the_service_stops_while_one_is_to_take_over), T(the_service_stops_while_one_leaves))

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whole models on simulated cards, against the cpu backend: the same bits, on any number of cards,
  * with either split, over direct and staged links. */
+#include <pthread.h>
+#include <time.h>
+
 #include "tests/on_cards.h"
 
 #define WIDE_HEADS "tiny-gemma3.gguf"
@@ -168,6 +171,75 @@ static void so_is_one_that_cannot_be_opened(void) {
     CHECK_EQ(lost_in_opening("cards=2 memory=256M"), 1 << 2); /* it is not there any more */
 }
 
+/* A model that is opened by a thread, and what that waits for. */
+struct opening {
+    struct device_calls calls;
+    const struct setup *setup;
+    struct loaded loaded;
+    _Atomic bool ended;
+};
+
+static void *open_it(void *arg) {
+    struct opening *o = arg;
+    struct err err = {{0}};
+    try_runner(&o->loaded, o->setup, &err);
+    o->ended = true;
+    return NULL;
+}
+
+/* When nothing was done for a second: what it waits for, a bit per card; 255: it is open. */
+static int wait_stuck(struct opening *o) {
+    uint64_t done = UINT64_MAX;
+    for (int still = 0; !o->ended && still < 50; still++) {
+        const struct timespec t = {0, 20000000};
+        nanosleep(&t, NULL);
+        if (o->calls.done != done || o->calls.builds)
+            still = 0;
+        done = o->calls.done;
+    }
+    uint32_t cards = 0;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        cards |= o->calls.waits[i] ? 1u << i : 0;
+    return o->ended ? 255 : (int)cards;
+}
+
+static int waited_for(const char *options) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        static struct opening o;
+        begin(options);
+        const struct setup s = {.n_cards = 3,
+                                .split = SPLIT_TENSOR,
+                                .backend = device_backend("level_zero"),
+                                .calls = &o.calls};
+        o.setup = &s;
+        CHECK_EQ(plan_model(&o.loaded, "tiny-f32.gguf", &s), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, open_it, &o), 0);
+        _exit(wait_stuck(&o));
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* In whatever command of its it hangs; of one that tries a link nobody knows whose silence it is.
+ */
+static void a_card_that_hangs_while_a_model_is_loaded_is_waited_for(void) {
+    static const struct {
+        uint32_t command;
+        int cards;
+    } hangs[] = {{1, 1 << 1}, {3, 0}, {5, 1 << 1}, {40, 1 << 1}, {400, 255}};
+    begin("cards=3");
+    for (size_t i = 0; i < sizeof hangs / sizeof *hangs; i++) {
+        char options[64];
+        snprintf(options, sizeof options, "cards=3 memory=256M hang=1@%u", hangs[i].command);
+        CHECK_EQ(waited_for(options), hangs[i].cards);
+    }
+}
+
 /* Two sequences whose positions pass several segments of attention, and a window's edge in each;
  * most steps want no logits. */
 static uint64_t run_long(const char *file, const struct setup *s) {
@@ -284,8 +356,9 @@ CHECK_MAIN(T(long_sequences_do_too), T(steps_of_all_sizes_do), T(so_have_cards_w
            T(so_have_cards_whose_link_delivers_nothing), T(nor_do_those_of_five_cards),
            T(staged_exchanges_do_not_meet_in_their_memory), T(a_lost_card_ends_a_step_and_is_named),
            T(a_card_that_dies_while_a_model_is_loaded_is_named), T(so_is_one_that_cannot_be_opened),
-           T(so_does_gpt_oss), T(so_does_it_in_a_pipeline), T(so_do_architectures),
-           T(so_do_types_of_kv), T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
+           T(a_card_that_hangs_while_a_model_is_loaded_is_waited_for), T(so_does_gpt_oss),
+           T(so_does_it_in_a_pipeline), T(so_do_architectures), T(so_do_types_of_kv),
+           T(layers_with_experts_do), T(so_do_they_in_a_pipeline),
            T(so_do_cards_that_share_experts), T(so_do_eight_that_have_an_expert_or_two),
            T(one_card_has_the_bits_of_the_cpu), T(a_pipeline_of_cards_has),
            T(eight_cards_that_share_layers_have), T(so_have_cards_that_do_not_reach_each_other),
