@@ -111,6 +111,8 @@ struct device_found {
         uint64_t bytes_per_s, int8_ops_per_s;
     } cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
+    uint32_t driver_version;           /* as the driver counts; 0: unknown */
+    char api[16], loader[16]; /* of the calls it knows, and of what loads it; empty: unknown */
 };
 
 /* What the machine can do at most, with the device's own threads. */

@@ -14,6 +14,8 @@ static void bound_card(struct drm_card *card) {
     card->n_bridges = card->n_bridges < DRM_BRIDGES_MAX ? card->n_bridges : DRM_BRIDGES_MAX;
     for (uint32_t i = 0; i < card->n_bridges; i++)
         END(card->bridges[i].slot);
+    struct drm_firmware *f = &card->firmware;
+    END(f->guc), END(f->huc), END(f->fan), END(f->regulator);
     struct drm_sensors *s = &card->sensors;
     s->n = s->n < DRM_SENSORS_MAX ? s->n : DRM_SENSORS_MAX;
     for (uint32_t i = 0; i < s->n; i++)
@@ -24,6 +26,7 @@ static void bound_driver(struct probe_driver *driver) {
     struct device_found *found = &driver->cards;
     END(driver->libraries.why), END(driver->why);
     found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
+    END(found->api), END(found->loader);
     for (uint32_t i = 0; i < found->n_cards; i++)
         END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);
 }
@@ -32,7 +35,7 @@ int probe_accept(struct probe_report *report, size_t n, struct err *err) {
     if (n < sizeof *report || report->magic != PROBE_MAGIC || report->bytes != sizeof *report)
         return err_set(err, -EPROTO,
                        "the answer of octarc-engine --probe is not a report (%zu bytes)", n);
-    END(report->version), END(report->error), END(report->box.release);
+    END(report->version), END(report->error), END(report->box.release), END(report->box.module);
     bound_driver(&report->driver);
     if (strcmp(report->version, OCTARC_VERSION) != 0)
         return err_set(err, -EPROTO, "octarc-engine is version %s, octarcd %s", report->version,

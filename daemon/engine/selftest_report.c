@@ -23,6 +23,7 @@ int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
                        OCTARC_VERSION);
     struct device_found *found = &report->found;
     found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
+    END(found->api), END(found->loader);
     bound_kernels(&report->cpu);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);

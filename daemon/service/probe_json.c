@@ -80,6 +80,13 @@ static void write_card(struct writer *w, uint32_t i, const struct drm_card *c) {
     write_known(w, "cpus", c->cpus);
     write_key_known(w, "iommu_group", c->iommu_group);
     write_answer(w, "survivability", c->survivability);
+    write_key(w, "firmware");
+    write_open(w, '{');
+    write_known(w, "guc", c->firmware.guc);
+    write_known(w, "huc", c->firmware.huc);
+    write_known(w, "fan_control", c->firmware.fan);
+    write_known(w, "voltage_regulator", c->firmware.regulator);
+    write_close(w, '}');
     write_way(w, c);
     write_sensors(w, &c->sensors);
     write_key_bool(w, "usable", missing_usable(c));
@@ -90,6 +97,7 @@ static void write_machine(struct writer *w, const struct probe_report *r) {
     write_key(w, "kernel");
     write_open(w, '{');
     write_known(w, "release", r->box.release);
+    write_known(w, "xe", r->box.module);
     write_answer(w, "CONFIG_DRM_XE_GPUSVM", r->box.gpusvm);
     write_answer(w, "CONFIG_DRM_XE_PAGEMAP", r->box.pagemap);
     write_answer(w, "CONFIG_PCI_P2PDMA", r->box.pci_p2pdma);
@@ -100,6 +108,9 @@ static void write_machine(struct writer *w, const struct probe_report *r) {
     write_key_bool(w, "loader", r->driver.libraries.loader);
     write_key_bool(w, "driver", r->driver.libraries.driver);
     write_known(w, "why", r->driver.libraries.why);
+    write_count(w, "driver_version", r->driver.cards.driver_version);
+    write_known(w, "api", r->driver.cards.api);
+    write_known(w, "loader_version", r->driver.cards.loader);
     write_close(w, '}');
 }
 

@@ -12,6 +12,10 @@
             rc = buffer_printf(out, __VA_ARGS__);                                                  \
     } while (0)
 
+static const char *known(const char *version) {
+    return version[0] ? version : "?";
+}
+
 static const char *link_text(char text[32], const struct drm_link *link) {
     static const char *const speeds[] = {"?", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0"};
     if (!link->generation && !link->lanes)
@@ -47,6 +51,21 @@ static int say_sensors(struct buffer *out, uint32_t i, const struct drm_sensors 
     return rc;
 }
 
+/* Of cards that have some, as far as it is shown: most of it to root only. */
+static int say_firmware(struct buffer *out, uint32_t i, const struct drm_card *c) {
+    const struct drm_firmware *f = &c->firmware;
+    int rc = 0;
+    if (strcmp(c->driver, "xe") != 0)
+        return 0;
+    SAY("card %u: firmware GuC %s, HuC %s", i, known(f->guc), known(f->huc));
+    if (f->fan[0])
+        SAY(", fan %s", f->fan);
+    if (f->regulator[0])
+        SAY(", voltage regulator %s", f->regulator);
+    SAY("%s\n", f->guc[0] ? "" : " (root is shown it)");
+    return rc;
+}
+
 static int say_cards(struct buffer *out, const struct drm_box *box) {
     int width = 9, rc = 0;
     for (uint32_t i = 0; i < box->n_cards; i++)
@@ -58,6 +77,8 @@ static int say_cards(struct buffer *out, const struct drm_box *box) {
         rc = say_card(out, i, &box->cards[i], width);
     for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
         rc = say_sensors(out, i, &box->cards[i].sensors);
+    for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
+        rc = say_firmware(out, i, &box->cards[i]);
     if (box->more)
         SAY("There are more cards; only the first %d are shown.\n", DRM_CARDS_MAX);
     return rc;
@@ -80,6 +101,17 @@ static int say_missing(struct buffer *out, const struct probe_report *r) {
     return rc;
 }
 
+/* Intel's drivers put three numbers into one. */
+static int say_versions(struct buffer *out, const struct probe_report *r) {
+    const struct device_found *d = &r->driver.cards;
+    int rc = 0;
+    if (d->driver_version)
+        SAY("driver %u.%u.%u (%u), Level Zero %s, loader %s; xe %s\n", d->driver_version >> 24,
+            d->driver_version >> 16 & 0xff, d->driver_version & 0xffff, d->driver_version,
+            known(d->api), known(d->loader), known(r->box.module));
+    return rc;
+}
+
 int probe_text(const struct probe_report *r, struct buffer *out) {
     const uint32_t usable = missing_count_usable(&r->box, &r->driver.libraries);
     int rc = 0;
@@ -88,6 +120,8 @@ int probe_text(const struct probe_report *r, struct buffer *out) {
         r->driver.libraries.driver   ? "found"
         : r->driver.libraries.loader ? "missing"
                                      : "not tried");
+    if (rc == 0)
+        rc = say_versions(out, r);
     if (rc == 0)
         rc = say_cards(out, &r->box);
     if (rc == 0)

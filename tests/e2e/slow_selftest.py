@@ -4,6 +4,7 @@
 named, and nothing else is."""
 import json
 import os
+import re
 import subprocess
 
 from harness import BUILD, STRETCH, complain, equal, main, surroundings, test
@@ -41,6 +42,9 @@ def a_card_that_is_well_is_said_to_be():
     equal((len(card["kernels"]), wrong_kernels(card)), (KERNELS, []))
     equal(wrong_kernels(made["cpu"]), [])
     assert card["memory_bytes"] == 256 << 20 and len(card["id"]) == 32, card
+    driver = made["probe"]["level_zero"]
+    equal((driver["driver_version"], driver["api"]), (1, "1.4"))
+    assert re.fullmatch(r"1\.\d+\.\d+", driver["loader_version"]), driver
 
 
 @test

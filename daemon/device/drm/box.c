@@ -59,8 +59,7 @@ static void read_kernel(struct drm_box *box, const char *root) {
     char *text = malloc(CONFIG_BYTES);
     if (!text)
         return;
-    snprintf(path, sizeof path, "%s/boot/config-%s", root, box->release);
-    if (sysfs_read(path, text, CONFIG_BYTES) > 0) {
+    if (drm_read_config(root, box->release, text, CONFIG_BYTES)) {
         box->gpusvm = sysfs_option(text, "CONFIG_DRM_XE_GPUSVM");
         box->pagemap = sysfs_option(text, "CONFIG_DRM_XE_PAGEMAP");
         box->pci_p2pdma = sysfs_option(text, "CONFIG_PCI_P2PDMA");
@@ -71,6 +70,18 @@ static void read_kernel(struct drm_box *box, const char *root) {
     free(text);
 }
 
+/* In-tree modules have no version of their own, but may have a sum of what they were made of. */
+static void read_module(struct drm_box *box, const char *root) {
+    static const char *const names[] = {"version", "srcversion"};
+    char path[PATH_MAX];
+    for (int i = 0; i < 2 && !box->module[0]; i++) {
+        snprintf(path, sizeof path, "%s/sys/module/xe/%s", root, names[i]);
+        if (sysfs_read(path, box->module, sizeof box->module) < 0)
+            box->module[0] = '\0';
+        box->module[strcspn(box->module, "\n")] = '\0';
+    }
+}
+
 int drm_find(struct drm_box *box, const char *root, struct err *err) {
     struct drm_box *made = calloc(1, sizeof *made);
     if (!made)
@@ -78,7 +89,10 @@ int drm_find(struct drm_box *box, const char *root, struct err *err) {
     const int rc = find_cards(made, root, err);
     if (rc == 0) {
         read_kernel(made, root);
+        read_module(made, root);
         drm_find_nodes(made, root);
+        for (uint32_t i = 0; i < made->n_cards; i++)
+            drm_read_firmware(&made->cards[i], root);
         *box = *made;
     }
     free(made);

@@ -20,6 +20,7 @@
 #define DRM_NAME_MAX     48
 #define DRM_PATH_MAX     32
 #define DRM_CPUS_MAX     96
+#define DRM_VERSION_MAX  24
 #define DRM_VENDOR_INTEL 0x8086u
 
 struct err;
@@ -47,6 +48,12 @@ struct drm_sensors {
     int64_t energy_uj;     /* used by the card since the driver was loaded */
 };
 
+/* Versions of what runs on the card; empty: unknown, or it has none. */
+struct drm_firmware {
+    char guc[DRM_VERSION_MAX], huc[DRM_VERSION_MAX];       /* shown to root only */
+    char fan[DRM_VERSION_MAX], regulator[DRM_VERSION_MAX]; /* of the board */
+};
+
 struct drm_card {
     char slot[SYSFS_SLOT_MAX];
     uint32_t vendor, device, revision;
@@ -66,11 +73,13 @@ struct drm_card {
     uint64_t bar_bytes;      /* of the window through which its memory is reached; 0: unknown */
     uint64_t vram_bytes;     /* 0: unknown */
     enum drm_answer survivability; /* it runs nothing but what can load new firmware */
+    struct drm_firmware firmware;
     struct drm_sensors sensors;
 };
 
 struct drm_box {
     char release[64]; /* the kernel's */
+    char module[40];  /* the xe driver's version, or the sum of its source; empty: unknown */
     uint32_t kernel_major, kernel_minor;
     enum drm_answer la57;                        /* the processor's addresses have 57 bits */
     enum drm_answer gpusvm, pagemap, pci_p2pdma; /* options of this kernel */
@@ -94,6 +103,12 @@ bool drm_is_bound(const char *root, const char *slot);
 /* All of one card but its nodes. */
 void drm_read_card(struct drm_card *card, const char *root, const char *slot);
 void drm_read_sensors(struct drm_sensors *sensors, const char *root, const char *slot);
+/* Of a card whose nodes are known. */
+void drm_read_firmware(struct drm_card *card, const char *root);
+/* Of a controller, out of what the driver says of it; empty: it does not say. */
+void drm_firmware_version(const char *text, char version[DRM_VERSION_MAX]);
+/* The kernel's configuration as far as size - 1 bytes, terminated.  False: it shows none. */
+bool drm_read_config(const char *root, const char *release, char *text, size_t size);
 /* Nodes of the cards that are there, and whether they may be opened. */
 void drm_find_nodes(struct drm_box *box, const char *root);
 

@@ -3,8 +3,11 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <level_zero/loader/ze_loader.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "octarc/error.h"
@@ -53,6 +56,26 @@ int ze_api_open(const struct ze_api **out, struct err *err) {
         return err_set(err, opened, "%s", why.text);
     *out = &api;
     return 0;
+}
+
+/* A call of the loader's own, which came later than those of the cards. */
+void ze_loader_version(char out[16]) {
+    void *loader = dlopen(LOADER, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    __typeof__(zelLoaderGetVersions) *versions = NULL;
+    void *found = loader ? dlsym(loader, "zelLoaderGetVersions") : NULL;
+    size_t n = 0;
+    out[0] = '\0';
+    memcpy(&versions, &found, sizeof found);
+    zel_component_version_t *all =
+        versions && !versions(&n, NULL) && n ? calloc(n, sizeof *all) : NULL;
+    if (all && !versions(&n, all))
+        for (size_t i = 0; i < n; i++)
+            if (!strncmp(all[i].component_name, "loader", sizeof all[i].component_name))
+                snprintf(out, 16, "%d.%d.%d", all[i].component_lib_version.major,
+                         all[i].component_lib_version.minor, all[i].component_lib_version.patch);
+    free(all);
+    if (loader)
+        dlclose(loader);
 }
 
 static const struct {

@@ -15,6 +15,8 @@ struct err;
 #define ZE_CALLS(call) \
     call(zeInit) \
     call(zeDriverGet) \
+    call(zeDriverGetApiVersion) \
+    call(zeDriverGetProperties) \
     call(zeDeviceGet) \
     call(zeDeviceGetProperties) \
     call(zeDeviceGetMemoryProperties) \
@@ -72,6 +74,9 @@ struct ze_api {
 /* The loader's calls, initialised once in a process.  -ENOENT: there is no loader; -ENODEV: it
  * finds no driver; -ENOSYS: a call is missing, which err names. */
 int ze_api_open(const struct ze_api **api, struct err *err);
+
+/* The loader's own version, "1.8.12"; empty: it does not tell. */
+void ze_loader_version(char out[16]);
 
 /* 0, or a negative errno for a result: -ENODEV where the card is lost, -ENOMEM, -ENOSPC (device
  * memory), -ENOTSUP, -EINVAL, -ETIMEDOUT (not ready), else -EIO; err names the call and the result.

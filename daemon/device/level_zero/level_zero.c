@@ -330,6 +330,18 @@ static int describe_all(const struct ze_api *api, struct found *found, uint32_t 
     return made->n_cards ? 0 : err_set(err, rc, "%s", why.text);
 }
 
+/* What a report names; a driver that does not tell it drives cards all the same. */
+static void describe_driver(const struct device *d, struct device_found *made) {
+    ze_driver_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DRIVER_PROPERTIES};
+    ze_api_version_t version;
+    if (!d->api->zeDriverGetProperties(d->driver, &p))
+        made->driver_version = p.driverVersion;
+    if (!d->api->zeDriverGetApiVersion(d->driver, &version))
+        snprintf(made->api, sizeof made->api, "%u.%u", ZE_MAJOR_VERSION(version) & 0xffffu,
+                 ZE_MINOR_VERSION(version) & 0xffffu);
+    ze_loader_version(made->loader);
+}
+
 static int level_zero_probe(struct device_found *out, struct err *err) {
     struct device d = {.ops = &level_zero_ops};
     struct device_found made = {0};
@@ -344,6 +356,7 @@ static int level_zero_probe(struct device_found *out, struct err *err) {
         rc = describe_all(d.api, found, n, &made, err);
     if (rc)
         return rc;
+    describe_driver(&d, &made);
     for (uint32_t i = 0; i < made.n_cards; i++)
         for (uint32_t k = 0; k < made.n_cards; k++) {
             ze_bool_t can = false;

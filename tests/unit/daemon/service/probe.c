@@ -192,6 +192,29 @@ static void people_read_each_card_and_what_to_do(void) {
     buffer_finish(&out);
 }
 
+static void versions_are_named_where_they_are_known(void) {
+    struct buffer out = {0}, json = {0};
+    struct device_found *d = &report.driver.cards;
+    make_report();
+    d->driver_version = 1u << 24 | 6u << 16 | 33578;
+    snprintf(d->api, sizeof d->api, "1.13");
+    snprintf(d->loader, sizeof d->loader, "1.22.4");
+    snprintf(report.box.cards[1].firmware.guc, DRM_VERSION_MAX, "70.44.1");
+    snprintf(report.box.cards[1].firmware.fan, DRM_VERSION_MAX, "203.0.0.0");
+    CHECK_EQ(probe_text(&report, &out), 0);
+    CHECK(says(&out, "driver 1.6.33578 (17204010), Level Zero 1.13, loader 1.22.4; xe ?\n"));
+    CHECK(says(&out, "card 0: firmware GuC ?, HuC ? (root is shown it)\n"));
+    CHECK(says(&out, "card 1: firmware GuC 70.44.1, HuC ?, fan 203.0.0.0\n"));
+    CHECK_EQ(probe_json(&report, &json), 0);
+    CHECK(says(&json, "\"driver_version\": 17204010") && says(&json, "\"api\": \"1.13\""));
+    CHECK(says(&json, "\"loader_version\": \"1.22.4\"") && says(&json, "\"xe\": null"));
+    CHECK(says(&json, "\"firmware\": {\"guc\": null, \"huc\": null"));
+    CHECK(says(&json, "\"firmware\": {\"guc\": \"70.44.1\", \"huc\": null, \"fan_control\": "
+                      "\"203.0.0.0\", \"voltage_regulator\": null}"));
+    buffer_finish(&out);
+    buffer_finish(&json);
+}
+
 static void scripts_read_null_where_something_is_unknown(void) {
     struct buffer out = {0};
     make_report();
@@ -207,4 +230,5 @@ CHECK_MAIN(T(an_answer_is_taken_as_it_was_given), T(what_is_no_answer_is_refused
            T(another_version_is_named), T(one_that_does_not_answer_is_ended),
            T(one_that_cannot_be_started_is_told),
            T(a_report_that_was_tampered_with_stays_within_bounds),
-           T(people_read_each_card_and_what_to_do), T(scripts_read_null_where_something_is_unknown))
+           T(people_read_each_card_and_what_to_do), T(versions_are_named_where_they_are_known),
+           T(scripts_read_null_where_something_is_unknown))

@@ -140,6 +140,71 @@ static void a_card_that_only_takes_firmware_is_seen(void) {
     tree_drop(&tree);
 }
 
+#define GUC(found)                                                                                 \
+    "GuC firmware: xe/bmg_guc_70.bin\n\tstatus: RUNNING\n\twanted version 70.29.2\n\tfound "       \
+    "release version " found "\n\tfound compatibility version 1.22.1\n\nGuC status 0x8002f0ec:\n"
+
+static void versions_of_firmware_are_read_where_they_are_shown(void) {
+    struct tree tree;
+    char slot[SYSFS_SLOT_MAX];
+    tree_make(&tree);
+    tree_eight(&tree);
+    tree_slot(slot, 2);
+    tree_file(&tree, GUC("70.44.1"), "sys/kernel/debug/dri/%s/gt0/uc/guc_info", slot);
+    tree_file(&tree, "HuC firmware: \n\tstatus: N/A\n", "sys/kernel/debug/dri/%s/gt0/uc/huc_info",
+              slot);
+    tree_file(&tree, "HuC firmware: xe/bmg_huc.bin\n\tfound release version 8.2.10\n",
+              "sys/kernel/debug/dri/%s/gt1/uc/huc_info", slot);
+    tree_set(&tree, slot, "lb_fan_control_version", "203.0.0.0\n");
+    tree_set(&tree, slot, "lb_voltage_regulator_version", "not provisioned\n");
+    /* Another kernel has it by the node's number, and said it in another way. */
+    tree_file(&tree, "GuC firmware: x\n\tversion: wanted 70.5, found 70.6.4\n\tuCode: 3 bytes\n",
+              "sys/kernel/debug/dri/3/gt0/uc/guc_info");
+    tree_file(&tree, "0123456789ABCDEF0123456\n", "sys/module/xe/srcversion");
+    find(&tree);
+    const struct drm_firmware *f = &box.cards[2].firmware;
+    CHECK(!strcmp(f->guc, "70.44.1") && !strcmp(f->huc, "8.2.10"));
+    CHECK(!strcmp(f->fan, "203.0.0.0") && !f->regulator[0]);
+    CHECK(!strcmp(box.cards[3].firmware.guc, "70.6.4"));
+    CHECK(!box.cards[4].firmware.guc[0] && !box.cards[4].firmware.fan[0]);
+    CHECK(!strcmp(box.module, "0123456789ABCDEF0123456"));
+    tree_drop(&tree);
+}
+
+/* A version that is longer than its place, or none. */
+static void a_text_without_a_version_has_none(void) {
+    char version[DRM_VERSION_MAX];
+    drm_firmware_version("\tfound release version \n1.2.3\n", version);
+    CHECK(!version[0]);
+    drm_firmware_version("status: RUNNING\n", version);
+    CHECK(!version[0]);
+    drm_firmware_version("found release version 1111111111.2222222222.3333333333", version);
+    CHECK_EQ(strlen(version), DRM_VERSION_MAX - 1);
+}
+
+/* The kernel's own copy is compressed. */
+static void options_of_the_kernel_are_found_in_three_places(void) {
+    static const char *const places[] = {"boot/config-7.2.13-amd64",
+                                         "lib/modules/7.2.13-amd64/config", "proc/config.gz"};
+    for (int i = 0; i < 3; i++) {
+        struct tree tree;
+        char path[PATH_MAX], command[192];
+        tree_make(&tree);
+        tree_eight(&tree);
+        snprintf(path, sizeof path, "%s/boot/config-7.2.13-amd64", tree.root);
+        CHECK_EQ(unlink(path), 0);
+        tree_file(&tree, "CONFIG_PCI_P2PDMA=y\nCONFIG_DRM_XE=m\nCONFIG_DRM_XE_GPUSVM=y\n", "%s",
+                  places[i]);
+        snprintf(command, sizeof command, "cd %s/proc && mv config.gz config && gzip config",
+                 tree.root);
+        if (i == 2)
+            CHECK_EQ(system(command), 0);
+        find(&tree);
+        CHECK(box.gpusvm == DRM_YES && box.pagemap == DRM_NO && box.pci_p2pdma == DRM_YES);
+        tree_drop(&tree);
+    }
+}
+
 static void more_cards_than_the_list_holds_are_left_out_and_said(void) {
     struct tree tree;
     char slot[32];
@@ -171,5 +236,7 @@ CHECK_MAIN(T(eight_cards_are_found_with_their_links), T(the_machine_is_read),
            T(sensors_have_labels_and_may_be_cold), T(what_cannot_be_told_is_unknown),
            T(a_card_without_a_bridge_aboard_has_its_own_link),
            T(a_node_that_may_not_be_opened_says_why), T(a_card_that_only_takes_firmware_is_seen),
+           T(versions_of_firmware_are_read_where_they_are_shown),
+           T(a_text_without_a_version_has_none), T(options_of_the_kernel_are_found_in_three_places),
            T(more_cards_than_the_list_holds_are_left_out_and_said),
            T(a_machine_without_pci_has_no_card))
