@@ -105,8 +105,9 @@ struct device_found {
     struct {
         char name[64];
         uint64_t memory_bytes;
-        char slot[16]; /* its PCI address; empty: unknown */
-        char id[33];   /* that its driver gives it, in hex; empty: unknown */
+        char slot[16];   /* its PCI address; empty: unknown */
+        char id[33];     /* that its driver gives it, in hex; empty: unknown */
+        char serial[24]; /* its own, wherever it is plugged in; empty: it shows none */
         /* As its maker states them, an upper bound; 0: not known. */
         uint64_t bytes_per_s, int8_ops_per_s;
     } cards[CARDS_MAX];

@@ -5,9 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "daemon/engine/errand.h"
 #include "octarc/error.h"
+
+/* What the kernel shows of a card and its driver does not tell. */
+static void name_serials(struct probe_report *report) {
+    struct device_found *found = &report->driver.cards;
+    for (uint32_t i = 0; i < found->n_cards; i++)
+        for (uint32_t k = 0; k < report->box.n_cards; k++)
+            if (!strcasecmp(found->cards[i].slot, report->box.cards[k].slot))
+                snprintf(found->cards[i].serial, sizeof found->cards[i].serial, "%s",
+                         report->box.cards[k].serial);
+}
 
 int probe_answer(int fd) {
     struct err err = {{0}};
@@ -20,6 +31,7 @@ int probe_answer(int fd) {
     if (drm_find(&report->box, "", &err) < 0)
         snprintf(report->error, sizeof report->error, "%.150s", err.text);
     probe_driver(&report->driver);
+    name_serials(report);
     const int rc = errand_write(fd, report, sizeof *report);
     free(report);
     return rc;

@@ -9,7 +9,8 @@
 #define END(text) ((text)[sizeof(text) - 1] = '\0')
 
 static void bound_card(struct drm_card *card) {
-    END(card->slot), END(card->name), END(card->driver), END(card->primary), END(card->render);
+    END(card->slot), END(card->serial), END(card->name), END(card->driver), END(card->primary),
+        END(card->render);
     END(card->render_group), END(card->link.at), END(card->cpus);
     card->n_bridges = card->n_bridges < DRM_BRIDGES_MAX ? card->n_bridges : DRM_BRIDGES_MAX;
     for (uint32_t i = 0; i < card->n_bridges; i++)
@@ -28,7 +29,8 @@ static void bound_driver(struct probe_driver *driver) {
     found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
     END(found->api), END(found->loader);
     for (uint32_t i = 0; i < found->n_cards; i++)
-        END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);
+        END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id),
+            END(found->cards[i].serial);
 }
 
 int probe_accept(struct probe_report *report, size_t n, struct err *err) {

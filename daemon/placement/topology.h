@@ -38,6 +38,7 @@ struct topology_card {
     char name[TOPOLOGY_NAME_MAX];
     char slot[16]; /* PCI address, "0000:03:00.0"; empty: unknown */
     char id[64];   /* UUID or serial; empty: unknown */
+    bool uuid;     /* it is what a driver made up for the card */
     uint64_t memory_bytes;
     uint64_t bytes_per_s;     /* that it reads of its own memory */
     uint64_t int8_ops_per_s;  /* multiplications and additions of bytes */

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "daemon/util/available.h"
@@ -137,6 +139,28 @@ static void name_link(struct peer_link *link, bool direct) {
                     : "the driver says that the card cannot read the other's memory");
 }
 
+/* What a driver gives every card, or to two, tells none from another. */
+static const char *own_text(const struct device_found *found, uint32_t card, size_t at) {
+    const char *own = (const char *)&found->cards[card] + at;
+    bool other = own[0] && strspn(own, "0-") < strlen(own);
+    for (uint32_t i = 0; i < found->n_cards; i++)
+        other &= i == card || strcasecmp(own, (const char *)&found->cards[i] + at) != 0;
+    return other ? own : "";
+}
+
+#define OWN(found, card, member)                                                                   \
+    own_text(found, card, offsetof(__typeof__((found)->cards[0]), member))
+
+/* The serial number goes with the card; Intel's driver makes the id out of the slot, among others.
+ */
+static void name_card(struct topology_card *card, const struct device_found *found, uint32_t i) {
+    const char *serial = OWN(found, i, serial), *id = OWN(found, i, id);
+    snprintf(card->name, sizeof card->name, "%s", found->cards[i].name);
+    snprintf(card->slot, sizeof card->slot, "%s", found->cards[i].slot);
+    snprintf(card->id, sizeof card->id, "%s", serial[0] ? serial : id);
+    card->uuid = !serial[0] && id[0];
+}
+
 int box_found(const struct config *config, const struct device_found *found,
               struct topology *topology, struct err *err) {
     const struct config_sizes *sizes = &config->card_memory;
@@ -151,8 +175,7 @@ int box_found(const struct config *config, const struct device_found *found,
     struct topology made;
     topology_plain(&made, n, bytes, 0);
     for (uint32_t i = 0; i < n; i++) {
-        snprintf(made.cards[i].name, sizeof made.cards[i].name, "%s", found->cards[i].name);
-        snprintf(made.cards[i].slot, sizeof made.cards[i].slot, "%s", found->cards[i].slot);
+        name_card(&made.cards[i], found, i);
         made.cards[i].bytes_per_s = found->cards[i].bytes_per_s;
         made.cards[i].int8_ops_per_s = found->cards[i].int8_ops_per_s;
         made.cards[i].f16_flops_per_s = found->cards[i].int8_ops_per_s / 2;

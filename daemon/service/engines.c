@@ -30,7 +30,7 @@ uint32_t engines_online(const struct engines *e) {
 static void identify(const struct topology_card *card, uint32_t number,
                      char identity[CARD_IDENTITY_MAX]) {
     if (card->id[0])
-        snprintf(identity, CARD_IDENTITY_MAX, "serial:%s", card->id);
+        snprintf(identity, CARD_IDENTITY_MAX, "%s:%s", card->uuid ? "uuid" : "serial", card->id);
     else if (card->slot[0])
         snprintf(identity, CARD_IDENTITY_MAX, "slot:%s", card->slot);
     else

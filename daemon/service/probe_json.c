@@ -69,6 +69,7 @@ static void write_card(struct writer *w, uint32_t i, const struct drm_card *c) {
     write_id(w, "vendor", c->vendor);
     write_id(w, "device", c->device);
     write_key_int(w, "revision", c->revision);
+    write_known(w, "serial", c->serial);
     write_known(w, "name", c->name);
     write_known(w, "driver", c->driver);
     write_known(w, "primary", c->primary);

@@ -53,6 +53,22 @@ static enum drm_answer read_redirects(const struct device *d) {
     return n < 0 ? DRM_UNKNOWN : sysfs_redirects(config, (size_t)n);
 }
 
+/* Both ways are root's alone. */
+static void read_serial(struct drm_card *card, const struct device *d) {
+    static const char form[] = "0123456789abcdefABCDEF-";
+    uint8_t config[4096 + 1];
+    char path[PATH_MAX], text[SYSFS_TEXT_MAX];
+    if (read_attribute(d, "serial_number", text, sizeof text) == 0 &&
+        strspn(text, form) == SYSFS_SERIAL_MAX - 1) {
+        snprintf(card->serial, sizeof card->serial, "%.*s", SYSFS_SERIAL_MAX - 1, text);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/sys/bus/pci/devices/%s/config", d->root, d->slot);
+    const int n = sysfs_read(path, (char *)config, sizeof config);
+    if (n > 0)
+        sysfs_serial(config, (size_t)n, card->serial);
+}
+
 /* The device's real folder names every bridge above it, the root port first. */
 static void read_bridges(struct drm_card *card, const char *root) {
     char path[PATH_MAX], real[PATH_MAX];
@@ -151,6 +167,7 @@ void drm_read_card(struct drm_card *card, const char *root, const char *slot) {
     card->vendor = read_hex(&d, "vendor");
     card->device = read_hex(&d, "device");
     card->revision = read_hex(&d, "revision");
+    read_serial(card, &d);
     read_link(&d, "driver", card->driver, sizeof card->driver);
     read_bridges(card, root);
     read_link_of(card, root);

@@ -57,13 +57,14 @@ struct drm_firmware {
 struct drm_card {
     char slot[SYSFS_SLOT_MAX];
     uint32_t vendor, device, revision;
-    char name[DRM_NAME_MAX];    /* empty: not a known one */
-    char driver[DRM_PATH_MAX];  /* empty: none is bound */
-    char primary[DRM_PATH_MAX]; /* "/dev/dri/card0"; empty: none */
-    char render[DRM_PATH_MAX];  /* "/dev/dri/renderD128"; empty: none */
-    char render_group[32];      /* who may open it beside root; empty: unknown */
-    int32_t render_error;       /* opening it for reading and writing: 0, or a negative errno */
-    bool xe2;                   /* of the known ones: has shared virtual memory */
+    char serial[SYSFS_SERIAL_MAX]; /* of its PCI device; empty: it has none, or is not shown */
+    char name[DRM_NAME_MAX];       /* empty: not a known one */
+    char driver[DRM_PATH_MAX];     /* empty: none is bound */
+    char primary[DRM_PATH_MAX];    /* "/dev/dri/card0"; empty: none */
+    char render[DRM_PATH_MAX];     /* "/dev/dri/renderD128"; empty: none */
+    char render_group[32];         /* who may open it beside root; empty: unknown */
+    int32_t render_error;          /* opening it for reading and writing: 0, or a negative errno */
+    bool xe2;                      /* of the known ones: has shared virtual memory */
     uint32_t n_bridges;
     struct drm_bridge bridges[DRM_BRIDGES_MAX]; /* from the root port down */
     struct drm_link link;

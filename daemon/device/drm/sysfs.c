@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -150,28 +151,51 @@ enum drm_answer sysfs_option(const char *text, const char *option) {
 
 /* --- configuration space --- */
 
-#define EXTENDED_BEGIN 0x100u
-#define EXTENDED_MOST  96 /* capabilities in a list; a longer one runs in a circle */
-#define CAPABILITY_ACS 0x000du
-#define ACS_CONTROL    6u
-#define ACS_REDIRECTS  0x2cu /* requests, completions, egress control */
+#define EXTENDED_BEGIN    0x100u
+#define EXTENDED_MOST     96 /* capabilities in a list; a longer one runs in a circle */
+#define CAPABILITY_ACS    0x000du
+#define CAPABILITY_SERIAL 0x0003u
+#define ACS_CONTROL       6u
+#define ACS_REDIRECTS     0x2cu /* requests, completions, egress control */
 
 static uint32_t word_at(const uint8_t *config, size_t at) {
     return (uint32_t)config[at] | (uint32_t)config[at + 1] << 8 | (uint32_t)config[at + 2] << 16 |
            (uint32_t)config[at + 3] << 24;
 }
 
-enum drm_answer sysfs_redirects(const uint8_t *config, size_t n) {
+/* Where an extended capability is.  0: there is none; UINT32_MAX: not within what is shown. */
+static size_t find_extended(const uint8_t *config, size_t n, uint32_t capability) {
     size_t at = EXTENDED_BEGIN;
     for (int i = 0; i < EXTENDED_MOST && at >= EXTENDED_BEGIN; i++) {
         if (at + 8 > n)
-            return DRM_UNKNOWN;
+            return UINT32_MAX;
         const uint32_t header = word_at(config, at);
         if (header == 0 || header == UINT32_MAX)
-            return DRM_NO;
-        if ((header & 0xffff) == CAPABILITY_ACS)
-            return config[at + ACS_CONTROL] & ACS_REDIRECTS ? DRM_YES : DRM_NO;
+            return 0;
+        if ((header & 0xffff) == capability)
+            return at;
         at = header >> 20 & ~3u;
     }
-    return at ? DRM_UNKNOWN : DRM_NO;
+    return at ? UINT32_MAX : 0;
+}
+
+enum drm_answer sysfs_redirects(const uint8_t *config, size_t n) {
+    const size_t at = find_extended(config, n, CAPABILITY_ACS);
+    if (at == 0 || at == UINT32_MAX)
+        return at ? DRM_UNKNOWN : DRM_NO;
+    return config[at + ACS_CONTROL] & ACS_REDIRECTS ? DRM_YES : DRM_NO;
+}
+
+/* The most significant byte first, as lspci and the kernel's own file have it. */
+bool sysfs_serial(const uint8_t *config, size_t n, char out[SYSFS_SERIAL_MAX]) {
+    const size_t at = find_extended(config, n, CAPABILITY_SERIAL);
+    if (at == 0 || at == UINT32_MAX || at + 12 > n)
+        return false;
+    const uint32_t low = word_at(config, at + 4), high = word_at(config, at + 8);
+    if ((low == 0 && high == 0) || (low == UINT32_MAX && high == UINT32_MAX))
+        return false; /* one that its maker left out */
+    snprintf(out, SYSFS_SERIAL_MAX, "%02x-%02x-%02x-%02x-%02x-%02x-%02x-%02x", high >> 24,
+             high >> 16 & 0xff, high >> 8 & 0xff, high & 0xff, low >> 24, low >> 16 & 0xff,
+             low >> 8 & 0xff, low & 0xff);
+    return true;
 }

@@ -10,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SYSFS_TEXT_MAX 4096 /* the kernel's own limit: a page */
-#define SYSFS_SLOT_MAX 16   /* "0000:03:00.0" and its end */
-#define SYSFS_BARS     6
+#define SYSFS_TEXT_MAX   4096 /* the kernel's own limit: a page */
+#define SYSFS_SLOT_MAX   16   /* "0000:03:00.0" and its end */
+#define SYSFS_BARS       6
+#define SYSFS_SERIAL_MAX 24
 
 enum drm_answer { DRM_UNKNOWN, DRM_NO, DRM_YES };
 
@@ -40,5 +41,8 @@ enum drm_answer sysfs_option(const char *text, const char *option);
 /* Does this bridge, by the bytes of its configuration space, send what one device below it asks of
  * another up to the host (ACS redirection)?  Who is not root is shown its first 64 bytes only. */
 enum drm_answer sysfs_redirects(const uint8_t *config, size_t n);
+/* The device's serial number, "a1-b2-c3-d4-e5-f6-07-18", by the same bytes.  False: it has none, or
+ * it is not shown. */
+bool sysfs_serial(const uint8_t *config, size_t n, char out[SYSFS_SERIAL_MAX]);
 
 #endif

@@ -75,5 +75,46 @@ static void cards_that_were_found_are_a_box(void) {
     CHECK_EQ(t.host.spill_bytes, 7 << 20);
 }
 
-CHECK_MAIN(T(weights_in_memory_count_to_the_shares_of_the_cards),
+static bool is_uuid;
+
+static const char *id_of(const struct device_found *found, uint32_t card) {
+    static struct topology t;
+    struct config config;
+    struct err err;
+    config_default(&config);
+    CHECK_EQ(box_found(&config, found, &t, &err), 0);
+    is_uuid = t.cards[card].uuid;
+    return t.cards[card].id;
+}
+
+static void a_card_is_known_by_its_serial_else_by_its_drivers_id(void) {
+    struct device_found found = {.n_cards = 3};
+    for (uint32_t i = 0; i < 3; i++) {
+        found.cards[i].memory_bytes = 16 << 20;
+        snprintf(found.cards[i].id, sizeof found.cards[i].id, "8680a0e20000000%u", i);
+    }
+    CHECK(!strcmp(id_of(&found, 1), "8680a0e200000001") && is_uuid);
+    snprintf(found.cards[1].serial, sizeof found.cards[1].serial, "a1-b2-c3-d4-e5-f6-07-18");
+    CHECK(!strcmp(id_of(&found, 1), "a1-b2-c3-d4-e5-f6-07-18") && !is_uuid);
+    CHECK(!strcmp(id_of(&found, 2), "8680a0e200000002"));
+}
+
+/* Else the history of one would be the other's. */
+static void what_two_cards_have_tells_neither(void) {
+    struct device_found found = {.n_cards = 3};
+    for (uint32_t i = 0; i < 3; i++) {
+        found.cards[i].memory_bytes = 16 << 20;
+        snprintf(found.cards[i].id, sizeof found.cards[i].id, "%s", i ? "AB" : "00000000");
+        snprintf(found.cards[i].serial, sizeof found.cards[i].serial, "%s",
+                 i == 2 ? "01-02" : "00-00");
+    }
+    CHECK(!strcmp(id_of(&found, 0), "")); /* by its slot, then */
+    snprintf(found.cards[1].id, sizeof found.cards[1].id, "ab");
+    CHECK(!strcmp(id_of(&found, 1), ""));
+    CHECK(!strcmp(id_of(&found, 2), "01-02"));
+}
+
+CHECK_MAIN(T(a_card_is_known_by_its_serial_else_by_its_drivers_id),
+           T(what_two_cards_have_tells_neither),
+           T(weights_in_memory_count_to_the_shares_of_the_cards),
            T(cards_that_were_found_are_a_box))

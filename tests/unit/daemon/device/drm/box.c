@@ -140,6 +140,21 @@ static void a_card_that_only_takes_firmware_is_seen(void) {
     tree_drop(&tree);
 }
 
+static void a_serial_number_is_read_where_it_is_shown(void) {
+    struct tree tree;
+    char slot[SYSFS_SLOT_MAX];
+    tree_make(&tree);
+    tree_eight(&tree);
+    tree_slot(slot, 3);
+    tree_set(&tree, slot, "serial_number", "a1-b2-c3-d4-e5-f6-07-18\n");
+    tree_slot(slot, 4);
+    tree_set(&tree, slot, "serial_number", "12\n");
+    find(&tree);
+    CHECK(!strcmp(box.cards[3].serial, "a1-b2-c3-d4-e5-f6-07-18"));
+    CHECK(!box.cards[4].serial[0] && !box.cards[5].serial[0]);
+    tree_drop(&tree);
+}
+
 #define GUC(found)                                                                                 \
     "GuC firmware: xe/bmg_guc_70.bin\n\tstatus: RUNNING\n\twanted version 70.29.2\n\tfound "       \
     "release version " found "\n\tfound compatibility version 1.22.1\n\nGuC status 0x8002f0ec:\n"
@@ -236,6 +251,7 @@ CHECK_MAIN(T(eight_cards_are_found_with_their_links), T(the_machine_is_read),
            T(sensors_have_labels_and_may_be_cold), T(what_cannot_be_told_is_unknown),
            T(a_card_without_a_bridge_aboard_has_its_own_link),
            T(a_node_that_may_not_be_opened_says_why), T(a_card_that_only_takes_firmware_is_seen),
+           T(a_serial_number_is_read_where_it_is_shown),
            T(versions_of_firmware_are_read_where_they_are_shown),
            T(a_text_without_a_version_has_none), T(options_of_the_kernel_are_found_in_three_places),
            T(more_cards_than_the_list_holds_are_left_out_and_said),

@@ -146,6 +146,27 @@ static void a_circle_of_capabilities_ends(void) {
     CHECK_EQ(sysfs_redirects(config, sizeof config), DRM_UNKNOWN);
 }
 
+/* Behind ACS, at 0x200. */
+static void a_serial_number_is_another_capability(void) {
+    uint8_t config[4096];
+    char serial[SYSFS_SERIAL_MAX] = "";
+    make_config(config, 4);
+    CHECK(!sysfs_serial(config, sizeof config, serial));
+    memcpy(config + 0x148, (const uint8_t[]){0x0d, 0x00, 0x01, 0x20}, 4);
+    const uint8_t bytes[] = {0x03, 0x00, 0x01, 0x00, 0x18, 0x07,
+                             0xf6, 0xe5, 0xd4, 0xc3, 0xb2, 0xa1};
+    memcpy(config + 0x200, bytes, sizeof bytes);
+    CHECK(sysfs_serial(config, sizeof config, serial));
+    CHECK(!strcmp(serial, "a1-b2-c3-d4-e5-f6-07-18"));
+    CHECK_EQ(sysfs_redirects(config, sizeof config), DRM_YES);
+    CHECK(!sysfs_serial(config, 64, serial));
+    CHECK(!sysfs_serial(config, 0x200 + 11, serial)); /* cut inside */
+    memset(config + 0x204, 0, 8);
+    CHECK(!sysfs_serial(config, sizeof config, serial));
+    memset(config + 0x204, 0xff, 8);
+    CHECK(!sysfs_serial(config, sizeof config, serial));
+}
+
 static void what_is_not_there_is_an_error_and_what_is_long_is_cut(void) {
     char text[5];
     CHECK_EQ(sysfs_read("/proc/self/no-such-file", text, sizeof text), -ENOENT);
@@ -159,4 +180,5 @@ CHECK_MAIN(T(numbers_are_read_whole_or_not_at_all), T(a_link_is_known_or_zero),
            T(a_release_begins_with_two_numbers), T(a_flag_is_a_whole_word_of_its_line),
            T(an_option_that_a_configuration_lacks_is_off),
            T(redirection_is_three_bits_of_a_capability), T(a_circle_of_capabilities_ends),
+           T(a_serial_number_is_another_capability),
            T(what_is_not_there_is_an_error_and_what_is_long_is_cut))
