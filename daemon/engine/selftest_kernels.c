@@ -14,15 +14,19 @@
 #define RESULTS  ((TRIAL_ROWS + 1) * TRIAL_VOCAB) /* of a prompt, and of a token behind it */
 #define N_LAYERS NOISE_TYPES
 #define N_KV     3
+#define FETCHED  (2 * N_LAYERS + N_KV)
 
 uint32_t selftest_kernels_count(void) {
-    return 2 * N_LAYERS + N_KV;
+    return FETCHED + 1;
 }
-_Static_assert(2 * N_LAYERS + N_KV <= SELFTEST_KERNELS_MAX, "a place for each");
+_Static_assert(FETCHED + 1 <= SELFTEST_KERNELS_MAX, "a place for each");
 
-/* Layers with an FFN and with experts, of each type; then each type of KV. */
-static struct trial_layer layer_of(uint32_t i) {
+/* Layers with an FFN and with experts, of each type; then each type of KV; then one with weights
+ * that are fetched. */
+static struct trial_layer layer_of(uint32_t i, uint64_t host_at) {
     const uint32_t n = i % N_LAYERS;
+    if (i == FETCHED)
+        return (struct trial_layer){.type = TENSOR_Q8_0, .kv = KV_F16, .host_at = host_at};
     if (i >= 2 * N_LAYERS)
         return (struct trial_layer){.type = TENSOR_F32, .kv = (enum kv_type)(i - 2 * N_LAYERS)};
     return (struct trial_layer){.type = noise_types[n],
@@ -35,7 +39,9 @@ static struct trial_layer layer_of(uint32_t i) {
 
 void selftest_kernel_name(uint32_t i, char out[32]) {
     static const char *const kv[N_KV] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
-    if (i >= 2 * N_LAYERS)
+    if (i == FETCHED)
+        snprintf(out, 32, "weights that are fetched");
+    else if (i >= 2 * N_LAYERS)
         snprintf(out, 32, "KV of %s", i < 2 * N_LAYERS + N_KV ? kv[i - 2 * N_LAYERS] : "?");
     else
         snprintf(out, 32, "%s of %s", i < N_LAYERS ? "layer" : "experts",
@@ -46,32 +52,35 @@ void selftest_kernel_name(uint32_t i, char out[32]) {
 struct side {
     const struct device_ops *ops;
     struct device *device;
+    uint64_t bytes[AREA_COUNT]; /* that the largest program needs */
+    uint64_t host_at;           /* from there on weights lie in host memory */
     struct trial_program program;
     float results[RESULTS];
 };
 
 /* ---- one side ------------------------------------------------------------------------------- */
 
-static int reserve(struct side *s, struct err *err) {
-    uint64_t most[AREA_COUNT] = {0};
-    int rc = 0;
+/* What is fetched lies behind all that is not. */
+static void size_areas(struct side *s) {
     for (uint32_t i = 0; i < selftest_kernels_count(); i++) {
-        const struct trial_layer layer = layer_of(i);
+        const struct trial_layer layer = layer_of(i, LANDING_BLOCK); /* wherever that is */
         trial_program_make(&s->program, s->ops, &layer);
         for (int a = 0; a < AREA_COUNT; a++)
-            most[a] = s->program.bytes[a] > most[a] ? s->program.bytes[a] : most[a];
+            s->bytes[a] = s->program.bytes[a] > s->bytes[a] ? s->program.bytes[a] : s->bytes[a];
     }
-    for (int a = 0; a < AREA_COUNT && !rc; a++)
-        if (most[a])
-            rc = s->ops->reserve(s->device, 0, (enum area)a, most[a], most[a], -1, err);
-    return rc;
+    s->host_at = (s->bytes[AREA_WEIGHTS] + LANDING_BLOCK - 1) / LANDING_BLOCK * LANDING_BLOCK;
+    s->bytes[AREA_WEIGHTS] = s->host_at + s->bytes[AREA_LANDING];
 }
 
 static int open_side(struct side *s, const struct device_options *options, struct err *err) {
     struct device_options o = *options;
+    size_areas(s);
     o.max_rows = TRIAL_ROWS;
-    const int rc = s->ops->open(&s->device, &o, err);
-    return rc ? rc : reserve(s, err);
+    o.host_bytes[0] = s->bytes[AREA_LANDING];
+    int rc = s->ops->open(&s->device, &o, err);
+    for (int a = 0; a < AREA_COUNT && !rc; a++)
+        rc = s->ops->reserve(s->device, 0, (enum area)a, s->bytes[a], s->bytes[a], -1, err);
+    return rc;
 }
 
 /* Around 1, as the weights of a norm are. */
@@ -138,7 +147,7 @@ static int step(struct side *s, uint32_t at, uint32_t n, float *results) {
 }
 
 static int build(struct side *s, uint32_t number, struct err *err) {
-    const struct trial_layer layer = layer_of(number);
+    const struct trial_layer layer = layer_of(number, s->host_at);
     struct program programs[CARDS_MAX] = {{0}};
     trial_program_make(&s->program, s->ops, &layer);
     programs[0] = (struct program){s->program.ops, s->program.n_ops};

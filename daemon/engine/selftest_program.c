@@ -21,6 +21,7 @@ struct maker {
     struct hits hits;
     uint64_t apart, places;
     struct kv_place kv;
+    bool in_host; /* matrices that are laid out lie there */
 };
 
 static const struct row_part all = {0, 1};
@@ -34,11 +35,14 @@ static uint64_t take(struct maker *m, enum area area, uint64_t bytes) {
 }
 
 static struct matrix matrix(struct maker *m, uint32_t type, uint32_t rows, uint32_t cols) {
-    const struct matrix made = {
-        .offset = take(m, AREA_WEIGHTS, m->backend->packed_bytes(type, false, rows, cols)),
-        .type = type,
-        .rows = rows,
-        .cols = cols};
+    const uint64_t bytes = m->backend->packed_bytes(type, false, rows, cols);
+    struct matrix made = {.type = type, .rows = rows, .cols = cols, .fetched = m->in_host};
+    if (m->in_host) {
+        made.landing = take(m, AREA_LANDING, bytes);
+        made.offset = m->layer->host_at + made.landing;
+    } else {
+        made.offset = take(m, AREA_WEIGHTS, bytes);
+    }
     m->p->tensors[m->p->n_tensors++] = (struct trial_tensor){made, false};
     return made;
 }
@@ -206,6 +210,20 @@ static void attention(struct maker *m) {
     op->attention.act = m->attention;
 }
 
+/* What is laid out from here on is fetched; all at once, for it is little. */
+static struct op *fetch(struct maker *m) {
+    m->in_host = true;
+    return emit(m, OP_FETCH);
+}
+
+static void fetch_all(struct maker *m, struct op *op) {
+    uint64_t *bytes = &m->p->bytes[AREA_LANDING];
+    *bytes = (*bytes + LANDING_BLOCK - 1) / LANDING_BLOCK * LANDING_BLOCK;
+    op->fetch.from = m->layer->host_at;
+    op->fetch.bytes = *bytes;
+    m->in_host = false;
+}
+
 static void gate_up(struct maker *m) {
     const struct matrix gate = matrix(m, m->layer->type, TRIAL_COLS, TRIAL_COLS);
     const struct matrix up = matrix(m, m->layer->type, TRIAL_COLS, TRIAL_COLS);
@@ -294,6 +312,7 @@ void trial_program_make(struct trial_program *program, const struct device_ops *
     lanes(&m, &m.attention);
     combine(&m, true);
     norm(&m, false);
+    struct op *fetched = layer->host_at ? fetch(&m) : NULL;
     if (layer->experts) {
         route(&m);
         expert_gate_up(&m);
@@ -302,6 +321,8 @@ void trial_program_make(struct trial_program *program, const struct device_ops *
         gate_up(&m);
         lanes(&m, &m.ffn);
     }
+    if (fetched)
+        fetch_all(&m, fetched);
     combine(&m, false);
     norm(&m, true);
     logits(&m);

@@ -25,6 +25,9 @@ struct trial_layer {
     enum gate gate;
     uint32_t window; /* 0: none */
     float soft_cap;  /* of scores and logits; 0: none */
+    /* Not 0: the matrices of what is behind the attention lie in host memory, from this offset of
+     * AREA_WEIGHTS on (a multiple of LANDING_BLOCK), and are fetched. */
+    uint64_t host_at;
 };
 
 /* What lies in AREA_WEIGHTS. */
