@@ -22,7 +22,16 @@
 
 /* What a child says; written at once, so that it arrives whole. */
 struct word {
-    enum { WORD_FOUND, WORD_ISA, WORD_BUILDS, WORD_RUNS, WORD_KERNEL, WORD_CARD, WORD_WHY } what;
+    enum {
+        WORD_FOUND,
+        WORD_ISA,
+        WORD_BUILDS,
+        WORD_RUNS,
+        WORD_KERNEL,
+        WORD_CARD,
+        WORD_STORAGE,
+        WORD_WHY
+    } what;
     uint32_t number; /* of the kernel; of the card */
     union {
         struct device_found found;
@@ -87,6 +96,28 @@ static void measure_links(const struct child *c) {
             say(c, &word);
     }
     ops->close(d);
+}
+
+/* As an engine does that may choose. */
+static void try_svm(const struct child *c) {
+    const struct device_ops *ops = device_backend("level_zero");
+    struct device_options o = *c->options;
+    struct word word = {.what = WORD_STORAGE};
+    struct device *d = NULL;
+    struct err err = {{0}};
+    uint32_t first = 0;
+    while (!o.present[first])
+        first++;
+    o.storage = DEVICE_AUTO;
+    int rc = ops->open(&d, &o, &err);
+    if (!rc)
+        rc = ops->properties(d, first, &word.card);
+    if (rc)
+        say_why(c, err.text[0] ? err.text : strerror(-rc));
+    else
+        say(c, &word);
+    if (d)
+        ops->close(d);
 }
 
 static void begun(void *user, uint32_t i, bool built) {
@@ -206,6 +237,10 @@ static void take_word(struct child *c) {
     case WORD_CARD:
         take_card(c);
         break;
+    case WORD_STORAGE:
+        c->report->storage = c->word.card.svm ? SELFTEST_SVM : SELFTEST_USM;
+        memcpy(c->report->usm_why, c->word.card.storage_why, sizeof c->report->usm_why);
+        break;
     case WORD_WHY:
         memcpy(c->why, c->word.why, SELFTEST_WHY_MAX);
         break;
@@ -314,13 +349,23 @@ static void try_each(struct selftest_report *r, struct device_options *o) {
     free(tried);
 }
 
-static void try_links(struct selftest_report *r, struct device_options *o) {
-    struct child c = {.run = measure_links, .report = r, .options = o, .why = r->links_why};
+static uint32_t count(const struct device_options *o) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < o->n_cards; i++)
         n += o->present[i];
+    return n;
+}
+
+static void try_storage(struct selftest_report *r, const struct device_options *o) {
+    struct child c = {.run = try_svm, .report = r, .options = o, .why = r->storage_why};
+    if (count(o))
+        run_one(&c);
+}
+
+static void try_links(struct selftest_report *r, struct device_options *o) {
+    struct child c = {.run = measure_links, .report = r, .options = o, .why = r->links_why};
     o->measure_links = true;
-    if (n > 1)
+    if (count(o) > 1)
         run_one(&c);
     o->measure_links = false;
 }
@@ -357,8 +402,10 @@ static void fill(struct selftest_report *r, bool kernels) {
         try_each(r, &o);
     if (o.n_cards)
         try_links(r, &o);
-    if (kernels)
+    if (kernels) {
+        try_storage(r, &o);
         try_kernels(r, &o);
+    }
 }
 
 static int answer(int fd, bool kernels) {

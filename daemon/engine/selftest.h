@@ -59,6 +59,11 @@ struct selftest_report {
         char why[SELFTEST_WHY_MAX]; /* it cannot be used at all; empty: it can */
         struct selftest_kernels kernels;
     } cards[CARDS_MAX];
+    /* Whether shared virtual memory is what an engine would use, with all cards that are well: each
+     * wrote to a chunk of its own, had it moved and counted, and read it. */
+    enum selftest_storage { SELFTEST_STORAGE_UNTRIED, SELFTEST_USM, SELFTEST_SVM } storage;
+    char usm_why[DEVICE_STORAGE_WHY];                 /* why not */
+    char storage_why[SELFTEST_WHY_MAX];               /* it could not be tried; empty: it was */
     struct selftest_link links[CARDS_MAX][CARDS_MAX]; /* [reader][owner] */
     char links_why[SELFTEST_WHY_MAX]; /* they could not be measured; empty: they were */
 };

@@ -18,6 +18,7 @@ int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
         return err_set(err, -EPROTO,
                        "the answer of octarc-engine --selftest is not a report (%zu bytes)", n);
     END(report->version), END(report->isa), END(report->error), END(report->links_why);
+    END(report->storage_why), END(report->usm_why);
     if (strcmp(report->version, OCTARC_VERSION) != 0)
         return err_set(err, -EPROTO, "octarc-engine is version %s, octarcd %s", report->version,
                        OCTARC_VERSION);
@@ -44,7 +45,7 @@ static bool all_same(const struct selftest_kernels *k) {
 }
 
 bool selftest_is_well(const struct selftest_report *r) {
-    bool well = all_same(&r->cpu) && !r->links_why[0];
+    bool well = all_same(&r->cpu) && !r->links_why[0] && !r->storage_why[0];
     for (uint32_t i = 0; i < r->found.n_cards; i++) {
         well &= !r->cards[i].why[0] && all_same(&r->cards[i].kernels);
         for (uint32_t k = 0; k < r->found.n_cards; k++)

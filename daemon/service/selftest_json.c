@@ -84,6 +84,12 @@ int selftest_json(const struct probe_report *probe, const struct selftest_report
                 write_link(&w, from, to, &r->links[to][from]);
     write_close(&w, ']');
     write_known(&w, "links_why", r->links_why);
+    write_key_string(&w, "storage",
+                     r->storage == SELFTEST_SVM   ? "svm"
+                     : r->storage == SELFTEST_USM ? "usm"
+                                                  : NULL);
+    write_known(&w, "usm_why", r->usm_why);
+    write_known(&w, "storage_why", r->storage_why);
     write_key(&w, "probe");
     probe_write(&w, probe);
     write_close(&w, '}');

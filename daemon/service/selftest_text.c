@@ -93,6 +93,17 @@ static int say_links(struct buffer *out, const struct selftest_report *r) {
     return rc;
 }
 
+static int say_storage(struct buffer *out, const struct selftest_report *r) {
+    int rc = 0;
+    if (r->storage == SELFTEST_SVM)
+        SAY("storage: svm: on each card a chunk was written, moved there, counted and read\n");
+    else if (r->storage == SELFTEST_USM)
+        SAY("storage: usm: %s\n", r->usm_why);
+    if (r->storage_why[0])
+        SAY("wrong: shared virtual memory could not be tried: %s\n", r->storage_why);
+    return rc;
+}
+
 int selftest_text(const struct probe_report *probe, const struct selftest_report *r,
                   struct buffer *out) {
     int rc = probe_text(probe, out);
@@ -102,6 +113,8 @@ int selftest_text(const struct probe_report *probe, const struct selftest_report
         rc = say_kernels(out, "CPU", "the portable ones", &r->cpu);
     for (uint32_t i = 0; i < r->found.n_cards && rc == 0; i++)
         rc = say_card(out, r, i);
+    if (rc == 0)
+        rc = say_storage(out, r);
     if (rc == 0)
         rc = say_links(out, r);
     SAY("%s\n", !selftest_all_well(probe, r) ? "Something is wrong: see the lines that say so."

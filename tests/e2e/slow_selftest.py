@@ -8,13 +8,13 @@ import re
 import subprocess
 
 from harness import BUILD, STRETCH, complain, equal, main, surroundings, test
-from sim_cards import environment
+from sim_cards import environment, with_nodes
 
 KERNELS = 36
 SLOW_NS, SLOW_BYTES_S = 20000000, 20000000  # at least, at most; of the driver's word "slow"
 
 
-def selftest(options, *words):
+def selftest(options, *words, environment=environment):
     """(exit status, stdout)"""
     done = subprocess.run(
         [os.path.join(BUILD, "octarcd"), "--config", os.devnull, "--selftest", *words],
@@ -24,8 +24,8 @@ def selftest(options, *words):
     return done.returncode, done.stdout
 
 
-def report(options):
-    status, out = selftest(options, "--json")
+def report(options, environment=environment):
+    status, out = selftest(options, "--json", environment=environment)
     return status, json.loads(out)
 
 
@@ -42,9 +42,18 @@ def a_card_that_is_well_is_said_to_be():
     equal((len(card["kernels"]), wrong_kernels(card)), (KERNELS, []))
     equal(wrong_kernels(made["cpu"]), [])
     assert card["memory_bytes"] == 256 << 20 and len(card["id"]) == 32, card
+    equal((made["storage"], made["storage_why"]), ("usm", None))
+    assert "capabilities 0x0, not 0xf" in made["usm_why"], made["usm_why"]
     driver = made["probe"]["level_zero"]
     equal((driver["driver_version"], driver["api"]), (1, "1.4"))
     assert re.fullmatch(r"1\.\d+\.\d+", driver["loader_version"]), driver
+
+
+@test
+def shared_virtual_memory_is_tried_as_an_engine_does():
+    status, made = report("cards=2 memory=256M system=0xf", with_nodes)
+    equal((status, made["well"]), (0, True))
+    equal((made["storage"], made["usm_why"], made["storage_why"]), ("svm", None, None))
 
 
 @test
