@@ -60,6 +60,14 @@ static bool set_path(struct sim_control *c, const char *key, const char *value) 
     return true;
 }
 
+static bool set_import(struct sim_control *c, const char *key, const char *value) {
+    bool which[SIM_CARDS_MAX] = {false};
+    if (!read_card(value, which))
+        return false;
+    c->imports[value[0] - '0'] = !strcmp(key, "wiped") ? SIM_ONES : SIM_STALE;
+    return true;
+}
+
 bool sim_control_word(struct sim_control *c, const char *key, const char *value) {
     if (!strcmp(key, "lose"))
         return read_count(value, c->lose_in, SIM_NOW);
@@ -77,6 +85,12 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_card(value, c->broken);
     if (!strcmp(key, "deaf"))
         return read_card(value, c->deaf);
+    if (!strcmp(key, "noexport"))
+        return read_card(value, c->keeps_in);
+    if (!strcmp(key, "noimport"))
+        return read_card(value, c->keeps_out);
+    if (!strcmp(key, "wiped") || !strcmp(key, "old"))
+        return set_import(c, key, value);
     if (!strcmp(key, "ones") || !strcmp(key, "stale") || !strcmp(key, "claim") ||
         !strcmp(key, "slow"))
         return set_path(c, key, value);

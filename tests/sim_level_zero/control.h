@@ -31,6 +31,9 @@ struct sim_control {
     bool polled_aborts[SIM_CARDS_MAX];
     bool broken[SIM_CARDS_MAX];
     bool deaf[SIM_CARDS_MAX];             /* to advice and prefetch, which report success */
+    bool keeps_in[SIM_CARDS_MAX];         /* its memory is not exported */
+    bool keeps_out[SIM_CARDS_MAX];        /* nor is any imported, though it says that it can be */
+    enum sim_lie imports[SIM_CARDS_MAX];  /* what is imported, whatever is reported of it */
     uint64_t memory_bytes[SIM_CARDS_MAX]; /* 0: what SIM_ZE says */
     uint64_t degrees[SIM_CARDS_MAX];      /* Celsius; 0: as when idle */
     bool claimed[SIM_CARDS_MAX][SIM_CARDS_MAX];

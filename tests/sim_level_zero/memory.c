@@ -18,7 +18,6 @@
 #include "tests/sim_level_zero/xe_model.h"
 
 #define ROUND(n, a)  (((n) + (a)-1) / (a) * (a))
-#define NAME_PREFIX  "octarc-sim-ze-card"
 #define HANDLE_MAGIC UINT32_C(0x5a1c0de5)
 
 /* What an IPC handle's bytes are.  As with Intel's driver on Linux the first four are a descriptor;
@@ -150,7 +149,7 @@ static uint8_t *take_addresses(ze_device_handle_t card, uint64_t room, uint64_t 
 }
 
 /* Memory that another process keeps alive is one piece with what this one maps of it. */
-static bool counted_already(uint64_t inode) {
+bool sim_memory_is_here(uint64_t inode) {
     for (const struct sim_memory *m = sim.memory; m; m = m->next)
         if (m->card >= 0 && m->inode == inode)
             return true;
@@ -162,7 +161,7 @@ static ze_result_t link_memory(struct sim_memory *m) {
     if (fstat(m->fd, &st) || !map(m))
         return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
     m->inode = st.st_ino;
-    if (!counted_already(m->inode))
+    if (!sim_memory_is_here(m->inode))
         sim.counters->used_bytes[m->card] += m->room;
     m->id = ++sim.n_memory;
     m->next = sim.memory;
@@ -202,8 +201,8 @@ static int card_of(int fd) {
     if (n <= 0)
         return -1;
     name[n] = '\0';
-    const char *at = strstr(name, NAME_PREFIX);
-    const unsigned number = at ? (unsigned)(at[strlen(NAME_PREFIX)] - '0') : SIM_CARDS_MAX;
+    const char *at = strstr(name, SIM_MEMORY_NAME);
+    const unsigned number = at ? (unsigned)(at[strlen(SIM_MEMORY_NAME)] - '0') : SIM_CARDS_MAX;
     return number < sim.options.n_cards ? (int)number : -1;
 }
 
@@ -221,16 +220,44 @@ static ze_result_t import_memory(ze_context_handle_t context, ze_device_handle_t
                        out);
 }
 
+/* What a lie makes of memory that comes from elsewhere: none of it, or a page of it is as it was
+ * before it was written. */
+static void spoil(const struct sim_memory *m, enum sim_lie lie) {
+    uint8_t page[4096];
+    const uint64_t at = m->room / 2 / sizeof page * sizeof page;
+    memset(page, lie == SIM_ONES ? 0xff : 0, sizeof page);
+    for (uint64_t i = lie == SIM_ONES ? 0 : at; i < m->room; i += sizeof page) {
+        if (pwrite(m->fd, page, sizeof page, (off_t)i) < 0)
+            sim_misuse("memory of card %d cannot be written", m->card);
+        if (lie == SIM_STALE)
+            return;
+    }
+}
+
+/* By a descriptor of another driver's, or the card's own of another process. */
+static ze_result_t import_fd(ze_context_handle_t context, ze_device_handle_t card, int fd,
+                             void **out) {
+    if (sim.control.keeps_out[card->number])
+        return ZE_RESULT_ERROR_INVALID_ARGUMENT;
+    const ze_result_t result = import_memory(context, card, fd, false, out);
+    if (result == ZE_RESULT_SUCCESS && sim.control.imports[card->number])
+        spoil(sim_memory_find(*out), sim.control.imports[card->number]);
+    return result;
+}
+
 static ze_result_t new_memory(ze_context_handle_t context, ze_device_handle_t card, uint64_t size,
                               uint64_t alignment, void **out) {
     const uint64_t room = ROUND(size, SIM_PAGE);
     const uint64_t limit = sim.control.memory_bytes[card->number];
     const uint64_t total = limit ? limit : sim.options.memory_bytes[card->number];
     xe_forget_unmapped();
-    if (room > total || sim.counters->used_bytes[card->number] > total - room)
+    const uint64_t used =
+        sim.counters->used_bytes[card->number] + sim_elsewhere_bytes(card->number);
+    if (room > total || used > total - room)
         return ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY;
-    char name[64];
-    snprintf(name, sizeof name, NAME_PREFIX "%u", card->number);
+    char name[64 + sizeof sim.options.box];
+    snprintf(name, sizeof name, SIM_MEMORY_NAME "%u%s%s", card->number, *sim.options.box ? "-" : "",
+             sim.options.box);
     const int fd = memfd_create(name, MFD_CLOEXEC);
     if (fd < 0)
         return ZE_RESULT_ERROR_OUT_OF_HOST_MEMORY;
@@ -265,11 +292,17 @@ ze_result_t ZE_APICALL zeMemAllocDevice(ze_context_handle_t context,
         return ZE_RESULT_ERROR_DEVICE_LOST; /* so does Intel's driver */
     const ze_external_memory_import_fd_t *import =
         sim_chained(desc->pNext, ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMPORT_FD);
-    if (import && import->flags != ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF)
+    const ze_external_memory_export_desc_t *export =
+        sim_chained(desc->pNext, ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_EXPORT_DESC);
+    if ((import && import->flags != ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF) ||
+        (export && export->flags && export->flags != ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF) ||
+        (export && export->flags && sim.control.keeps_in[card->number]))
         return ZE_RESULT_ERROR_UNSUPPORTED_ENUMERATION;
     pthread_mutex_lock(&sim.lock);
-    const ze_result_t result = import ? import_memory(context, card, import->fd, false, out)
+    const ze_result_t result = import ? import_fd(context, card, import->fd, out)
                                       : new_memory(context, card, size, alignment, out);
+    if (result == ZE_RESULT_SUCCESS)
+        sim_memory_find(*out)->exported = export && export->flags;
     pthread_mutex_unlock(&sim.lock);
     return result;
 }
@@ -337,7 +370,7 @@ static void drop(struct sim_memory *m) {
         mmap(m->base, m->room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
              -1, 0);
         close(m->fd);
-        if (!counted_already(m->inode))
+        if (!sim_memory_is_here(m->inode))
             sim.counters->used_bytes[m->card] -= m->room;
     }
     free(m);
@@ -385,7 +418,7 @@ ze_result_t ZE_APICALL zeMemGetAllocProperties(ze_context_handle_t context, cons
     if (export) {
         if (export->flags != ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF)
             result = ZE_RESULT_ERROR_UNSUPPORTED_ENUMERATION;
-        else if (known && m->card >= 0)
+        else if (known && m->card >= 0 && m->exported && !sim.control.keeps_in[m->card])
             export->fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 3); /* the caller's */
         else
             result = ZE_RESULT_ERROR_INVALID_ARGUMENT;

@@ -104,6 +104,9 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
         return snprintf(o->faults, sizeof o->faults, "%s", value) < SIM_PATH_MAX;
     if (!strcmp(key, "counters"))
         return snprintf(o->counters, sizeof o->counters, "%s", value) < SIM_PATH_MAX;
+    if (!strcmp(key, "box"))
+        return !strchr(value, '/') &&
+               snprintf(o->box, sizeof o->box, "%s", value) < (int)sizeof o->box;
     if (!strcmp(key, "start"))
         return set_choice(value, "wait", "append", &o->lazy);
     if (!strcmp(key, "order"))

@@ -23,6 +23,7 @@ struct sim_options {
     uint64_t seed;
     char faults[SIM_PATH_MAX];   /* a file of control.h's words, or "" */
     char counters[SIM_PATH_MAX]; /* a file that counts what is done, or "" */
+    char box[SIM_PATH_MAX / 4];  /* whose cards these are, or "": this process's alone */
 };
 
 struct sim_control;

@@ -146,7 +146,8 @@ ze_result_t ZE_APICALL zeDeviceGetExternalMemoryProperties(
     SIM_POINTER(properties);
     SIM_ENTER(card);
     properties->memoryAllocationImportTypes = ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF;
-    properties->memoryAllocationExportTypes = ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF;
+    properties->memoryAllocationExportTypes =
+        sim.control.keeps_in[card->number] ? 0 : ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF;
     properties->imageImportTypes = 0;
     properties->imageExportTypes = 0;
     return ZE_RESULT_SUCCESS;

@@ -29,7 +29,8 @@
 #define SIM_ARGS_MAX     SPIRV_BYTES_MAX
 #define SIM_CARD_ORDINAL 0 /* queue groups: computing and copying; copying */
 #define SIM_COPY_ORDINAL 1
-#define SIM_FIRST_BUS    3 /* of the cards, one a bus */
+#define SIM_FIRST_BUS    3                    /* of the cards, one a bus */
+#define SIM_MEMORY_NAME  "octarc-sim-ze-card" /* of a memfd; then its card's number, and -BOX */
 
 /* Addresses of one card; none is used twice.  ThreadSanitizer has room for few. */
 #ifdef __SANITIZE_THREAD__
@@ -89,6 +90,7 @@ struct sim_memory {
     int card;
     int fd;            /* -1 for the host's */
     bool imported;     /* opened from a handle: closed by zeMemCloseIpcHandle */
+    bool exported;     /* it was asked for as memory that can be */
     bool open;         /* accessible now */
     bool wanted;       /* by the command that is about to run */
     bool veiled;       /* something else lies over it while that command runs */
@@ -260,7 +262,12 @@ bool sim_knows(const void *object, enum sim_tag tag); /* misuse when it is gone,
 _Noreturn void sim_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const void *sim_chained(const void *next, ze_structure_type_t stype); /* of a pNext chain */
 
+/* elsewhere.c; the lock is held: bytes of a card's memory that other processes of its box have, and
+ * this one has not */
+uint64_t sim_elsewhere_bytes(unsigned card);
+
 /* memory.c; the lock is held */
+bool sim_memory_is_here(uint64_t inode);
 struct sim_memory *sim_memory_find(const void *p);
 bool sim_reaches(const struct _ze_device_handle_t *card, int home);
 void sim_memory_want(const void *p, unsigned card); /* what the next command names */
