@@ -47,7 +47,8 @@ static int make_box(struct daemon *d, bool serves, struct err *err) {
     if (!d->backend.ops->probe)
         return box_read(&d->config, kept_bytes, &d->topology, err);
     d->config.simulated = false;
-    d->config.weights = WEIGHTS_PRIVATE;     /* a card's memory is no file */
+    if (d->config.weights == WEIGHTS_SHARED)
+        d->config.weights = WEIGHTS_HELD;    /* a card's memory is no file of the front's */
     d->config.rebalance = REBALANCE_RESTART; /* a lost card takes its process with it */
     return box_found(&d->config, &d->backend.cards, &d->topology, err);
 }

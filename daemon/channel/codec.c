@@ -406,6 +406,7 @@ static void put_news(struct writer *w, enum message_type type, const void *msg) 
     case MSG_TRIED:
         put_u64(w, m.tried->generation);
         put_u32(w, m.tried->cards);
+        put_u32(w, m.tried->memory);
         for (uint32_t i = 0; i < CARDS_MAX; i++) {
             put_u32(w, m.tried->links[i]);
             put_string(w, m.tried->why[i]);
@@ -539,6 +540,7 @@ static void get_news(struct reader *r, struct message *msg) {
     case MSG_TRIED:
         msg->tried.generation = get_u64(r);
         msg->tried.cards = get_u32(r);
+        msg->tried.memory = get_u32(r);
         for (uint32_t i = 0; i < CARDS_MAX; i++) {
             msg->tried.links[i] = get_u32(r);
             get_string(r, msg->tried.why[i], sizeof msg->tried.why[i]);

@@ -16,15 +16,17 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].prefetched_bytes);
         put_u64(w, (uint64_t)m->cards[i].resident_bytes);
         put_u64(w, m->cards[i].kept_bytes);
+        put_u64(w, m->cards[i].held_bytes);
         put_u32(w, m->cards[i].misread);
     }
     put_u8(w, m->svm);
     put_string(w, m->storage_why);
+    put_string(w, m->unheld_why);
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 84);
+    m->n_cards = get_count(r, 92);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
@@ -37,10 +39,12 @@ void get_ready(struct reader *r, struct msg_ready *m) {
         m->cards[i].prefetched_bytes = get_u64(r);
         m->cards[i].resident_bytes = (int64_t)get_u64(r);
         m->cards[i].kept_bytes = get_u64(r);
+        m->cards[i].held_bytes = get_u64(r);
         m->cards[i].misread = get_u32(r);
     }
     m->svm = get_bool(r);
     get_string(r, m->storage_why, sizeof m->storage_why);
+    get_string(r, m->unheld_why, sizeof m->unheld_why);
 }
 
 /* Of the links that have carried anything: both cards, bytes. */

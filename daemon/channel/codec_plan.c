@@ -122,7 +122,9 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u32(w, m->storage);
     put_u8(w, m->try_cards);
     put_u8(w, m->beside);
+    put_u8(w, m->hold);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        put_u64(w, m->memory_bytes[i]);
         put_string(w, m->slots[i]);
         put_u32(w, m->staged[i]);
     }
@@ -154,7 +156,9 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     r->bad |= m->storage > DEVICE_SVM;
     m->try_cards = get_bool(r);
     m->beside = get_bool(r);
+    m->hold = get_bool(r);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        m->memory_bytes[i] = get_u64(r);
         get_string(r, m->slots[i], sizeof m->slots[i]);
         m->staged[i] = get_u32(r);
     }

@@ -4,10 +4,11 @@
  * A stream socket carries frames: u32 length of the payload, u16 type, u16 zero, payload; all
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
  * them.  Descriptors travel with SETUP (SCM_RIGHTS: the checksums of the model's tensors, its
- * files, copies of their headers, then one memfd per card with weights, unless they are private)
- * and with REPLAN (those memfds); a request never carries one.  No message holds a pointer.  A
- * frame longer than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long
- * ends the generation: both sides are the same build.
+ * files, copies of their headers, then the weight memory of each card that has some: a memfd, or
+ * what READY brought), with REPLAN (those memfds) and READY (what the front is to hold of the
+ * memory of real cards); a request never carries one.  No message holds a pointer.  A frame longer
+ * than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long ends the
+ * generation: both sides are the same build.
  *
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
@@ -39,7 +40,7 @@
 #include "daemon/util/identity.h"
 #include "models/gguf.h"
 
-#define CHANNEL_VERSION   13u
+#define CHANNEL_VERSION   14u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -101,6 +102,9 @@ struct msg_setup {
     uint32_t staged[CARDS_MAX]; /* by reader, a bit for each owner whose memory it must not read */
     uint32_t storage;           /* enum device_storage */
     bool try_cards;             /* before they are opened: nobody knows what ended the one before */
+    bool hold; /* the cards' weight memory is to be held by the front: READY brings it */
+    uint64_t
+        memory_bytes[CARDS_MAX]; /* of the weight memory whose descriptor comes along; 0: none */
     bool beside; /* another one serves: load with what its steps leave of the cores, and YIELD */
     struct plan plan; /* decoded: owned, plan_finish() */
 };
@@ -175,12 +179,14 @@ struct msg_ready {
         int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
         uint64_t kept_bytes;   /* of its weights: were there, and whole; weights_bytes: all */
+        uint64_t held_bytes; /* of addresses of the memory whose descriptor comes along; 0: none */
         uint64_t advised_bytes, prefetched_bytes;
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
         uint32_t misread;       /* a bit for each card of whose memory it reads wrong bytes */
     } cards[CARDS_MAX];
     bool svm;                             /* weights lie in shared virtual memory … */
     char storage_why[DEVICE_STORAGE_WHY]; /* … or do not, though they might, in words */
+    char unheld_why[DEVICE_STORAGE_WHY];  /* a card's memory ends with this engine, and why */
 };
 
 /* Go over to another plan of the same model, context and pages while steps run.  A later one takes
@@ -323,6 +329,7 @@ struct msg_fenced {
 struct msg_tried {
     uint64_t generation;
     uint32_t cards;            /* bit per card */
+    uint32_t memory;           /* bit per card that does not take over what it had before */
     uint32_t links[CARDS_MAX]; /* by reader, a bit for each owner whose memory it cannot read */
     char why[CARDS_MAX][TRIED_WHY_MAX]; /* the card, or its latest link */
 };

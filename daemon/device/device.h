@@ -65,6 +65,7 @@ struct device_options {
                * a refusal is not an error */
     enum instruction_set isa;    /* cpu: -ENOTSUP when the machine lacks it */
     enum device_storage storage; /* level_zero */
+    bool hold;                   /* level_zero: hold() will be asked for the weights' memory */
     uint32_t max_rows;           /* rows a step may have */
     /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
@@ -166,9 +167,11 @@ struct device_ops {
     int (*properties)(struct device *device, uint32_t card, struct device_properties *out);
 
     /* Give a card the memory of one area, once: `room` bytes of addresses, of which `bytes` are
-     * used at any time and count.  With fd >= 0 (weights) the area is all of that memfd, at least
-     * `room` long, shared with whoever else holds it; the descriptor stays the caller's.  Else it
-     * is private and reads as zero.  -ENOSPC: beyond the card's capacity; err names the bytes. */
+     * used at any time and count.  With fd >= 0 (weights) the area is all of that memfd, or of that
+     * memory of the card's own that hold() gave a descriptor of, at least `room` long, shared with
+     * whoever else holds it; the descriptor stays the caller's.  Else it is private and reads as
+     * zero.  -ENOSPC: beyond the card's capacity; err names the bytes.  -EREMOTE: the card does not
+     * take that memory over; err says why. */
     int (*reserve)(struct device *device, uint32_t card, enum area area, uint64_t room,
                    uint64_t bytes, int fd, struct err *err);
     /* The same, but the memory is a private one that a card of another device of this backend in
@@ -177,6 +180,10 @@ struct device_ops {
     int (*share)(struct device *from, uint32_t from_card, enum area area, struct device *to,
                  uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
     void (*release)(struct device *device, uint32_t card, enum area area);
+    /* A descriptor that keeps the area's memory, with what is in it, alive, and that reserve()
+     * takes in another process: *fd, borrowed until the area is released.  -ENOTSUP: it cannot be
+     * had; err says why. */
+    int (*hold)(struct device *device, uint32_t card, enum area area, int *fd, struct err *err);
     /* A stretch of an area reads as zero from then on, and takes memory again when it is written:
      * whole pages of the host are given back.  Nothing beside it is touched, and a step may run
      * that does not use it.  -EINVAL, -ENODEV. */

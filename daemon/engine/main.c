@@ -14,6 +14,7 @@
 #include "daemon/channel/stream.h"
 #include "daemon/engine/engine.h"
 #include "daemon/engine/errand.h"
+#include "daemon/engine/held.h"
 #include "daemon/engine/progress.h"
 #include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
@@ -25,8 +26,7 @@
 #include "models/gguf.h"
 #include "octarc/error.h"
 
-/* What comes with SETUP, in this order; those behind belong to the cards that hold weights, in
- * theirs, unless the weights are private. */
+/* What comes with SETUP, in this order; those behind are of the cards' weight memory. */
 enum { FD_SUMS, FD_PARTS };
 
 #define FLUSH_BYTES 65536u               /* of one step, before its end: the front may begin */
@@ -168,18 +168,6 @@ static int open_model(struct process *p, struct err *err) {
     return rc;
 }
 
-/* A card's weights have a descriptor, or all cards' are this process's own. */
-static int share_fds(const struct process *p, int weight_fds[CARDS_MAX]) {
-    const struct plan *plan = p->plan;
-    uint32_t next = fd_cards(p);
-    for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        const bool holds = i < plan->n_cards && plan->cards[i].weights_bytes > 0;
-        weight_fds[i] = holds && next < p->n_fds ? p->fds[next] : -1;
-        next += holds;
-    }
-    return p->n_fds == fd_cards(p) || p->n_fds == next ? 0 : -EPROTO;
-}
-
 /* A plan lives as long as the runner that follows it, which SETUP need not. */
 static int own_plan(struct process *p, struct err *err) {
     p->plan = malloc(sizeof *p->plan);
@@ -206,7 +194,7 @@ static uint32_t cards_of(const struct plan *plan) {
     return cards;
 }
 
-static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
+static int open_runner(struct process *p, uint32_t *lost, uint32_t *refused, struct err *err) {
     struct runner_options o = {.backend = device_backend(p->setup.backend),
                                .model = &p->model,
                                .plan = p->plan,
@@ -217,13 +205,15 @@ static int open_runner(struct process *p, uint32_t *lost, struct err *err) {
                                .file = p->setup.file,
                                .sums_fd = p->fds[FD_SUMS],
                                .lost = lost,
+                               .refused = refused,
                                .behind = p->setup.beside,
                                .progress = progress_report,
                                .user = &p->progress};
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
-    if (share_fds(p, o.weight_fds))
+    if (held_take(&p->setup, p->fds + fd_cards(p), p->n_fds - fd_cards(p), &o))
         return err_set(err, -EPROTO, "SETUP came without the descriptors of all cards");
+    o.device.hold = p->setup.hold;
     o.device.n_threads = p->setup.n_threads;
     o.device.pin = p->setup.pin;
     o.device.isa = (enum instruction_set)p->setup.isa;
@@ -300,14 +290,17 @@ static int open_verify(struct process *p, struct err *err) {
 
 static int send_ready(struct process *p) {
     struct msg_ready ready;
+    int fds[CARDS_MAX];
     replan_fill_ready(p->runner, p->setup.generation, &ready);
-    const int rc = stream_send(&p->stream, MSG_READY, &ready);
+    const uint32_t n = p->setup.hold ? held_list(p->runner, &ready, fds) : 0;
+    const int rc = n ? stream_send_fds(&p->stream, MSG_READY, &ready, fds, n)
+                     : stream_send(&p->stream, MSG_READY, &ready);
     return rc ? rc : engine_send_credit(p->engine);
 }
 
 static int start(struct process *p) {
     struct err err = {{0}};
-    uint32_t lost = 0;
+    uint32_t lost = 0, refused = 0;
     int rc;
     if (p->n_fds < fd_cards(p))
         rc = err_set(&err, -EPROTO, "SETUP came without the model's descriptors");
@@ -320,7 +313,13 @@ static int start(struct process *p) {
     if (!rc)
         rc = open_watch(p, &err);
     if (!rc)
-        rc = open_runner(p, &lost, &err);
+        rc = open_runner(p, &lost, &refused, &err);
+    if (rc == -EREMOTE) {
+        struct msg_tried tried;
+        held_refuse(&p->setup, refused, err.text, &tried);
+        say_last(p, MSG_TRIED, &tried);
+        return rc;
+    }
     if (!rc)
         rc = open_engine(p, &err);
     if (!rc)

@@ -66,6 +66,12 @@ static bool same_memory(const struct runner *r, uint32_t card) {
            r->memory[card].device == before->memory[card].device;
 }
 
+/* Of memory that was given: what it has, at least what is wanted of it. */
+static uint64_t given_room(const struct runner *r, uint32_t card) {
+    const uint64_t end = layout_end(r->options.plan, card), all = r->options.weight_bytes[card];
+    return all > end ? all : end;
+}
+
 static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, struct err *err) {
     const struct plan *plan = r->options.plan;
     const struct device_ops *ops = r->options.backend;
@@ -78,7 +84,7 @@ static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, stru
     if (*in_place && !layout_is_beside(r->options.before->options.plan, plan, card))
         return err_set(err, -EINVAL, "card %u: the plan's ranges lie on those in use", card);
     if (fd >= 0)
-        return ops->reserve(r->device, card, AREA_WEIGHTS, layout_end(plan, card), c->weights_bytes,
+        return ops->reserve(r->device, card, AREA_WEIGHTS, given_room(r, card), c->weights_bytes,
                             fd, err);
     return *in_place ? ops->share(r->options.before->device, card, AREA_WEIGHTS, r->device, card,
                                   layout_end(plan, card), c->weights_bytes, err)
@@ -97,15 +103,34 @@ static int reserve_kv(struct runner *r, uint32_t card, struct err *err) {
                : ops->reserve(r->device, card, AREA_KV, room, bytes, -1, err);
 }
 
+/* Those of all cards, so that all that do not take over what they had are known at once. */
+static int reserve_all_weights(struct runner *r, bool in_place[CARDS_MAX], struct err *err) {
+    const struct plan *plan = r->options.plan;
+    struct err why = {{0}};
+    int refused = 0;
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        in_place[i] = false;
+        if (!plan->cards[i].weights_bytes)
+            continue;
+        const int rc = reserve_weights(r, i, &in_place[i], &why);
+        if (rc == -EREMOTE && r->options.refused)
+            *r->options.refused |= 1u << i;
+        if (rc == -EREMOTE)
+            refused = err_set(err, rc, "%s", why.text);
+        else if (rc)
+            return err_set(err, rc, "%s", why.text);
+    }
+    return refused;
+}
+
 static int reserve_areas(struct runner *r, bool in_place[CARDS_MAX], struct err *err) {
     const struct plan *plan = r->options.plan;
     int rc = identify_memory(r, err);
+    if (!rc)
+        rc = reserve_all_weights(r, in_place, err);
     for (uint32_t i = 0; i < plan->n_cards && !rc; i++) {
         const struct plan_card *c = &plan->cards[i];
-        in_place[i] = false;
-        if (c->weights_bytes)
-            rc = reserve_weights(r, i, &in_place[i], err);
-        if (!rc && c->kv_bytes)
+        if (c->kv_bytes)
             rc = reserve_kv(r, i, err);
         if (!rc && c->scratch_bytes)
             rc = r->options.backend->reserve(r->device, i, AREA_SCRATCH, c->scratch_bytes,
@@ -244,8 +269,9 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = options->backend->load(r->device, r->programs, err);
     if (rc)
         goto fail;
-    r->options.before = NULL; /* all five are of the loading */
+    r->options.before = NULL; /* all six are of the loading */
     r->options.lost = NULL;
+    r->options.refused = NULL;
     r->options.paused = NULL;
     r->options.cancelled = NULL;
     r->options.progress = NULL;

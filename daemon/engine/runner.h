@@ -27,8 +27,9 @@ struct runner_options {
     const char *file_name;     /* of the first, for messages */
     struct file_identity file; /* of them as one, when they were opened first */
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
-    int weight_fds[CARDS_MAX]; /* borrowed memfds, as long as the card's ranges reach at least;
-                                * -1: private */
+    int weight_fds[CARDS_MAX]; /* borrowed memfds, or what device_ops.hold gave, as long as the
+                                * card's ranges reach at least; -1: private */
+    uint64_t weight_bytes[CARDS_MAX]; /* of these, where it is known; else 0 */
     /* The runner that this one follows, serving meanwhile; or NULL.  The weight memory of a card
      * that has some there is the same, and so the descriptor is, or both are private; the plan's
      * ranges are beside those in use.  Its K and V are the same memory where they have the same
@@ -39,7 +40,9 @@ struct runner_options {
     bool behind;                   /* load with what the computing leaves (behind.h) */
     const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
-    uint32_t *lost; /* may be NULL; where opening fails with -ENODEV: cards, a bit each */
+    uint32_t *lost;    /* may be NULL; where opening fails with -ENODEV: cards, a bit each */
+    uint32_t *refused; /* may be NULL; where it fails with -EREMOTE: cards, a bit each, that do not
+                        * take the memory of their descriptor over */
     /* Called now and then from the loading thread; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *user;
@@ -61,7 +64,8 @@ struct runner_card {
  * digests and used as they are, whatever became of the file.  What has to be read must be what was
  * read first: -ESTALE when the file changed (err names it, and the tensor where one is known).
  * -EINVAL: the memory is another than the runner before uses, or a range would lie on one of its.
- * -ENODEV: a card cannot be opened, or is lost: *options->lost.  -ENOSPC, -EIO, -ENOMEM … */
+ * -ENODEV: a card cannot be opened, or is lost: *options->lost.  -EREMOTE: *options->refused.
+ * -ENOSPC, -EIO, -ENOMEM … */
 int runner_open(struct runner **runner, const struct runner_options *options, struct err *err);
 void runner_close(struct runner *runner); /* NULL is fine */
 

@@ -258,7 +258,7 @@ void config_take_live(struct config *to, const struct config *from) {
 }
 
 const char *config_weights_name(const struct config *config) {
-    return weights[config->weights];
+    return weights[config->weights == WEIGHTS_PRIVATE]; /* what is held outlives an engine, too */
 }
 
 bool config_drill(const struct config *config) {

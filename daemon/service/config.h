@@ -20,7 +20,8 @@ struct err;
 
 enum backend_choice { BACKEND_AUTO, BACKEND_CPU, BACKEND_LEVEL_ZERO };
 enum storage_choice { STORAGE_AUTO, STORAGE_SVM, STORAGE_USM };
-enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE };
+/* Shared memory is made by the front; that of real cards is made by an engine, and held. */
+enum weights_choice { WEIGHTS_SHARED, WEIGHTS_PRIVATE, WEIGHTS_HELD };
 #define SHARE_FREE   UINT64_MAX
 #define SCRUB_MOST_S 2592000 /* thirty days */
 

@@ -107,6 +107,7 @@ struct engines {
         struct card card;
         uint64_t capacity_bytes;
         struct card_memory memory;
+        uint64_t given_bytes; /* of weights in the memory that the current engine was given */
     } cards[CARDS_MAX];
     /* The engine was told to go over to another plan while it runs (order.c). */
     struct {
@@ -186,6 +187,7 @@ struct engines {
     uint32_t n_deaths;                     /* since a token */
     bool rested;                           /* since a token */
     char storage_told[DEVICE_STORAGE_WHY]; /* why weights are not in shared virtual memory */
+    char unheld_told[DEVICE_STORAGE_WHY];  /* why memory of a card is not held */
     char last_event[640];                  /* the last recovery in words; empty: none */
     uv_timer_t timer;
 };

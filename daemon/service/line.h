@@ -131,6 +131,21 @@ void line_verified(struct engines *engines, const struct msg_verified *msg);
 /* Whoever asked for a check is answered: with this, or (NULL) why there is nothing. */
 void line_end_check(struct engines *engines, const struct msg_verified *verified, const char *why);
 
+/* --- held.c --- */
+
+/* Where engines make the weights' memory: what a card holds and the plan has no use for as it is,
+ * or no room beside, is dropped before the plan is laid out in it. */
+void line_fit_held(struct engines *engines, const struct plan *plan, uint32_t card);
+/* Such memory of the card comes with SETUP. */
+bool line_gives_held(const struct engines *engines, const struct plan *plan, uint32_t card);
+/* What the engine that is ready made, or took over, is held from now on; nothing else is of cards
+ * that it uses. */
+void line_take_held(struct engines *engines, const struct msg_ready *ready);
+/* What was kept on each card, and what was read anew; and why memory is not held. */
+void line_tell_held(struct engines *engines);
+/* These cards did not take over what they held. */
+void line_refuse_held(struct engines *engines, const struct msg_tried *msg);
+
 /* --- trial.c --- */
 
 /* A card may have ended the current generation, and nobody knows which. */

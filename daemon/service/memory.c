@@ -90,6 +90,14 @@ void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t 
     memory->left = memory->kept = memory_take_ranges(memory, plan, number) == 0;
 }
 
+void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd,
+                 uint64_t bytes) {
+    memory_drop(memory);
+    memory->fd = fd;
+    memory->bytes = bytes;
+    memory_take_ranges(memory, plan, number);
+}
+
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,
                     struct err *err) {
     if (memory->fd < 0 || layout_end(plan, number) > memory->bytes ||

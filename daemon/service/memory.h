@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory.h - the weight memory of simulated cards: memfds that outlive an engine.
+/* memory.h - the weight memory of cards, as far as it outlives an engine.
  *
- * A memfd has more addresses than its card has bytes (layout.h), and takes what its ranges take. */
+ * Of simulated cards: memfds.  One has more addresses than its card has bytes (layout.h), and takes
+ * what its ranges take.  Of real cards: what an engine made there (held.c); it takes all of its
+ * bytes from the card as long as it is held. */
 #ifndef OCTARC_SERVICE_MEMORY_H
 #define OCTARC_SERVICE_MEMORY_H
 
@@ -21,6 +23,9 @@ int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_
                     struct err *err);
 /* A card's memory that a service before made, with room for what the plan wants: taken over. */
 void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd);
+/* Memory of a real card that an engine made, and that has what the plan says: taken over. */
+void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd,
+                 uint64_t bytes);
 /* It has what the plan says for this card from now on.  -ENOMEM: the memory is dropped. */
 int memory_take_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number);
 /* What the memory has of the plan's weights for this card, wherever in it; all of them with header.

@@ -160,6 +160,10 @@ int process_send(struct process *g, enum message_type type, const void *msg) {
     return process_send_fds(g, type, msg, NULL, 0);
 }
 
+uint32_t process_take_fds(struct process *g, int fds[STREAM_FDS_MAX]) {
+    return stream_take_fds(&g->stream, fds);
+}
+
 void process_hear(struct process *g, const struct process_events *events, void *user) {
     g->events = *events;
     g->user = user;

@@ -39,6 +39,8 @@ int process_send(struct process *process, enum message_type type, const void *ms
 /* The same with descriptors (borrowed); -EBUSY, -EMFILE: it was not said either. */
 int process_send_fds(struct process *process, enum message_type type, const void *msg,
                      const int *fds, uint32_t n_fds);
+/* Descriptors that came with the message that is heard now: how many; the caller's. */
+uint32_t process_take_fds(struct process *process, int fds[STREAM_FDS_MAX]);
 void process_kill(struct process *process);
 bool process_ending(const struct process *process); /* killed, or not heard any more */
 /* No report will come any more: gone() is called from inside this. */

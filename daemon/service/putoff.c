@@ -25,7 +25,8 @@ void line_say_put_off(struct engines *e) {
 static uint64_t drop_kept(struct engines *e) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < e->n_cards; i++)
-        if (e->cards[i].card.state == CARD_DRAINED && e->cards[i].memory.fd >= 0) {
+        if (e->config->weights == WEIGHTS_SHARED && e->cards[i].card.state == CARD_DRAINED &&
+            e->cards[i].memory.fd >= 0) { /* what is held of real cards is not the host's */
             bytes += memory_held_bytes(&e->cards[i].memory);
             memory_drop(&e->cards[i].memory);
             if (e->store)

@@ -22,6 +22,7 @@ void line_fill_setup(const struct engines *e, uint64_t number, const struct plan
         .scrub_s = e->config->scrub_s,
         .card_silence_s = e->config->card_silence_s,
         .storage = storages[e->config->storage],
+        .hold = e->config->weights == WEIGHTS_HELD,
         .plan = *plan,
     };
     line_fill_staged(e, setup->staged);

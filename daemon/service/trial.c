@@ -22,7 +22,8 @@ void line_tried(struct engines *e, const struct msg_tried *msg) {
         snprintf(e->why, sizeof e->why, "card %u: %s", i, msg->why[i]);
     }
     line_tried_links(e, msg);
-    if (!msg->cards)
+    line_refuse_held(e, msg);
+    if (!msg->cards && !msg->memory)
         snprintf(e->why, sizeof e->why, "a link between cards cannot be used");
     e->ending = ENDING_DEAF;
     if (e->current)

@@ -177,6 +177,14 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
     cpu_forget_advice(&device->cards[number], area);
 }
 
+int cpu_hold(struct device *device, uint32_t number, enum area area, int *fd, struct err *err) {
+    const bool there = number < device->n_cards && device->cards[number].areas[area].base;
+    if (!there || device->cards[number].areas[area].fd < 0)
+        return err_set(err, -ENOTSUP, "card %u: %s is private memory", number, area_names[area]);
+    *fd = device->cards[number].areas[area].fd;
+    return 0;
+}
+
 int cpu_stretch(const struct device *device, uint32_t number, enum area area, uint64_t offset,
                 uint64_t bytes, char **at) {
     if (number >= device->n_cards || !device->cards[number].present)

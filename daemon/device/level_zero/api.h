@@ -21,6 +21,7 @@ struct err;
     call(zeDeviceGetProperties) \
     call(zeDeviceGetMemoryProperties) \
     call(zeDeviceGetMemoryAccessProperties) \
+    call(zeDeviceGetExternalMemoryProperties) \
     call(zeDeviceGetCommandQueueGroupProperties) \
     call(zeDeviceCanAccessPeer) \
     call(zeDeviceGetStatus) \
@@ -31,6 +32,8 @@ struct err;
     call(zeMemAllocDevice) \
     call(zeMemAllocHost) \
     call(zeMemFree) \
+    call(zeMemGetAllocProperties) \
+    call(zeMemGetAddressRange) \
     call(zeModuleCreate) \
     call(zeModuleDestroy) \
     call(zeModuleBuildLogDestroy) \

@@ -29,6 +29,7 @@ struct ze_area {
      * it is at home; and in whose VMs the area is advised, a bit each. */
     uint8_t *away;
     uint32_t advised;
+    int held; /* owned; a descriptor of what lies on the card; 0: it has none */
 };
 
 struct ze_kernel {
@@ -45,6 +46,7 @@ struct ze_module {
 
 struct ze_card {
     bool present, lost;
+    bool exports, imports; /* its memory, as dma-bufs: so its driver says */
     uint32_t misread; /* bit per owner: the driver says it can read it, and it reads wrong bytes */
     struct device_link links[CARDS_MAX]; /* by owner */
     ze_device_handle_t handle;
@@ -99,6 +101,7 @@ struct device {
     bool unsettled;                  /* the last step failed: its events are as they happen to be */
     _Atomic uint32_t turn;           /* of the last step */
     _Atomic bool stepping;
+    bool hold; /* weights lie in memory that is exported, where that can be */
     bool svm;
     char storage_why[DEVICE_STORAGE_WHY]; /* it is not; empty: not asked for, or it is */
 };
@@ -143,6 +146,18 @@ int level_zero_alloc_host(struct device *device, uint64_t bytes, char **at, stru
 int level_zero_alloc_card(struct device *device, uint32_t card, uint64_t bytes, char **at,
                           struct err *err);
 void level_zero_free(struct device *device, void *at);
+
+/* held.c: memory of a card that outlives this process, as long as somebody holds a descriptor. */
+void held_ask(struct device *device, uint32_t card);
+/* New memory that is exported, if its card does that; else it is as level_zero_alloc_card()'s. */
+int held_alloc(struct device *device, uint32_t card, uint64_t bytes, struct ze_area *area,
+               struct err *err);
+/* The memory that fd (borrowed) stands for, at least that long.  -EREMOTE: it is not to be had, or
+ * other memory; err says why; -ENODEV. */
+int held_import(struct device *device, uint32_t card, int fd, uint64_t bytes, struct ze_area *area,
+                struct err *err);
+void held_release(struct ze_area *area);
+int held_hold(struct device *device, uint32_t card, enum area area, int *fd, struct err *err);
 
 /* transfer.c: between host memory and a card's, through its stage; they return when it is done. */
 int level_zero_put(struct device *device, uint32_t card, char *to, const void *from, uint64_t n);

@@ -168,6 +168,8 @@ static int open_card(struct device *d, uint32_t card, const struct device_option
     c->host_bytes = o->host_bytes[card];
     c->stale = true;
     c->present = true;
+    if (o->hold)
+        held_ask(d, card);
     return 0;
 }
 
@@ -383,6 +385,7 @@ static int level_zero_open(struct device **out, const struct device_options *o, 
     d->calls = o->calls;
     d->n_cards = o->n_cards;
     d->max_rows = o->max_rows;
+    d->hold = o->hold;
     for (uint32_t i = 0; i < d->n_cards; i++)
         pthread_mutex_init(&d->cards[i].transferring, NULL);
     rc = level_zero_failed(d, open_cards(d, o, err));
@@ -488,6 +491,7 @@ const struct device_ops level_zero_ops = {
     .reserve = level_zero_reserve,
     .share = level_zero_share,
     .release = level_zero_release,
+    .hold = held_hold,
     .clear = level_zero_clear,
     .advise = level_zero_advise,
     .pack = level_zero_pack,

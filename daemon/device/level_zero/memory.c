@@ -91,27 +91,36 @@ static int reserve_host(struct device *d, uint32_t card, struct ze_area *a, stru
     return 0;
 }
 
+/* Weights alone are worth keeping when this process is gone. */
+static int reserve_card(struct device *d, uint32_t card, enum area area, int fd,
+                        struct ze_area *made, struct err *err) {
+    const uint64_t bytes = made->split ? made->split : 1;
+    if (fd >= 0)
+        return held_import(d, card, fd, bytes, made, err);
+    return area == AREA_WEIGHTS && d->hold ? held_alloc(d, card, bytes, made, err)
+                                           : level_zero_alloc_card(d, card, bytes, &made->at, err);
+}
+
 /* Device memory is all used from the beginning, so the room is what it takes. */
 int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err) {
-    if (fd >= 0)
-        return err_set(err, -ENOTSUP, "the memory of real cards is no file: weights = private");
-    int rc = check_room(d, card, area, room, bytes, err);
+    int rc = check_room(d, card, area, room, fd >= 0 ? room : bytes, err);
     if (rc || room == 0)
         return rc;
+    if (fd >= 0 && (area != AREA_WEIGHTS || d->svm || d->cards[card].host_bytes))
+        return err_set(err, -EREMOTE, "such memory is made anew");
     struct ze_area made = {.room = room, .bytes = bytes, .split = room};
     if (area == AREA_WEIGHTS && d->cards[card].host_bytes)
         made.split = bytes - d->cards[card].host_bytes;
     if (d->svm && area == AREA_WEIGHTS) /* reads as zero, and takes no memory yet */
         rc = svm_reserve(d, card, made.split, &made, err);
     else
-        rc = level_zero_failed(
-            d, level_zero_alloc_card(d, card, made.split ? made.split : 1, &made.at, err));
+        rc = level_zero_failed(d, reserve_card(d, card, area, fd, &made, err));
     if (rc)
         return rc;
     rc = reserve_host(d, card, &made, err);
     d->cards[card].areas[area] = made;
-    if (!rc && made.split && !made.away)
+    if (!rc && made.split && !made.away && fd < 0)
         rc = level_zero_fill(d, card, made.at, made.split);
     if (rc)
         level_zero_release(d, card, area);
@@ -132,6 +141,7 @@ void level_zero_release(struct device *d, uint32_t card, enum area area) {
     else
         level_zero_free(d, a->at);
     level_zero_free(d, a->host);
+    held_release(a);
     *a = (struct ze_area){0};
 }
 

@@ -84,7 +84,7 @@ static const struct msg_credit some_credit = {1,
                                               {{3, [7] = 4}, {0, 1, [7] = 5}}};
 static const struct msg_harmed some_harmed = {1, 2, "blk.0.attn_q.weight", 3, 4, 5, 6, 7, 8, 9};
 static const struct msg_verified some_verified = {1, 7, VERIFY_SCRUB, 2, {{1, 2, 3, 4, 5}, {0}}};
-static const struct msg_tried some_tried = {1, 0x84, {0, 0x80}, {"", "", "it was silent"}};
+static const struct msg_tried some_tried = {1, 0x84, 0x10, {0, 0x80}, {"", "", "it was silent"}};
 static const struct msg_failed some_failed = {-28, "no space", 1u << 5};
 
 /* Every type of message, the plain ones from above. */
@@ -106,13 +106,16 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .storage = DEVICE_SVM,
                               .try_cards = true,
                               .beside = true,
+                              .hold = true,
+                              .memory_bytes = {5, [7] = UINT64_MAX},
                               .plan = small_plan()};
     const struct msg_ready ready = {
         1,
         2,
-        {{1, 2, 3, 7, -1, 9, 10, 11, -1, true, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, false, 0}},
+        {{1, 2, 3, 7, -1, 9, 10, 11, 12, 13, -1, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, 0, 0, 0}},
         true,
-        "no5lvl"};
+        "no5lvl",
+        "it exports none"};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

@@ -62,6 +62,11 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
     return 0;
 }
 
+uint32_t process_take_fds(struct process *p, int fds[STREAM_FDS_MAX]) {
+    (void)p, (void)fds;
+    return 0;
+}
+
 int process_send_fds(struct process *p, enum message_type type, const void *msg, const int *fds,
                      uint32_t n_fds) {
     const struct msg_replan *order = msg;

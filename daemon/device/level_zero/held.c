@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* held.c - memory of a card that outlives the process: exported as a dma-buf, which the front holds
+ * when the engine is gone, and imported by the next one.
+ *
+ * As long as a descriptor of it is open anywhere the memory is the card's, and in use.  What the
+ * driver gives is not believed to be the memory that was asked for: it must be this card's own, and
+ * as long.  What lies in it is for the digests to prove. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/device/level_zero/cards.h"
+#include "octarc/error.h"
+
+#define DMA_BUF ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF
+
+static const ze_relaxed_allocation_limits_exp_desc_t relaxed = {
+    .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
+    .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
+
+void held_ask(struct device *d, uint32_t card) {
+    ze_device_external_memory_properties_t p = {
+        .stype = ZE_STRUCTURE_TYPE_DEVICE_EXTERNAL_MEMORY_PROPERTIES};
+    struct ze_card *c = &d->cards[card];
+    const bool told = !d->api->zeDeviceGetExternalMemoryProperties(c->handle, &p);
+    c->exports = told && p.memoryAllocationExportTypes & DMA_BUF;
+    c->imports = told && p.memoryAllocationImportTypes & DMA_BUF;
+}
+
+static ze_result_t alloc(struct device *d, uint32_t card, const void *more, uint64_t bytes,
+                         void **memory) {
+    const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
+                                             .pNext = more};
+    return d->api->zeMemAllocDevice(d->context, &desc, bytes, 4096, d->cards[card].handle, memory);
+}
+
+/* A descriptor of its own above those that every process has: 0 stands for none. */
+static int own(int fd) {
+    const int made = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return made < 0 ? 0 : made;
+}
+
+/* Each that the driver gives is the caller's. */
+static int export(struct device *d, const void *memory) {
+    ze_external_memory_export_fd_t more = {
+        .stype = ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_EXPORT_FD, .flags = DMA_BUF, .fd = -1};
+    ze_memory_allocation_properties_t p = {.stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES,
+                                           .pNext = &more};
+    const ze_result_t result = d->api->zeMemGetAllocProperties(d->context, memory, &p, NULL);
+    const int made = result == ZE_RESULT_SUCCESS ? own(more.fd) : 0;
+    if (result == ZE_RESULT_SUCCESS && more.fd >= 0)
+        close(more.fd);
+    return made;
+}
+
+int held_alloc(struct device *d, uint32_t card, uint64_t bytes, struct ze_area *area,
+               struct err *err) {
+    const ze_external_memory_export_desc_t more = {
+        .stype = ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_EXPORT_DESC,
+        .pNext = &relaxed,
+        .flags = DMA_BUF};
+    void *memory = NULL;
+    if (!d->cards[card].exports || alloc(d, card, &more, bytes, &memory))
+        return level_zero_alloc_card(d, card, bytes, &area->at, err);
+    area->at = memory;
+    area->held = export(d, memory);
+    return 0;
+}
+
+/* The driver says of the memory that it is this card's, and that long. */
+static bool is_right(struct device *d, uint32_t card, void *memory, uint64_t bytes) {
+    ze_memory_allocation_properties_t p = {.stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES};
+    ze_device_handle_t home = NULL;
+    void *base = NULL;
+    size_t size = 0;
+    return !d->api->zeMemGetAllocProperties(d->context, memory, &p, &home) &&
+           !d->api->zeMemGetAddressRange(d->context, memory, &base, &size) &&
+           p.type == ZE_MEMORY_TYPE_DEVICE && home == d->cards[card].handle && base == memory &&
+           size >= bytes;
+}
+
+int held_import(struct device *d, uint32_t card, int fd, uint64_t bytes, struct ze_area *area,
+                struct err *err) {
+    const int held = own(fd);
+    const ze_external_memory_import_fd_t more = {.stype =
+                                                     ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMPORT_FD,
+                                                 .pNext = &relaxed,
+                                                 .flags = DMA_BUF,
+                                                 .fd = held};
+    struct err why = {{0}};
+    void *memory = NULL;
+    if (!d->cards[card].imports || !held) {
+        if (held)
+            close(held);
+        return err_set(err, -EREMOTE, "its driver imports no memory");
+    }
+    const int rc = ze_failed(alloc(d, card, &more, bytes, &memory), "zeMemAllocDevice", &why);
+    if (!rc && is_right(d, card, memory, bytes)) {
+        area->at = memory;
+        area->held = held;
+        return 0;
+    }
+    level_zero_free(d, memory);
+    close(held);
+    return err_set(err, rc == -ENODEV ? rc : -EREMOTE, "%s",
+                   rc ? why.text : "what is imported is other memory");
+}
+
+void held_release(struct ze_area *area) {
+    if (area->held)
+        close(area->held);
+    area->held = 0;
+}
+
+int held_hold(struct device *d, uint32_t card, enum area area, int *fd, struct err *err) {
+    if (card >= d->n_cards || !d->cards[card].present || !d->cards[card].areas[area].at)
+        return err_set(err, -ENOTSUP, "card %u has no such memory", card);
+    if (d->cards[card].areas[area].away)
+        return err_set(err, -ENOTSUP, "card %u: shared virtual memory is this process's", card);
+    if (!d->cards[card].areas[area].held)
+        return err_set(err, -ENOTSUP, "card %u: its driver exports no memory", card);
+    *fd = d->cards[card].areas[area].held;
+    return 0;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* held.c - the weight memory of real cards: an engine makes it, the front holds its descriptors,
+ * and the next engine takes it over.
+ *
+ * What is held is the card's memory, and in use, whether an engine is there or not.  So it is let
+ * go before anything else needs the room: of a card that is lost or given back (line_apply()), for
+ * a plan that has no use for it, and when the card did not take it over. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/service/line.h"
+#include "daemon/service/memory.h"
+#include "daemon/util/log.h"
+
+static bool holds(const struct engines *e) {
+    return e->config->weights == WEIGHTS_HELD;
+}
+
+/* All of it stays in use, whatever the plan needs of it. */
+static bool has_room(const struct plan_card *c, uint64_t held_bytes) {
+    return held_bytes + c->kv_bytes + c->scratch_bytes + c->landing_bytes <= c->capacity_bytes;
+}
+
+void line_fit_held(struct engines *e, const struct plan *plan, uint32_t card) {
+    const struct plan_card *c = &plan->cards[card];
+    struct card_memory *memory = &e->cards[card].memory;
+    if (!holds(e) || memory->fd < 0 || !c->online)
+        return;
+    if (c->weights_bytes == 0 || c->spilled_bytes || !has_room(c, memory->bytes))
+        memory_drop(memory);
+}
+
+bool line_gives_held(const struct engines *e, const struct plan *plan, uint32_t card) {
+    return holds(e) && plan->cards[card].online && e->cards[card].memory.fd >= 0;
+}
+
+void line_take_held(struct engines *e, const struct msg_ready *ready) {
+    int fds[STREAM_FDS_MAX];
+    const uint32_t n = holds(e) ? process_take_fds(e->current, fds) : 0;
+    uint32_t next = 0;
+    if (!holds(e))
+        return;
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        const uint64_t bytes = i < ready->n_cards ? ready->cards[i].held_bytes : 0;
+        const bool there = bytes && next < n;
+        if (there && !e->lost_here[i])
+            memory_hold(&e->cards[i].memory, &e->plan, i, fds[next], bytes);
+        else if (e->plan.cards[i].weights_bytes)
+            memory_drop(&e->cards[i].memory);
+        if (there && e->lost_here[i])
+            close(fds[next]);
+        next += there;
+    }
+    while (next < n)
+        close(fds[next++]);
+}
+
+static void tell_kept(struct engines *e, uint32_t card) {
+    const struct ready_card *c = &e->ready.cards[card];
+    const double kept = (double)c->kept_bytes / (1 << 20);
+    const double read = (double)(c->weights_bytes - c->kept_bytes) / (1 << 20);
+    struct event told = {.kind = "kept",
+                         .card = (int32_t)card,
+                         .generation = e->number,
+                         .seconds = -1,
+                         .has_bytes = true,
+                         .reused_bytes = c->kept_bytes,
+                         .reloaded_bytes = c->weights_bytes - c->kept_bytes};
+    const bool harmed = c->kept_bytes < e->cards[card].given_bytes;
+    line_event(e, &told,
+               "card %u: kept %.1f MiB of the weights that the engine before left on it, "
+               "read %.1f MiB anew%s",
+               card, kept, read, harmed ? "; some of what was there was not what it was" : "");
+    log_line(harmed ? LOG_P_WARNING : LOG_P_NOTICE, "%s", told.text);
+}
+
+void line_tell_held(struct engines *e) {
+    const char *why = e->ready.unheld_why;
+    struct event told = {.kind = "unheld", .card = -1, .generation = e->number, .seconds = -1};
+    for (uint32_t i = 0; i < e->ready.n_cards && holds(e); i++) {
+        if (e->cards[i].given_bytes)
+            tell_kept(e, i);
+        e->cards[i].given_bytes = 0;
+    }
+    if (!why[0] || !strcmp(why, e->unheld_told))
+        return;
+    snprintf(e->unheld_told, sizeof e->unheld_told, "%s", why);
+    line_event(e, &told,
+               "weights on a card end with their engine, and are read again by the next: %s", why);
+    log_notice("%s", told.text);
+}
+
+void line_refuse_held(struct engines *e, const struct msg_tried *msg) {
+    for (uint32_t i = 0; i < e->n_cards; i++) {
+        struct event told = {
+            .kind = "unheld", .card = (int32_t)i, .generation = e->number, .seconds = -1};
+        if (!(msg->memory >> i & 1))
+            continue;
+        memory_drop(&e->cards[i].memory);
+        line_event(e, &told,
+                   "card %u does not take over the weights that it holds, which are read "
+                   "again: %s",
+                   i, msg->why[i]);
+        log_warning("%s", told.text);
+        snprintf(e->why, sizeof e->why, "card %u does not take over the weights that it holds", i);
+    }
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The weights' memory on simulated cards, which outlives the device that filled it. */
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "tests/on_cards.h"
+
+#define MODEL "tiny-f32.gguf"
+
+static const struct device_ops *ops;
+
+/* As an engine opens it, with what it is given of a card's memory. */
+static int open_with(struct loaded *l, bool hold, uint32_t n_cards, const int *fds,
+                     uint32_t *refused, struct err *err) {
+    const struct setup s = {.n_cards = n_cards, .split = SPLIT_LAYER, .backend = ops};
+    CHECK_EQ(plan_model(l, MODEL, &s), 0);
+    struct runner_options o = {.backend = ops,
+                               .model = &l->model,
+                               .plan = &l->plan,
+                               .part_fds = &l->fd,
+                               .head_fds = &l->fd,
+                               .n_parts = 1,
+                               .file_name = "the model",
+                               .file = l->file,
+                               .sums_fd = -1,
+                               .refused = refused};
+    o.device.hold = hold;
+    o.device.storage = DEVICE_USM;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        o.weight_fds[i] = fds && i < n_cards ? fds[i] : -1;
+    return runner_open(&l->runner, &o, err);
+}
+
+static uint64_t kept_bytes(const struct loaded *l, uint32_t card) {
+    struct runner_card c;
+    runner_card(l->runner, card, &c);
+    return c.kept_bytes;
+}
+
+/* What the front would be sent: descriptors of its own. */
+static void hold_all(struct loaded *l, int fds[CARDS_MAX]) {
+    for (uint32_t i = 0; i < l->plan.n_cards; i++) {
+        int fd = -1;
+        CHECK_EQ(ops->hold(runner_device(l->runner), i, AREA_WEIGHTS, &fd, NULL), 0);
+        CHECK(fd > 2);
+        fds[i] = dup(fd);
+    }
+}
+
+static void close_all(int *fds, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        close(fds[i]);
+}
+
+static void weights_are_found_by_the_next_device(void) {
+    struct loaded first, next;
+    struct err err = {{0}};
+    int fds[CARDS_MAX];
+    begin("cards=2 memory=256M");
+    ops = device_backend("level_zero");
+    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
+    const uint64_t want = run_loaded(&first, 16);
+    hold_all(&first, fds);
+    CHECK_EQ(kept_bytes(&first, 0) + kept_bytes(&first, 1), 0);
+    unload(&first);
+    must(open_with(&next, true, 2, fds, NULL, &err), &err);
+    for (uint32_t i = 0; i < 2; i++)
+        CHECK_EQ(kept_bytes(&next, i), next.plan.cards[i].weights_bytes);
+    CHECK_EQ(run_loaded(&next, 16), want);
+    close_all(fds, 2);
+    hold_all(&next, fds); /* and they can be handed on */
+    unload(&next);
+    must(open_with(&next, true, 2, fds, NULL, &err), &err);
+    CHECK_EQ(kept_bytes(&next, 1), next.plan.cards[1].weights_bytes);
+    CHECK_EQ(run_loaded(&next, 16), want);
+    unload(&next);
+    close_all(fds, 2);
+}
+
+static void harmed_ones_are_read_again(const char *options) {
+    struct loaded first, next;
+    struct err err = {{0}};
+    int fds[CARDS_MAX];
+    begin(options);
+    ops = device_backend("level_zero");
+    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
+    const uint64_t want = run_loaded(&first, 16);
+    hold_all(&first, fds);
+    unload(&first);
+    must(open_with(&next, true, 2, fds, NULL, &err), &err);
+    CHECK_EQ(kept_bytes(&next, 0), next.plan.cards[0].weights_bytes);
+    CHECK(kept_bytes(&next, 1) < next.plan.cards[1].weights_bytes);
+    CHECK_EQ(run_loaded(&next, 16), want);
+    unload(&next);
+    close_all(fds, 2);
+}
+
+static void what_was_wiped_is_read_again(void) {
+    harmed_ones_are_read_again("cards=2 memory=256M wiped=1");
+}
+
+static void so_is_what_is_older(void) {
+    harmed_ones_are_read_again("cards=2 memory=256M old=1");
+}
+
+/* All of them are named at once. */
+static void cards_that_refuse_are_named(void) {
+    struct loaded first, next;
+    struct err err = {{0}};
+    uint32_t refused = 0;
+    int fds[CARDS_MAX];
+    begin("cards=3 memory=256M noimport=0 noimport=2");
+    ops = device_backend("level_zero");
+    must(open_with(&first, true, 3, NULL, NULL, &err), &err);
+    hold_all(&first, fds);
+    unload(&first);
+    CHECK_EQ(open_with(&next, true, 3, fds, &refused, &err), -EREMOTE);
+    CHECK_EQ(refused, 5);
+    CHECK(!strcmp(err.text, "zeMemAllocDevice: an argument is wrong"));
+    next.runner = NULL;
+    unload(&next);
+    close_all(fds, 3);
+}
+
+/* A descriptor of another card's memory, of less memory, of none. */
+static void other_memory_is_refused(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    int fds[CARDS_MAX];
+    begin("cards=2 memory=256M");
+    ops = device_backend("level_zero");
+    must(open_with(&l, true, 2, NULL, NULL, &err), &err);
+    hold_all(&l, fds);
+    const struct device_options o = {
+        .n_cards = 2, .present = {true, true}, .max_rows = 1, .hold = true};
+    struct device *d = NULL;
+    must(ops->open(&d, &o, &err), &err);
+    const uint64_t bytes = l.plan.cards[0].weights_bytes;
+    CHECK_EQ(ops->reserve(d, 1, AREA_WEIGHTS, bytes, bytes, fds[0], &err), -EREMOTE);
+    CHECK_EQ(ops->reserve(d, 0, AREA_WEIGHTS, 64 * MIB, bytes, fds[0], &err), -EREMOTE);
+    CHECK(strstr(err.text, "other memory"));
+    CHECK_EQ(ops->reserve(d, 0, AREA_WEIGHTS, bytes, bytes, STDIN_FILENO, &err), -EREMOTE);
+    CHECK_EQ(ops->reserve(d, 0, AREA_KV, bytes, bytes, fds[0], &err), -EREMOTE);
+    must(ops->reserve(d, 0, AREA_WEIGHTS, bytes, bytes, fds[0], &err), &err);
+    ops->close(d);
+    unload(&l);
+    close_all(fds, 2);
+}
+
+static void what_is_not_held_says_why(void) {
+    struct loaded l;
+    struct err err = {{0}};
+    int fd = -1;
+    begin("cards=2 memory=256M noexport=1");
+    ops = device_backend("level_zero");
+    must(open_with(&l, true, 2, NULL, NULL, &err), &err);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, &fd, &err), 0);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 1, AREA_WEIGHTS, &fd, &err), -ENOTSUP);
+    CHECK(!strcmp(err.text, "card 1: its driver exports no memory"));
+    unload(&l);
+    must(open_with(&l, false, 2, NULL, NULL, &err), &err);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, &fd, &err), -ENOTSUP);
+    unload(&l);
+}
+
+CHECK_MAIN(T(weights_are_found_by_the_next_device), T(what_was_wiped_is_read_again),
+           T(so_is_what_is_older), T(cards_that_refuse_are_named), T(other_memory_is_refused),
+           T(what_is_not_held_says_why))
