@@ -16,7 +16,8 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].prefetched_bytes);
         put_u64(w, (uint64_t)m->cards[i].resident_bytes);
         put_u64(w, m->cards[i].kept_bytes);
-        put_u64(w, m->cards[i].held_bytes);
+        for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
+            put_u64(w, m->cards[i].held_bytes[k]);
         put_u32(w, m->cards[i].misread);
     }
     put_u8(w, m->svm);
@@ -26,7 +27,7 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
 
 void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 92);
+    m->n_cards = get_count(r, 116);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
@@ -39,7 +40,8 @@ void get_ready(struct reader *r, struct msg_ready *m) {
         m->cards[i].prefetched_bytes = get_u64(r);
         m->cards[i].resident_bytes = (int64_t)get_u64(r);
         m->cards[i].kept_bytes = get_u64(r);
-        m->cards[i].held_bytes = get_u64(r);
+        for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
+            m->cards[i].held_bytes[k] = get_u64(r);
         m->cards[i].misread = get_u32(r);
     }
     m->svm = get_bool(r);

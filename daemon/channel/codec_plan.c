@@ -124,7 +124,8 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     put_u8(w, m->beside);
     put_u8(w, m->hold);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        put_u64(w, m->memory_bytes[i]);
+        for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
+            put_u64(w, m->memory_bytes[i][k]);
         put_string(w, m->slots[i]);
         put_u32(w, m->staged[i]);
     }
@@ -158,7 +159,8 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     m->beside = get_bool(r);
     m->hold = get_bool(r);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        m->memory_bytes[i] = get_u64(r);
+        for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
+            m->memory_bytes[i][k] = get_u64(r);
         get_string(r, m->slots[i], sizeof m->slots[i]);
         m->staged[i] = get_u32(r);
     }

@@ -103,8 +103,8 @@ struct msg_setup {
     uint32_t storage;           /* enum device_storage */
     bool try_cards;             /* before they are opened: nobody knows what ended the one before */
     bool hold; /* the cards' weight memory is to be held by the front: READY brings it */
-    uint64_t
-        memory_bytes[CARDS_MAX]; /* of the weight memory whose descriptor comes along; 0: none */
+    /* Of the weight memory whose descriptors come along, piece by piece; 0: no more. */
+    uint64_t memory_bytes[CARDS_MAX][DEVICE_PIECES_MAX];
     bool beside; /* another one serves: load with what its steps leave of the cores, and YIELD */
     struct plan plan; /* decoded: owned, plan_finish() */
 };
@@ -179,7 +179,7 @@ struct msg_ready {
         int64_t huge_bytes;    /* of the weights, on huge pages; -1: not known */
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
         uint64_t kept_bytes;   /* of its weights: were there, and whole; weights_bytes: all */
-        uint64_t held_bytes; /* of addresses of the memory whose descriptor comes along; 0: none */
+        uint64_t held_bytes[DEVICE_PIECES_MAX]; /* the same of what is to be held */
         uint64_t advised_bytes, prefetched_bytes;
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
         uint32_t misread;       /* a bit for each card of whose memory it reads wrong bytes */

@@ -25,6 +25,8 @@ enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
 enum device_storage { DEVICE_USM, DEVICE_AUTO, DEVICE_SVM };
 #define DEVICE_STORAGE_WHY 256u
 
+#define DEVICE_PIECES_MAX 4u /* of memory, in an area */
+
 #define READER_HOST (1u << CARDS_MAX) /* beside the cards, which are bits too */
 
 /* Who uses a stretch of a card's memory in a step. */
@@ -180,10 +182,17 @@ struct device_ops {
     int (*share)(struct device *from, uint32_t from_card, enum area area, struct device *to,
                  uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
     void (*release)(struct device *device, uint32_t card, enum area area);
-    /* A descriptor that keeps the area's memory, with what is in it, alive, and that reserve()
-     * takes in another process: *fd, borrowed until the area is released.  -ENOTSUP: it cannot be
+    /* So much more room behind what the area has (weights), in a piece of memory of its own, given
+     * as for reserve() or new; a stretch that is packed, read or copied lies in one piece.  Of all
+     * of it `bytes` count.  -ENOTSUP; -ENOSPC, -EREMOTE as there. */
+    int (*extend)(struct device *device, uint32_t card, enum area area, uint64_t room,
+                  uint64_t bytes, int fd, struct err *err);
+    /* A descriptor that keeps a piece of the area's memory, with what is in it, alive, and that
+     * reserve() or extend() takes in another process: *fd, borrowed until the area is released, and
+     * how long the piece is.  -ENOENT: there is no such piece; -ENOTSUP: the descriptor cannot be
      * had; err says why. */
-    int (*hold)(struct device *device, uint32_t card, enum area area, int *fd, struct err *err);
+    int (*hold)(struct device *device, uint32_t card, enum area area, uint32_t piece, int *fd,
+                uint64_t *bytes, struct err *err);
     /* A stretch of an area reads as zero from then on, and takes memory again when it is written:
      * whole pages of the host are given back.  Nothing beside it is touched, and a step may run
      * that does not use it.  -EINVAL, -ENODEV. */

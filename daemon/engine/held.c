@@ -10,31 +10,48 @@
 int held_take(const struct msg_setup *setup, const int *fds, uint32_t n, struct runner_options *o) {
     uint32_t next = 0;
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        const bool has = setup->memory_bytes[i] > 0;
-        o->weight_fds[i] = has && next < n ? fds[next] : -1;
-        o->weight_bytes[i] = setup->memory_bytes[i];
-        next += has;
+        struct runner_held *held = &o->held[i];
+        *held = (struct runner_held){.n = 0};
+        o->weight_fds[i] = -1;
+        for (uint32_t k = 0; k < DEVICE_PIECES_MAX && setup->memory_bytes[i][k]; k++, next++) {
+            const int fd = next < n ? fds[next] : -1;
+            if (!setup->hold) {
+                o->weight_fds[i] = fd;
+                continue;
+            }
+            held->fds[held->n] = fd;
+            held->bytes[held->n++] = setup->memory_bytes[i][k];
+        }
     }
     return next == n ? 0 : -EPROTO;
 }
 
-uint32_t held_list(const struct runner *runner, struct msg_ready *ready, int fds[CARDS_MAX]) {
-    const struct runner_options *o = runner_options(runner);
+/* As many of the pieces as can be held, from the first. */
+static uint32_t list_card(const struct runner *runner, uint32_t card, struct msg_ready *ready,
+                          int *fds, struct err *err) {
+    const struct device_ops *ops = runner_options(runner)->backend;
+    uint64_t *bytes = ready->cards[card].held_bytes;
     struct err why = {{0}};
     uint32_t n = 0;
-    for (uint32_t i = 0; i < ready->n_cards; i++) {
-        struct device_properties p;
-        if (!o->plan->cards[i].weights_bytes)
-            continue;
-        if (o->backend->properties(runner_device(runner), i, &p) == 0 &&
-            o->backend->hold(runner_device(runner), i, AREA_WEIGHTS, &fds[n], &why) == 0) {
-            ready->cards[i].held_bytes = p.room_bytes[AREA_WEIGHTS];
-            n++;
-        } else if (!ready->unheld_why[0]) {
-            snprintf(ready->unheld_why, sizeof ready->unheld_why, "%.*s",
-                     (int)sizeof ready->unheld_why - 1, why.text);
-        }
+    int rc = 0;
+    while (n < DEVICE_PIECES_MAX && !rc) {
+        rc = ops->hold(runner_device(runner), card, AREA_WEIGHTS, n, &fds[n], &bytes[n], &why);
+        n += rc == 0;
     }
+    if (rc && rc != -ENOENT && !err->text[0]) /* one is told, of the first card */
+        err_set(err, rc, "%s", why.text);
+    return n;
+}
+
+uint32_t held_list(const struct runner *runner, struct msg_ready *ready, int fds[HELD_FDS_MAX]) {
+    const struct plan *plan = runner_options(runner)->plan;
+    struct err why = {{0}};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ready->n_cards; i++)
+        if (plan->cards[i].weights_bytes)
+            n += list_card(runner, i, ready, fds + n, &why);
+    snprintf(ready->unheld_why, sizeof ready->unheld_why, "%.*s", (int)sizeof ready->unheld_why - 1,
+             why.text);
     return n;
 }
 

@@ -290,7 +290,7 @@ static int open_verify(struct process *p, struct err *err) {
 
 static int send_ready(struct process *p) {
     struct msg_ready ready;
-    int fds[CARDS_MAX];
+    int fds[HELD_FDS_MAX];
     replan_fill_ready(p->runner, p->setup.generation, &ready);
     const uint32_t n = p->setup.hold ? held_list(p->runner, &ready, fds) : 0;
     const int rc = n ? stream_send_fds(&p->stream, MSG_READY, &ready, fds, n)

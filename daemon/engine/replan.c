@@ -118,7 +118,7 @@ static int start(struct replan *r, bool keep, struct err *err) {
         return err_set(err, -EINVAL, "the plan has other pages or other steps than the one in use");
     options.plan = r->plan;
     options.before = *r->site.runner;
-    memset(options.weight_bytes, 0, sizeof options.weight_bytes);
+    memset(options.held, 0, sizeof options.held);
     if (share_fds(r, options.weight_fds))
         return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
     const int rc = check_room(r, err);

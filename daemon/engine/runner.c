@@ -66,10 +66,22 @@ static bool same_memory(const struct runner *r, uint32_t card) {
            r->memory[card].device == before->memory[card].device;
 }
 
-/* Of memory that was given: what it has, at least what is wanted of it. */
-static uint64_t given_room(const struct runner *r, uint32_t card) {
-    const uint64_t end = layout_end(r->options.plan, card), all = r->options.weight_bytes[card];
-    return all > end ? all : end;
+/* A card that has no room beside what it held does without that. */
+static int reserve_held(struct runner *r, uint32_t card, struct err *err) {
+    const struct device_ops *ops = r->options.backend;
+    const struct runner_held *held = &r->options.held[card];
+    const uint64_t end = layout_end(r->options.plan, card);
+    const uint64_t bytes = r->options.plan->cards[card].weights_bytes;
+    uint64_t room = held->bytes[0];
+    int rc = ops->reserve(r->device, card, AREA_WEIGHTS, room, bytes < room ? bytes : room,
+                          held->fds[0], err);
+    for (uint32_t i = 1; i < held->n && !rc; i++) {
+        rc = ops->extend(r->device, card, AREA_WEIGHTS, held->bytes[i], bytes, held->fds[i], err);
+        room += held->bytes[i];
+    }
+    if (!rc && end > room)
+        rc = ops->extend(r->device, card, AREA_WEIGHTS, end - room, bytes, -1, err);
+    return rc == -ENOSPC || rc == -ENOTSUP ? -EREMOTE : rc;
 }
 
 static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, struct err *err) {
@@ -83,8 +95,10 @@ static int reserve_weights(struct runner *r, uint32_t card, bool *in_place, stru
         return err_set(err, -EINVAL, "card %u: it has other memory in use", card);
     if (*in_place && !layout_is_beside(r->options.before->options.plan, plan, card))
         return err_set(err, -EINVAL, "card %u: the plan's ranges lie on those in use", card);
+    if (r->options.held[card].n)
+        return reserve_held(r, card, err);
     if (fd >= 0)
-        return ops->reserve(r->device, card, AREA_WEIGHTS, given_room(r, card), c->weights_bytes,
+        return ops->reserve(r->device, card, AREA_WEIGHTS, layout_end(plan, card), c->weights_bytes,
                             fd, err);
     return *in_place ? ops->share(r->options.before->device, card, AREA_WEIGHTS, r->device, card,
                                   layout_end(plan, card), c->weights_bytes, err)

@@ -27,9 +27,15 @@ struct runner_options {
     const char *file_name;     /* of the first, for messages */
     struct file_identity file; /* of them as one, when they were opened first */
     int sums_fd; /* borrowed: the checksums of its tensors, empty before the first load, or -1 */
-    int weight_fds[CARDS_MAX]; /* borrowed memfds, or what device_ops.hold gave, as long as the
-                                * card's ranges reach at least; -1: private */
-    uint64_t weight_bytes[CARDS_MAX]; /* of these, where it is known; else 0 */
+    int weight_fds[CARDS_MAX]; /* borrowed memfds, as long as the card's ranges reach at least;
+                                * -1: private */
+    /* Or what device_ops.hold gave of a card's weights, piece by piece (borrowed); no range lies on
+     * a border.  Where the ranges reach further there is one piece more. */
+    struct runner_held {
+        uint32_t n; /* 0: there is nothing */
+        int fds[DEVICE_PIECES_MAX];
+        uint64_t bytes[DEVICE_PIECES_MAX];
+    } held[CARDS_MAX];
     /* The runner that this one follows, serving meanwhile; or NULL.  The weight memory of a card
      * that has some there is the same, and so the descriptor is, or both are private; the plan's
      * ranges are beside those in use.  Its K and V are the same memory where they have the same

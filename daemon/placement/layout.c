@@ -79,14 +79,16 @@ static size_t take_held(struct stretch *taken, const struct plan_range *held, si
     return n;
 }
 
-int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
-                bool in_use, uint64_t room) {
+static int lay_out(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
+                   bool in_use, const uint64_t *borders, size_t n_borders, uint64_t room) {
     size_t n;
     struct plan_range *ranges = (struct plan_range *)plan_card_ranges(plan, card, &n);
-    struct stretch *taken = malloc((n + n_held + 1) * sizeof *taken);
+    struct stretch *taken = malloc((n + n_held + n_borders + 1) * sizeof *taken);
     uint64_t *places = malloc((n + 1) * sizeof *places);
     int rc = taken && places ? 0 : -ENOMEM;
     size_t n_taken = rc ? 0 : take_held(taken, held, n_held, ranges, n, in_use);
+    for (size_t i = 0; i < n_borders && !rc; i++)
+        take(taken, &n_taken, borders[i], 0);
     for (size_t i = 0; i < n && !rc; i++) {
         const struct plan_range *kept = find_same(held, n_held, &ranges[i]);
         places[i] = kept ? kept->offset : find_hole(taken, n_taken, ranges[i].bytes, room);
@@ -100,6 +102,27 @@ int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held,
     free(taken);
     free(places);
     return rc;
+}
+
+int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
+                bool in_use, uint64_t room) {
+    return lay_out(plan, card, held, n_held, in_use, NULL, 0, room);
+}
+
+int layout_card_in_pieces(struct plan *plan, uint32_t card, const struct plan_range *held,
+                          size_t n_held, const uint64_t *borders, size_t n) {
+    return lay_out(plan, card, held, n_held, false, borders, n, UINT64_MAX / 2);
+}
+
+uint64_t layout_kept_end(const struct plan *plan, uint32_t card, const struct plan_range *held,
+                         size_t n_held) {
+    size_t n;
+    const struct plan_range *wanted = plan_card_ranges(plan, card, &n);
+    uint64_t end = 0;
+    for (size_t i = 0; i < n_held; i++)
+        if (held[i].offset + held[i].bytes > end && find_same(wanted, n, &held[i]))
+            end = held[i].offset + held[i].bytes;
+    return end;
 }
 
 /* --- what it takes --- */

@@ -22,6 +22,14 @@
 int layout_card(struct plan *plan, uint32_t card, const struct plan_range *held, size_t n_held,
                 bool in_use, uint64_t room);
 
+/* The same for memory in pieces, that end at borders[n]: no range lies on a border.  What is behind
+ * the last one is one piece. */
+int layout_card_in_pieces(struct plan *plan, uint32_t card, const struct plan_range *held,
+                          size_t n_held, const uint64_t *borders, size_t n);
+/* Where the last of `held` that the plan keeps on the card ends; 0: it keeps none. */
+uint64_t layout_kept_end(const struct plan *plan, uint32_t card, const struct plan_range *held,
+                         size_t n_held);
+
 /* Bytes of addresses that a card's weights are given, at least; in a dense plan what they take. */
 uint64_t layout_room(const struct plan *plan, uint32_t card);
 /* Where the last range of the card ends; 0: it has none. */

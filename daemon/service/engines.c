@@ -82,15 +82,15 @@ static void on_silent_tick(struct engines *e, uint32_t limit_s) {
 /* What is in memory stays there.  Where it leaves no holes large enough the card starts anew. */
 static void lay_out(struct engines *e) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        line_fit_held(e, &e->plan, i);
-        if (memory_lay_out(&e->cards[i].memory, &e->plan, i, false) < 0)
+        if (!line_lay_out_held(e, &e->plan, i) &&
+            memory_lay_out(&e->cards[i].memory, &e->plan, i, false) < 0)
             memory_drop(&e->cards[i].memory);
     }
 }
 
 /* Private weights are the engine's own: it gets no descriptor for them. */
 static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_t *n_fds,
-                             uint64_t bytes[CARDS_MAX], struct event *told, struct err *err) {
+                             struct msg_setup *setup, struct event *told, struct err *err) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *memory = &e->cards[i].memory;
         e->cards[i].given_bytes = 0;
@@ -102,9 +102,10 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
             e->config->weights == WEIGHTS_SHARED ? memory_for_card(memory, &e->plan, i, err) : 0;
         if (rc < 0)
             return rc;
-        if (memory->fd >= 0) {
+        if (!line_give_held(e, &e->plan, i, fds, n_fds, setup->memory_bytes[i]) &&
+            memory->fd >= 0) {
             fds[(*n_fds)++] = memory->fd;
-            bytes[i] = memory->bytes;
+            setup->memory_bytes[i][0] = memory->bytes;
         }
         e->cards[i].given_bytes = kept;
         told->reused_bytes += kept;
@@ -117,12 +118,12 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
 static int start_generation(struct engines *e, struct err *err) {
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
-    uint64_t bytes[CARDS_MAX] = {0};
     struct msg_setup setup;
     struct event told = {.kind = "start", .card = -1, .seconds = -1, .has_bytes = true};
     line_add_files(e, fds, &n_fds);
     lay_out(e);
-    const int rc = add_weight_memory(e, fds, &n_fds, bytes, &told, err);
+    line_fill_setup(e, e->latest + 1, &e->plan, &setup);
+    const int rc = add_weight_memory(e, fds, &n_fds, &setup, &told, err);
     if (rc < 0)
         return rc;
     e->number = ++e->latest;
@@ -134,9 +135,7 @@ static int start_generation(struct engines *e, struct err *err) {
     e->refused = 0;
     e->tries = e->puzzled;
     e->why[0] = 0;
-    line_fill_setup(e, e->number, &e->plan, &setup);
     setup.try_cards = e->tries;
-    memcpy(setup.memory_bytes, bytes, sizeof bytes);
     line_tell_start(e, e->number, &e->plan, &told);
     watch(e, ENGINE_SILENCE_S);
     return process_start(&e->current, e->loop, e->spawner, &setup, fds, n_fds, &line_current_events,

@@ -71,10 +71,13 @@ struct engines_events {
 
 /* The weights of a card, where they outlive an engine. */
 struct card_memory {
-    int fd;                    /* -1: none, or private */
+    int fd;                    /* -1: none, or private; of several pieces the first */
     uint64_t bytes;            /* of addresses */
     struct plan_range *ranges; /* that it has, unless harmed; owned; all of one card */
     size_t n_ranges;
+    uint32_t n_more; /* pieces behind the first, of real cards */
+    int more_fds[DEVICE_PIECES_MAX - 1];
+    uint64_t borders[DEVICE_PIECES_MAX]; /* where each piece ends, the first too */
     bool left; /* by a service before, and no engine has served with it yet */
     bool kept; /* in the store */
 };

@@ -5,6 +5,7 @@
  * What is held is the card's memory, and in use, whether an engine is there or not.  So it is let
  * go before anything else needs the room: of a card that is lost or given back (line_apply()), for
  * a plan that has no use for it, and when the card did not take it over. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,22 +18,43 @@ static bool holds(const struct engines *e) {
     return e->config->weights == WEIGHTS_HELD;
 }
 
-/* All of it stays in use, whatever the plan needs of it. */
-static bool has_room(const struct plan_card *c, uint64_t held_bytes) {
-    return held_bytes + c->kv_bytes + c->scratch_bytes + c->landing_bytes <= c->capacity_bytes;
+/* The plan is as it was. */
+static void drop(struct engines *e, uint32_t card, const char *why) {
+    struct event told = {
+        .kind = "unheld", .card = (int32_t)card, .generation = e->number, .seconds = -1};
+    memory_drop(&e->cards[card].memory);
+    line_event(e, &told, "card %u: the weights that it holds are let go: %s", card, why);
+    log_notice("%s", told.text);
 }
 
-void line_fit_held(struct engines *e, const struct plan *plan, uint32_t card) {
+bool line_lay_out_held(struct engines *e, struct plan *plan, uint32_t card) {
     const struct plan_card *c = &plan->cards[card];
     struct card_memory *memory = &e->cards[card].memory;
-    if (!holds(e) || memory->fd < 0 || !c->online)
-        return;
-    if (c->weights_bytes == 0 || c->spilled_bytes || !has_room(c, memory->bytes))
-        memory_drop(memory);
+    if (!holds(e))
+        return false;
+    if (memory->fd < 0 || !c->online)
+        return true;
+    const int rc = c->weights_bytes == 0 ? -ENODATA
+                   : c->spilled_bytes    ? -ENOTSUP
+                                         : memory_lay_out_held(memory, plan, card);
+    if (rc)
+        drop(e, card,
+             rc == -ENODATA   ? "the plan has nothing of them there"
+             : rc == -ENOTSUP ? "others of the plan's stay in host memory"
+                              : "the plan's others have no room beside them");
+    return true;
 }
 
-bool line_gives_held(const struct engines *e, const struct plan *plan, uint32_t card) {
-    return holds(e) && plan->cards[card].online && e->cards[card].memory.fd >= 0;
+bool line_give_held(const struct engines *e, const struct plan *plan, uint32_t card,
+                    int fds[STREAM_FDS_MAX], uint32_t *n_fds, uint64_t bytes[DEVICE_PIECES_MAX]) {
+    const struct card_memory *memory = &e->cards[card].memory;
+    if (!holds(e) || !plan->cards[card].online || memory->fd < 0)
+        return false;
+    for (uint32_t i = 0; i <= memory->n_more; i++) {
+        fds[(*n_fds)++] = i ? memory->more_fds[i - 1] : memory->fd;
+        bytes[i] = memory->borders[i] - (i ? memory->borders[i - 1] : 0);
+    }
+    return true;
 }
 
 void line_take_held(struct engines *e, const struct msg_ready *ready) {
@@ -42,15 +64,18 @@ void line_take_held(struct engines *e, const struct msg_ready *ready) {
     if (!holds(e))
         return;
     for (uint32_t i = 0; i < e->n_cards; i++) {
-        const uint64_t bytes = i < ready->n_cards ? ready->cards[i].held_bytes : 0;
-        const bool there = bytes && next < n;
-        if (there && !e->lost_here[i])
-            memory_hold(&e->cards[i].memory, &e->plan, i, fds[next], bytes);
+        uint32_t pieces = 0;
+        while (i < ready->n_cards && pieces < DEVICE_PIECES_MAX && next + pieces < n &&
+               ready->cards[i].held_bytes[pieces])
+            pieces++;
+        if (pieces && !e->lost_here[i])
+            memory_hold(&e->cards[i].memory, &e->plan, i, fds + next, ready->cards[i].held_bytes,
+                        pieces);
         else if (e->plan.cards[i].weights_bytes)
             memory_drop(&e->cards[i].memory);
-        if (there && e->lost_here[i])
-            close(fds[next]);
-        next += there;
+        for (uint32_t k = 0; k < pieces && e->lost_here[i]; k++)
+            close(fds[next + k]);
+        next += pieces;
     }
     while (next < n)
         close(fds[next++]);

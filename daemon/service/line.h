@@ -133,11 +133,12 @@ void line_end_check(struct engines *engines, const struct msg_verified *verified
 
 /* --- held.c --- */
 
-/* Where engines make the weights' memory: what a card holds and the plan has no use for as it is,
- * or no room beside, is dropped before the plan is laid out in it. */
-void line_fit_held(struct engines *engines, const struct plan *plan, uint32_t card);
-/* Such memory of the card comes with SETUP. */
-bool line_gives_held(const struct engines *engines, const struct plan *plan, uint32_t card);
+/* Where engines make the weights' memory: the plan is laid out in what a card holds.  What it has
+ * no use for, or no room beside, is let go.  False: that is not so. */
+bool line_lay_out_held(struct engines *engines, struct plan *plan, uint32_t card);
+/* Such memory of the card comes with SETUP: pieces of so many bytes.  False: it does not. */
+bool line_give_held(const struct engines *engines, const struct plan *plan, uint32_t card,
+                    int fds[STREAM_FDS_MAX], uint32_t *n_fds, uint64_t bytes[DEVICE_PIECES_MAX]);
 /* What the engine that is ready made, or took over, is held from now on; nothing else is of cards
  * that it uses. */
 void line_take_held(struct engines *engines, const struct msg_ready *ready);

@@ -42,6 +42,8 @@ uint64_t memory_held_bytes(const struct card_memory *memory) {
 void memory_drop(struct card_memory *memory) {
     if (memory->fd >= 0)
         close(memory->fd);
+    while (memory->n_more)
+        close(memory->more_fds[--memory->n_more]);
     memory->fd = -1;
     free(memory->ranges);
     memory->ranges = NULL;
@@ -90,12 +92,55 @@ void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t 
     memory->left = memory->kept = memory_take_ranges(memory, plan, number) == 0;
 }
 
-void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd,
-                 uint64_t bytes) {
+void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number,
+                 const int *fds, const uint64_t *bytes, uint32_t n) {
     memory_drop(memory);
-    memory->fd = fd;
-    memory->bytes = bytes;
-    memory_take_ranges(memory, plan, number);
+    memory->fd = fds[0];
+    for (uint32_t i = 0; i < n; i++) {
+        if (i)
+            memory->more_fds[memory->n_more++] = fds[i];
+        memory->bytes = memory->borders[i] = bytes[i] + (i ? memory->borders[i - 1] : 0);
+    }
+    if (memory_take_ranges(memory, plan, number))
+        return;
+    size_t kept = 0; /* a piece behind these may have been one that cannot be held */
+    for (size_t i = 0; i < memory->n_ranges; i++)
+        if (memory->ranges[i].offset + memory->ranges[i].bytes <= memory->bytes)
+            memory->ranges[kept++] = memory->ranges[i];
+    memory->n_ranges = kept;
+}
+
+static bool has_room(const struct card_memory *memory, const struct plan *plan, uint32_t number) {
+    const struct plan_card *c = &plan->cards[number];
+    const uint64_t end = layout_end(plan, number);
+    const bool more = end > memory->bytes;
+    return memory->n_more + 1 + more <= DEVICE_PIECES_MAX &&
+           (more ? end : memory->bytes) + c->kv_bytes + c->scratch_bytes + c->landing_bytes <=
+               c->capacity_bytes;
+}
+
+int memory_lay_out_held(struct card_memory *memory, struct plan *plan, uint32_t number) {
+    size_t n;
+    struct plan_range *ranges = (struct plan_range *)plan_card_ranges(plan, number, &n);
+    const uint64_t end = layout_kept_end(plan, number, memory->ranges, memory->n_ranges);
+    if (end == 0)
+        return -ENODATA;
+    while (memory->n_more && memory->borders[memory->n_more - 1] >= end) {
+        close(memory->more_fds[--memory->n_more]);
+        memory->bytes = memory->borders[memory->n_more];
+    }
+    struct plan_range *was = malloc((n + 1) * sizeof *was);
+    if (!was)
+        return -ENOMEM;
+    memcpy(was, ranges, n * sizeof *was);
+    int rc = layout_card_in_pieces(plan, number, memory->ranges, memory->n_ranges, memory->borders,
+                                   memory->n_more + 1);
+    if (!rc && !has_room(memory, plan, number)) {
+        memcpy(ranges, was, n * sizeof *was);
+        rc = -ENOSPC;
+    }
+    free(was);
+    return rc;
 }
 
 int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_t number,

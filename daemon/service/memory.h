@@ -23,9 +23,14 @@ int memory_for_card(struct card_memory *memory, const struct plan *plan, uint32_
                     struct err *err);
 /* A card's memory that a service before made, with room for what the plan wants: taken over. */
 void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd);
-/* Memory of a real card that an engine made, and that has what the plan says: taken over. */
-void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number, int fd,
-                 uint64_t bytes);
+/* Memory of a real card that an engine made, in n pieces, and that has what the plan says in them:
+ * taken over. */
+void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number,
+                 const int *fds, const uint64_t *bytes, uint32_t n);
+/* Places for the card's ranges in such memory, of which the last pieces are let go that have
+ * nothing to keep.  -ENOSPC: the card has no room for the rest beside it, or it would be too many
+ * pieces; -ENODATA: it has nothing of the plan's; the plan is untouched then.  -ENOMEM. */
+int memory_lay_out_held(struct card_memory *memory, struct plan *plan, uint32_t number);
 /* It has what the plan says for this card from now on.  -ENOMEM: the memory is dropped. */
 int memory_take_ranges(struct card_memory *memory, const struct plan *plan, uint32_t number);
 /* What the memory has of the plan's weights for this card, wherever in it; all of them with header.

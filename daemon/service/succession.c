@@ -80,7 +80,7 @@ static void drop_memory(struct engines *e) {
 
 /* What nobody uses, and a card held before, is used as it is; else the card gets new memory. */
 static int make_memory(struct engines *e, struct plan *plan, int fds[STREAM_FDS_MAX],
-                       uint32_t *n_fds, uint64_t sizes[CARDS_MAX], struct event *told,
+                       uint32_t *n_fds, struct msg_setup *setup, struct event *told,
                        struct err *err) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct card_memory *held = &e->cards[i].memory, *memory = &e->beside.next[i];
@@ -88,22 +88,22 @@ static int make_memory(struct engines *e, struct plan *plan, int fds[STREAM_FDS_
         uint64_t kept = 0;
         if (bytes && held->fd >= 0 && e->plan.cards[i].weights_bytes == 0) {
             memory = held;
-            line_fit_held(e, plan, i);
-            if (memory_lay_out(held, plan, i, false) < 0)
+            if (!line_lay_out_held(e, plan, i) && memory_lay_out(held, plan, i, false) < 0)
                 memory_drop(held);
             kept = memory_kept_bytes(held, plan, i);
         }
         told->reused_bytes += kept;
         told->reloaded_bytes += bytes - kept;
-        const bool gives = memory == held && line_gives_held(e, plan, i);
-        if (bytes == 0 || (e->config->weights != WEIGHTS_SHARED && !gives))
+        e->cards[i].given_bytes = kept;
+        if (bytes && memory == held)
+            line_give_held(e, plan, i, fds, n_fds, setup->memory_bytes[i]);
+        if (bytes == 0 || e->config->weights != WEIGHTS_SHARED)
             continue;
-        const int rc = gives ? 0 : memory_for_card(memory, plan, i, err);
+        const int rc = memory_for_card(memory, plan, i, err);
         if (rc < 0)
             return rc;
         fds[(*n_fds)++] = memory->fd;
-        sizes[i] = memory->bytes;
-        e->cards[i].given_bytes = kept;
+        setup->memory_bytes[i][0] = memory->bytes;
     }
     return 0;
 }
@@ -111,16 +111,14 @@ static int make_memory(struct engines *e, struct plan *plan, int fds[STREAM_FDS_
 static int start(struct engines *e, struct plan *plan, struct err *err) {
     struct event told = {.kind = "start", .card = -1, .seconds = -1, .has_bytes = true};
     struct msg_setup setup;
-    uint64_t sizes[CARDS_MAX] = {0};
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
     line_add_files(e, fds, &n_fds);
-    int rc = make_memory(e, plan, fds, &n_fds, sizes, &told, err);
-    if (rc < 0)
-        return rc;
     line_fill_setup(e, e->latest + 1, plan, &setup);
     setup.beside = true;
-    memcpy(setup.memory_bytes, sizes, sizeof sizes);
+    int rc = make_memory(e, plan, fds, &n_fds, &setup, &told, err);
+    if (rc < 0)
+        return rc;
     rc = process_start(&e->beside.process, e->loop, e->spawner, &setup, fds, n_fds, &beside_events,
                        e, err);
     if (rc < 0)

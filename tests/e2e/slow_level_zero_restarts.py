@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 
+from faults import take_back
 from harness import Daemon, equal, main, test, tiny, wait_until
 from sim_cards import Faults, environment
 
@@ -199,6 +200,38 @@ def what_a_lost_card_held_is_let_go():
         equal(answer(box.daemon), want)
         box.serves(2)
         equal(sorted(set(box.held())), [0, 2])
+
+
+@test
+def what_the_other_cards_held_is_kept_when_one_is_lost():
+    """What is new to them lies in pieces behind it, which are kept as well, and let go when the card is back."""
+    with Box("cards=3 memory=256M", "--split", "layer", model="tiny-deep",
+             config="card_quiet = 1\n") as box:
+        want = answer(box.daemon)
+        before = [c["actual"]["weights_bytes"] for c in box.daemon.rpc("cards")["cards"]]
+        box.faults.strike("lose=1")
+        equal(answer(box.daemon), want)
+        wait_until(lambda: box.daemon.rpc("cards")["cards"][1]["state"] == "lost", 30, "the loss")
+        latest = box.daemon.rpc("status")["generation"]
+        ready = box.events("ready", latest)[-1]
+        kept = {e["card"]: e["reused_bytes"] for e in box.events("kept", latest)}
+        equal(sorted(kept), [0, 2])
+        assert all(before[c] // 2 < kept[c] <= before[c] for c in kept), (kept, before)
+        equal(ready["reused_bytes"], sum(kept.values()))
+        equal(box.held(), [0, 0, 2, 2])
+        box.spoil_the_file()
+        box.kill(latest + 1)
+        equal(answer(box.daemon), want)
+        equal(box.events("ready", latest + 1)[-1]["reloaded_bytes"], 0)
+        equal(box.held(), [0, 0, 2, 2])
+        shutil.copy(tiny("tiny-deep"), box.model)
+        box.faults.strike("")
+        take_back(box.daemon)
+        equal(answer(box.daemon), want)
+        equal([c["state"] for c in box.daemon.rpc("cards")["cards"]], ["online"] * 3)
+        latest = box.daemon.rpc("status")["generation"]
+        equal([e["card"] for e in box.events("kept", latest)], [0, 2])
+        equal(box.held(), [0, 1, 2])
 
 
 def most_bytes(box):

@@ -255,6 +255,7 @@ const struct device_ops cpu_ops = {
     .reserve = cpu_reserve,
     .share = cpu_share,
     .release = cpu_release,
+    .extend = cpu_extend,
     .hold = cpu_hold,
     .clear = cpu_clear,
     .advise = cpu_advise,

@@ -141,7 +141,10 @@ int cpu_reserve(struct device *device, uint32_t card, enum area area, uint64_t r
 int cpu_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
               uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
 void cpu_release(struct device *device, uint32_t card, enum area area);
-int cpu_hold(struct device *device, uint32_t card, enum area area, int *fd, struct err *err);
+int cpu_extend(struct device *device, uint32_t card, enum area area, uint64_t room, uint64_t bytes,
+               int fd, struct err *err);
+int cpu_hold(struct device *device, uint32_t card, enum area area, uint32_t piece, int *fd,
+             uint64_t *bytes, struct err *err);
 int cpu_clear(struct device *device, uint32_t card, enum area area, uint64_t offset,
               uint64_t bytes);
 int cpu_lose(struct device *device, uint32_t card);

@@ -177,11 +177,22 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
     cpu_forget_advice(&device->cards[number], area);
 }
 
-int cpu_hold(struct device *device, uint32_t number, enum area area, int *fd, struct err *err) {
+/* Addresses are plenty here. */
+int cpu_extend(struct device *device, uint32_t number, enum area area, uint64_t room,
+               uint64_t bytes, int fd, struct err *err) {
+    (void)device, (void)room, (void)bytes, (void)fd;
+    return err_set(err, -ENOTSUP, "card %u: %s is one piece", number, area_names[area]);
+}
+
+int cpu_hold(struct device *device, uint32_t number, enum area area, uint32_t piece, int *fd,
+             uint64_t *bytes, struct err *err) {
     const bool there = number < device->n_cards && device->cards[number].areas[area].base;
     if (!there || device->cards[number].areas[area].fd < 0)
         return err_set(err, -ENOTSUP, "card %u: %s is private memory", number, area_names[area]);
+    if (piece > 0)
+        return err_set(err, -ENOENT, "card %u: %s is one piece", number, area_names[area]);
     *fd = device->cards[number].areas[area].fd;
+    *bytes = device->cards[number].areas[area].room;
     return 0;
 }
 

@@ -20,6 +20,13 @@
 #define KERNEL_ARGUMENTS   11         /* at most */
 #define RECORDINGS         32         /* of steps, that are kept */
 
+/* Of an area, from `begin` to where the next begins. */
+struct ze_piece {
+    char *at;
+    uint64_t begin;
+    int held; /* owned; its descriptor; 0: it has none */
+};
+
 struct ze_area {
     char *at; /* NULL: not reserved */
     uint64_t room, bytes;
@@ -29,7 +36,9 @@ struct ze_area {
      * it is at home; and in whose VMs the area is advised, a bit each. */
     uint8_t *away;
     uint32_t advised;
-    int held; /* owned; a descriptor of what lies on the card; 0: it has none */
+    int held; /* owned; the descriptor of what lies at `at`; 0: it has none */
+    struct ze_piece more[DEVICE_PIECES_MAX - 1]; /* behind that */
+    uint32_t n_more;
 };
 
 struct ze_kernel {
@@ -130,6 +139,8 @@ static inline void level_zero_waited(const struct device *d, uint32_t card) {
 /* memory.c */
 int level_zero_reserve(struct device *device, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err);
+int level_zero_extend(struct device *device, uint32_t card, enum area area, uint64_t room,
+                      uint64_t bytes, int fd, struct err *err);
 int level_zero_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
                      uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err);
 void level_zero_release(struct device *device, uint32_t card, enum area area);
@@ -141,6 +152,8 @@ int level_zero_has(const struct device *device, uint32_t card, enum area area, u
 /* The same, and where it lies: -EINVAL, too, where it is on the card in part only. */
 int level_zero_stretch(const struct device *device, uint32_t card, enum area area, uint64_t offset,
                        uint64_t bytes, char **at);
+/* Where what lies beside the byte at `offset` ends: its piece, or what is on the card. */
+uint64_t level_zero_border(const struct ze_area *area, uint64_t offset);
 /* Host and device memory for the backend itself; NULL is fine to free. */
 int level_zero_alloc_host(struct device *device, uint64_t bytes, char **at, struct err *err);
 int level_zero_alloc_card(struct device *device, uint32_t card, uint64_t bytes, char **at,
@@ -157,7 +170,8 @@ int held_alloc(struct device *device, uint32_t card, uint64_t bytes, struct ze_a
 int held_import(struct device *device, uint32_t card, int fd, uint64_t bytes, struct ze_area *area,
                 struct err *err);
 void held_release(struct ze_area *area);
-int held_hold(struct device *device, uint32_t card, enum area area, int *fd, struct err *err);
+int held_hold(struct device *device, uint32_t card, enum area area, uint32_t piece, int *fd,
+              uint64_t *bytes, struct err *err);
 
 /* transfer.c: between host memory and a card's, through its stage; they return when it is done. */
 int level_zero_put(struct device *device, uint32_t card, char *to, const void *from, uint64_t n);

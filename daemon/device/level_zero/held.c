@@ -111,15 +111,25 @@ void held_release(struct ze_area *area) {
     if (area->held)
         close(area->held);
     area->held = 0;
+    for (uint32_t i = 0; i < area->n_more; i++)
+        if (area->more[i].held)
+            close(area->more[i].held);
 }
 
-int held_hold(struct device *d, uint32_t card, enum area area, int *fd, struct err *err) {
+int held_hold(struct device *d, uint32_t card, enum area area, uint32_t piece, int *fd,
+              uint64_t *bytes, struct err *err) {
     if (card >= d->n_cards || !d->cards[card].present || !d->cards[card].areas[area].at)
         return err_set(err, -ENOTSUP, "card %u has no such memory", card);
-    if (d->cards[card].areas[area].away)
+    const struct ze_area *a = &d->cards[card].areas[area];
+    if (a->away)
         return err_set(err, -ENOTSUP, "card %u: shared virtual memory is this process's", card);
-    if (!d->cards[card].areas[area].held)
+    if (piece > a->n_more)
+        return err_set(err, -ENOENT, "card %u: there is no piece %u", card, piece);
+    const int held = piece ? a->more[piece - 1].held : a->held;
+    const uint64_t begin = piece ? a->more[piece - 1].begin : 0;
+    if (!held)
         return err_set(err, -ENOTSUP, "card %u: its driver exports no memory", card);
-    *fd = d->cards[card].areas[area].held;
+    *fd = held;
+    *bytes = level_zero_border(a, begin) - begin;
     return 0;
 }

@@ -491,6 +491,7 @@ const struct device_ops level_zero_ops = {
     .reserve = level_zero_reserve,
     .share = level_zero_share,
     .release = level_zero_release,
+    .extend = level_zero_extend,
     .hold = held_hold,
     .clear = level_zero_clear,
     .advise = level_zero_advise,

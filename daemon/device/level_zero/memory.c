@@ -49,11 +49,12 @@ void level_zero_free(struct device *d, void *at) {
     d->api->zeMemFree(d->context, at);
 }
 
+/* What was taken over of the weights is all in use, whatever the plan needs of it. */
 static uint64_t used_bytes(const struct ze_card *card) {
     uint64_t bytes = 0;
     for (int a = 0; a < AREA_COUNT; a++)
-        bytes += card->areas[a].bytes;
-    return card->areas[AREA_WEIGHTS].at ? bytes - card->host_bytes : bytes;
+        bytes += a == AREA_WEIGHTS ? card->areas[a].split : card->areas[a].bytes;
+    return bytes;
 }
 
 /* Of an area's bytes, those on the card. */
@@ -127,6 +128,29 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     return rc;
 }
 
+int level_zero_extend(struct device *d, uint32_t card, enum area area, uint64_t room,
+                      uint64_t bytes, int fd, struct err *err) {
+    struct ze_area made = {0};
+    int rc = level_zero_has(d, card, area, 0, 0);
+    if (rc)
+        return err_set(err, rc, "card %u has no such memory", card);
+    struct ze_card *c = &d->cards[card];
+    struct ze_area *a = &c->areas[area];
+    if (area != AREA_WEIGHTS || a->away || a->host || a->n_more == DEVICE_PIECES_MAX - 1 || !room)
+        return err_set(err, -ENOTSUP, "card %u: such memory is one piece", card);
+    if (used_bytes(c) + room > c->capacity_bytes)
+        return err_set(err, -ENOSPC, "card %u has no room for %llu more bytes of weights", card,
+                       (unsigned long long)room);
+    made.split = room;
+    rc = level_zero_failed(d, reserve_card(d, card, area, fd, &made, err));
+    if (rc)
+        return rc;
+    a->more[a->n_more++] = (struct ze_piece){made.at, a->room, made.held};
+    a->room = a->split = a->room + room;
+    a->bytes = bytes;
+    return fd >= 0 ? 0 : level_zero_fill(d, card, made.at, room);
+}
+
 /* Devices of one process have a context of their own each, which shares nothing. */
 int level_zero_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
                      uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err) {
@@ -141,6 +165,8 @@ void level_zero_release(struct device *d, uint32_t card, enum area area) {
     else
         level_zero_free(d, a->at);
     level_zero_free(d, a->host);
+    for (uint32_t i = 0; i < a->n_more; i++)
+        level_zero_free(d, a->more[i].at);
     held_release(a);
     *a = (struct ze_area){0};
 }
@@ -157,16 +183,29 @@ int level_zero_has(const struct device *d, uint32_t card, enum area area, uint64
     return 0;
 }
 
+uint64_t level_zero_border(const struct ze_area *a, uint64_t offset) {
+    for (uint32_t i = 0; i < a->n_more; i++)
+        if (offset < a->more[i].begin)
+            return a->more[i].begin;
+    return offset < a->split ? a->split : a->room;
+}
+
+static char *address_of(const struct ze_area *a, uint64_t offset) {
+    for (uint32_t i = a->n_more; i > 0; i--)
+        if (offset >= a->more[i - 1].begin)
+            return a->more[i - 1].at + (offset - a->more[i - 1].begin);
+    return a->at + offset;
+}
+
 int level_zero_stretch(const struct device *d, uint32_t card, enum area area, uint64_t offset,
                        uint64_t bytes, char **at) {
     const int rc = level_zero_has(d, card, area, offset, bytes);
     if (rc)
         return rc;
     const struct ze_area *a = &d->cards[card].areas[area];
-    const bool in_host = a->host && offset >= a->split;
-    if (!in_host && offset + bytes > a->split)
+    if (bytes && offset + bytes > level_zero_border(a, offset))
         return -EINVAL;
-    *at = in_host ? a->host + (offset - a->split) : a->at + offset;
+    *at = a->host && offset >= a->split ? a->host + (offset - a->split) : address_of(a, offset);
     return 0;
 }
 

@@ -88,18 +88,16 @@ int level_zero_clear(struct device *d, uint32_t card, enum area area, uint64_t o
     int rc = level_zero_has(d, card, area, offset, bytes);
     if (rc || bytes == 0)
         return rc;
-    const uint64_t split = d->cards[card].areas[area].split, end = offset + bytes;
-    const uint64_t on_card = offset >= split ? 0 : end < split ? bytes : split - offset;
-    char *at;
-    if (on_card) {
-        rc = level_zero_stretch(d, card, area, offset, on_card, &at);
-        if (!rc)
-            rc = level_zero_fill(d, card, at, on_card);
-    }
-    if (!rc && on_card < bytes) {
-        rc = level_zero_stretch(d, card, area, offset + on_card, bytes - on_card, &at);
-        if (!rc)
-            memset(at, 0, bytes - on_card);
+    const struct ze_area *a = &d->cards[card].areas[area];
+    const uint64_t end = offset + bytes;
+    for (uint64_t at = offset, some; at < end && !rc; at += some) {
+        char *address;
+        some = (end < level_zero_border(a, at) ? end : level_zero_border(a, at)) - at;
+        rc = level_zero_stretch(d, card, area, at, some, &address);
+        if (!rc && a->host && at >= a->split)
+            memset(address, 0, some);
+        else if (!rc)
+            rc = level_zero_fill(d, card, address, some);
     }
     written(d, card, area);
     return rc;

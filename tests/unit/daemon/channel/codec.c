@@ -107,15 +107,15 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .try_cards = true,
                               .beside = true,
                               .hold = true,
-                              .memory_bytes = {5, [7] = UINT64_MAX},
+                              .memory_bytes = {{5, 6}, [7] = {UINT64_MAX}},
                               .plan = small_plan()};
-    const struct msg_ready ready = {
-        1,
-        2,
-        {{1, 2, 3, 7, -1, 9, 10, 11, 12, 13, -1, 0x82}, {4, 5, 6, 0, 2 << 20, 0, 7, 8, 6, 0, 0, 0}},
-        true,
-        "no5lvl",
-        "it exports none"};
+    const struct msg_ready ready = {1,
+                                    2,
+                                    {{1, 2, 3, 7, -1, 9, 10, {11, 12, 13}, 14, 15, -1, 0x82},
+                                     {4, 5, 6, 0, 2 << 20, 0, 7, {0}, 8, 6, 0, 0}},
+                                    true,
+                                    "no5lvl",
+                                    "it exports none"};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

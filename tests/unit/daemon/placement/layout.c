@@ -204,6 +204,53 @@ static void what_is_not_in_use_is_a_hole(void) {
     boxed_finish(&b);
 }
 
-CHECK_MAIN(T(what_is_kept_stays_and_nothing_lies_on_anything),
+static bool lies_on(const struct plan_range *r, uint64_t border) {
+    return r->offset < border && border < r->offset + r->bytes;
+}
+
+/* Memory of a real card in the pieces that came one after the other: what is kept stays, and
+ * nothing lies on a border. */
+static void no_range_lies_on_a_border_of_pieces(void) {
+    uint64_t kept = 0;
+    for (uint32_t seed = 1; seed <= BOXES; seed++) {
+        struct boxed b;
+        boxed_small(&b, seed);
+        b.in.topology = NULL;
+        for (uint32_t i = 0; i < b.in.n_cards; i++)
+            b.in.capacity_bytes[i] *= 3;
+        struct plan now = {0}, then = {0};
+        const bool both = other_plan(&b, &now) == 0 && other_plan(&b, &then) == 0;
+        for (uint32_t c = 0; both && c < now.n_cards; c++) {
+            size_t n;
+            const struct plan_range *held = plan_card_ranges(&now, c, &n);
+            const uint64_t end = layout_end(&now, c);
+            const uint64_t borders[] = {n ? held[n / 2].offset : 0, end};
+            if (n == 0 || borders[0] == 0)
+                continue;
+            CHECK_EQ(layout_card_in_pieces(&then, c, held, n, borders, 2), 0);
+            check_kept(&now, &then, c);
+            uint64_t last = 0;
+            for (size_t k = 0; k < then.n_ranges; k++) {
+                const struct plan_range *r = &then.ranges[k];
+                if (r->card != c)
+                    continue;
+                CHECK(!lies_on(r, borders[0]) && !lies_on(r, end));
+                if (find(&now, r) && r->offset + r->bytes > last)
+                    last = r->offset + r->bytes;
+            }
+            CHECK_EQ(layout_kept_end(&then, c, held, n), last);
+            kept += last;
+        }
+        if (both)
+            check_alone(&then);
+        plan_finish(&now);
+        plan_finish(&then);
+        boxed_finish(&b);
+    }
+    CHECK(kept > 0);
+}
+
+CHECK_MAIN(T(no_range_lies_on_a_border_of_pieces),
+           T(what_is_kept_stays_and_nothing_lies_on_anything),
            T(the_same_two_plans_have_the_same_places),
            T(what_has_no_room_is_refused_and_the_plan_left_alone), T(what_is_not_in_use_is_a_hole))

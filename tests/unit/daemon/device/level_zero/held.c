@@ -28,7 +28,9 @@ static int open_with(struct loaded *l, bool hold, uint32_t n_cards, const int *f
     o.device.hold = hold;
     o.device.storage = DEVICE_USM;
     for (uint32_t i = 0; i < CARDS_MAX; i++)
-        o.weight_fds[i] = fds && i < n_cards ? fds[i] : -1;
+        o.weight_fds[i] = -1;
+    for (uint32_t i = 0; i < n_cards && fds; i++)
+        o.held[i] = (struct runner_held){1, {fds[i]}, {l->plan.cards[i].weights_bytes}};
     return runner_open(&l->runner, &o, err);
 }
 
@@ -41,8 +43,12 @@ static uint64_t kept_bytes(const struct loaded *l, uint32_t card) {
 /* What the front would be sent: descriptors of its own. */
 static void hold_all(struct loaded *l, int fds[CARDS_MAX]) {
     for (uint32_t i = 0; i < l->plan.n_cards; i++) {
+        uint64_t bytes = 0;
         int fd = -1;
-        CHECK_EQ(ops->hold(runner_device(l->runner), i, AREA_WEIGHTS, &fd, NULL), 0);
+        CHECK_EQ(ops->hold(runner_device(l->runner), i, AREA_WEIGHTS, 0, &fd, &bytes, NULL), 0);
+        CHECK_EQ(bytes, l->plan.cards[i].weights_bytes);
+        CHECK_EQ(ops->hold(runner_device(l->runner), i, AREA_WEIGHTS, 1, &fd, &bytes, NULL),
+                 -ENOENT);
         CHECK(fd > 2);
         fds[i] = dup(fd);
     }
@@ -148,22 +154,78 @@ static void other_memory_is_refused(void) {
     close_all(fds, 2);
 }
 
+static void check_bytes(struct device *d, uint64_t at, uint8_t want, size_t n) {
+    uint8_t bytes[256];
+    CHECK_EQ(ops->peek(d, 0, at, bytes, n), 0);
+    for (size_t i = 0; i < n; i++)
+        CHECK_EQ(bytes[i], want);
+}
+
+/* A piece more, new or of before; what is asked for in one stretch lies in one piece. */
+static void memory_goes_on_in_pieces(void) {
+    struct err err = {{0}};
+    begin("cards=1 memory=256M");
+    ops = device_backend("level_zero");
+    const struct device_options o = {.n_cards = 1, .present = {true}, .max_rows = 1, .hold = true};
+    struct device *d = NULL;
+    uint8_t some[256];
+    uint64_t bytes[3];
+    int fds[3], fd = -1;
+    must(ops->open(&d, &o, &err), &err);
+    CHECK_EQ(ops->extend(d, 0, AREA_WEIGHTS, 65536, 65536, -1, &err), -EINVAL);
+    must(ops->reserve(d, 0, AREA_WEIGHTS, 131072, 100000, -1, &err), &err);
+    must(ops->extend(d, 0, AREA_WEIGHTS, 65536, 150000, -1, &err), &err);
+    memset(some, 7, sizeof some);
+    CHECK_EQ(ops->poke(d, 0, 131072 - 256, some, 256), 0);
+    CHECK_EQ(ops->poke(d, 0, 131072, some, 128), 0);
+    CHECK_EQ(ops->poke(d, 0, 131072 - 128, some, 256), -EINVAL);
+    CHECK_EQ(ops->clear(d, 0, AREA_WEIGHTS, 131072 - 128, 192), 0);
+    check_bytes(d, 131072 - 256, 7, 128);
+    check_bytes(d, 131072 - 128, 0, 128);
+    check_bytes(d, 131072, 0, 64);
+    check_bytes(d, 131072 + 64, 7, 64);
+    for (uint32_t i = 0; i < 2; i++) {
+        must(ops->hold(d, 0, AREA_WEIGHTS, i, &fd, &bytes[i], &err), &err);
+        fds[i] = dup(fd);
+    }
+    CHECK_EQ(ops->hold(d, 0, AREA_WEIGHTS, 2, &fd, bytes, &err), -ENOENT);
+    CHECK_EQ(bytes[0], 131072);
+    CHECK_EQ(bytes[1], 65536);
+    ops->close(d);
+    must(ops->open(&d, &o, &err), &err);
+    must(ops->reserve(d, 0, AREA_WEIGHTS, bytes[0], 100000, fds[0], &err), &err);
+    must(ops->extend(d, 0, AREA_WEIGHTS, bytes[1], 150000, fds[1], &err), &err);
+    check_bytes(d, 131072 - 256, 7, 128);
+    check_bytes(d, 131072 + 64, 7, 64);
+    must(ops->extend(d, 0, AREA_WEIGHTS, 65536, 200000, -1, &err), &err);
+    must(ops->extend(d, 0, AREA_WEIGHTS, 65536, 250000, -1, &err), &err);
+    CHECK_EQ(ops->extend(d, 0, AREA_WEIGHTS, 65536, 300000, -1, &err), -ENOTSUP);
+    check_bytes(d, 131072 + 65536, 0, 256);
+    struct device_properties p;
+    CHECK_EQ(ops->properties(d, 0, &p), 0);
+    CHECK_EQ(p.room_bytes[AREA_WEIGHTS], 131072 + 3 * 65536);
+    CHECK_EQ(p.used_bytes[AREA_WEIGHTS], 250000);
+    ops->close(d);
+    close_all(fds, 2);
+}
+
 static void what_is_not_held_says_why(void) {
     struct loaded l;
     struct err err = {{0}};
+    uint64_t bytes = 0;
     int fd = -1;
     begin("cards=2 memory=256M noexport=1");
     ops = device_backend("level_zero");
     must(open_with(&l, true, 2, NULL, NULL, &err), &err);
-    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, &fd, &err), 0);
-    CHECK_EQ(ops->hold(runner_device(l.runner), 1, AREA_WEIGHTS, &fd, &err), -ENOTSUP);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, 0, &fd, &bytes, &err), 0);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 1, AREA_WEIGHTS, 0, &fd, &bytes, &err), -ENOTSUP);
     CHECK(!strcmp(err.text, "card 1: its driver exports no memory"));
     unload(&l);
     must(open_with(&l, false, 2, NULL, NULL, &err), &err);
-    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, &fd, &err), -ENOTSUP);
+    CHECK_EQ(ops->hold(runner_device(l.runner), 0, AREA_WEIGHTS, 0, &fd, &bytes, &err), -ENOTSUP);
     unload(&l);
 }
 
 CHECK_MAIN(T(weights_are_found_by_the_next_device), T(what_was_wiped_is_read_again),
            T(so_is_what_is_older), T(cards_that_refuse_are_named), T(other_memory_is_refused),
-           T(what_is_not_held_says_why))
+           T(memory_goes_on_in_pieces), T(what_is_not_held_says_why))
