@@ -36,7 +36,7 @@ static void host_status(void *user, struct status_view *view) {
         .backend = d->backend.name,
         .backend_why = d->backend.why[0] ? d->backend.why : NULL,
         .split = plan_split_name(e->loaded ? e->plan.split : (enum split)d->config.split),
-        .weights = config_weights_name(&d->config),
+        .weights = e->ready.svm ? "private" : config_weights_name(&d->config),
         .kv_type = kv_type_name((enum kv_type)d->config.kv_type),
         .model_path = d->config.model[0] ? d->config.model : NULL,
         .generation = e->number,

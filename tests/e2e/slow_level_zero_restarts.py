@@ -8,7 +8,7 @@ import tempfile
 
 from faults import take_back
 from harness import Daemon, equal, main, test, tiny, wait_until
-from sim_cards import Faults, environment
+from sim_cards import Faults, environment, with_nodes
 
 PROMPT = "Once upon a time in a small village"
 LONG = 60
@@ -18,7 +18,7 @@ DEATHS = r"is gone: (card \d+|was killed by signal|ended with status 1|ze\w+: )"
 class Box:
     """A daemon on cards of its own, with a model of its own to harm, and a file of faults."""
 
-    def __init__(self, words, *options, model="tiny-f32", config=""):
+    def __init__(self, words, *options, model="tiny-f32", config="", environment=environment):
         self.folder = tempfile.TemporaryDirectory()
         self.model = os.path.join(self.folder.name, "model.gguf")
         shutil.copy(tiny(model), self.model)
@@ -189,6 +189,19 @@ def private_weights_are_not_held():
         equal(answer(box.daemon), want)
         equal(box.daemon.rpc("status")["reused_bytes"], 0)
         equal(box.events("unheld"), [])
+
+
+@test
+def weights_in_shared_virtual_memory_end_with_their_engine_and_that_is_said():
+    with Box("cards=2 memory=256M system=0xf", "--split", "tensor", "--storage", "svm",
+             environment=with_nodes) as box:
+        want = answer(box.daemon)
+        box.kill(2)
+        equal(answer(box.daemon), want)
+        equal((box.held(), box.daemon.rpc("status")["weights"]), ([], "private"))
+        equal([e["text"] for e in box.events("unheld")], [
+            "weights on a card end with their engine, and are read again by the next: card 0: shared virtual memory "
+            "is this process's"])
 
 
 @test
