@@ -64,10 +64,14 @@ lib      := $(wildcard client/lib/*.c)
 cli      := $(wildcard client/*.c)
 cli_bench := $(wildcard client/bench/*.c)
 cli_pull := $(wildcard client/pull/*.c)
-# A module of kernels for matrices of each tensor type, by the number that files give it.
-ze_types := 0 1 2 3 6 7 8 10 11 12 13 14 20 23 30 39
+# A module of kernels for matrices of each tensor type, by the number that files give it; of quantised ones
+# one more, for cards with a matrix engine (XMX).
+ze_floats := 0 1 30
+ze_quants := 2 3 6 7 8 10 11 12 13 14 20 23 39
+ze_types := $(ze_floats) $(ze_quants)
 ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange routes \
-              $(ze_types:%=matmul_%) $(ze_types:%=expert_%)))
+              $(ze_types:%=matmul_%) $(ze_types:%=expert_%) \
+              $(ze_quants:%=matmul_xmx_%) $(ze_quants:%=expert_xmx_%)))
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 ze_tests := tests/unit/sim_level_zero/% tests/unit/daemon/device/level_zero/%
 tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$(ze_tests)),\
@@ -151,15 +155,15 @@ $(B)/%.spv: %.cl Makefile
 	$(Q)$(CL_SPIRV) --spirv-max-version=1.4 --spirv-ext=+all -o $@ $(@:.spv=.bc)
 	$(Q)spirv-val $@
 
-define of_types # the source is compiled for each tensor type
-$(B)/$(backend_ze)/kernels/$(1)_%.spv: $(backend_ze)/kernels/$(1).cl Makefile
+define of_types # the source is compiled for each tensor type, without the matrix engine or (_xmx) with it
+$(B)/$(backend_ze)/kernels/$(1)$(2)_%.spv: $(backend_ze)/kernels/$(1).cl Makefile
 	@mkdir -p $$(@D)
-	$$(call say,CL,"$$< ($$*)")
-	$$(Q)$$(CL_CLANG) -c $$(CL_FLAGS) -DTYPE=$$* -MMD -MP -MF $$(@:.spv=.d) -MT $$@ -o $$(@:.spv=.bc) $$<
+	$$(call say,CL,"$$< ($(if $(2),xmx )$$*)")
+	$$(Q)$$(CL_CLANG) -c $$(CL_FLAGS) -DTYPE=$$* -DXMX=$(if $(2),1,0) -MMD -MP -MF $$(@:.spv=.d) -MT $$@ -o $$(@:.spv=.bc) $$<
 	$$(Q)$$(CL_SPIRV) --spirv-max-version=1.4 --spirv-ext=+all -o $$@ $$(@:.spv=.bc)
 	$$(Q)spirv-val $$@
 endef
-$(foreach source,matmul expert,$(eval $(call of_types,$(source))))
+$(foreach source,matmul expert,$(eval $(call of_types,$(source),)) $(eval $(call of_types,$(source),_xmx)))
 
 $(B)/$(backend_ze)/kernels/binaries.o: $(backend_ze)/kernels/binaries.S $(ze_spirv)
 	$(call say,AS,$<)

@@ -24,6 +24,7 @@ enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
  * memory) that is kept on the card; auto takes that where a trial proves it. */
 enum device_storage { DEVICE_USM, DEVICE_AUTO, DEVICE_SVM };
 #define DEVICE_STORAGE_WHY 256u
+#define DEVICE_XMX_WHY     128u
 
 #define DEVICE_PIECES_MAX 4u /* of memory, in an area */
 
@@ -98,8 +99,10 @@ struct device_properties {
                        * wrong bytes of: through host memory, then */
     bool svm;         /* its weights lie in shared virtual memory */
     char storage_why[DEVICE_STORAGE_WHY]; /* they do not, though they might: in words */
-    uint32_t direct;                      /* a bit for each owner whose memory it reads by itself */
-    struct device_link links[CARDS_MAX];  /* by owner, in the mode that is used */
+    bool xmx; /* level_zero: it multiplies quantised types by its matrix engine, */
+    char xmx_why[DEVICE_XMX_WHY];        /* or not, in words */
+    uint32_t direct;                     /* a bit for each owner whose memory it reads by itself */
+    struct device_link links[CARDS_MAX]; /* by owner, in the mode that is used */
 };
 
 /* The cards of this machine that a backend can open, by number. */

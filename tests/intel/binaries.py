@@ -6,6 +6,7 @@ import os
 import re
 
 LOAD = re.compile(r"// .*\bload(_block2d)?\.(ugm|slm)\.([\w.]+)")
+DPAS = re.compile(r"\bdpas\.8x(\d)\b")  # eight deep: 32 bytes
 JUMP = re.compile(r"\b(?:jmpi|goto|while|call)\b.*?\b(L\d+)")
 # Names that the driver fills in when it loads a module.
 PATCHED = "__INTEL_PATCH_"
@@ -19,7 +20,8 @@ class Kernel:
         self.simd = self.registers = self.spill = self.private = self.shared = 0
         self.instructions = self.dpas = self.dp4a = 0
         self.loads = collections.Counter()  # block, half, gathered, uniform
-        self.atom = self.row = 0  # instructions of the loop over weights, and of the one over rows in it
+        self.dpas_rows = []  # of input, that its matrix instructions have
+        self.atom = self.eight = 0  # instructions of the loop over weights for one row and for eight
 
     def as_dict(self):
         return {key: value for key, value in vars(self).items() if key != "name"}
@@ -81,20 +83,32 @@ def read_assembly(kernel, text):
         load = LOAD.search(line)
         if load and load.group(2) == "ugm":
             kernel.loads[kind_of(load.group(3), load.group(1))] += 1
-        kernel.dpas += " dpas" in line
+        matrix = DPAS.search(line)
+        if matrix:
+            kernel.dpas += 1
+            kernel.dpas_rows = sorted({*kernel.dpas_rows, int(matrix.group(1))})
         kernel.dp4a += " dp4a" in line
-    find_atom(kernel, lines)
+    if kernel.dpas:
+        kernel.atom, kernel.eight = (innermost(lines, "dpas.8x%d " % rows) for rows in (1, 8))
+    else:
+        find_atom(kernel, lines)
+
+
+def innermost(lines, word):
+    """Instructions of the shortest loop that has the word; 0: none has."""
+    return min((count(lines, a, b) for a, b in loops(lines) if any(word in l for l in lines[a:b])), default=0)
 
 
 def find_atom(kernel, lines):
-    """The innermost loop that loads weights and multiplies, and the one over rows of the input in it."""
+    """The innermost loop that loads weights and multiplies, with the one over rows of the input in it."""
     work = [(a, b) for a, b in loops(lines) if any(re.search(r"\b(dp4a|dpas|mad)\b", l) for l in lines[a:b])]
     atoms = [(a, b) for a, b in work if any(re.search(r"load\.ugm\.d32x(8|16)t", l) for l in lines[a:b])
              and any((a < c and d < b) for c, d in work)]
     if atoms:
         a, b = min(atoms, key=lambda loop: loop[1] - loop[0])
         kernel.atom = count(lines, a, b)
-        kernel.row = max(count(lines, *loop) for loop in work if a < loop[0] and loop[1] < b)
+        row = max(count(lines, *loop) for loop in work if a < loop[0] and loop[1] < b)
+        kernel.eight = kernel.atom + 7 * row
 
 
 def undefined(text):

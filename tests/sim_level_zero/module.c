@@ -48,6 +48,10 @@ static ze_result_t build(ze_module_handle_t module, const uint8_t *il, size_t si
         *log = strdup(why);
         return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
     }
+    if (sim.options.xmx != SIM_XMX_YES && sim_program_needs_matrix(il, size)) {
+        *log = strdup("undefined reference to `intel_sub_group_i8_i8_matrix_mad_k32'");
+        return ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
+    }
     module->program = sim_program_build(il, size, options, log);
     return module->program ? ZE_RESULT_SUCCESS : ZE_RESULT_ERROR_MODULE_BUILD_FAILURE;
 }

@@ -127,13 +127,17 @@ static cl_program matrix_functions(char **log) {
     return made;
 }
 
+bool sim_program_needs_matrix(const uint8_t *il, size_t size) {
+    return memmem(il, size, MATRIX, strlen(MATRIX)) != NULL;
+}
+
 static cl_program link_program(const uint8_t *il, size_t size, const char *flags, char **log) {
     cl_int error = CL_SUCCESS;
     cl_program parts[2] = {compile(il, size, flags, log), NULL};
     cl_uint n = 1;
     if (!parts[0])
         return NULL;
-    if (memmem(il, size, MATRIX, strlen(MATRIX)) && (parts[n++] = matrix_functions(log)) == NULL) {
+    if (sim_program_needs_matrix(il, size) && (parts[n++] = matrix_functions(log)) == NULL) {
         clReleaseProgram(parts[0]);
         return NULL;
     }

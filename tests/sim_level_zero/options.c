@@ -77,6 +77,16 @@ static bool set_choice(const char *value, const char *yes, const char *no, bool 
     return *out || !strcmp(value, no);
 }
 
+static bool set_xmx(struct sim_options *o, const char *value) {
+    static const char *const names[SIM_XMX_COUNT] = {"yes", "no", "narrow", "claimed"};
+    for (int i = 0; i < SIM_XMX_COUNT; i++)
+        if (!strcmp(value, names[i])) {
+            o->xmx = (enum sim_xmx)i;
+            return true;
+        }
+    return false;
+}
+
 static bool set_word(struct sim_options *o, const char *key, const char *value) {
     uint64_t n = 0;
     if (!strcmp(key, "cards")) {
@@ -100,6 +110,8 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
         return set_memory(o, value);
     if (!strcmp(key, "p2p"))
         return set_p2p(o, value);
+    if (!strcmp(key, "xmx"))
+        return set_xmx(o, value);
     if (!strcmp(key, "faults"))
         return snprintf(o->faults, sizeof o->faults, "%s", value) < SIM_PATH_MAX;
     if (!strcmp(key, "counters"))

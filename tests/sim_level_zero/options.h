@@ -12,14 +12,19 @@
 #define SIM_CARDS_MAX 8
 #define SIM_PATH_MAX  256
 
+/* The matrix engine: there is one; none; one for sub-groups of 8, as in DG2; or the driver says
+ * that there is one and builds nothing for it. */
+enum sim_xmx { SIM_XMX_YES, SIM_XMX_NO, SIM_XMX_NARROW, SIM_XMX_CLAIMED, SIM_XMX_COUNT };
+
 struct sim_options {
     unsigned n_cards;
     uint64_t memory_bytes[SIM_CARDS_MAX];
     unsigned minor;                             /* of the specification's version, 1.minor */
     bool reaches[SIM_CARDS_MAX][SIM_CARDS_MAX]; /* [card][whose memory]: peer access */
     unsigned system;                            /* capabilities on the host's own memory */
-    bool lazy;                                  /* commands run while the host waits, not before */
-    bool shuffled;                              /* commands that nothing orders run in any order */
+    enum sim_xmx xmx;
+    bool lazy;     /* commands run while the host waits, not before */
+    bool shuffled; /* commands that nothing orders run in any order */
     uint64_t seed;
     char faults[SIM_PATH_MAX];   /* a file of control.h's words, or "" */
     char counters[SIM_PATH_MAX]; /* a file that counts what is done, or "" */

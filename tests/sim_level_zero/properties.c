@@ -7,7 +7,9 @@
 #include "tests/sim_level_zero/sim.h"
 
 #define VENDOR 0x8086
-#define DEVICE 0xe211
+/* Intel's own, of what a card's dot products are: MODULE_DP_SUPPORT.md of its driver. */
+#define DOT_PRODUCTS 0x00030013
+#define DEVICE       0xe211
 
 ze_result_t ZE_APICALL zeDeviceGetProperties(ze_device_handle_t card,
                                              ze_device_properties_t *properties) {
@@ -56,7 +58,23 @@ ze_result_t ZE_APICALL zeDeviceGetComputeProperties(ze_device_handle_t card,
                                                    .maxSharedLocalMemory = SIM_LOCAL_BYTES,
                                                    .numSubGroupSizes = 2,
                                                    .subGroupSizes = {16, 32}};
+    if (sim.options.xmx == SIM_XMX_NARROW) {
+        properties->numSubGroupSizes = 3;
+        memcpy(properties->subGroupSizes, (const uint32_t[]){8, 16, 32}, 3 * sizeof(uint32_t));
+    }
     return ZE_RESULT_SUCCESS;
+}
+
+struct dot_products {
+    ze_structure_type_t stype;
+    void *next;
+    uint32_t flags; /* 1: four bytes; 2: by the matrix engine */
+};
+
+static void say_dot_products(void *chain) {
+    for (struct dot_products *p = chain; p; p = p->next)
+        if ((unsigned)p->stype == DOT_PRODUCTS)
+            p->flags = sim.options.xmx == SIM_XMX_NO ? 1 : 3;
 }
 
 ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
@@ -77,6 +95,7 @@ ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
         .fp64flags = fp,
         .maxArgumentsSize = SIM_ARGS_MAX,
         .printfBufferSize = 4 << 20};
+    say_dot_products(properties->pNext);
     return ZE_RESULT_SUCCESS;
 }
 

@@ -304,6 +304,7 @@ void sim_reach_shut(void);
 /* opencl.c; no lock */
 struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char *flags,
                                       char **log);
+bool sim_program_needs_matrix(const uint8_t *il, size_t size); /* its functions */
 const uint8_t *sim_program_il(const struct sim_program *program, size_t *size);
 struct _cl_kernel *sim_program_kernel(struct sim_program *program, const char *name);
 const char *sim_launch_run(const struct sim_launch *launch); /* NULL, or what is wrong */

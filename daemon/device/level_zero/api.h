@@ -26,6 +26,7 @@ struct err;
     call(zeDeviceCanAccessPeer) \
     call(zeDeviceGetStatus) \
     call(zeDeviceGetModuleProperties) \
+    call(zeDeviceGetComputeProperties) \
     call(zeDevicePciGetPropertiesExt) \
     call(zeContextCreateEx) \
     call(zeContextDestroy) \

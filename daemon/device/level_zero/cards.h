@@ -70,9 +70,12 @@ struct ze_card {
     _Atomic bool stale;     /* what the landing holds may not be right any more */
     struct ze_area areas[AREA_COUNT];
     struct ze_module *modules; /* owned; by enum kernel_module */
-    char *descriptions;        /* device memory; of the loaded programs */
-    char *receipts;            /* device memory: a u32 of each description */
-    uint32_t *receipts_stage;  /* host memory: the same, after a step */
+    /* Kernels for quantised types multiply by the matrix engine; or why they do not. */
+    bool xmx;
+    char xmx_why[DEVICE_XMX_WHY];
+    char *descriptions;       /* device memory; of the loaded programs */
+    char *receipts;           /* device memory: a u32 of each description */
+    uint32_t *receipts_stage; /* host memory: the same, after a step */
     uint32_t n_receipts;
     char *step, *step_stage; /* device and host memory of step_bytes */
     uint64_t step_bytes, description_bytes;

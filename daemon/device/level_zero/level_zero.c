@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/device/drm/known.h"
+#include "daemon/device/level_zero/abilities.h"
 #include "daemon/device/level_zero/backend.h"
 #include "daemon/device/level_zero/cards.h"
 #include "daemon/device/level_zero/links.h"
@@ -120,18 +121,6 @@ static int card_memory(const struct ze_api *api, ze_device_handle_t device, uint
     return rc;
 }
 
-/* The kernels take quotients in double precision. */
-static int check_doubles(const struct ze_api *api, ze_device_handle_t device, uint32_t card,
-                         struct err *err) {
-    ze_device_module_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES};
-    const int rc =
-        ze_failed(api->zeDeviceGetModuleProperties(device, &p), "zeDeviceGetModuleProperties", err);
-    return rc || p.flags & ZE_DEVICE_MODULE_FLAG_FP64
-               ? rc
-               : err_set(err, -ENOTSUP, "card %u has no double precision, which the kernels need",
-                         card);
-}
-
 /* Which of them are lost: only a card itself says so. */
 static void ask_all(struct device *d) {
     for (uint32_t i = 0; i < d->n_cards; i++)
@@ -153,7 +142,7 @@ static int open_card(struct device *d, uint32_t card, const struct device_option
     level_zero_waits(d, card);
     int rc = card_memory(d->api, c->handle, &all, err);
     if (!rc)
-        rc = check_doubles(d->api, c->handle, card, err);
+        rc = abilities_ask(d, card, err);
     if (!rc)
         rc = compute_queue(d->api, c->handle, &c->ordinal, err);
     if (!rc)
@@ -412,7 +401,9 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
     *out = (struct device_properties){.capacity_bytes = c->capacity_bytes,
                                       .fetched_bytes = c->fetched_bytes,
                                       .misread = c->misread,
-                                      .svm = d->svm};
+                                      .svm = d->svm,
+                                      .xmx = c->xmx};
+    memcpy(out->xmx_why, c->xmx_why, sizeof out->xmx_why);
     memcpy(out->storage_why, d->storage_why, sizeof out->storage_why);
     memcpy(out->links, c->links, sizeof out->links);
     for (uint32_t i = 0; i < d->n_cards; i++)

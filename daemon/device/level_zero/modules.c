@@ -2,6 +2,7 @@
 #include "daemon/device/level_zero/modules.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "daemon/device/level_zero/kernels/shared.h"
@@ -11,22 +12,28 @@
 #define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
 #define LOG_SHOWN   200
 
-#define MATMULS(m)                                                                                 \
-    m(TENSOR_F32, 0) m(TENSOR_F16, 1) m(TENSOR_Q4_0, 2) m(TENSOR_Q4_1, 3) m(TENSOR_Q5_0, 6)        \
-        m(TENSOR_Q5_1, 7) m(TENSOR_Q8_0, 8) m(TENSOR_Q2_K, 10) m(TENSOR_Q3_K, 11)                  \
-            m(TENSOR_Q4_K, 12) m(TENSOR_Q5_K, 13) m(TENSOR_Q6_K, 14) m(TENSOR_IQ4_NL, 20)          \
-                m(TENSOR_IQ4_XS, 23) m(TENSOR_BF16, 30) m(TENSOR_MXFP4, 39)
+/* Of quantised types there are two modules each, and two more for cards with a matrix engine. */
+#define FLOATS(m) m(TENSOR_F32, 0) m(TENSOR_F16, 1) m(TENSOR_BF16, 30)
+#define QUANTS(m)                                                                                  \
+    m(TENSOR_Q4_0, 2) m(TENSOR_Q4_1, 3) m(TENSOR_Q5_0, 6) m(TENSOR_Q5_1, 7) m(TENSOR_Q8_0, 8)      \
+        m(TENSOR_Q2_K, 10) m(TENSOR_Q3_K, 11) m(TENSOR_Q4_K, 12) m(TENSOR_Q5_K, 13)                \
+            m(TENSOR_Q6_K, 14) m(TENSOR_IQ4_NL, 20) m(TENSOR_IQ4_XS, 23) m(TENSOR_MXFP4, 39)
 
 #define DECLARE(name) extern const uint8_t ze_spirv_##name[], ze_spirv_##name##_end[];
 #define DECLARE_MATMUL(type, number)                                                               \
     DECLARE(matmul_##number)                                                                       \
     DECLARE(expert_##number)                                                                       \
     _Static_assert((type) == (number), "binaries.S has the numbers of the file");
+#define DECLARE_XMX(type, number)                                                                  \
+    DECLARE(matmul_xmx_##number)                                                                   \
+    DECLARE(expert_xmx_##number)
 DECLARE(rows)
 DECLARE(attention)
 DECLARE(exchange)
 DECLARE(routes)
-MATMULS(DECLARE_MATMUL)
+FLOATS(DECLARE_MATMUL)
+QUANTS(DECLARE_MATMUL)
+QUANTS(DECLARE_XMX)
 
 static const struct {
     const uint8_t *begin, *end;
@@ -37,18 +44,26 @@ static const struct {
 #define BINARIES(type, number)                                                                     \
     {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},                                    \
         {ze_spirv_expert_##number, ze_spirv_expert_##number##_end},
-                MATMULS(BINARIES)
+                FLOATS(BINARIES) QUANTS(BINARIES)
+#undef BINARIES
+#define BINARIES(type, number)                                                                     \
+    {ze_spirv_matmul_xmx_##number, ze_spirv_matmul_xmx_##number##_end},                            \
+        {ze_spirv_expert_xmx_##number, ze_spirv_expert_xmx_##number##_end},
+                    QUANTS(BINARIES)
 #undef BINARIES
 };
 #define N_MODULES (sizeof binaries / sizeof *binaries)
 
 static const uint32_t types[] = {
 #define MATMUL_TYPE(type, number) type,
-    MATMULS(MATMUL_TYPE)
+    FLOATS(MATMUL_TYPE) QUANTS(MATMUL_TYPE)
 #undef MATMUL_TYPE
 };
+#define N_TYPES  (sizeof types / sizeof *types)
+#define N_FLOATS 3u /* they are the first */
 
-/* In which module, as which of its kernels; `by_type`: of the first type, and each type has two. */
+/* In which module, as which of its kernels; `by_type`: of the first type, and each type has two,
+ * behind which are those with the matrix engine of each quantised one. */
 static const struct {
     const char *name;
     uint32_t module, place;
@@ -140,18 +155,8 @@ static int make_kernel(struct device *d, ze_module_handle_t module, const char *
     return rc;
 }
 
-int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t type,
-                   struct ze_kernel **kernel, struct err *err) {
-    uint32_t at = kernels[name].module, i = 0;
-    while (kernels[name].by_type && i < sizeof types / sizeof *types && types[i] != type)
-        i++;
-    if (i == sizeof types / sizeof *types)
-        return err_set(err, -ENOTSUP, "there are no kernels for tensors of type %u", type);
-    at += 2 * i;
-    if (!d->cards[card].modules)
-        d->cards[card].modules = calloc(N_MODULES, sizeof *d->cards[card].modules);
-    if (!d->cards[card].modules)
-        return err_set(err, -ENOMEM, "no memory for the kernels of card %u", card);
+static int find_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t at,
+                       struct ze_kernel **kernel, struct err *err) {
     struct ze_module *m = &d->cards[card].modules[at];
     int rc = m->module ? 0 : build(d, card, at, err);
     struct ze_kernel *made = &m->kernels[kernels[name].place];
@@ -160,6 +165,41 @@ int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint3
     if (!rc)
         *kernel = made;
     return rc;
+}
+
+/* A driver that has the matrix engine in its properties only: the card does without from here on.
+ * What was made before is right all the same. */
+static int without_matrix(struct device *d, uint32_t card, int rc, const struct err *why) {
+    if (rc != -EIO && rc != -ENOTSUP && rc != -EINVAL)
+        return rc;
+    d->cards[card].xmx = false;
+    snprintf(d->cards[card].xmx_why, sizeof d->cards[card].xmx_why, "%.*s",
+             (int)sizeof d->cards[card].xmx_why - 1, why->text);
+    return 0;
+}
+
+int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t type,
+                   struct ze_kernel **kernel, struct err *err) {
+    struct ze_card *c = &d->cards[card];
+    uint32_t i = 0;
+    while (kernels[name].by_type && i < N_TYPES && types[i] != type)
+        i++;
+    if (i == N_TYPES)
+        return err_set(err, -ENOTSUP, "there are no kernels for tensors of type %u", type);
+    if (!c->modules)
+        c->modules = calloc(N_MODULES, sizeof *c->modules);
+    if (!c->modules)
+        return err_set(err, -ENOMEM, "no memory for the kernels of card %u", card);
+    if (kernels[name].by_type && c->xmx && i >= N_FLOATS) {
+        const uint32_t at = kernels[name].module + 2 * (N_TYPES + i - N_FLOATS);
+        struct err why = {0};
+        const int rc = find_kernel(d, card, name, at, kernel, &why);
+        if (!rc)
+            return 0;
+        if (without_matrix(d, card, rc, &why))
+            return err_set(err, rc, "%s", why.text);
+    }
+    return find_kernel(d, card, name, kernels[name].module + 2 * i, kernel, err);
 }
 
 ze_result_t modules_give(const struct device *d, struct ze_kernel *k, uint32_t argument,

@@ -82,6 +82,13 @@ ze_result_t zeDeviceGetModuleProperties(ze_device_handle_t of, ze_device_module_
     out->flags = ZE_DEVICE_MODULE_FLAG_FP64 | ZE_DEVICE_MODULE_FLAG_FP16;
     return ZE_RESULT_SUCCESS;
 }
+ze_result_t zeDeviceGetComputeProperties(ze_device_handle_t of,
+                                         ze_device_compute_properties_t *out) {
+    (void)of, COUNT;
+    out->numSubGroupSizes = 1;
+    out->subGroupSizes[0] = 16;
+    return ZE_RESULT_SUCCESS;
+}
 ze_result_t zeDevicePciGetPropertiesExt(ze_device_handle_t of, ze_pci_ext_properties_t *out) {
     COUNT;
     out->address = (ze_pci_address_ext_t){.bus = 3 + (uint32_t)((char *)of - cards)};

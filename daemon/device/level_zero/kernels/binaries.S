@@ -20,4 +20,8 @@ ze_spirv_\name\()_end:
     module matmul_\type
     module expert_\type
     .endr
+    .irp type, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 39
+    module matmul_xmx_\type
+    module expert_xmx_\type
+    .endr
     .section .note.GNU-stack,"",@progbits

@@ -54,10 +54,10 @@ WHOLE_GROUPS kernel void expert_gate_up(global const struct ze_expert_gate_up *o
         op->n};
     for (uint at = h.begin; at < h.end; at += ROWS) {
         const uint n = rows_left(at, h.end);
-        float x[2][ROWS];
-        gated_atom(&both, atom, at, n, x);
+        float low[ROWS], high[ROWS];
+        gated_atom(&both, atom, at, n, low, high);
         for (uint r = 0; r < n; r++)
-            store_atom(&op->out, at + r, atom, x[0][r], x[1][r]);
+            store_atom(&op->out, at + r, atom, low[r], high[r]);
     }
 }
 

@@ -45,14 +45,14 @@ WHOLE_GROUPS kernel void gate_up(global const struct ze_gate_up *op,
         return;
     const uint atom = get_group_id(0), row = get_group_id(1) * ROWS;
     const uint n = rows_left(row, step->n_rows);
-    float x[2][ROWS];
+    float low[ROWS], high[ROWS];
     if (n == 0)
         return;
     const struct gated_half both = {&op->gate,    &op->up, &op->act,     0, 0, 0,
                                     op->function, 0,       op->gate.rows};
-    gated_atom(&both, atom, row, n, x);
+    gated_atom(&both, atom, row, n, low, high);
     for (uint r = 0; r < n; r++)
-        store_atom(&op->out, row + r, atom, x[0][r], x[1][r]);
+        store_atom(&op->out, row + r, atom, low[r], high[r]);
 }
 
 /* A token's row of the table. */

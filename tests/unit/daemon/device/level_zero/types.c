@@ -8,14 +8,18 @@
 
 #define COLS    512u                /* blocks of 256 */
 #define VOCAB   40u                 /* two tiles and a half */
-#define ROWS    13u                 /* more than one pass over a tile */
+#define ROWS    13u                 /* passes over a tile: one and a part */
 #define ROOM    (UINT64_C(3) << 19) /* of a matrix */
 #define WEIGHTS (UINT64_C(8) << 20)
 #define SCRATCH (UINT64_C(1) << 20)
 
 enum { EMBD, GATE, UP, DOWN, HEAD, MATRICES };
 
-static float logits[2][ROWS * VOCAB];
+/* Rows of a step: a full pass over a tile and a part of one, a full one, two rows, and one. */
+static const uint32_t shapes[] = {ROWS, 8, 2, 1};
+#define N_SHAPES (sizeof shapes / sizeof *shapes)
+
+static float logits[2][N_SHAPES * ROWS * VOCAB];
 
 static struct matrix matrix_of(uint32_t type, int which) {
     const uint32_t rows = which == EMBD || which == HEAD ? VOCAB : COLS;
@@ -103,16 +107,35 @@ static void pack_all(const struct device_ops *ops, struct device *d, uint32_t ty
     CHECK_EQ(ops->pack(d, 0, ones, TENSOR_F32, true, 1, 0, 1, COLS, 0, weight, sizeof weight), 0);
 }
 
-static void run_on(const struct device_ops *backend, uint32_t type, float *out) {
+static void step(const struct device_ops *backend, struct device *d, uint32_t n_rows, float *out) {
+    struct step_row rows[ROWS];
+    uint32_t page = 0, outputs[ROWS], card = 0;
+    const struct step_sequence sequence = {&page, 1};
+    for (uint32_t i = 0; i < n_rows; i++) {
+        rows[i] = (struct step_row){(int32_t)(i * 7 % VOCAB), i, 0};
+        outputs[i] = i;
+    }
+    const struct step_params p = {.rows = rows,
+                                  .n_rows = n_rows,
+                                  .sequences = &sequence,
+                                  .n_sequences = 1,
+                                  .outputs = outputs,
+                                  .n_outputs = n_rows,
+                                  .n_vocab = VOCAB,
+                                  .logits = out};
+    CHECK_EQ(backend->step(d, &p, &card), 0);
+}
+
+/* A step of each number of rows; what the card says of itself then. */
+static struct device_properties run_on(const struct device_ops *backend, uint32_t type,
+                                       float *out) {
     const struct device_options o = {
         .n_cards = 1, .present = {true}, .n_threads = 2, .max_rows = ROWS};
     const uint64_t ones = matrix_of(type, MATRICES).offset;
+    struct device_properties properties;
     struct op ops[16];
-    struct step_row rows[ROWS];
     struct device *d = NULL;
     struct err err = {{0}};
-    uint32_t page = 0, outputs[ROWS], card = 0;
-    const struct step_sequence sequence = {&page, 1};
     const struct program programs[CARDS_MAX] = {{ops, make_program(ops, type, ones)}};
     if (backend->open(&d, &o, &err))
         printf("# %s\n", err.text);
@@ -121,37 +144,64 @@ static void run_on(const struct device_ops *backend, uint32_t type, float *out) 
     CHECK_EQ(backend->reserve(d, 0, AREA_SCRATCH, SCRATCH, SCRATCH, -1, NULL), 0);
     pack_all(backend, d, type, ones);
     CHECK_EQ(backend->load(d, programs, &err), 0);
-    for (uint32_t i = 0; i < ROWS; i++) {
-        rows[i] = (struct step_row){(int32_t)(i * 7 % VOCAB), i, 0};
-        outputs[i] = i;
-    }
-    const struct step_params p = {.rows = rows,
-                                  .n_rows = ROWS,
-                                  .sequences = &sequence,
-                                  .n_sequences = 1,
-                                  .outputs = outputs,
-                                  .n_outputs = ROWS,
-                                  .n_vocab = VOCAB,
-                                  .logits = out};
-    CHECK_EQ(backend->step(d, &p, &card), 0);
+    for (size_t i = 0; i < N_SHAPES; i++, out += ROWS * VOCAB)
+        step(backend, d, shapes[i], out);
+    CHECK_EQ(backend->properties(d, 0, &properties), 0);
     backend->close(d);
+    return properties;
+}
+
+/* Returns the card's own word. */
+static struct device_properties same_bits(uint32_t type) {
+    memset(logits, 0, sizeof logits);
+    run_on(device_backend("cpu"), type, logits[0]);
+    const struct device_properties p = run_on(device_backend("level_zero"), type, logits[1]);
+    for (size_t i = 0; i < N_SHAPES; i++) {
+        const float *want = logits[0] + i * ROWS * VOCAB, *got = logits[1] + i * ROWS * VOCAB;
+        float most = 0;
+        for (uint32_t k = 0; k < shapes[i] * VOCAB; k++)
+            most = want[k] > most ? want[k] : most;
+        if (memcmp(want, got, shapes[i] * VOCAB * sizeof *got) || !(most > 0))
+            printf("# %u rows, tensors of type %s\n", shapes[i], tensor_type_info(type)->name);
+        CHECK(most > 0 && most < 1e30f); /* or nothing would be compared */
+        CHECK(!memcmp(want, got, shapes[i] * VOCAB * sizeof *got));
+    }
+    return p;
+}
+
+static void every_type(bool xmx) {
+    for (size_t t = 0; t < N_NOISE_TYPES; t++)
+        CHECK_EQ(same_bits(noise_types[t]).xmx, xmx);
 }
 
 static void every_type_has_the_bits_of_the_cpu(void) {
     box_environment("cards=1 memory=64M");
     box_needs_kernels();
-    for (size_t t = 0; t < N_NOISE_TYPES; t++) {
-        const uint32_t type = noise_types[t];
-        run_on(device_backend("cpu"), type, logits[0]);
-        run_on(device_backend("level_zero"), type, logits[1]);
-        float most = 0;
-        for (uint32_t i = 0; i < ROWS * VOCAB; i++)
-            most = logits[0][i] > most ? logits[0][i] : most;
-        if (memcmp(logits[0], logits[1], sizeof logits[0]) || !(most > 0))
-            printf("# of tensors of type %s\n", tensor_type_info(type)->name);
-        CHECK(most > 0 && most < 1e30f); /* or nothing would be compared */
-        CHECK(!memcmp(logits[0], logits[1], sizeof logits[0]));
-    }
+    every_type(true);
 }
 
-CHECK_MAIN(T(every_type_has_the_bits_of_the_cpu))
+static void so_it_has_without_a_matrix_engine(void) {
+    box_environment("cards=1 memory=64M xmx=no");
+    box_needs_kernels();
+    every_type(false);
+}
+
+static void one_that_cannot_be_used_is_not_used(const char *words, const char *why) {
+    box_environment(words);
+    box_needs_kernels();
+    const struct device_properties p = same_bits(TENSOR_Q4_K);
+    printf("# %s\n", p.xmx_why);
+    CHECK(!p.xmx && strstr(p.xmx_why, why));
+}
+
+static void an_engine_for_other_sub_groups_is_not_used(void) {
+    one_that_cannot_be_used_is_not_used("cards=1 memory=64M xmx=narrow", "sub-groups");
+}
+
+static void nor_is_one_that_nothing_can_be_built_for(void) {
+    one_that_cannot_be_used_is_not_used("cards=1 memory=64M xmx=claimed", "cannot build");
+}
+
+CHECK_MAIN(T(every_type_has_the_bits_of_the_cpu), T(so_it_has_without_a_matrix_engine),
+           T(an_engine_for_other_sub_groups_is_not_used),
+           T(nor_is_one_that_nothing_can_be_built_for))
