@@ -55,6 +55,8 @@ static void print_status(const cJSON *answer) {
            string(answer, "split"));
     if (cJSON_IsString(member(answer, "backend_why")))
         printf("No card is used: %s\n", string(answer, "backend_why"));
+    if (cJSON_IsString(member(answer, "products_why")))
+        printf("  Products: %s: %s\n", string(answer, "products"), string(answer, "products_why"));
     if (cJSON_IsString(member(answer, "storage")))
         printf("   Storage: %s%s%s\n", string(answer, "storage"),
                cJSON_IsString(member(answer, "storage_why")) ? ": " : "",

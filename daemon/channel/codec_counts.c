@@ -23,6 +23,8 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
     put_u8(w, m->svm);
     put_string(w, m->storage_why);
     put_string(w, m->unheld_why);
+    put_u8(w, m->xmx);
+    put_string(w, m->xmx_why);
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
@@ -47,6 +49,8 @@ void get_ready(struct reader *r, struct msg_ready *m) {
     m->svm = get_bool(r);
     get_string(r, m->storage_why, sizeof m->storage_why);
     get_string(r, m->unheld_why, sizeof m->unheld_why);
+    m->xmx = get_bool(r);
+    get_string(r, m->xmx_why, sizeof m->xmx_why);
 }
 
 /* Of the links that have carried anything: both cards, bytes. */

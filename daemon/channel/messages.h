@@ -187,6 +187,8 @@ struct msg_ready {
     bool svm;                             /* weights lie in shared virtual memory … */
     char storage_why[DEVICE_STORAGE_WHY]; /* … or do not, though they might, in words */
     char unheld_why[DEVICE_STORAGE_WHY];  /* a card's memory ends with this engine, and why */
+    bool xmx; /* quantised types are multiplied by the matrix engines of all cards … */
+    char xmx_why[DEVICE_XMX_WHY]; /* … or of one of them not, in words */
 };
 
 /* Go over to another plan of the same model, context and pages while steps run.  A later one takes

@@ -29,7 +29,7 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
     const struct plan *plan = runner_options(runner)->plan;
     uint64_t huge[CARDS_MAX];
     const bool told = !runner_huge(runner, huge);
-    *ready = (struct msg_ready){.generation = generation, .n_cards = plan->n_cards};
+    *ready = (struct msg_ready){.generation = generation, .n_cards = plan->n_cards, .xmx = true};
     for (uint32_t i = 0; i < ready->n_cards; i++) {
         struct runner_card card = {0};
         if (plan->cards[i].online)
@@ -45,10 +45,14 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
                                               .resident_bytes = card.resident_bytes,
                                               .kept_bytes = card.kept_bytes,
                                               .misread = card.misread};
-        if (plan->cards[i].online) { /* the same of all */
-            ready->svm = card.svm;
-            memcpy(ready->storage_why, card.storage_why, sizeof ready->storage_why);
-        }
+        if (!plan->cards[i].online)
+            continue;
+        /* The same of all; and of the engine only where it is of all, else what the first lacks. */
+        ready->svm = card.svm;
+        memcpy(ready->storage_why, card.storage_why, sizeof ready->storage_why);
+        if (ready->xmx && !card.xmx)
+            memcpy(ready->xmx_why, card.xmx_why, sizeof ready->xmx_why);
+        ready->xmx = ready->xmx && card.xmx;
     }
 }
 

@@ -325,12 +325,14 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .faults = p.faults,
                                 .misread = p.misread,
                                 .svm = p.svm,
+                                .xmx = p.xmx,
                                 .copied_bytes = r->origin[card].copied_bytes,
                                 .advised_bytes = r->advised[card].advised_bytes,
                                 .prefetched_bytes = r->advised[card].prefetched_bytes,
                                 .resident_bytes = r->advised[card].resident_bytes,
                                 .kept_bytes = r->origin[card].kept_bytes};
     memcpy(out->storage_why, p.storage_why, sizeof out->storage_why);
+    memcpy(out->xmx_why, p.xmx_why, sizeof out->xmx_why);
 }
 
 const struct runner_options *runner_options(const struct runner *r) {

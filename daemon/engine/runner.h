@@ -61,9 +61,9 @@ struct runner_card {
     uint64_t kept_bytes; /* of its weights: were there, and whole; weights_bytes: all of them */
     uint64_t advised_bytes, prefetched_bytes; /* as advice.h counts them … */
     int64_t resident_bytes; /* … and of those, at home after the load; -1: cannot be told */
-    uint32_t misread;       /* as in device_properties, and these two */
-    bool svm;
-    char storage_why[DEVICE_STORAGE_WHY];
+    uint32_t misread;       /* as in device_properties, and these */
+    bool svm, xmx;
+    char storage_why[DEVICE_STORAGE_WHY], xmx_why[DEVICE_XMX_WHY];
 };
 
 /* Ranges that a previous engine left in weight memory for the same file are verified by their

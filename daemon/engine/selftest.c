@@ -128,10 +128,14 @@ static void told(void *user, uint32_t i, const struct selftest_kernel *kernel) {
     say(user, &(struct word){.what = WORD_KERNEL, .number = i, .kernel = *kernel});
 }
 
+static void knows(void *user, const struct device_properties *card) {
+    say(user, &(struct word){.what = WORD_CARD, .card = *card});
+}
+
 static void try_card(const struct child *c) {
     struct device_options o = {.n_cards = 1, .present = {true}};
     struct err err = {{0}};
-    const struct selftest_ears ears = {begun, told, (void *)c};
+    const struct selftest_ears ears = {begun, told, knows, (void *)c};
     memcpy(o.slots[0], c->options->slots[c->card], sizeof o.slots[0]);
     if (selftest_run_kernels(device_backend("level_zero"), &o, ISA_AUTO, &ears, &err))
         say_why(c, err.text);
@@ -143,7 +147,7 @@ static void try_cpu(const struct child *c) {
         enum instruction_set isa;
         const char *name;
     } sets[] = {{ISA_AVX512, "avx512"}, {ISA_AVX2, "avx2"}, {ISA_PORTABLE, "portable"}};
-    const struct selftest_ears ears = {begun, told, (void *)c};
+    const struct selftest_ears ears = {begun, told, NULL, (void *)c};
     int rc = -ENOTSUP;
     for (size_t i = 0; i < sizeof sets / sizeof *sets && rc == -ENOTSUP; i++) {
         const struct device_options o = {
@@ -210,6 +214,13 @@ static void take_kernel(struct child *c) {
         k->of[c->begun] = c->word.kernel;
 }
 
+/* Of the card whose kernels are tried. */
+static void take_own(struct child *c) {
+    struct selftest_card *card = &c->report->cards[c->card];
+    card->xmx = c->word.card.xmx;
+    memcpy(card->xmx_why, c->word.card.xmx_why, sizeof card->xmx_why);
+}
+
 static void take_card(struct child *c) {
     const struct device_properties *p = &c->word.card;
     struct selftest_report *r = c->report;
@@ -235,7 +246,10 @@ static void take_word(struct child *c) {
         memcpy(c->report->isa, c->word.isa, sizeof c->report->isa);
         break;
     case WORD_CARD:
-        take_card(c);
+        if (c->kernels)
+            take_own(c);
+        else
+            take_card(c);
         break;
     case WORD_STORAGE:
         c->report->storage = c->word.card.svm ? SELFTEST_SVM : SELFTEST_USM;

@@ -56,7 +56,9 @@ struct selftest_report {
     struct device_found found;    /* by the level_zero backend */
     char error[SELFTEST_WHY_MAX]; /* it finds none, or cannot be asked; empty: they are below */
     struct selftest_card {
-        char why[SELFTEST_WHY_MAX]; /* it cannot be used at all; empty: it can */
+        char why[SELFTEST_WHY_MAX];   /* it cannot be used at all; empty: it can */
+        bool xmx;                     /* quantised types were multiplied by its matrix engine, */
+        char xmx_why[DEVICE_XMX_WHY]; /* or not, in words */
         struct selftest_kernels kernels;
     } cards[CARDS_MAX];
     /* Whether shared virtual memory is what an engine would use, with all cards that are well: each
@@ -77,6 +79,7 @@ void selftest_kernel_name(uint32_t i, char out[32]);
 struct selftest_ears {
     void (*begun)(void *user, uint32_t i, bool built); /* that one: it is built; then it is run */
     void (*told)(void *user, uint32_t i, const struct selftest_kernel *kernel);
+    void (*knows)(void *user, const struct device_properties *card); /* after all; may be NULL */
     void *user;
 };
 int selftest_run_kernels(const struct device_ops *ops, const struct device_options *options,

@@ -247,6 +247,9 @@ int selftest_run_kernels(const struct device_ops *ops, const struct device_optio
         rc = open_side(&sides[0], options, err);
     if (!rc)
         rc = try_all(&sides[0], &sides[1], ears, err);
+    struct device_properties card;
+    if (sides[0].device && ears->knows && !ops->properties(sides[0].device, 0, &card))
+        ears->knows(ears->user, &card);
     for (int i = 0; i < 2; i++)
         if (sides[i].device)
             sides[i].ops->close(sides[i].device);

@@ -35,12 +35,14 @@ struct status_view {
     enum service_state state;
     const char *status_text; /* one line, as systemctl status shows it */
     const char *version, *backend, *split, *weights, *kv_type;
-    const char *backend_why; /* it takes the cards' place, because …; NULL: as configured */
-    const char *storage;     /* "svm", "usm"; NULL: no card, or nothing serves */
-    const char *storage_why; /* usm, because …; NULL: as configured */
-    const char *model_path;  /* NULL: no model */
-    uint64_t generation;     /* engines started for this model so far */
-    uint64_t rebalances;     /* changes to another plan inside a running engine */
+    const char *backend_why;  /* it takes the cards' place, because …; NULL: as configured */
+    const char *storage;      /* "svm", "usm"; NULL: no card, or nothing serves */
+    const char *products;     /* of quantised types: "xmx", "dp4a"; NULL as storage is */
+    const char *products_why; /* dp4a, because …; NULL: as it should be */
+    const char *storage_why;  /* usm, because …; NULL: as configured */
+    const char *model_path;   /* NULL: no model */
+    uint64_t generation;      /* engines started for this model so far */
+    uint64_t rebalances;      /* changes to another plan inside a running engine */
     uint64_t uptime_ns;
     uint32_t n_cards, cards_online;
     uint32_t context, max_sequences;

@@ -55,6 +55,8 @@ static void host_status(void *user, struct status_view *view) {
     if (e->state == ENGINES_SERVING && !strcmp(d->backend.name, "level_zero")) {
         view->storage = e->ready.svm ? "svm" : "usm";
         view->storage_why = e->ready.storage_why[0] ? e->ready.storage_why : NULL;
+        view->products = e->ready.xmx ? "xmx" : "dp4a";
+        view->products_why = e->ready.xmx_why[0] ? e->ready.xmx_why : NULL;
     }
     sum_weights(e, view);
 }

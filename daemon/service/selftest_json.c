@@ -43,6 +43,8 @@ static void write_card(struct writer *w, const struct selftest_report *r, uint32
     write_known(w, "id", r->found.cards[i].id);
     write_key_int(w, "memory_bytes", (int64_t)r->found.cards[i].memory_bytes);
     write_known(w, "why", r->cards[i].why);
+    write_key_bool(w, "xmx", r->cards[i].xmx);
+    write_known(w, "xmx_why", r->cards[i].xmx_why);
     write_kernels(w, &r->cards[i].kernels);
     write_close(w, '}');
 }

@@ -57,6 +57,12 @@ static int say_card(struct buffer *out, const struct selftest_report *r, uint32_
         SAY("wrong: card %u (%s): %s\n", i, r->found.cards[i].slot, card->why);
     else if (rc == 0)
         rc = say_kernels(out, whose, "the CPU", &card->kernels);
+    if (card->xmx)
+        SAY("%s: quantised types are multiplied by the matrix engine (XMX)\n", whose);
+    else if (card->xmx_why[0])
+        SAY("%s: quantised types are multiplied four bytes at once, without the matrix engine "
+            "(XMX): %s\n",
+            whose, card->xmx_why);
     return rc;
 }
 

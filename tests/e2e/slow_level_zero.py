@@ -164,6 +164,7 @@ def weights_in_shared_virtual_memory_answer_as_on_the_cpu_and_lie_on_their_cards
                 equal(texts(daemon), want)
                 status = daemon.rpc("status")
                 equal((status["storage"], status["storage_why"]), ("svm", None))
+                equal((status["products"], status["products_why"]), ("xmx", None))
                 lie_at_home(daemon)
                 daemon.rpc("check")
 
@@ -188,7 +189,8 @@ def a_card_lost_with_its_weights_in_shared_virtual_memory_changes_no_answer():
 
 @test
 def where_it_is_not_there_auto_says_why_and_svm_is_refused():
-    with serve_svm("cards=2 memory=256M", storage="auto") as daemon:
+    """So does a card without a matrix engine, whose answers are the same."""
+    with serve_svm("cards=2 memory=256M xmx=no", storage="auto") as daemon:
         equal(texts(daemon), of_cpu())
         status = daemon.rpc("status")
         equal(status["storage"], "usm")
@@ -197,6 +199,9 @@ def where_it_is_not_there_auto_says_why_and_svm_is_refused():
         equal(len(told), 1)
         code, said, _ = daemon.client("status")
         assert code == 0 and "Storage: usm: card 0: " in said, said
+        equal(status["products"], "dp4a")
+        assert "says nothing of a matrix engine" in status["products_why"], status
+        assert "Products: dp4a: " in said, said
     status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
                           "--storage", "svm", env=with_nodes("cards=2 memory=256M"),
                           deaths=re.compile("signal"))

@@ -40,6 +40,7 @@ def a_card_that_is_well_is_said_to_be():
     card = made["cards"][0]
     equal((card["slot"], card["why"], card["kernels_why"]), ("0000:03:00.0", None, None))
     equal((len(card["kernels"]), wrong_kernels(card)), (KERNELS, []))
+    equal((card["xmx"], card["xmx_why"]), (True, None))
     equal(wrong_kernels(made["cpu"]), [])
     assert card["memory_bytes"] == 256 << 20 and len(card["id"]) == 32, card
     equal((made["storage"], made["storage_why"]), ("usm", None))
@@ -54,6 +55,14 @@ def shared_virtual_memory_is_tried_as_an_engine_does():
     status, made = report("cards=2 memory=256M system=0xf", with_nodes)
     equal((status, made["well"]), (0, True))
     equal((made["storage"], made["usm_why"], made["storage_why"]), ("svm", None, None))
+
+
+@test
+def a_matrix_engine_that_cannot_be_used_is_told_with_the_reason():
+    status, made = report("cards=1 memory=256M xmx=claimed")
+    card = made["cards"][0]
+    equal((status, made["well"], len(card["kernels"]), wrong_kernels(card)), (0, True, KERNELS, []))
+    assert not card["xmx"] and "cannot build" in card["xmx_why"], card
 
 
 @test

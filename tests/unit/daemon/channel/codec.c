@@ -115,7 +115,9 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                                      {4, 5, 6, 0, 2 << 20, 0, 7, {0}, 8, 6, 0, 0}},
                                     true,
                                     "no5lvl",
-                                    "it exports none"};
+                                    "it exports none",
+                                    true,
+                                    "no engine"};
     struct msg_replan replan = {5, true, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

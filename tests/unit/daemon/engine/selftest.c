@@ -35,7 +35,7 @@ static void told(void *user, uint32_t i, const struct selftest_kernel *k) {
     made[n_told++] = *k;
 }
 
-static const struct selftest_ears ears = {begun, told, NULL};
+static const struct selftest_ears ears = {begun, told, NULL, NULL};
 
 static int run(struct err *err) {
     const struct device_options o = {.n_cards = 1, .present = {true}, .n_threads = 1};
@@ -188,7 +188,7 @@ static void choose_tensor(void *user, uint32_t i, bool built) {
 static void each_tensor_of_each_program_counts(void) {
     SKIP_WATCHED();
     const struct device_options o = {.n_cards = 1, .present = {true}, .n_threads = 1};
-    const struct selftest_ears choosing = {choose_tensor, told, NULL};
+    const struct selftest_ears choosing = {choose_tensor, told, NULL, NULL};
     struct err err = {{0}};
     bend();
     bent.pack = bent_pack;
