@@ -21,14 +21,16 @@ static uint64_t common(const struct stretch *a, const struct stretch *b) {
 }
 
 /* A mapping that holds more than one card's weights is not made, but the kernel may join two: then
- * each card has at most as much as it has of the mapping. */
+ * each card has at most as much as it has of the mapping; the last page may reach beyond what
+ * counts of it. */
 static void add_bytes(const struct device *d, const struct stretch *mapping, uint64_t huge,
                       uint64_t bytes[CARDS_MAX]) {
     for (uint32_t c = 0; c < d->n_cards && huge; c++) {
         const struct cpu_area *a = &d->cards[c].areas[AREA_WEIGHTS];
         const uint64_t begin = (uint64_t)(uintptr_t)a->base;
         const struct stretch own = {begin, begin + (d->cards[c].lost ? 0 : a->mapped)};
-        const uint64_t most = common(mapping, &own), part = huge < most ? huge : most;
+        const uint64_t there = common(mapping, &own), most = there < a->bytes ? there : a->bytes;
+        const uint64_t part = huge < most ? huge : most;
         bytes[c] += part;
         huge -= part;
     }
