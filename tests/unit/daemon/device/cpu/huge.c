@@ -147,9 +147,9 @@ static void each_mapping_counts_for_the_card_it_belongs_to(void) {
     struct device d = {.n_cards = 2};
     uint64_t bytes[CARDS_MAX] = {0};
     d.cards[0].areas[AREA_WEIGHTS] =
-        (struct cpu_area){.base = (char *)0x40000000, .mapped = 0x400000};
+        (struct cpu_area){.base = (char *)0x40000000, .bytes = 0x400000, .mapped = 0x400000};
     d.cards[1].areas[AREA_WEIGHTS] =
-        (struct cpu_area){.base = (char *)0x40400000, .mapped = 0x200000};
+        (struct cpu_area){.base = (char *)0x40400000, .bytes = 0x200000, .mapped = 0x200000};
     CHECK_EQ(read_text(&d,
                        "3f000000-40000000 rw-p 00000000 00:00 0 [heap]\n"
                        "Size:              16384 kB\nAnonHugePages:      2048 kB\n"
@@ -167,13 +167,20 @@ static void each_mapping_counts_for_the_card_it_belongs_to(void) {
         0);
     CHECK_EQ(bytes[0], 4u << 20);
     CHECK_EQ(bytes[1], 2u << 20);
+    /* Not all of the last page counts. */
+    memset(bytes, 0, sizeof bytes);
+    d.cards[0].areas[AREA_WEIGHTS].bytes = 0x3c1000;
+    CHECK_EQ(
+        read_text(&d, "40000000-40400000 rw-p 00000000 00:00 0\nAnonHugePages: 4096 kB\n", bytes),
+        0);
+    CHECK_EQ(bytes[0], 0x3c1000);
 }
 
 static void a_kernel_that_does_not_tell_is_an_error(void) {
     struct device d = {.n_cards = 1};
     uint64_t bytes[CARDS_MAX] = {3};
     d.cards[0].areas[AREA_WEIGHTS] =
-        (struct cpu_area){.base = (char *)0x40000000, .mapped = 0x400000};
+        (struct cpu_area){.base = (char *)0x40000000, .bytes = 0x400000, .mapped = 0x400000};
     CHECK_EQ(read_text(&d, "40000000-40400000 rw-p 00000000 00:00 0\nSize: 4096 kB\n", bytes),
              -ENOTSUP);
     CHECK_EQ(bytes[0], 3);
