@@ -12,6 +12,7 @@
 #include "daemon/device/cpu/isa/atoms.h"
 #include "daemon/device/cpu/isa/attention.h"
 #include "daemon/device/cpu/isa/experts.h"
+#include "daemon/device/cpu/isa/lanes.h"
 #include "daemon/device/cpu/isa/limits.h"
 #include "daemon/device/cpu/isa/matmul.h"
 #include "daemon/device/cpu/isa/scalar.h"
