@@ -89,6 +89,8 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_card(value, c->keeps_in);
     if (!strcmp(key, "noimport"))
         return read_card(value, c->keeps_out);
+    if (!strcmp(key, "leaves"))
+        return read_card(value, c->leaves);
     if (!strcmp(key, "wiped") || !strcmp(key, "old"))
         return set_import(c, key, value);
     if (!strcmp(key, "ones") || !strcmp(key, "stale") || !strcmp(key, "claim") ||

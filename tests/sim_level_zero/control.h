@@ -33,6 +33,7 @@ struct sim_control {
     bool deaf[SIM_CARDS_MAX];             /* to advice and prefetch, which report success */
     bool keeps_in[SIM_CARDS_MAX];         /* its memory is not exported */
     bool keeps_out[SIM_CARDS_MAX];        /* nor is any imported, though it says that it can be */
+    bool leaves[SIM_CARDS_MAX];           /* a descriptor that it imports is open afterwards */
     enum sim_lie imports[SIM_CARDS_MAX];  /* what is imported, whatever is reported of it */
     uint64_t memory_bytes[SIM_CARDS_MAX]; /* 0: what SIM_ZE says */
     uint64_t degrees[SIM_CARDS_MAX];      /* Celsius; 0: as when idle */

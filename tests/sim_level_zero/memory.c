@@ -240,6 +240,8 @@ static ze_result_t import_fd(ze_context_handle_t context, ze_device_handle_t car
     if (sim.control.keeps_out[card->number])
         return ZE_RESULT_ERROR_INVALID_ARGUMENT;
     const ze_result_t result = import_memory(context, card, fd, false, out);
+    if (result == ZE_RESULT_SUCCESS && !sim.control.leaves[card->number])
+        close(fd); /* as Intel's driver does */
     if (result == ZE_RESULT_SUCCESS && sim.control.imports[card->number])
         spoil(sim_memory_find(*out), sim.control.imports[card->number]);
     return result;
@@ -358,6 +360,30 @@ ze_result_t ZE_APICALL zeMemAllocShared(ze_context_handle_t context,
     return ZE_RESULT_ERROR_UNSUPPORTED_FEATURE;
 }
 
+static bool is_open(const struct sim_memory *m, int fd) {
+    struct stat st;
+    return !fstat(fd, &st) && st.st_ino == m->inode;
+}
+
+/* What it was exported by is the driver's, which closes it with the memory.  A caller who has
+ * closed it has left the driver a number that may be anything's by then. */
+static void close_given(struct sim_memory *m) {
+    if (!m->given)
+        return;
+    if (!is_open(m, m->given))
+        sim_misuse("the descriptor %d of exported memory was closed by who asked for it", m->given);
+    close(m->given);
+}
+
+/* The same one each time, as Intel's driver has it. */
+static int give(struct sim_memory *m) {
+    if (!m->given)
+        m->given = fcntl(m->fd, F_DUPFD_CLOEXEC, 3);
+    if (!is_open(m, m->given))
+        sim_misuse("the descriptor %d of exported memory was closed by who asked for it", m->given);
+    return m->given;
+}
+
 static void drop(struct sim_memory *m) {
     struct sim_memory **at = &sim.memory;
     while (*at != m)
@@ -369,6 +395,7 @@ static void drop(struct sim_memory *m) {
         /* The addresses stay taken, so that a late access is found. */
         mmap(m->base, m->room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
              -1, 0);
+        close_given(m);
         close(m->fd);
         if (!sim_memory_is_here(m->inode))
             sim.counters->used_bytes[m->card] -= m->room;
@@ -403,7 +430,7 @@ ze_result_t ZE_APICALL zeMemGetAllocProperties(ze_context_handle_t context, cons
     SIM_POINTER(p);
     SIM_POINTER(properties);
     pthread_mutex_lock(&sim.lock);
-    const struct sim_memory *m = sim_memory_find(p);
+    struct sim_memory *m = sim_memory_find(p);
     const bool known = m && m->context == context;
     properties->type = !known         ? ZE_MEMORY_TYPE_UNKNOWN
                        : m->card >= 0 ? ZE_MEMORY_TYPE_DEVICE
@@ -419,7 +446,7 @@ ze_result_t ZE_APICALL zeMemGetAllocProperties(ze_context_handle_t context, cons
         if (export->flags != ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF)
             result = ZE_RESULT_ERROR_UNSUPPORTED_ENUMERATION;
         else if (known && m->card >= 0 && m->exported && !sim.control.keeps_in[m->card])
-            export->fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 3); /* the caller's */
+            export->fd = give(m);
         else
             result = ZE_RESULT_ERROR_INVALID_ARGUMENT;
     }

@@ -89,6 +89,7 @@ struct sim_memory {
     uint64_t inode; /* of what backs it: an import and its original are one piece of memory */
     int card;
     int fd;            /* -1 for the host's */
+    int given;         /* the descriptor that it was exported by; 0: none */
     bool imported;     /* opened from a handle: closed by zeMemCloseIpcHandle */
     bool exported;     /* it was asked for as memory that can be */
     bool open;         /* accessible now */

@@ -3,11 +3,17 @@
  * when the engine is gone, and imported by the next one.
  *
  * As long as a descriptor of it is open anywhere the memory is the card's, and in use.  What the
- * driver gives is not believed to be the memory that was asked for: it must be this card's own, and
- * as long.  What lies in it is for the digests to prove. */
+ * driver gives is not believed to be the memory that was asked for: it must be a card's, and as
+ * long; whose it is Intel's driver does not tell, so that each card is given its own is the front's
+ * affair.  What lies in it is for the digests to prove.
+ *
+ * Whose a descriptor is the specification leaves open, and drivers differ: one that was exported is
+ * the driver's, which gives the same one again and closes it with the memory; one that is imported
+ * newer drivers close, older ones do not.  So what this process keeps and sends no driver sees. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/device/level_zero/cards.h"
@@ -32,7 +38,11 @@ static ze_result_t alloc(struct device *d, uint32_t card, const void *more, uint
                          void **memory) {
     const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
                                              .pNext = more};
-    return d->api->zeMemAllocDevice(d->context, &desc, bytes, 4096, d->cards[card].handle, memory);
+    level_zero_waits(d, card);
+    const ze_result_t result =
+        d->api->zeMemAllocDevice(d->context, &desc, bytes, 4096, d->cards[card].handle, memory);
+    level_zero_waited(d, card);
+    return result;
 }
 
 /* A descriptor of its own above those that every process has: 0 stands for none. */
@@ -41,17 +51,22 @@ static int own(int fd) {
     return made < 0 ? 0 : made;
 }
 
-/* Each that the driver gives is the caller's. */
-static int export(struct device *d, const void *memory) {
+/* Close what a driver was given, unless it has done so itself: its number may be another's now. */
+static void close_given(int given, int held) {
+    struct stat a, b;
+    if (!fstat(given, &a) && !fstat(held, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        close(given);
+}
+
+static int export(struct device *d, uint32_t card, const void *memory) {
     ze_external_memory_export_fd_t more = {
         .stype = ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_EXPORT_FD, .flags = DMA_BUF, .fd = -1};
     ze_memory_allocation_properties_t p = {.stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES,
                                            .pNext = &more};
+    level_zero_waits(d, card);
     const ze_result_t result = d->api->zeMemGetAllocProperties(d->context, memory, &p, NULL);
-    const int made = result == ZE_RESULT_SUCCESS ? own(more.fd) : 0;
-    if (result == ZE_RESULT_SUCCESS && more.fd >= 0)
-        close(more.fd);
-    return made;
+    level_zero_waited(d, card);
+    return result == ZE_RESULT_SUCCESS ? own(more.fd) : 0;
 }
 
 int held_alloc(struct device *d, uint32_t card, uint64_t bytes, struct ze_area *area,
@@ -64,11 +79,13 @@ int held_alloc(struct device *d, uint32_t card, uint64_t bytes, struct ze_area *
     if (!d->cards[card].exports || alloc(d, card, &more, bytes, &memory))
         return level_zero_alloc_card(d, card, bytes, &area->at, err);
     area->at = memory;
-    area->held = export(d, memory);
+    area->held = export(d, card, memory);
     return 0;
 }
 
-/* The driver says of the memory that it is this card's, and that long. */
+/* The driver says of the memory that it is a card's, this one's for all that it tells, and that
+ * long.
+ */
 static bool is_right(struct device *d, uint32_t card, void *memory, uint64_t bytes) {
     ze_memory_allocation_properties_t p = {.stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES};
     ze_device_handle_t home = NULL;
@@ -82,20 +99,23 @@ static bool is_right(struct device *d, uint32_t card, void *memory, uint64_t byt
 
 int held_import(struct device *d, uint32_t card, int fd, uint64_t bytes, struct ze_area *area,
                 struct err *err) {
-    const int held = own(fd);
+    const int held = own(fd), given = held ? own(held) : 0;
     const ze_external_memory_import_fd_t more = {.stype =
                                                      ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMPORT_FD,
                                                  .pNext = &relaxed,
                                                  .flags = DMA_BUF,
-                                                 .fd = held};
+                                                 .fd = given};
     struct err why = {{0}};
     void *memory = NULL;
-    if (!d->cards[card].imports || !held) {
+    if (!d->cards[card].imports || !given) {
         if (held)
             close(held);
+        if (given)
+            close(given);
         return err_set(err, -EREMOTE, "its driver imports no memory");
     }
     const int rc = ze_failed(alloc(d, card, &more, bytes, &memory), "zeMemAllocDevice", &why);
+    close_given(given, held);
     if (!rc && is_right(d, card, memory, bytes)) {
         area->at = memory;
         area->held = held;
@@ -123,6 +143,8 @@ int held_hold(struct device *d, uint32_t card, enum area area, uint32_t piece, i
     const struct ze_area *a = &d->cards[card].areas[area];
     if (a->away)
         return err_set(err, -ENOTSUP, "card %u: shared virtual memory is this process's", card);
+    if (!a->split)
+        return err_set(err, -ENOTSUP, "card %u: its weights lie in host memory", card);
     if (piece > a->n_more)
         return err_set(err, -ENOENT, "card %u: there is no piece %u", card, piece);
     const int held = piece ? a->more[piece - 1].held : a->held;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of simulated cards that passes between processes. */
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "tests/sim_level_zero/box.h"
@@ -113,10 +114,13 @@ static void memory_goes_through_a_descriptor(void) {
     const struct box box = box_open("cards=2 p2p=none memory=1M");
     void *p = NULL, *same = NULL;
     char out[sizeof text] = "";
-    int fd = -1;
+    int fd = -1, again = -1;
     ZE(alloc_exportable(&box, 0, 600000, &p));
     ZE(box_copy(&box, 0, p, text, sizeof text));
     ZE(export(&box, p, &fd));
+    ZE(export(&box, p, &again));
+    CHECK_EQ(again, fd); /* it is the driver's */
+    fd = dup(fd);
     /* Not where the other card cannot reach it; at home it is the same bytes, counted once. */
     CHECK_EQ(import(&box, 1, fd, 600000, &same), ZE_RESULT_ERROR_INVALID_ARGUMENT);
     ZE(import(&box, 0, fd, 600000, &same));
@@ -124,7 +128,37 @@ static void memory_goes_through_a_descriptor(void) {
     ZE(zeMemFree(box.context, p));
     ZE(box_copy(&box, 0, out, same, sizeof out));
     CHECK(!strcmp(out, text));
+    CHECK(fcntl(again, F_GETFD) < 0); /* and closed with the memory, */
+    CHECK(fcntl(fd, F_GETFD) < 0);    /* as is what was imported … */
+}
+
+static void drivers_differ_in_whose_an_imported_descriptor_is(void) {
+    const struct box box = box_open("cards=1 leaves=0");
+    void *p = NULL, *same = NULL;
+    int fd = -1;
+    ZE(alloc_exportable(&box, 0, 4096, &p));
+    ZE(export(&box, p, &fd));
+    fd = dup(fd);
+    ZE(import(&box, 0, fd, 4096, &same));
+    CHECK(fcntl(fd, F_GETFD) >= 0); /* … or is not */
     close(fd);
+}
+
+static void an_exported_descriptor_is_not_the_callers_to_close(void) {
+    int status = 0;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const struct box box = box_open("cards=1");
+        void *p = NULL;
+        int fd = -1;
+        ZE(alloc_exportable(&box, 0, 4096, &p));
+        ZE(export(&box, p, &fd));
+        close(fd);
+        zeMemFree(box.context, p);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(status != 0);
 }
 
 static void what_was_not_asked_for_as_such_is_not_exported(void) {
@@ -157,9 +191,8 @@ static void an_import_may_be_refused_or_deliver_something_else(void) {
         ZE(alloc_exportable(&box, card, sizeof was, &p));
         ZE(box_copy(&box, card, p, was, sizeof was));
         ZE(export(&box, p, &fd));
-        CHECK_EQ(import(&box, card, fd, sizeof was, &same),
+        CHECK_EQ(import(&box, card, dup(fd), sizeof was, &same),
                  card ? ZE_RESULT_SUCCESS : ZE_RESULT_ERROR_INVALID_ARGUMENT);
-        close(fd);
         if (card == 0)
             continue;
         ZE(box_copy(&box, card, out, same, sizeof out));
@@ -193,7 +226,6 @@ static void what_another_process_holds_is_used(void) {
     ZE(import(&box, 0, fd, 600000, &p));
     ZE(alloc(&box, 0, NULL, 300000, &p));
     ZE(zeMemFree(box.context, p));
-    close(fd);
 }
 
 static void and_free_when_nobody_does(void) {
@@ -204,6 +236,7 @@ static void and_free_when_nobody_does(void) {
     const struct box box = box_open(options);
     ZE(alloc_exportable(&box, 0, 600000, &p));
     ZE(export(&box, p, &fd));
+    fd = dup(fd);
     ZE(zeMemFree(box.context, p));
     CHECK_EQ(alloc(&box, 0, NULL, 600000, &more), ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY);
     close(fd);
@@ -211,6 +244,8 @@ static void and_free_when_nobody_does(void) {
 }
 
 CHECK_MAIN(T(memory_outlives_the_process_that_filled_it), T(memory_goes_through_a_descriptor),
+           T(drivers_differ_in_whose_an_imported_descriptor_is),
+           T(an_exported_descriptor_is_not_the_callers_to_close),
            T(what_was_not_asked_for_as_such_is_not_exported),
            T(a_card_may_keep_its_memory_to_itself),
            T(an_import_may_be_refused_or_deliver_something_else),

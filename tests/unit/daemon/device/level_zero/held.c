@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The weights' memory on simulated cards, which outlives the device that filled it. */
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -59,11 +60,18 @@ static void close_all(int *fds, uint32_t n) {
         close(fds[i]);
 }
 
-static void weights_are_found_by_the_next_device(void) {
+static uint32_t count_descriptors(void) {
+    uint32_t n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void handed_on(const char *options) {
     struct loaded first, next;
     struct err err = {{0}};
     int fds[CARDS_MAX];
-    begin("cards=2 memory=256M");
+    begin(options);
     ops = device_backend("level_zero");
     must(open_with(&first, true, 2, NULL, NULL, &err), &err);
     const uint64_t want = run_loaded(&first, 16);
@@ -81,7 +89,22 @@ static void weights_are_found_by_the_next_device(void) {
     CHECK_EQ(kept_bytes(&next, 1), next.plan.cards[1].weights_bytes);
     CHECK_EQ(run_loaded(&next, 16), want);
     unload(&next);
+    const uint32_t before = count_descriptors();
+    for (uint32_t i = 0; i < 3; i++) {
+        must(open_with(&next, true, 2, fds, NULL, &err), &err);
+        unload(&next);
+    }
+    CHECK_EQ(count_descriptors(), before);
     close_all(fds, 2);
+}
+
+static void weights_are_found_by_the_next_device(void) {
+    handed_on("cards=2 memory=256M");
+}
+
+/* Whatever becomes of the descriptor that the driver is given. */
+static void and_where_drivers_leave_descriptors_open(void) {
+    handed_on("cards=2 memory=256M leaves=0 leaves=1");
 }
 
 static void harmed_ones_are_read_again(const char *options) {
@@ -226,6 +249,6 @@ static void what_is_not_held_says_why(void) {
     unload(&l);
 }
 
-CHECK_MAIN(T(weights_are_found_by_the_next_device), T(what_was_wiped_is_read_again),
-           T(so_is_what_is_older), T(cards_that_refuse_are_named), T(other_memory_is_refused),
-           T(memory_goes_on_in_pieces), T(what_is_not_held_says_why))
+CHECK_MAIN(T(weights_are_found_by_the_next_device), T(and_where_drivers_leave_descriptors_open),
+           T(what_was_wiped_is_read_again), T(so_is_what_is_older), T(cards_that_refuse_are_named),
+           T(other_memory_is_refused), T(memory_goes_on_in_pieces), T(what_is_not_held_says_why))
