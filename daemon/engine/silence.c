@@ -14,7 +14,7 @@ bool silence_tick(struct silence *s, uint64_t done, uint64_t deadline_ns, uint64
     s->due_ns += s->tick_ns;
     if (s->due_ns <= now_ns) /* a whole tick was missed: there is nothing to make up for */
         s->due_ns = now_ns + s->tick_ns;
-    const uint64_t most = deadline_ns / s->tick_ns, own = most / OWN_PART,
+    const uint64_t most = deadline_ns / s->tick_ns, own = s->many ? 0 : most / OWN_PART,
                    worked = s->ticks - s->silent;
     return s->silent + (worked < own ? worked : own) >= most;
 }

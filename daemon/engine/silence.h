@@ -22,6 +22,7 @@ struct silence {
     uint64_t tick_ns, due_ns; /* the next tick */
     uint64_t done;            /* as the latest tick saw it */
     uint32_t ticks, silent;   /* since the begin; since anything was done */
+    bool many; /* set after the begin: not one step but many waits, each with the whole deadline */
 };
 
 void silence_begin(struct silence *silence, uint64_t tick_ns, uint64_t now_ns);

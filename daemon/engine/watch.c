@@ -159,6 +159,7 @@ void watch_begin_calls(struct watch *w, const struct device_calls *calls, uint32
     w->alive_done = atomic_load(&calls->done);
     w->alive_ns = now_ns();
     begin(w, w->options.first_ns);
+    w->silence.many = true;
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -55,6 +55,18 @@ static void what_was_done_counts_as_a_tenth_at_most(void) {
         CHECK(time_of_fence(0, stops, 1 * S) >= stops + 900 * MS - TICK);
 }
 
+/* A load waits for its cards again and again: what was done before is none of the next wait's. */
+static void each_of_many_waits_has_the_whole_deadline(void) {
+    struct silence s;
+    silence_begin(&s, TICK, 0);
+    s.many = true;
+    for (uint64_t i = 1; i < 100; i++)
+        CHECK(!silence_tick(&s, i, 20 * TICK, i * TICK));
+    for (uint64_t i = 100; i < 118; i++)
+        CHECK(!silence_tick(&s, 99, 20 * TICK, i * TICK));
+    CHECK(silence_tick(&s, 99, 20 * TICK, 118 * TICK));
+}
+
 /* The next one leaves whoever stood still as long as ever to go on. */
 static void a_late_tick_counts_once(void) {
     struct silence s;
@@ -87,6 +99,6 @@ static void the_time_that_is_counted_stands_still_with_the_machine(void) {
 CHECK_MAIN(T(lateness_does_not_add_up_over_a_long_deadline),
            T(a_deadline_is_not_overdrawn_and_ends_a_tick_too_early_at_most),
            T(a_step_is_ended_when_it_has_run_for_its_deadline),
-           T(what_was_done_counts_as_a_tenth_at_most), T(a_late_tick_counts_once),
-           T(whatever_is_done_begins_it_anew),
+           T(what_was_done_counts_as_a_tenth_at_most), T(each_of_many_waits_has_the_whole_deadline),
+           T(a_late_tick_counts_once), T(whatever_is_done_begins_it_anew),
            T(the_time_that_is_counted_stands_still_with_the_machine))
