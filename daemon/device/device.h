@@ -197,8 +197,8 @@ struct device_ops {
     int (*hold)(struct device *device, uint32_t card, enum area area, uint32_t piece, int *fd,
                 uint64_t *bytes, struct err *err);
     /* A stretch of an area reads as zero from then on, and takes memory again when it is written:
-     * whole pages of the host are given back.  Nothing beside it is touched, and a step may run
-     * that does not use it.  -EINVAL, -ENODEV. */
+     * whole pages of the host are given back (of the cpu's private weights whole huge ones).
+     * Nothing beside it is touched, and a step may run that does not use it.  -EINVAL, -ENODEV. */
     int (*clear)(struct device *device, uint32_t card, enum area area, uint64_t offset,
                  uint64_t bytes);
 

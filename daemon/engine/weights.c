@@ -95,7 +95,6 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
     end = end < t->rows ? end : t->rows;
     int rc = sums_pread(l->options->part_fds[t->part], bytes, (end - begin) * row_bytes,
                         t->file_offset + begin * row_bytes);
-
     if (rc == 0 && !sums_match(&l->sums, r->tensor, bytes, begin, end, row_bytes))
         rc = -ESTALE;
     if (rc) {
@@ -119,6 +118,7 @@ static void digest_range(struct loader *l, const struct slice *s) {
         atomic_store(&l->rc, rc);
     else if (rc)
         fail(l, r, rc, strerror(-rc));
+    atomic_fetch_add(&l->done, l->options->behind ? r->bytes : 0);
 }
 
 static bool cancelled(struct loader *l) {
@@ -218,7 +218,7 @@ static bool slice_beside(void *user, size_t i, enum behind_worker by) {
     return work_slice(l, &l->slices[i], b->bytes[by]);
 }
 
-/* Also where nothing is counted: whoever waits hears that there is somebody. */
+/* What is proven counts too: whoever waits is to hear that there is somebody. */
 static void look_beside(void *user) {
     const struct beside *b = user;
     struct loader *l = b->loader;
@@ -243,6 +243,8 @@ static void run_beside(struct loader *l) {
 static int run(struct loader *l, enum pass pass) {
     l->pass = pass;
     atomic_store(&l->next, 0);
+    for (size_t i = 0; l->options->behind && pass == PASS_DIGEST && i < l->n_slices; i++)
+        l->total += l->options->plan->ranges[l->slices[i].range].bytes;
     if (l->options->behind)
         run_beside(l);
     else

@@ -83,15 +83,15 @@ void line_take_held(struct engines *e, const struct msg_ready *ready) {
 
 static void tell_kept(struct engines *e, uint32_t card) {
     const struct ready_card *c = &e->ready.cards[card];
-    const double kept = (double)c->kept_bytes / (1 << 20);
-    const double read = (double)(c->weights_bytes - c->kept_bytes) / (1 << 20);
+    const uint64_t anew = c->weights_bytes > c->kept_bytes ? c->weights_bytes - c->kept_bytes : 0;
+    const double kept = (double)c->kept_bytes / (1 << 20), read = (double)anew / (1 << 20);
     struct event told = {.kind = "kept",
                          .card = (int32_t)card,
                          .generation = e->number,
                          .seconds = -1,
                          .has_bytes = true,
                          .reused_bytes = c->kept_bytes,
-                         .reloaded_bytes = c->weights_bytes - c->kept_bytes};
+                         .reloaded_bytes = anew};
     const bool harmed = c->kept_bytes < e->cards[card].given_bytes;
     line_event(e, &told,
                "card %u: kept %.1f MiB of the weights that the engine before left on it, "

@@ -92,6 +92,15 @@ void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t 
     memory->left = memory->kept = memory_take_ranges(memory, plan, number) == 0;
 }
 
+/* Of what is behind the end nothing is there any more. */
+static void trim_ranges(struct card_memory *memory) {
+    size_t kept = 0;
+    for (size_t i = 0; i < memory->n_ranges; i++)
+        if (memory->ranges[i].offset + memory->ranges[i].bytes <= memory->bytes)
+            memory->ranges[kept++] = memory->ranges[i];
+    memory->n_ranges = kept;
+}
+
 void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t number,
                  const int *fds, const uint64_t *bytes, uint32_t n) {
     memory_drop(memory);
@@ -103,11 +112,7 @@ void memory_hold(struct card_memory *memory, const struct plan *plan, uint32_t n
     }
     if (memory_take_ranges(memory, plan, number))
         return;
-    size_t kept = 0; /* a piece behind these may have been one that cannot be held */
-    for (size_t i = 0; i < memory->n_ranges; i++)
-        if (memory->ranges[i].offset + memory->ranges[i].bytes <= memory->bytes)
-            memory->ranges[kept++] = memory->ranges[i];
-    memory->n_ranges = kept;
+    trim_ranges(memory); /* a piece behind these may have been one that cannot be held */
 }
 
 static bool has_room(const struct card_memory *memory, const struct plan *plan, uint32_t number) {
@@ -128,6 +133,7 @@ int memory_lay_out_held(struct card_memory *memory, struct plan *plan, uint32_t 
     while (memory->n_more && memory->borders[memory->n_more - 1] >= end) {
         close(memory->more_fds[--memory->n_more]);
         memory->bytes = memory->borders[memory->n_more];
+        trim_ranges(memory);
     }
     struct plan_range *was = malloc((n + 1) * sizeof *was);
     if (!was)

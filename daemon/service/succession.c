@@ -41,8 +41,13 @@ static uint64_t used_bytes(const struct plan_card *card) {
            card->landing_bytes;
 }
 
+/* Memory that outlived an engine may be more than the plan in use has in it. */
 static uint64_t both_bytes(const struct engines *e, const struct plan *plan, uint32_t card) {
-    return used_bytes(&e->plan.cards[card]) + used_bytes(&plan->cards[card]);
+    const struct plan_card *now = &e->plan.cards[card];
+    const uint64_t weights = now->weights_bytes - now->spilled_bytes;
+    const uint64_t held =
+        e->config->weights == WEIGHTS_HELD && weights ? e->cards[card].memory.bytes : 0;
+    return used_bytes(now) + (held > weights ? held - weights : 0) + used_bytes(&plan->cards[card]);
 }
 
 /* A card without room for both; n_cards: it is the host that has none; UINT32_MAX: there is. */
@@ -286,9 +291,11 @@ static void hear_leaving(struct engines *e, const struct message *msg, uint64_t 
     }
 }
 
-/* What the one that serves uses is left to that one's own watch. */
+/* What the one that serves uses is left to that one's own watch.  Where it uses none of them, it
+ * serves on: what is still to be done is seen anew, without them. */
 static void hear_fenced(struct engines *e, const struct msg_fenced *msg) {
     char why[CARD_WHY_MAX];
+    bool used = false;
     snprintf(why, sizeof why, "it was silent while a model was loaded for %.2f s, its deadline",
              (double)msg->deadline_ns * 1e-9);
     for (uint32_t i = 0; i < e->n_cards; i++) {
@@ -296,10 +303,21 @@ static void hear_fenced(struct engines *e, const struct msg_fenced *msg) {
             continue;
         log_warning("generation %llu cannot take over: card %u: %s",
                     (unsigned long long)e->beside.number, i, why);
-        if (!e->plan.cards[i].online)
+        if (e->plan.cards[i].online)
+            used = true;
+        else
             line_apply(e, i, CARD_FENCE, why, NULL);
     }
-    process_kill(e->beside.process);
+    if (used)
+        process_kill(e->beside.process);
+    else
+        line_drop_beside(e, e->beside.why);
+}
+
+/* Cards that do not take over what they held: the next one is given none of it. */
+static void hear_tried(struct engines *e, const struct msg_tried *msg) {
+    line_refuse_held(e, msg);
+    line_drop_beside(e, e->beside.why);
 }
 
 /* The one that it is to take over from may be about to end: that comes first, and is explained. */
@@ -321,6 +339,8 @@ static void on_message(void *user, const struct message *msg) {
         hear_ready(e, &msg->ready);
     else if (msg->type == MSG_FENCED)
         hear_fenced(e, &msg->fenced);
+    else if (msg->type == MSG_TRIED)
+        hear_tried(e, &msg->tried);
     else if (msg->type == MSG_FAILED)
         log_warning("generation %llu cannot take over: %s", (unsigned long long)e->beside.number,
                     msg->failed.text);

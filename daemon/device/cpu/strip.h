@@ -5,7 +5,7 @@
  * copy them and add them, phase after phase, wait for memory.  But a sum needs no other columns and
  * no other rows than its own, so LANES and COMBINE may follow each other strip by strip, on one
  * thread, while what they made is still near; an EXCHANGE_PLANE between them is a read of the
- * COMBINE (pull.c).  No sum has another order. */
+ * COMBINE (crossings.c).  No sum has another order. */
 #ifndef OCTARC_DEVICE_CPU_STRIP_H
 #define OCTARC_DEVICE_CPU_STRIP_H
 

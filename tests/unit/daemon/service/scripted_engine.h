@@ -130,6 +130,12 @@ static void start(struct fake *f) {
         must_send(f, MSG_TRIED, &tried);
         next_message(f);
     }
+    if (f->does == 't') {
+        struct msg_tried tried = {.generation = f->setup.generation, .memory = 1u << 0};
+        snprintf(tried.why[0], sizeof tried.why[0], "an argument is wrong");
+        must_send(f, MSG_TRIED, &tried);
+        _exit(1);
+    }
     if (f->does == 'u') {
         failed = (struct msg_failed){-ENODEV, "a card does not answer", 1u << highest(f)};
         must_send(f, MSG_FAILED, &failed);

@@ -39,6 +39,24 @@ static void a_card_is_drained_when_the_one_that_leaves_is_gone(void) {
     close_world();
 }
 
+/* The card has room for both plans, but not beside what lies there from before. */
+static void what_a_card_holds_beyond_its_plan_takes_room_too(void) {
+    open_world(3, "yo");
+    WAIT_FOR(w.engines.state == ENGINES_SERVING);
+    CHECK_EQ(submit(&err), 0);
+    WAIT_FOR(c.n == 3);
+    w.config.weights = WEIGHTS_HELD;
+    const uint64_t was = w.engines.cards[2].memory.bytes;
+    w.engines.cards[2].memory.bytes = w.engines.cards[2].capacity_bytes;
+    CHECK_EQ(engines_drain(&w.engines, 1, false, &err), 0);
+    CHECK(!w.engines.beside.process);
+    w.engines.cards[2].memory.bytes = was;
+    w.config.weights = WEIGHTS_SHARED;
+    has_answered();
+    CHECK_EQ(c.pauses, 1);
+    close_world();
+}
+
 static void without_room_for_both_requests_wait(void) {
     struct events log;
     const struct event *told;
@@ -93,8 +111,23 @@ static void a_silent_card_that_only_it_would_use_is_fenced(void) {
     WAIT_FOR(state_of(2) == CARD_FENCED);
     CHECK(strstr(w.engines.cards[2].card.history[w.engines.cards[2].card.n_history - 1].why,
                  "while a model was loaded"));
-    has_answered();
+    WAIT_FOR(!w.engines.beside.process);
     CHECK(!w.engines.plan.cards[2].online);
+    CHECK_EQ(w.engines.state, ENGINES_SERVING);
+    CHECK_EQ(w.engines.number, 2); /* the one that serves was not disturbed */
+    CHECK_EQ(c.n, 3);
+    CHECK_EQ(c.pauses, 0);
+    close_world();
+}
+
+static void a_card_that_refuses_what_it_holds_is_given_none_of_it_the_next_time(void) {
+    drain_beside_a_request("yto");
+    has_answered();
+    WAIT_FOR(w.engines.number == 3);
+    CHECK(!w.engines.plan.cards[1].online);
+    CHECK_EQ(c.pauses, 0);
+    WAIT_FOR(!w.engines.beside.process);
+    is_answered();
     close_world();
 }
 
@@ -180,10 +213,13 @@ static void the_service_stops_while_one_leaves(void) {
 }
 
 CHECK_MAIN(T(a_card_is_drained_when_the_one_that_leaves_is_gone),
+           T(what_a_card_holds_beyond_its_plan_takes_room_too),
            T(without_room_for_both_requests_wait), T(one_that_cannot_take_over_is_done_without),
            T(so_is_one_that_waits_for_a_silent_card),
-           T(a_silent_card_that_only_it_would_use_is_fenced), T(a_loss_meanwhile_comes_first),
-           T(what_is_not_wanted_any_more_is_dropped), T(the_engine_that_serves_may_die_meanwhile),
+           T(a_silent_card_that_only_it_would_use_is_fenced),
+           T(a_card_that_refuses_what_it_holds_is_given_none_of_it_the_next_time),
+           T(a_loss_meanwhile_comes_first), T(what_is_not_wanted_any_more_is_dropped),
+           T(the_engine_that_serves_may_die_meanwhile),
            T(one_that_leaves_and_says_nothing_is_ended),
            T(one_that_has_taken_over_and_has_nothing_to_do_is_not_silent),
            T(the_service_stops_while_one_is_to_take_over), T(the_service_stops_while_one_leaves))
