@@ -78,7 +78,7 @@ static bool set_choice(const char *value, const char *yes, const char *no, bool 
 }
 
 static bool set_xmx(struct sim_options *o, const char *value) {
-    static const char *const names[SIM_XMX_COUNT] = {"yes", "no", "narrow", "claimed"};
+    static const char *const names[SIM_XMX_COUNT] = {"yes", "no", "narrow", "claimed", "refused"};
     for (int i = 0; i < SIM_XMX_COUNT; i++)
         if (!strcmp(value, names[i])) {
             o->xmx = (enum sim_xmx)i;

@@ -84,6 +84,8 @@ ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
     SIM_HANDLE(card, SIM_CARD);
     SIM_POINTER(properties);
     SIM_ENTER(card);
+    if (sim.options.xmx == SIM_XMX_REFUSED && properties->pNext)
+        return ZE_RESULT_ERROR_INVALID_ARGUMENT; /* as Debian 13's validation layer */
     *properties = (ze_device_module_properties_t){
         .stype = properties->stype,
         .pNext = properties->pNext,

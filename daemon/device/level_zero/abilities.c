@@ -35,18 +35,24 @@ int abilities_ask(struct device *d, uint32_t card, struct err *err) {
     struct dot_products dots = {.stype = DOT_PRODUCTS_TYPE};
     ze_device_module_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES,
                                        .pNext = &dots};
-    const int rc = ze_failed(d->api->zeDeviceGetModuleProperties(c->handle, &p),
-                             "zeDeviceGetModuleProperties", err);
-    if (rc)
-        return rc;
+    const char *why = "";
+    /* Drivers and layers that look at what hangs there, and know nothing of it, may refuse it all.
+     */
+    if (d->api->zeDeviceGetModuleProperties(c->handle, &p)) {
+        why = "the driver refuses to be asked for a matrix engine";
+        p.pNext = NULL;
+        const int rc = ze_failed(d->api->zeDeviceGetModuleProperties(c->handle, &p),
+                                 "zeDeviceGetModuleProperties", err);
+        if (rc)
+            return rc;
+    }
     /* Quotients are taken in it. */
     if (!(p.flags & ZE_DEVICE_MODULE_FLAG_FP64))
         return err_set(err, -ENOTSUP, "card %u has no double precision, which the kernels need",
                        card);
-    const char *why = "";
-    if (!(dots.flags & DOT_PRODUCTS_MATRIX))
+    if (!*why && !(dots.flags & DOT_PRODUCTS_MATRIX))
         why = "the driver says nothing of a matrix engine";
-    else if (!groups_fit(d->api, c->handle))
+    else if (!*why && !groups_fit(d->api, c->handle))
         why = "its matrix engine is for sub-groups of other than 16";
     c->xmx = !*why;
     snprintf(c->xmx_why, sizeof c->xmx_why, "%s", why);

@@ -202,6 +202,11 @@ static void nor_is_one_that_nothing_can_be_built_for(void) {
     one_that_cannot_be_used_is_not_used("cards=1 memory=64M xmx=claimed", "cannot build");
 }
 
+static void a_driver_that_refuses_to_be_asked_is_asked_for_less(void) {
+    one_that_cannot_be_used_is_not_used("cards=1 memory=64M xmx=refused", "refuses to be asked");
+}
+
 CHECK_MAIN(T(every_type_has_the_bits_of_the_cpu), T(so_it_has_without_a_matrix_engine),
            T(an_engine_for_other_sub_groups_is_not_used),
-           T(nor_is_one_that_nothing_can_be_built_for))
+           T(nor_is_one_that_nothing_can_be_built_for),
+           T(a_driver_that_refuses_to_be_asked_is_asked_for_less))
