@@ -14,7 +14,14 @@
 
 /* The matrix engine: there is one; none; one for sub-groups of 8, as in DG2; or the driver says
  * that there is one and builds nothing for it. */
-enum sim_xmx { SIM_XMX_YES, SIM_XMX_NO, SIM_XMX_NARROW, SIM_XMX_CLAIMED, SIM_XMX_REFUSED, SIM_XMX_COUNT };
+enum sim_xmx {
+    SIM_XMX_YES,
+    SIM_XMX_NO,
+    SIM_XMX_NARROW,
+    SIM_XMX_CLAIMED,
+    SIM_XMX_REFUSED,
+    SIM_XMX_COUNT
+};
 
 struct sim_options {
     unsigned n_cards;
