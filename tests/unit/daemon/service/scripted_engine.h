@@ -130,7 +130,7 @@ static void start(struct fake *f) {
         must_send(f, MSG_TRIED, &tried);
         next_message(f);
     }
-    if (f->does == 't') {
+    if (f->does == 'T') {
         struct msg_tried tried = {.generation = f->setup.generation, .memory = 1u << 0};
         snprintf(tried.why[0], sizeof tried.why[0], "an argument is wrong");
         must_send(f, MSG_TRIED, &tried);

@@ -121,7 +121,7 @@ static void a_silent_card_that_only_it_would_use_is_fenced(void) {
 }
 
 static void a_card_that_refuses_what_it_holds_is_given_none_of_it_the_next_time(void) {
-    drain_beside_a_request("yto");
+    drain_beside_a_request("yTo");
     has_answered();
     WAIT_FOR(w.engines.number == 3);
     CHECK(!w.engines.plan.cards[1].online);
