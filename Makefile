@@ -36,9 +36,9 @@ LINK        = $(CC) $(ALL_CFLAGS) $(CFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 pkg         = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 
 FRONT_LIBS  = $(call pkg,libuv libcjson libmicrohttpd libsystemd inih libpcre2-8) -lm -lpthread
-ENGINE_LIBS = $(call pkg,libdrm) -lm -lpthread
+ENGINE_LIBS = $(call pkg,libdrm zlib) -lm -lpthread
 CLIENT_LIBS = $(call pkg,libcjson libcurl libzip libcrypto) -lpthread
-TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libdrm libzip libcrypto)
+TEST_LIBS   = $(FRONT_LIBS) $(call pkg,libdrm zlib libzip libcrypto)
 
 # OpenCL C becomes SPIR-V.  Without -disable-llvm-passes spirv-val refuses kernels with loops; without the
 # default header the sub-groups' functions are not known.  Nothing is fused that the source does not fuse.

@@ -119,7 +119,7 @@ void line_tell_held(struct engines *e) {
 void line_refuse_held(struct engines *e, const struct msg_tried *msg) {
     for (uint32_t i = 0; i < e->n_cards; i++) {
         struct event told = {
-            .kind = "unheld", .card = (int32_t)i, .generation = e->number, .seconds = -1};
+            .kind = "unheld", .card = (int32_t)i, .generation = msg->generation, .seconds = -1};
         if (!(msg->memory >> i & 1))
             continue;
         memory_drop(&e->cards[i].memory);
@@ -128,6 +128,5 @@ void line_refuse_held(struct engines *e, const struct msg_tried *msg) {
                    "again: %s",
                    i, msg->why[i]);
         log_warning("%s", told.text);
-        snprintf(e->why, sizeof e->why, "card %u does not take over the weights that it holds", i);
     }
 }

@@ -23,6 +23,10 @@ void line_tried(struct engines *e, const struct msg_tried *msg) {
     }
     line_tried_links(e, msg);
     line_refuse_held(e, msg);
+    for (uint32_t i = 0; i < e->n_cards; i++)
+        if (msg->memory >> i & 1)
+            snprintf(e->why, sizeof e->why, "card %u does not take over the weights that it holds",
+                     i);
     if (!msg->cards && !msg->memory)
         snprintf(e->why, sizeof e->why, "a link between cards cannot be used");
     e->ending = ENDING_DEAF;

@@ -98,8 +98,8 @@ struct cpu_work {
     struct panel panels[2];
     struct panel lanes[CARDS_MAX]; /* of a block of rows, of each card */
     float *sums; /* of experts.c: the lanes of some tiles; and what one expert adds to them */
-    const uint8_t
-        *next[2]; /* the weights that it reads after those of its items; NULL: not known */
+    /* The weights that it reads after those of its items; NULL: not known. */
+    const uint8_t *next[2];
     struct cpu_spent spent;
     _Alignas(64) _Atomic uint32_t done[CARDS_MAX]; /* items of each card, in this step */
 };

@@ -2,7 +2,7 @@
 /* exchange.c - the one operation that carries bytes from one card to another. */
 #include <string.h>
 
-#include "daemon/device/cpu/strip.h"
+#include "daemon/device/cpu/cpu.h"
 
 #define COPY_ROWS 16 /* of an activation, whose rows stand together */
 
@@ -47,8 +47,12 @@ static void copy_row(const struct device *d, const struct op *op, uint32_t row) 
 /* A plane that no COMBINE reads where it lies, all of it at once: the rows stand together in each
  * of its columns. */
 static void copy_plane(const struct device *d, const struct op *op, const struct step_params *p) {
-    const uint32_t tiles = (uint32_t)(op->exchange.row_bytes / (TILE * sizeof(float)));
-    strip_pull(d, op, p, &(struct strip){0, tiles, 0, p->n_rows, p->n_rows, 0});
+    const uint64_t row = TILE * sizeof(float), tile = p->n_rows * row;
+    const struct row_range rows = rows_between(op, p);
+    for (uint64_t at = rows.begin * row; at < p->n_rows * op->exchange.row_bytes; at += tile)
+        memcpy(cpu_at(d, op->exchange.dst, AREA_SCRATCH, op->exchange.dst_offset + at),
+               cpu_at(d, op->exchange.src, AREA_SCRATCH, op->exchange.src_offset + at),
+               (rows.end - rows.begin) * row);
 }
 
 /* Bytes [begin, end) of an output's logits. */

@@ -43,23 +43,6 @@ static uint32_t rows_in(struct row_part part, const struct step_params *p, const
     return *begin < end ? end - *begin : 0;
 }
 
-void strip_pull(const struct device *d, const struct op *op, const struct step_params *p,
-                const struct strip *s) {
-    uint32_t row;
-    const uint64_t n = rows_in(op->exchange.to, p, s, &row) * ROW_BYTES;
-    const uint64_t step = s->tile_rows * ROW_BYTES;
-    if (n == 0)
-        return;
-    char *dst = place_at(d, op->exchange.dst, op->exchange.dst_offset, s, row);
-    const char *src = place_at(d, op->exchange.src, op->exchange.src_offset, s, row);
-    if (n == step) {
-        memcpy(dst, src, n * s->n_tiles);
-        return;
-    }
-    for (uint32_t i = 0; i < s->n_tiles; i++)
-        memcpy(dst + i * step, src + i * step, n);
-}
-
 static const float *plane_of(const struct device *d, const struct cpu_task *task, int8_t slot,
                              const struct strip *s, uint32_t row) {
     const struct planes own = task->op->combine.slots;

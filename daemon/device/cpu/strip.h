@@ -20,13 +20,11 @@ struct strip {
     uint64_t at;
 };
 
-/* What OP_LANES, EXCHANGE_PLANE and OP_COMBINE do with a strip; an exchange and a COMBINE with
- * those of its rows that are in their card's part.  The panel: gathered of the strip's rows; next:
- * the weights that are read then, or NULL. */
+/* What OP_LANES and OP_COMBINE do with a strip; a COMBINE with those of its rows that are in its
+ * card's part.  The panel: gathered of the strip's rows; next: the weights that are read then, or
+ * NULL. */
 void strip_lanes(const struct device *device, uint32_t card, const struct op *op,
                  const struct strip *strip, const struct panel *panel, const uint8_t *next);
-void strip_pull(const struct device *device, const struct op *op, const struct step_params *params,
-                const struct strip *strip);
 void strip_combine(const struct device *device, const struct cpu_task *task,
                    const struct step_params *params, const struct strip *strip);
 

@@ -161,6 +161,11 @@ uint64_t level_zero_border(const struct ze_area *area, uint64_t offset);
 int level_zero_alloc_host(struct device *device, uint64_t bytes, char **at, struct err *err);
 int level_zero_alloc_card(struct device *device, uint32_t card, uint64_t bytes, char **at,
                           struct err *err);
+/* The same with a chain of wishes, at the end of which stands that it may be of any size: what is
+ * allowed without asking is a driver's own affair, less than 4 GiB, or half of the card. */
+extern const ze_relaxed_allocation_limits_exp_desc_t level_zero_relaxed;
+int level_zero_alloc_as(struct device *device, uint32_t card, const void *how, uint64_t bytes,
+                        char **at, struct err *err);
 void level_zero_free(struct device *device, void *at);
 
 /* held.c: memory of a card that outlives this process, as long as somebody holds a descriptor. */

@@ -21,10 +21,6 @@
 
 #define DMA_BUF ZE_EXTERNAL_MEMORY_TYPE_FLAG_DMA_BUF
 
-static const ze_relaxed_allocation_limits_exp_desc_t relaxed = {
-    .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
-    .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
-
 void held_ask(struct device *d, uint32_t card) {
     ze_device_external_memory_properties_t p = {
         .stype = ZE_STRUCTURE_TYPE_DEVICE_EXTERNAL_MEMORY_PROPERTIES};
@@ -32,17 +28,6 @@ void held_ask(struct device *d, uint32_t card) {
     const bool told = !d->api->zeDeviceGetExternalMemoryProperties(c->handle, &p);
     c->exports = told && p.memoryAllocationExportTypes & DMA_BUF;
     c->imports = told && p.memoryAllocationImportTypes & DMA_BUF;
-}
-
-static ze_result_t alloc(struct device *d, uint32_t card, const void *more, uint64_t bytes,
-                         void **memory) {
-    const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
-                                             .pNext = more};
-    level_zero_waits(d, card);
-    const ze_result_t result =
-        d->api->zeMemAllocDevice(d->context, &desc, bytes, 4096, d->cards[card].handle, memory);
-    level_zero_waited(d, card);
-    return result;
 }
 
 /* A descriptor of its own above those that every process has: 0 stands for none. */
@@ -73,13 +58,11 @@ int held_alloc(struct device *d, uint32_t card, uint64_t bytes, struct ze_area *
                struct err *err) {
     const ze_external_memory_export_desc_t more = {
         .stype = ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_EXPORT_DESC,
-        .pNext = &relaxed,
+        .pNext = &level_zero_relaxed,
         .flags = DMA_BUF};
-    void *memory = NULL;
-    if (!d->cards[card].exports || alloc(d, card, &more, bytes, &memory))
+    if (!d->cards[card].exports || level_zero_alloc_as(d, card, &more, bytes, &area->at, NULL))
         return level_zero_alloc_card(d, card, bytes, &area->at, err);
-    area->at = memory;
-    area->held = export(d, card, memory);
+    area->held = export(d, card, area->at);
     return 0;
 }
 
@@ -102,11 +85,11 @@ int held_import(struct device *d, uint32_t card, int fd, uint64_t bytes, struct 
     const int held = own(fd), given = held ? own(held) : 0;
     const ze_external_memory_import_fd_t more = {.stype =
                                                      ZE_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMPORT_FD,
-                                                 .pNext = &relaxed,
+                                                 .pNext = &level_zero_relaxed,
                                                  .flags = DMA_BUF,
                                                  .fd = given};
     struct err why = {{0}};
-    void *memory = NULL;
+    char *memory = NULL;
     if (!d->cards[card].imports || !given) {
         if (held)
             close(held);
@@ -114,7 +97,7 @@ int held_import(struct device *d, uint32_t card, int fd, uint64_t bytes, struct 
             close(given);
         return err_set(err, -EREMOTE, "its driver imports no memory");
     }
-    const int rc = ze_failed(alloc(d, card, &more, bytes, &memory), "zeMemAllocDevice", &why);
+    const int rc = level_zero_alloc_as(d, card, &more, bytes, &memory, &why);
     close_given(given, held);
     if (!rc && is_right(d, card, memory, bytes)) {
         area->at = memory;

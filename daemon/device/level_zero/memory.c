@@ -10,15 +10,14 @@
 
 #define ALIGNMENT 4096u
 
-/* What is allowed without asking is a driver's own affair: less than 4 GiB, or half of the card. */
-static ze_relaxed_allocation_limits_exp_desc_t relaxed = {
+const ze_relaxed_allocation_limits_exp_desc_t level_zero_relaxed = {
     .stype = ZE_STRUCTURE_TYPE_RELAXED_ALLOCATION_LIMITS_EXP_DESC,
     .flags = ZE_RELAXED_ALLOCATION_LIMITS_EXP_FLAG_MAX_SIZE};
 
-int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char **at,
-                          struct err *err) {
+int level_zero_alloc_as(struct device *d, uint32_t card, const void *how, uint64_t bytes, char **at,
+                        struct err *err) {
     const ze_device_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MEM_ALLOC_DESC,
-                                             .pNext = &relaxed};
+                                             .pNext = how};
     void *memory = NULL;
     level_zero_waits(d, card);
     const int rc = ze_failed(d->api->zeMemAllocDevice(d->context, &desc, bytes, ALIGNMENT,
@@ -30,9 +29,14 @@ int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char 
     return rc;
 }
 
+int level_zero_alloc_card(struct device *d, uint32_t card, uint64_t bytes, char **at,
+                          struct err *err) {
+    return level_zero_alloc_as(d, card, &level_zero_relaxed, bytes, at, err);
+}
+
 int level_zero_alloc_host(struct device *d, uint64_t bytes, char **at, struct err *err) {
     const ze_host_mem_alloc_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_HOST_MEM_ALLOC_DESC,
-                                           .pNext = &relaxed};
+                                           .pNext = &level_zero_relaxed};
     void *memory = NULL;
     const int rc =
         ze_failed(d->api->zeMemAllocHost(d->context, &desc, bytes ? bytes : 1, ALIGNMENT, &memory),

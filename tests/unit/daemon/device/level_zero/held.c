@@ -60,6 +60,20 @@ static void close_all(int *fds, uint32_t n) {
         close(fds[i]);
 }
 
+/* A device that is gone, and what it held; returns what a run on it gave. */
+static uint64_t leave_behind(const char *options, int fds[CARDS_MAX]) {
+    struct loaded first;
+    struct err err = {{0}};
+    begin(options);
+    ops = device_backend("level_zero");
+    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
+    const uint64_t want = run_loaded(&first, 16);
+    hold_all(&first, fds);
+    CHECK_EQ(kept_bytes(&first, 0) + kept_bytes(&first, 1), 0);
+    unload(&first);
+    return want;
+}
+
 static uint32_t count_descriptors(void) {
     uint32_t n = 0;
     for (int fd = 0; fd < 1024; fd++)
@@ -68,16 +82,10 @@ static uint32_t count_descriptors(void) {
 }
 
 static void handed_on(const char *options) {
-    struct loaded first, next;
+    struct loaded next;
     struct err err = {{0}};
     int fds[CARDS_MAX];
-    begin(options);
-    ops = device_backend("level_zero");
-    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
-    const uint64_t want = run_loaded(&first, 16);
-    hold_all(&first, fds);
-    CHECK_EQ(kept_bytes(&first, 0) + kept_bytes(&first, 1), 0);
-    unload(&first);
+    const uint64_t want = leave_behind(options, fds);
     must(open_with(&next, true, 2, fds, NULL, &err), &err);
     for (uint32_t i = 0; i < 2; i++)
         CHECK_EQ(kept_bytes(&next, i), next.plan.cards[i].weights_bytes);
@@ -108,15 +116,10 @@ static void and_where_drivers_leave_descriptors_open(void) {
 }
 
 static void harmed_ones_are_read_again(const char *options) {
-    struct loaded first, next;
+    struct loaded next;
     struct err err = {{0}};
     int fds[CARDS_MAX];
-    begin(options);
-    ops = device_backend("level_zero");
-    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
-    const uint64_t want = run_loaded(&first, 16);
-    hold_all(&first, fds);
-    unload(&first);
+    const uint64_t want = leave_behind(options, fds);
     must(open_with(&next, true, 2, fds, NULL, &err), &err);
     CHECK_EQ(kept_bytes(&next, 0), next.plan.cards[0].weights_bytes);
     CHECK(kept_bytes(&next, 1) < next.plan.cards[1].weights_bytes);
