@@ -3,6 +3,8 @@
  * one card and on eight.  Each operation's share of the threads' time, what it takes of a step, and
  * how fast it reads its weights, beside a sweep over the same memory before and after.  The speed
  * itself is of steps without a profile, whose clock costs most where there are many operations.
+ * Then one card and eight, taking turns in one process: on a machine that others use too a ratio
+ * says more than two rates.
  *
  * usage: step FILE [threads [isa: auto|portable|avx2|avx512 [steps [shapes whose name holds it]]]]
  */
@@ -228,6 +230,64 @@ static void measure_shape(const struct bench *b, const struct shape *s) {
     plan_finish(&plan);
 }
 
+/* ---- one card and eight in turns ------------------------------------------------------------ */
+
+#define TURNS_MIN  20u
+#define TURN_STEPS 12u  /* of one row, between two changes */
+#define TURN_ROWS  128u /* with more, one step, and a quarter of the turns */
+
+static const struct turns {
+    const char *name;
+    uint32_t one, eight; /* of shapes */
+} turns[] = {
+    {"one row, eight cards beside one, in turns", 0, 2},
+    {"512 rows of a prompt, eight cards beside one, in turns", 8, 9},
+};
+
+/* The median step of a turn. */
+static double take_turn(const struct bench *b, struct runner *runner, const struct shape *s,
+                        const struct plan *plan) {
+    double took[TURN_STEPS];
+    const uint32_t n = s->rows < TURN_ROWS ? TURN_STEPS : 1;
+    run_steps(b, runner, s, plan, n, took);
+    qsort(took, n, sizeof *took, by_size);
+    return took[n / 2];
+}
+
+static void measure_turns(const struct bench *b, const struct turns *t) {
+    const struct shape *s[2] = {&shapes[t->one], &shapes[t->eight]};
+    struct plan plans[2] = {{0}, {0}};
+    struct runner *runners[2];
+    const uint32_t most = b->steps / (s[0]->rows < TURN_ROWS ? 4 : 16);
+    const uint32_t n = most > TURNS_MIN ? most : TURNS_MIN;
+    double *took[2] = {calloc(n, sizeof(double)), calloc(n, sizeof(double))};
+    double *ratio = calloc(n, sizeof *ratio);
+    must(took[0] && took[1] && ratio ? 0 : -ENOMEM, NULL, "turns");
+    for (int k = 0; k < 2; k++) {
+        runners[k] = open_shape(b, s[k], false, &plans[k]);
+        take_turn(b, runners[k], s[k], &plans[k]); /* warms it up */
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        for (int k = 0; k < 2; k++)
+            took[k][i] = take_turn(b, runners[k], s[k], &plans[k]);
+        ratio[i] = took[0][i] / took[1][i];
+    }
+    for (int k = 0; k < 2; k++)
+        qsort(took[k], n, sizeof(double), by_size);
+    qsort(ratio, n, sizeof *ratio, by_size);
+    printf(
+        "%s: %.3f and %.3f ms a step, %.3f of one card's speed (median of %u turns; half of them "
+        "%.3f to %.3f), %.3f of the fastest tenths\n",
+        t->name, 1e3 * took[0][n / 2], 1e3 * took[1][n / 2], ratio[n / 2], n, ratio[n / 4],
+        ratio[n - 1 - n / 4], took[0][n / 10] / took[1][n / 10]);
+    for (int k = 0; k < 2; k++) {
+        free(took[k]);
+        runner_close(runners[k]);
+        plan_finish(&plans[k]);
+    }
+    free(ratio);
+}
+
 int main(int argc, char **argv) {
     static const char *const isas[] = {"auto", "portable", "avx2", "avx512"};
     struct bench b = {.path = argc > 1 ? argv[1] : "", .steps = 400};
@@ -248,6 +308,9 @@ int main(int argc, char **argv) {
     for (size_t i = 0; b.logits && i < sizeof shapes / sizeof *shapes; i++)
         if (argc <= 5 || strstr(shapes[i].name, argv[5]))
             measure_shape(&b, &shapes[i]);
+    for (size_t i = 0; b.logits && i < sizeof turns / sizeof *turns; i++)
+        if (argc <= 5 || strstr(turns[i].name, argv[5]))
+            measure_turns(&b, &turns[i]);
     free(b.logits);
     model_finish(&b.model);
     gguf_close(b.gguf);
