@@ -11,7 +11,7 @@ BEGIN {
     border["uv.h"] = "daemon/service daemon/socket"
     border["systemd/"] = border["ini.h"] = "daemon/service"
     border["curl/"] = "client/bench client/pull/"
-    border["zlib.h"] = "client/pull"
+    border["zlib.h"] = "daemon/device/drm"
     border["pcre2.h"] = "models/tokenizer"
     border["CL/"] = ""
 }
