@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Engines die and cards are lost while requests run: every answer equals the undisturbed one."""
+import ctypes
 import mmap
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -231,6 +233,46 @@ def huge_pages_are_had(size=64 << 20):
         for at in range(0, size, 4096):
             area[at] = 1
         return huge_of_process(os.getpid()) - before >= size // 2
+
+
+def huge_pages_are_made(size=64 << 20):
+    """Whether the kernel makes them of shared memory when it is asked: of a mapping that begins on one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    huge, fixed, collapse = 2 << 20, 0x10, 25
+    raw = libc.mmap(None, size + huge, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    at = (raw + huge - 1) // huge * huge
+    fd = os.memfd_create("control")
+    try:
+        os.ftruncate(fd, size)
+        libc.mmap(at, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | fixed, fd, 0)
+        ctypes.memset(at, 1, size)
+        return libc.madvise(at, size, collapse) == 0
+    finally:
+        libc.munmap(raw, size + huge)
+        os.close(fd)
+
+
+@test
+def shared_weights_lie_on_huge_pages_in_every_engine():
+    if not huge_pages_are_made():
+        raise Skip("this kernel makes no huge pages of shared memory")
+    with Daemon("--cards", "2", "--split", "layer", model=default_model()) as daemon:
+        def most_is_huge():
+            status = daemon.rpc("status")
+            assert status["huge_bytes"] > status["weights_bytes"] // 2, status
+            assert daemon.rpc("measure")["huge_bytes"] > status["weights_bytes"] // 2
+            return status
+        want = most_is_huge()["weights_bytes"]
+        os.kill(daemon.engines()[0], signal.SIGKILL)
+        wait_until(lambda: daemon.rpc("status")["generation"] == 2 and
+                   daemon.rpc("status")["state"] == "ready", 30, "the next engine")
+        equal(daemon.rpc("status")["reused_bytes"] > want // 2, True, "the same memory")
+        daemon.rpc("measure")
+        assert huge_of_process(daemon.engines()[0]) > want // 2, "the next engine has small pages"
 
 
 @test

@@ -139,6 +139,7 @@ static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
     if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
         return -EINVAL;
     cpu_landing_stale(d, card);
+    cpu_huge_make(&d->cards[card].areas[AREA_WEIGHTS], offset, bytes);
     return pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks,
                      row_bytes);
 }
@@ -188,6 +189,7 @@ static int cpu_copy(struct device *from, uint32_t from_card, enum area area, uin
         rc = cpu_stretch(to, to_card, area, to_offset, bytes, &dst);
     if (rc)
         return rc;
+    cpu_huge_make(&to->cards[to_card].areas[area], to_offset, bytes);
     memcpy(dst, src, bytes);
     if (area == AREA_WEIGHTS)
         cpu_landing_stale(to, to_card);

@@ -20,6 +20,7 @@ struct cpu_area {
     uint64_t mapped;       /* whole pages */
     int fd;                /* own duplicate of the memfd; -1: private */
     _Atomic uint32_t *own; /* cards of this process that have the memory; private only */
+    struct cpu_huge *huge; /* owned; what is made huge before it is written; NULL: nothing */
 };
 
 /* Whole pages [begin, end) of an area, and who may use them. */
@@ -190,6 +191,12 @@ int cpu_huge(struct device *device, uint64_t bytes[CARDS_MAX]);
 /* Add what `smaps`, a text as /proc/self/smaps is one, says of the cards' weights; -ENOTSUP: it has
  * no such figures. */
 int cpu_huge_read(const struct device *device, FILE *smaps, uint64_t bytes[CARDS_MAX]);
+/* For an area whose first `bytes` will all be used; NULL: no memory, or not a huge page's bytes.
+ * Freed with free(). */
+struct cpu_huge *cpu_huge_create(uint64_t bytes);
+/* Put on huge pages what of the area lies around [offset, offset + bytes), which is about to be
+ * written: once, and as far as the kernel will.  What was written stays.  Any thread. */
+void cpu_huge_make(struct cpu_area *area, uint64_t offset, uint64_t bytes);
 
 /* ops.c: an operation is cut into items that may run in any order and on any thread. */
 uint32_t cpu_op_items(const struct op *op, const struct step_params *params);

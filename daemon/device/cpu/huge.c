@@ -1,11 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* huge.c - how much of the weights lies on huge pages, as the kernel tells it of this process. */
+/* huge.c - the weights on huge pages: made where the kernel gives none by itself, and told as it
+ * tells them of this process. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include "daemon/device/cpu/cpu.h"
+
+#ifndef MADV_COLLAPSE /* Linux 6.1; an older kernel refuses it */
+#define MADV_COLLAPSE 25
+#endif
+#define HUGE_BYTES  (UINT64_C(2) << 20)
+#define PIECE_BYTES (16 * HUGE_BYTES) /* asked for with one call: each waits for all processors */
+#define WAIT_NS     50000
+
+enum piece { PIECE_UNTOUCHED, PIECE_BEING_MADE, PIECE_DONE };
+
+struct cpu_huge {
+    uint64_t end; /* whole huge pages, from the area's begin on */
+    _Atomic bool refused;
+    _Atomic int pieces[];
+};
+
+struct cpu_huge *cpu_huge_create(uint64_t bytes) {
+    const uint64_t end = bytes / HUGE_BYTES * HUGE_BYTES;
+    const size_t n = (size_t)((end + PIECE_BYTES - 1) / PIECE_BYTES);
+    struct cpu_huge *huge = end ? calloc(1, sizeof *huge + n * sizeof huge->pieces[0]) : NULL;
+    if (huge)
+        huge->end = end;
+    return huge;
+}
+
+/* The kernel makes a huge page only of memory that has something in it: of each a byte is read.
+ * Where it has no huge page left, or will have none, it is not asked again: each try would look
+ * for one all over the memory. */
+static void make_piece(struct cpu_huge *huge, char *base, uint64_t begin) {
+    const uint64_t most = huge->end - begin;
+    const uint64_t bytes = most < PIECE_BYTES ? most : PIECE_BYTES;
+    for (uint64_t at = 0; at < bytes; at += HUGE_BYTES)
+        (void)*(const volatile char *)(base + begin + at);
+    if (madvise(base + begin, bytes, MADV_COLLAPSE) && errno != EAGAIN)
+        atomic_store(&huge->refused, true);
+}
+
+void cpu_huge_make(struct cpu_area *a, uint64_t offset, uint64_t bytes) {
+    struct cpu_huge *huge = a->huge;
+    const uint64_t end = huge && offset + bytes < huge->end ? offset + bytes : huge ? huge->end : 0;
+    for (uint64_t at = offset / PIECE_BYTES; at * PIECE_BYTES < end; at++) {
+        int was = PIECE_UNTOUCHED;
+        if (atomic_load(&huge->refused))
+            return;
+        if (atomic_compare_exchange_strong(&huge->pieces[at], &was, PIECE_BEING_MADE)) {
+            make_piece(huge, a->base, at * PIECE_BYTES);
+            atomic_store(&huge->pieces[at], PIECE_DONE);
+        }
+        while (atomic_load(&huge->pieces[at]) == PIECE_BEING_MADE)
+            nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+    }
+}
 
 /* Anonymous memory, and shared memory; a mapping has one of them. */
 static const char *const figures[] = {"AnonHugePages:", "ShmemPmdMapped:"};

@@ -105,6 +105,8 @@ static int reserve_private(struct cpu_area *a, enum area area, uint64_t room, ui
     return 0;
 }
 
+/* Of weights that leave gaps, as those do that were laid beside others, a huge page would take more
+ * than is planned. */
 static int reserve_shared(struct cpu_area *a, uint64_t room, uint64_t bytes, int fd) {
     struct stat st;
     if (fstat(fd, &st))
@@ -123,6 +125,7 @@ static int reserve_shared(struct cpu_area *a, uint64_t room, uint64_t bytes, int
     }
     *a = (struct cpu_area){
         .base = base, .bytes = bytes, .room = (uint64_t)st.st_size, .mapped = mapped, .fd = own};
+    a->huge = room <= bytes ? cpu_huge_create(room) : NULL;
     return 0;
 }
 
@@ -167,6 +170,7 @@ void cpu_release(struct device *device, uint32_t number, enum area area) {
         munmap(a->base, a->mapped);
         free((void *)a->own);
     }
+    free(a->huge);
     if (a->fd >= 0)
         close(a->fd);
     *a = (struct cpu_area){.fd = -1};

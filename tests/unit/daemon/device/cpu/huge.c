@@ -3,12 +3,17 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "daemon/device/cpu/cpu.h"
 #include "tests/check.h"
 
 #define HUGE_BYTES (UINT64_C(2) << 20)
 #define AREA_BYTES (32 * HUGE_BYTES + 4096)
+#define RANGE_BYTES UINT64_C(12000)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 /* Each card's weights touched, as a load does. */
 static struct device *open_cards(uint32_t n, bool shared) {
@@ -117,6 +122,81 @@ static void shared_weights_have_them_where_the_kernel_gives_them(void) {
     is_told(true, kernel_gives(true));
 }
 
+/* A load's way: what is about to be written lies on huge pages first. */
+static bool kernel_makes(void) {
+    const int fd = memfd_create("control", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)AREA_BYTES) == 0);
+    char *area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(area != MAP_FAILED);
+    char *whole = area + (HUGE_BYTES - (uintptr_t)area % HUGE_BYTES) % HUGE_BYTES;
+    CHECK(mmap(whole, HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == whole);
+    whole[0] = 1;
+    const bool made = !madvise(whole, HUGE_BYTES, MADV_COLLAPSE);
+    CHECK_EQ(munmap(area, AREA_BYTES), 0);
+    close(fd);
+    return made;
+}
+
+static struct device *reserve_untouched(uint64_t bytes) {
+    struct device_options o = {.n_cards = 1, .n_threads = 1, .max_rows = 1, .present = {true}};
+    struct device *d = NULL;
+    const int fd = memfd_create("weights", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, AREA_BYTES) == 0);
+    CHECK_EQ(device_backend("cpu")->open(&d, &o, NULL), 0);
+    CHECK_EQ(d->ops->reserve(d, 0, AREA_WEIGHTS, AREA_BYTES, bytes, fd, NULL), 0);
+    close(fd);
+    return d;
+}
+
+/* Each range as a model has them: smaller than a huge page, side by side. */
+static void load(struct device *d) {
+    static const float values[RANGE_BYTES / sizeof(float)] = {7};
+    const uint64_t n = sizeof values / sizeof *values;
+    for (uint64_t at = 0; at + RANGE_BYTES <= AREA_BYTES; at += RANGE_BYTES)
+        CHECK_EQ(d->ops->pack(d, 0, at, TENSOR_F32, true, 1, 0, 1, n, 0, values, sizeof values), 0);
+}
+
+static void shared_weights_are_loaded_into_huge_pages_that_the_kernel_makes_when_asked(void) {
+    const bool makes = kernel_makes();
+    struct device *d = reserve_untouched(AREA_BYTES);
+    uint64_t bytes[CARDS_MAX] = {0};
+    char *base = d->cards[0].areas[AREA_WEIGHTS].base;
+    base[5 * HUGE_BYTES + 17] = 3; /* what was there before stays */
+    cpu_huge_make(&d->cards[0].areas[AREA_WEIGHTS], 5 * HUGE_BYTES, 1);
+    CHECK_EQ(base[5 * HUGE_BYTES + 17], 3);
+    load(d);
+    CHECK_EQ(d->ops->huge(d, bytes), 0);
+    CHECK(bytes[0] >= AREA_BYTES / HUGE_BYTES * HUGE_BYTES / 2 || !makes);
+    for (uint64_t at = 0; at + RANGE_BYTES <= AREA_BYTES; at += RANGE_BYTES)
+        CHECK(*(float *)(void *)(base + at) == 7);
+    if (!makes)
+        SKIP("this kernel makes no huge pages of shared memory");
+    d->ops->close(d);
+}
+
+static void weights_that_leave_gaps_take_no_page_more_than_they_fill(void) {
+    struct device *d = reserve_untouched(AREA_BYTES - 1);
+    uint64_t there = 0;
+    d->cards[0].areas[AREA_WEIGHTS].base[0] = 1;
+    cpu_huge_make(&d->cards[0].areas[AREA_WEIGHTS], 0, 1);
+    CHECK_EQ(d->ops->residency(d, 0, AREA_WEIGHTS, 0, AREA_BYTES, &there), 0);
+    CHECK(there > 0 && (there <= 64u << 10 || kernel_gives(true)));
+    d->ops->close(d);
+}
+
+static void a_kernel_that_makes_none_is_asked_once(void) {
+    CHECK_EQ(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    struct device *d = reserve_untouched(AREA_BYTES);
+    uint64_t there = 0;
+    cpu_huge_make(&d->cards[0].areas[AREA_WEIGHTS], 0, 1);
+    cpu_huge_make(&d->cards[0].areas[AREA_WEIGHTS], 0, AREA_BYTES);
+    CHECK_EQ(d->ops->residency(d, 0, AREA_WEIGHTS, 0, AREA_BYTES, &there), 0);
+    /* A page of each of the first piece's, none of the second's. */
+    CHECK(there <= 16 * (uint64_t)sysconf(_SC_PAGESIZE) || kernel_gives(true));
+    load(d);
+    d->ops->close(d);
+}
+
 static void a_process_that_may_have_none_has_none(void) {
     CHECK_EQ(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
     is_told(false, false);
@@ -190,6 +270,9 @@ CHECK_MAIN(T(both_kinds_of_weights_begin_on_a_huge_page),
            T(private_weights_have_them_where_the_kernel_gives_them),
            T(a_clear_takes_no_huge_page_apart),
            T(shared_weights_have_them_where_the_kernel_gives_them),
+           T(shared_weights_are_loaded_into_huge_pages_that_the_kernel_makes_when_asked),
+           T(weights_that_leave_gaps_take_no_page_more_than_they_fill),
+           T(a_kernel_that_makes_none_is_asked_once),
            T(a_process_that_may_have_none_has_none),
            T(what_is_touched_of_k_and_v_takes_no_more_than_that),
            T(each_mapping_counts_for_the_card_it_belongs_to),
