@@ -8,8 +8,8 @@
 #include "daemon/device/cpu/cpu.h"
 #include "tests/check.h"
 
-#define HUGE_BYTES (UINT64_C(2) << 20)
-#define AREA_BYTES (32 * HUGE_BYTES + 4096)
+#define HUGE_BYTES  (UINT64_C(2) << 20)
+#define AREA_BYTES  (32 * HUGE_BYTES + 4096)
 #define RANGE_BYTES UINT64_C(12000)
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -272,8 +272,7 @@ CHECK_MAIN(T(both_kinds_of_weights_begin_on_a_huge_page),
            T(shared_weights_have_them_where_the_kernel_gives_them),
            T(shared_weights_are_loaded_into_huge_pages_that_the_kernel_makes_when_asked),
            T(weights_that_leave_gaps_take_no_page_more_than_they_fill),
-           T(a_kernel_that_makes_none_is_asked_once),
-           T(a_process_that_may_have_none_has_none),
+           T(a_kernel_that_makes_none_is_asked_once), T(a_process_that_may_have_none_has_none),
            T(what_is_touched_of_k_and_v_takes_no_more_than_that),
            T(each_mapping_counts_for_the_card_it_belongs_to),
            T(a_kernel_that_does_not_tell_is_an_error))
