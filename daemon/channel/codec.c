@@ -198,12 +198,14 @@ static void get_limits(struct reader *r, struct msg_limits *m) {
 static void put_replan(struct writer *w, const struct msg_replan *m) {
     put_u64(w, m->number);
     put_u8(w, m->keep);
+    put_u64(w, m->stage_bytes);
     put_plan(w, &m->plan);
 }
 
 static void get_replan(struct reader *r, struct msg_replan *m) {
     m->number = get_u64(r);
     m->keep = get_bool(r);
+    m->stage_bytes = get_u64(r);
     if (!r->bad)
         get_plan(r, &m->plan);
 }

@@ -194,9 +194,10 @@ struct msg_ready {
 /* Go over to another plan of the same model, context and pages while steps run.  A later one takes
  * the place of one that is under way. */
 struct msg_replan {
-    uint64_t number;  /* of the front's orders */
-    bool keep;        /* carry K and V over, where that can be done */
-    struct plan plan; /* decoded: owned */
+    uint64_t number;      /* of the front's orders */
+    bool keep;            /* carry K and V over, where that can be done */
+    uint64_t stage_bytes; /* of host memory, in which what is new on full cards may wait */
+    struct plan plan;     /* decoded: owned */
 };
 
 /* Error 0: steps run on the plan of that number from now on, and all cards that it does not name

@@ -46,12 +46,12 @@ static int count(const struct device_ops *ops, struct device *device, const stru
 }
 
 int advice_bring_home(const struct device_ops *ops, struct device *device,
-                      const struct hints *hints, const _Atomic bool *cancelled,
+                      const struct hints *hints, uint32_t of, const _Atomic bool *cancelled,
                       struct advised_card cards[CARDS_MAX], struct err *err) {
     for (int counting = 0; counting < 2; counting++)
         for (size_t i = 0; i < hints->n; i++) {
             const struct device_advice *h = &hints->all[i];
-            if (!hint_is_prefetched(h))
+            if (!hint_is_prefetched(h) || !(of >> h->home & 1))
                 continue;
             if (cancelled && atomic_load(cancelled))
                 return -ECANCELED;

@@ -24,7 +24,7 @@ int advice_give(const struct device_ops *ops, struct device *device, const struc
                 struct advised_card cards[CARDS_MAX], struct err *err);
 /* Prefetch, then ask.  cancelled may be NULL: -ECANCELED. */
 int advice_bring_home(const struct device_ops *ops, struct device *device,
-                      const struct hints *hints, const _Atomic bool *cancelled,
+                      const struct hints *hints, uint32_t of, const _Atomic bool *cancelled,
                       struct advised_card cards[CARDS_MAX], struct err *err);
 
 #endif

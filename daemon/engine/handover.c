@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "daemon/engine/program.h"
+#include "daemon/engine/stage.h"
 #include "daemon/placement/layout.h"
 
 /* Of one layer and KV head: from a card's pages to another's. */
@@ -12,12 +13,15 @@ struct kv_move {
     uint32_t from_card, to_card;
     struct kv_place from, to;
     uint32_t from_slot, to_slot;
+    bool waits;       /* in the stage, */
+    uint64_t wait_at; /* of the page's place there */
 };
 
 struct handover {
     const struct runner *from;
     struct runner *to;
     uint64_t page_bytes; /* that a page's moves copy */
+    uint64_t wait_bytes; /* of them, to the stage */
     size_t n_moves;
     struct kv_move moves[];
 };
@@ -72,6 +76,9 @@ static int add_moves(struct handover *h, uint32_t layer, uint32_t head) {
             .to_slot = head - to->plan->cards[dst].kv_begin,
         };
         h->page_bytes += m->to.slot_bytes;
+        m->waits = stage_has(to->stage, dst);
+        m->wait_at = h->wait_bytes;
+        h->wait_bytes += m->waits ? m->to.slot_bytes : 0;
     }
     return 0;
 }
@@ -107,13 +114,20 @@ static uint64_t offset_of(const struct kv_place *place, uint32_t slot, uint32_t 
     return page * place->page_bytes + place->offset + slot * place->slot_bytes;
 }
 
+/* Where the stage is a device of one card. */
+static uint64_t waits_at(const struct handover *h, const struct kv_move *m, uint32_t page) {
+    return page * h->wait_bytes + m->wait_at;
+}
+
 int handover_page(const struct handover *h, uint32_t page) {
-    const struct device_ops *ops = runner_options(h->to)->backend;
+    const struct runner_options *to = runner_options(h->to);
     for (size_t i = 0; i < h->n_moves; i++) {
         const struct kv_move *m = &h->moves[i];
-        const int rc = ops->copy(runner_device(h->from), m->from_card, AREA_KV,
-                                 offset_of(&m->from, m->from_slot, page), runner_device(h->to),
-                                 m->to_card, offset_of(&m->to, m->to_slot, page), m->to.slot_bytes);
+        const int rc = to->backend->copy(
+            runner_device(h->from), m->from_card, AREA_KV, offset_of(&m->from, m->from_slot, page),
+            m->waits ? stage_device(to->stage) : runner_device(h->to), m->waits ? 0 : m->to_card,
+            m->waits ? waits_at(h, m, page) : offset_of(&m->to, m->to_slot, page),
+            m->to.slot_bytes);
         if (rc)
             return rc;
         runner_note_carried(h->to, m->from_card, m->to_card, m->to.slot_bytes);
@@ -121,12 +135,25 @@ int handover_page(const struct handover *h, uint32_t page) {
     return 0;
 }
 
+int handover_bring(const struct handover *h, uint32_t page) {
+    const struct runner_options *to = runner_options(h->to);
+    int rc = 0;
+    for (size_t i = 0; i < h->n_moves && !rc; i++) {
+        const struct kv_move *m = &h->moves[i];
+        if (m->waits)
+            rc = to->backend->copy(stage_device(to->stage), 0, AREA_KV, waits_at(h, m, page),
+                                   runner_device(h->to), m->to_card,
+                                   offset_of(&m->to, m->to_slot, page), m->to.slot_bytes);
+    }
+    return rc;
+}
+
 int handover_prefetch(const struct handover *h, uint32_t page) {
     const struct device_ops *ops = runner_options(h->to)->backend;
     int rc = 0;
     for (size_t i = 0; i < h->n_moves && !rc; i++) {
         const struct kv_move *m = &h->moves[i];
-        if (m->to_slot == 0) /* a card takes all the heads that it has of a layer */
+        if (m->to_slot == 0 && !m->waits) /* a card takes all the heads that it has of a layer */
             rc = ops->prefetch(runner_device(h->to), m->to_card, AREA_KV,
                                offset_of(&m->to, 0, page), m->to.page_bytes);
     }

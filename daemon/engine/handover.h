@@ -20,6 +20,9 @@ void handover_destroy(struct handover *handover); /* NULL is fine */
 int handover_page(const struct handover *handover, uint32_t page);
 /* Have the memory ready that the page will be copied into (device_ops.prefetch). */
 int handover_prefetch(const struct handover *handover, uint32_t page);
+/* K and V of cards that are staged (stage.h) were copied there so far: bring the page's to its
+ * cards, when these have room. */
+int handover_bring(const struct handover *handover, uint32_t page);
 uint64_t handover_page_bytes(const struct handover *handover);
 
 #endif

@@ -147,3 +147,15 @@ bool header_find(const struct header_entry *entries, size_t n, uint64_t key, uin
         *digest = found->digest;
     return found != NULL;
 }
+
+bool header_says(const struct header_entry *entries, size_t n, bool sorted, uint64_t key,
+                 uint64_t *digest) {
+    if (sorted)
+        return header_find(entries, n, key, digest);
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].key == key) {
+            *digest = entries[i].digest;
+            return true;
+        }
+    return false;
+}

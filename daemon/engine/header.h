@@ -36,5 +36,8 @@ int header_write(const struct device_ops *ops, struct device *device, uint32_t c
 
 /* The digest that is said of a range; false: nothing is. */
 bool header_find(const struct header_entry *entries, size_t n, uint64_t key, uint64_t *digest);
+/* The same of entries that need not be sorted. */
+bool header_says(const struct header_entry *entries, size_t n, bool sorted, uint64_t key,
+                 uint64_t *digest);
 
 #endif

@@ -195,6 +195,26 @@ static int begin_copying(struct rebalance *r, struct err *err) {
     return r->rc ? err_set(err, r->rc, "%s", r->err.text) : 0;
 }
 
+/* What waited for room comes to the full cards; from its first write on there is no way back. */
+static int move_in(struct rebalance *r, const struct engine *engine,
+                   struct rebalance_result *result, struct err *err) {
+    const uint64_t begin = now_ns();
+    if (!runner_options(r->runner)->stage)
+        return 0;
+    int rc = runner_move_in(r->runner, r->options.before, err);
+    if (!rc && r->keep) {
+        const uint32_t n = engine_pages(engine, r->pages);
+        for (uint32_t i = 0; i < n && !rc; i++)
+            rc = handover_bring(r->handover, r->pages[i].page);
+        if (rc)
+            err_set(err, rc, "K and V do not come from host memory: %s", strerror(-rc));
+    }
+    runner_leave_stage(r->runner);
+    result->gap_ns += now_ns() - begin;
+    result->broken = rc != 0;
+    return rc;
+}
+
 int rebalance_advance(struct rebalance *r, const struct engine *engine,
                       struct rebalance_result *result, struct err *err) {
     *result = (struct rebalance_result){.runner = NULL};
@@ -208,6 +228,9 @@ int rebalance_advance(struct rebalance *r, const struct engine *engine,
         return err_set(err, rc, "K and V cannot be carried over: %s", strerror(-rc));
     if (rc == 0)
         return 0;
+    rc = move_in(r, engine, result, err);
+    if (rc)
+        return rc;
     result->runner = r->runner;
     result->kept = r->keep;
     result->kv_bytes = r->kv_bytes;

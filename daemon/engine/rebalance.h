@@ -8,8 +8,12 @@
  * card is lost), or may not (its weights are not whole, which is looked at first), there is nothing
  * to copy, and the sequences start over.
  *
+ * On cards that have no room for both (layout.h: staged) nothing is written meanwhile: what is new
+ * there waits in host memory, and arrives with the last slice, when what only the old runner used
+ * has been given back.
+ *
  *   loading -> copying -> done
- *          \-> failed
+ *          \-> failed  \-> broken
  *
  * It may be dropped at any point before done: the runner that serves was only read.  It must be
  * dropped before a card of that one is lost.  Threads: the engine's, and one of its own inside. */
@@ -27,6 +31,7 @@ struct rebalance_result {
     uint64_t kv_bytes;             /* of them */
     uint64_t load_ns;              /* until the weights were there */
     uint64_t gap_ns, gap_kv_bytes; /* the last slice, when no step could run */
+    bool broken; /* it failed where the runner that served cannot go on: nothing serves */
 };
 
 #define REBALANCE_SLICE_BYTES (UINT64_C(16) << 20) /* some milliseconds of memory's speed */
@@ -38,7 +43,7 @@ int rebalance_start(struct rebalance **rebalance, const struct runner_options *o
                     const struct engine *engine, bool keep, uint64_t slice_bytes, struct err *err);
 /* Between two steps: do a slice of what is to be done.  0: not yet done; 1: done, *result is filled
  * and the next step must run on its runner; negative: it failed, err says why, the old one serves
- * on.  After 1 or negative only rebalance_drop() is left to call. */
+ * on, but where result->broken.  After 1 or negative only rebalance_drop() is left to call. */
 int rebalance_advance(struct rebalance *rebalance, const struct engine *engine,
                       struct rebalance_result *result, struct err *err);
 /* Nothing is loaded or copied while it is paused.  What it holds it keeps. */

@@ -10,6 +10,7 @@
 #include "daemon/channel/stream.h"
 #include "daemon/engine/rebalance.h"
 #include "daemon/placement/layout.h"
+#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 #define LOADING_PATIENCE_MS 10
@@ -17,7 +18,7 @@
 
 struct replan {
     struct replan_site site;
-    uint64_t number;
+    uint64_t number, stage_most;
     struct plan *plan; /* owned until it is in use */
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds;
@@ -104,12 +105,17 @@ static bool is_lost(const struct replan *r, uint32_t card) {
            -ENODEV;
 }
 
+/* What is new on a full card may wait in host memory. */
+static bool may_wait(const struct replan *r, uint32_t card) {
+    return r->stage_most && layout_is_staged(*r->site.plan, r->plan, card);
+}
+
 /* Both plans' shares of every card, before anything is written; a lost one has nothing any more. */
 static int check_room(const struct replan *r, struct err *err) {
     for (uint32_t i = 0; i < r->plan->n_cards; i++) {
         const struct plan_card *c = &r->plan->cards[i];
         const uint64_t bytes = layout_peak_bytes(*r->site.plan, r->plan, i);
-        if (plan_uses(r->plan, i) && !is_lost(r, i) && bytes > c->capacity_bytes)
+        if (plan_uses(r->plan, i) && !is_lost(r, i) && bytes > c->capacity_bytes && !may_wait(r, i))
             return err_set(err, -ENOSPC, "card %u: %llu bytes for both plans, %llu are there", i,
                            (unsigned long long)bytes, (unsigned long long)c->capacity_bytes);
     }
@@ -122,6 +128,7 @@ static int start(struct replan *r, bool keep, struct err *err) {
         return err_set(err, -EINVAL, "the plan has other pages or other steps than the one in use");
     options.plan = r->plan;
     options.before = *r->site.runner;
+    options.stage_most = r->stage_most;
     memset(options.held, 0, sizeof options.held);
     if (share_fds(r, options.weight_fds))
         return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
@@ -148,6 +155,7 @@ int replan_begin(struct replan **replan, const struct replan_site *site, struct 
     order->plan = (struct plan){.ranges = NULL};
     r->site = *site;
     r->number = order->number;
+    r->stage_most = order->stage_bytes;
     r->plan = plan;
     r->n_fds = n_fds;
     memcpy(r->fds, fds, n_fds * sizeof *fds);
@@ -223,7 +231,10 @@ int replan_advance(struct replan **replan) {
     int rc = rebalance_advance(r->rebalance, r->site.engine, &result, &err);
     if (rc == 0)
         return report_progress(r);
-    rc = rc > 0 ? go_over(r, &result) : answer_error(&r->site, r->number, rc, err.text);
+    if (result.broken) /* whoever reads what the cards hold proves it first */
+        log_error("the change to another plan broke off: %s", err.text);
+    else
+        rc = rc > 0 ? go_over(r, &result) : answer_error(&r->site, r->number, rc, err.text);
     finish(replan);
     return rc;
 }

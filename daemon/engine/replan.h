@@ -26,7 +26,8 @@ struct replan_site {
  * or none.  0, or the front is gone. */
 int replan_begin(struct replan **replan, const struct replan_site *site, struct msg_replan *order,
                  const int *fds, uint32_t n_fds);
-/* Between two steps.  0, or the front is gone.  *replan is NULL when the order was answered. */
+/* Between two steps.  0; or the front is gone, or a change of full cards broke off in the middle,
+ * and the engine has to end.  *replan is NULL when the order was answered. */
 int replan_advance(struct replan **replan);
 /* Drop what is under way, and say so; NULL is fine. */
 int replan_cancel(struct replan **replan, const char *why);

@@ -9,6 +9,7 @@
 #include "daemon/engine/advice.h"
 #include "daemon/engine/program.h"
 #include "daemon/engine/rotations.h"
+#include "daemon/engine/stage.h"
 #include "daemon/engine/traffic.h"
 #include "daemon/engine/unused.h"
 #include "daemon/engine/weights.h"
@@ -208,6 +209,13 @@ static void note_copies(struct runner *r) {
             runner_note_carried(r, from, to, r->origin[to].from_bytes[from]);
 }
 
+static uint32_t staged_cards(const struct runner *r) {
+    uint32_t cards = 0;
+    for (uint32_t c = 0; c < CARDS_MAX; c++)
+        cards |= (uint32_t)stage_has(r->options.stage, c) << c;
+    return cards;
+}
+
 /* Fill the cards, between the advice that it needs and the prefetch that ends it. */
 static int load_cards(struct runner *r, const bool in_place[CARDS_MAX], struct err *err) {
     const struct device_ops *ops = r->options.backend;
@@ -221,7 +229,8 @@ static int load_cards(struct runner *r, const bool in_place[CARDS_MAX], struct e
     if (!rc)
         note_copies(r);
     if (!rc)
-        rc = advice_bring_home(ops, r->device, &hints, r->options.cancelled, r->advised, err);
+        rc = advice_bring_home(ops, r->device, &hints, ~staged_cards(r), r->options.cancelled,
+                               r->advised, err);
     hints_finish(&hints);
     return rc;
 }
@@ -244,6 +253,7 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     if (!r)
         return err_set(err, -ENOMEM, "no memory for a runner");
     r->options = *options;
+    r->options.stage = NULL;
     r->digests = calloc(options->plan->n_ranges + 1, sizeof *r->digests);
     if (options->before)
         runner_settle(options->before);
@@ -264,7 +274,9 @@ int runner_open(struct runner **runner, const struct runner_options *options, st
     rc = options->backend->open(&r->device, &device, err);
     if (rc)
         goto fail;
-    rc = reserve_areas(r, in_place, err);
+    rc = stage_open(&r->options.stage, &r->options, err);
+    if (!rc)
+        rc = reserve_areas(r, in_place, err);
     if (rc)
         goto fail;
     rc = programs_compile(r->programs, options->model, options->plan, err);
@@ -301,10 +313,70 @@ fail:
     return rc;
 }
 
+/* --- full cards change over --- */
+
+/* All that only the runner before used on the card. */
+static int vacate(struct runner *r, struct runner *before, uint32_t card) {
+    const struct device_ops *ops = r->options.backend;
+    ops->release(before->device, card, AREA_SCRATCH);
+    if (!layout_keeps_kv(before->options.plan, r->options.plan, card))
+        ops->release(before->device, card, AREA_KV);
+    const int rc = unused_clear_card(r->device, &r->options, card);
+    return rc || !r->options.plan->cards[card].kv_bytes ? rc : trim_kv(r, card);
+}
+
+/* What does not arrive as it was proven in the stage is read from the file. */
+static int bring_range(struct runner *r, size_t i, struct err *err) {
+    const struct device_ops *ops = r->options.backend;
+    const struct plan_range *to = &r->options.plan->ranges[i];
+    struct plan_range from = *to;
+    uint64_t digest = 0;
+    if (!stage_place(r->options.stage, i, &from))
+        return 0;
+    int rc = ops->copy(stage_device(r->options.stage), from.card, AREA_WEIGHTS, from.offset,
+                       r->device, to->card, to->offset, to->bytes);
+    if (!rc)
+        rc = ops->digest(r->device, to->card, to->offset, to->bytes, &digest);
+    if (rc)
+        return err_set(err, rc, "card %u: '%s' does not come from host memory: %s", to->card,
+                       r->options.model->tensors[to->tensor].name, strerror(-rc));
+    return digest == r->digests[i]
+               ? 0
+               : weights_restore(r->device, &r->options, (uint32_t)i, r->digests[i], err);
+}
+
+int runner_move_in(struct runner *r, struct runner *before, struct err *err) {
+    struct hints hints = {0};
+    int rc = 0;
+    if (!r->options.stage)
+        return 0;
+    runner_settle(before);
+    for (uint32_t c = 0; c < r->options.plan->n_cards && !rc; c++)
+        if (stage_has(r->options.stage, c) && (rc = vacate(r, before, c)))
+            err_set(err, rc, "card %u does not let go of what it had: %s", c, strerror(-rc));
+    for (size_t i = 0; i < r->options.plan->n_ranges && !rc; i++)
+        rc = bring_range(r, i, err);
+    if (rc)
+        return rc;
+    rc = hints_build(&hints, r->options.model, r->options.plan);
+    if (rc)
+        return err_set(err, rc, "no memory for the plan's hints");
+    rc = advice_bring_home(r->options.backend, r->device, &hints, staged_cards(r), NULL, r->advised,
+                           err);
+    hints_finish(&hints);
+    return rc;
+}
+
+void runner_leave_stage(struct runner *r) {
+    stage_close(r->options.stage);
+    r->options.stage = NULL;
+}
+
 void runner_close(struct runner *r) {
     if (!r)
         return;
     runner_settle(r);
+    stage_close(r->options.stage);
     if (r->device)
         r->options.backend->close(r->device);
     programs_finish(r->programs);

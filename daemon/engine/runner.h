@@ -43,6 +43,10 @@ struct runner_options {
      * card of it holds whole are copied from there, after proof, and not read from the file.
      * Borrowed until runner_open() returns; none of its cards may be lost meanwhile. */
     struct runner *before;
+    /* Bytes of host memory in which what is new on its full cards may wait until runner_move_in():
+     * 0: none, every card has room for both. */
+    uint64_t stage_most;
+    struct stage *stage;           /* of the runner, that opens it */
     bool behind;                   /* load with what the computing leaves (behind.h) */
     const _Atomic bool *paused;    /* may be NULL; as long as it is true nothing is loaded */
     const _Atomic bool *cancelled; /* may be NULL; when it becomes true loading ends: -ECANCELED */
@@ -78,6 +82,12 @@ void runner_close(struct runner *runner); /* NULL is fine */
 /* Give back what the cards' memory holds beside what the runner uses: what another one left there
  * that was made in place, and is closed. */
 int runner_trim(struct runner *runner);
+/* The change, where cards are staged: no step runs on `before` any more, and what only it used on
+ * those cards is given back; then they are filled out of the stage.  Where that fails neither of
+ * the two can serve.  Nothing where no card is staged. */
+int runner_move_in(struct runner *runner, struct runner *before, struct err *err);
+/* What waited there has arrived. */
+void runner_leave_stage(struct runner *runner);
 /* The runner serves now; the one it followed, and its plan (malloc'ed), are freed behind the steps,
  * and so is what only they used.  Both are gone for the caller. */
 void runner_leave_behind(struct runner *runner, struct runner *left, struct plan *left_plan);

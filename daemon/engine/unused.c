@@ -58,3 +58,12 @@ int unused_clear(struct device *device, const struct runner_options *options, co
     free(used);
     return rc;
 }
+
+int unused_clear_card(struct device *device, const struct runner_options *options, uint32_t card) {
+    struct stretch *used = malloc((options->plan->n_ranges + 1) * sizeof *used);
+    if (!used)
+        return -ENOMEM;
+    const int rc = clear_card(device, options, card, NULL, false, used);
+    free(used);
+    return rc;
+}

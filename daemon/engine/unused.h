@@ -10,5 +10,7 @@
  * zero then.  -ENOMEM, or what the backend's clear() returned. */
 int unused_clear(struct device *device, const struct runner_options *options, const bool *kept,
                  const bool *in_place);
+/* The same of one card, where nothing but the plan is used any more. */
+int unused_clear_card(struct device *device, const struct runner_options *options, uint32_t card);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/engine/behind.h"
 #include "daemon/engine/header.h"
 #include "daemon/engine/prove.h"
+#include "daemon/engine/stage.h"
 #include "daemon/engine/sums.h"
 #include "daemon/engine/unused.h"
 #include "daemon/placement/layout.h"
@@ -83,8 +84,17 @@ static void fail(struct loader *l, const struct plan_range *r, int rc, const cha
     pthread_mutex_unlock(&l->err_lock);
 }
 
+/* Where a range is filled: on its card, or where it waits until that has room. */
+static struct plan_range filled_at(const struct loader *l, uint32_t range, struct device **device) {
+    struct plan_range at = l->options->plan->ranges[range];
+    const bool waits = stage_place(l->options->stage, range, &at);
+    *device = waits ? stage_device(l->options->stage) : l->device;
+    return at;
+}
+
 static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
-    const struct plan_range *r = &l->options->plan->ranges[s->range];
+    struct device *device;
+    const struct plan_range at = filled_at(l, s->range, &device), *r = &at;
     const struct model_tensor *t = tensor_of(l, r);
     const struct tensor_type_info *type = tensor_type_info(t->type);
     const uint64_t row_bytes = t->cols / type->block_values * type->block_bytes;
@@ -102,8 +112,8 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
         return;
     }
     rc = l->options->backend->pack(
-        l->device, r->card, r->offset, t->type, model_tensor_is_vector(t),
-        r->row_end - r->row_begin, s->row_begin, s->rows, r->col_end - r->col_begin,
+        device, r->card, r->offset, t->type, model_tensor_is_vector(t), r->row_end - r->row_begin,
+        s->row_begin, s->rows, r->col_end - r->col_begin,
         (uint32_t)(r->col_begin % type->block_values),
         bytes + (row - begin) * row_bytes + first_block * type->block_bytes, row_bytes);
     if (rc)
@@ -112,8 +122,9 @@ static void pack_slice(struct loader *l, const struct slice *s, char *bytes) {
 }
 
 static void digest_range(struct loader *l, const struct slice *s) {
-    const struct plan_range *r = &l->options->plan->ranges[s->range];
-    const int rc = prove_digest(l->options, l->device, r, &l->digests[s->range]);
+    struct device *device;
+    const struct plan_range at = filled_at(l, s->range, &device), *r = &at;
+    const int rc = prove_digest(l->options, device, r, &l->digests[s->range]);
     if (rc == -ECANCELED)
         atomic_store(&l->rc, rc);
     else if (rc)
@@ -128,7 +139,8 @@ static bool cancelled(struct loader *l) {
 
 /* A piece at a time, so that it can be cancelled; and proven where it arrived. */
 static void copy_range(struct loader *l, const struct slice *s) {
-    const struct plan_range *r = &l->options->plan->ranges[s->range];
+    struct device *device;
+    const struct plan_range to = filled_at(l, s->range, &device), *r = &to;
     const struct device_ops *ops = l->options->backend;
     struct source *from = &l->sources[s->range];
     struct device *before = runner_device(l->options->before);
@@ -137,13 +149,13 @@ static void copy_range(struct loader *l, const struct slice *s) {
     for (uint64_t at = 0; at < r->bytes && !rc; at += SLICE_BYTES) {
         const uint64_t n = r->bytes - at < SLICE_BYTES ? r->bytes - at : SLICE_BYTES;
         rc = cancelled(l) ? -ECANCELED
-                          : ops->copy(before, from->card, AREA_WEIGHTS, from->offset + at,
-                                      l->device, r->card, r->offset + at, n);
+                          : ops->copy(before, from->card, AREA_WEIGHTS, from->offset + at, device,
+                                      r->card, r->offset + at, n);
         atomic_fetch_add(&l->done, rc ? 0 : n);
         behind_pause();
     }
     if (!rc)
-        rc = prove_digest(l->options, l->device, r, &digest);
+        rc = prove_digest(l->options, device, r, &digest);
     from->copied = !rc && digest == from->digest;
 }
 
@@ -319,18 +331,6 @@ static int list_before(const struct loader *l, uint32_t card, struct header_entr
     return 0;
 }
 
-static bool is_said(const struct header_entry *entries, size_t n, bool sorted, uint64_t key,
-                    uint64_t *digest) {
-    if (sorted)
-        return header_find(entries, n, key, digest);
-    for (size_t i = 0; i < n; i++)
-        if (entries[i].key == key) {
-            *digest = entries[i].digest;
-            return true;
-        }
-    return false;
-}
-
 /* Ranges of a card that may be there are to be digested; said: what they must have. */
 static int find_said(struct loader *l, size_t begin, size_t end, uint64_t *said) {
     const struct plan_range *ranges = l->options->plan->ranges;
@@ -341,7 +341,7 @@ static int find_said(struct loader *l, size_t begin, size_t end, uint64_t *said)
                                : header_read(l->options->backend, l->device, card,
                                              &l->options->file, &entries, &n);
     for (size_t i = begin; i < end && !rc; i++)
-        if (is_said(entries, n, !l->in_place[card], key_of(l, &ranges[i]), &said[i])) {
+        if (header_says(entries, n, !l->in_place[card], key_of(l, &ranges[i]), &said[i])) {
             l->kept[i] = true;
             rc = add_whole(l, (uint32_t)i);
         }
@@ -379,8 +379,6 @@ static int find_kept(struct loader *l) {
     free(said);
     return rc;
 }
-
-/* --- what is not --- */
 
 /* Offer a range of the runner before to all ranges that want the same. */
 static void offer(struct loader *l, const struct plan_range *from, uint64_t digest) {
@@ -577,6 +575,7 @@ int weights_restore(struct device *device, const struct runner_options *options,
     struct loader l = {.device = device, .options = &whole_team, .err = err};
     uint64_t found = 0;
     whole_team.behind = false; /* steps wait for it */
+    whole_team.stage = NULL;
     pthread_mutex_init(&l.err_lock, NULL);
     int rc = sums_read(&l.sums, options->model, &options->file, options->sums_fd);
     if (!rc)

@@ -207,3 +207,37 @@ uint64_t layout_peak_bytes(const struct plan *now, const struct plan *then, uint
            now->cards[card].scratch_bytes + then->cards[card].scratch_bytes +
            now->cards[card].landing_bytes + then->cards[card].landing_bytes;
 }
+
+static uint64_t own_bytes(const struct plan_card *c) {
+    return c->weights_bytes - c->spilled_bytes + c->kv_bytes + c->scratch_bytes + c->landing_bytes;
+}
+
+bool layout_is_staged(const struct plan *now, const struct plan *then, uint32_t card) {
+    const uint64_t room = then->cards[card].capacity_bytes;
+    return layout_in_place(now, then, card) && layout_peak_bytes(now, then, card) > room &&
+           own_bytes(&now->cards[card]) <= room && own_bytes(&then->cards[card]) <= room;
+}
+
+uint64_t layout_staged_of(uint64_t new_weights) {
+    return new_weights > LAYOUT_STAGED_LEAST ? new_weights : LAYOUT_STAGED_LEAST;
+}
+
+uint64_t layout_staged_weights(const struct plan *now, const struct plan *then, uint32_t card) {
+    return layout_is_staged(now, then, card)
+               ? layout_staged_of(layout_weights_bytes(now, then, card) -
+                                  now->cards[card].weights_bytes)
+               : 0;
+}
+
+uint64_t layout_staged_kv(const struct plan *now, const struct plan *then, uint32_t card) {
+    return layout_is_staged(now, then, card)
+               ? layout_kv_bytes(now, then, card) - now->cards[card].kv_bytes
+               : 0;
+}
+
+uint64_t layout_staged_bytes(const struct plan *now, const struct plan *then) {
+    uint64_t bytes = 0;
+    for (uint32_t c = 0; c < then->n_cards; c++)
+        bytes += layout_staged_weights(now, then, c) + layout_staged_kv(now, then, c);
+    return bytes;
+}

@@ -63,4 +63,16 @@ bool layout_is_beside(const struct plan *now, const struct plan *then, uint32_t 
 /* What a card holds at most while `then` is prepared beside `now`, which serves. */
 uint64_t layout_peak_bytes(const struct plan *now, const struct plan *then, uint32_t card);
 
+/* It has not that much room, but room for each of the two: what is new on it may wait in host
+ * memory until nothing of `now` is used any more. */
+bool layout_is_staged(const struct plan *now, const struct plan *then, uint32_t card);
+/* What waits there: the weights of a card that is staged, and its K and V; else 0.  Also of a card
+ * that takes nothing new and has only no room for the buffers of both a little is counted. */
+#define LAYOUT_STAGED_LEAST UINT64_C(4096)
+uint64_t layout_staged_of(uint64_t new_weights);
+uint64_t layout_staged_weights(const struct plan *now, const struct plan *then, uint32_t card);
+uint64_t layout_staged_kv(const struct plan *now, const struct plan *then, uint32_t card);
+/* Of all cards. */
+uint64_t layout_staged_bytes(const struct plan *now, const struct plan *then);
+
 #endif

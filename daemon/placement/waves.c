@@ -36,6 +36,8 @@ struct search {
     struct chain chains[PARTS];
     struct state from;           /* where the wave begins */
     uint64_t weights[CARDS_MAX]; /* of both ends of the wave, of the latest that was tried */
+    uint64_t stage_most;         /* bytes of host memory that a wave may take; 0: none does */
+    uint64_t staged;             /* that the latest one takes that fits */
 };
 
 /* --- chains --- */
@@ -218,19 +220,47 @@ static uint64_t weights_of_both(const struct search *s, const struct plan *a, co
     return bytes ? PLAN_WEIGHTS_HEADER + bytes : 0;
 }
 
-/* Whether the wave to this state overflows no card.  changed: cards whose weights are others than
- * when it was asked last. */
-static bool fits(struct search *s, struct state *to, uint32_t changed) {
+/* What is new on a card that has no room for it beside `from` waits in host memory; UINT64_MAX:
+ * that does not help, for `to` alone has no room.  both: of its weights, kv: of its K and V. */
+static uint64_t staged_on(const struct search *s, const struct plan *to, uint32_t card,
+                          uint64_t both, uint64_t kv) {
     const struct plan *from = &s->from.plan;
+    const struct plan_card *a = &from->cards[card], *b = &to->cards[card];
+    if (s->stage_most == 0 || weights_of_both(s, to, to, card) + b->kv_bytes + b->scratch_bytes >
+                                  s->in->capacity_bytes[card])
+        return UINT64_MAX;
+    return layout_staged_of(both - weights_of_both(s, from, from, card)) + kv - a->kv_bytes;
+}
+
+/* Whether the wave to a plan overflows no card, nor the stage.  changed: cards whose weights are
+ * others than when it was asked last; all: what both have of them. */
+static bool has_room(struct search *s, const struct plan *to, uint32_t changed,
+                     uint64_t all[CARDS_MAX]) {
+    const struct plan *from = &s->from.plan;
+    uint64_t staged = 0;
+    for (uint32_t c = 0; c < to->n_cards; c++) {
+        const struct plan_card *a = &from->cards[c], *b = &to->cards[c];
+        const uint64_t kv = layout_kv_bytes(from, to, c);
+        all[c] = changed >> c & 1 ? weights_of_both(s, from, to, c) : s->weights[c];
+        if (all[c] + kv + a->scratch_bytes + b->scratch_bytes <= s->in->capacity_bytes[c])
+            continue;
+        const uint64_t on_card = staged_on(s, to, c, all[c], kv);
+        if (on_card == UINT64_MAX)
+            return false;
+        staged += on_card;
+    }
+    if (staged > s->stage_most)
+        return false;
+    s->staged = staged;
+    return true;
+}
+
+/* The same of the wave to a state. */
+static bool fits(struct search *s, struct state *to, uint32_t changed) {
     uint64_t weights[CARDS_MAX];
     make_cards(s, to);
-    for (uint32_t c = 0; c < to->plan.n_cards; c++) {
-        const struct plan_card *a = &from->cards[c], *b = &to->plan.cards[c];
-        weights[c] = changed >> c & 1 ? weights_of_both(s, from, &to->plan, c) : s->weights[c];
-        if (weights[c] + layout_kv_bytes(from, &to->plan, c) + a->scratch_bytes + b->scratch_bytes >
-            s->in->capacity_bytes[c])
-            return false;
-    }
+    if (!has_room(s, &to->plan, changed, weights))
+        return false;
     memcpy(s->weights, weights, to->plan.n_cards * sizeof *weights);
     return true;
 }
@@ -274,11 +304,35 @@ static bool shift_edge(struct search *s, enum part part, uint32_t k, struct stat
     return good != begin;
 }
 
+#define PARTS_OF_WAY 16u
+
+/* All edges at once by the same part of their ways, as far as that has room: where cards are full
+ * none can take before it gives, so that no edge may move alone. */
+static bool shift_all(struct search *s, struct state *to) {
+    for (uint32_t part = PARTS_OF_WAY - 1; part > 0; part--) {
+        bool any = false;
+        for (int p = 0; p < PARTS; p++) {
+            const struct chain *chain = &s->chains[p];
+            for (uint32_t k = 1; k < chain->n && !chain->jumps; k++) {
+                const int64_t begin = s->from.at[p][k], way = (int64_t)chain->to[k] - begin;
+                to->at[p][k] = (uint32_t)(begin + way * part / PARTS_OF_WAY);
+                any |= to->at[p][k] != s->from.at[p][k];
+            }
+        }
+        if (any && fits(s, to, ALL_CARDS))
+            return true;
+    }
+    memcpy(to->at, s->from.at, sizeof to->at);
+    fits(s, to, ALL_CARDS); /* the plan is that of this state again */
+    return false;
+}
+
 /* As much of what is left of the way as fits; false: nothing does. */
 static bool make_wave(struct search *s, struct state *to) {
     bool any = false, more = true;
     if (!fits(s, to, ALL_CARDS))
         return false;
+    any = s->stage_most && shift_all(s, to);
     while (more) {
         more = false;
         for (int part = 0; part < PARTS; part++) {
@@ -303,16 +357,9 @@ static bool is_there(const struct search *s, const struct state *state) {
 
 /* --- all of them --- */
 
-static bool fits_beside(const struct search *s) {
-    const struct plan *from = &s->from.plan;
-    for (uint32_t c = 0; c < s->then->n_cards; c++) {
-        const struct plan_card *a = &from->cards[c], *b = &s->then->cards[c];
-        if (weights_of_both(s, from, s->then, c) + layout_kv_bytes(from, s->then, c) +
-                a->scratch_bytes + b->scratch_bytes >
-            s->in->capacity_bytes[c])
-            return false;
-    }
-    return true;
+static bool fits_beside(struct search *s) {
+    uint64_t weights[CARDS_MAX];
+    return has_room(s, s->then, ALL_CARDS, weights);
 }
 
 /* The wave's plan as others are: with ranges, and what they take. */
@@ -335,10 +382,10 @@ static void begin(struct search *s, struct state *state) {
     make_cards(s, state);
 }
 
-/* first: the state after the first wave, where there are more; returns how many, 0: no way. */
+/* From s->from.  first: the state after the first wave, where there are more; returns how many, 0:
+ * no way. */
 static uint32_t count_waves(struct search *s, struct state *first) {
     struct state to;
-    begin(s, &s->from);
     for (uint32_t n = 1; n <= WAVES_MAX; n++) {
         if (fits_beside(s))
             return n;
@@ -352,10 +399,48 @@ static uint32_t count_waves(struct search *s, struct state *first) {
     return 0;
 }
 
+/* Of the stage, where the way is made at once; 0: that would not help. */
+static uint64_t staged_at_once(struct search *s) {
+    begin(s, &s->from);
+    s->stage_most = s->then->dense ? 0 : UINT64_MAX;
+    return fits_beside(s) ? s->staged : 0;
+}
+
+/* With as many staged waves as have to be, before the way goes on without.  staged: what the first
+ * one takes of the stage. */
+static uint32_t count_staged(struct search *s, uint64_t stage_most, struct state *first,
+                             uint64_t *staged) {
+    struct state at, to;
+    begin(s, &at);
+    *staged = 0;
+    for (uint32_t n = 1; n <= WAVES_MAX; n++) {
+        s->from = at;
+        s->stage_most = 0;
+        const uint32_t rest = count_waves(s, n == 1 ? first : &to);
+        if (rest)
+            return n - 1 + rest;
+        s->from = to = at;
+        s->stage_most = stage_most;
+        const bool last = stage_most && fits_beside(s);
+        if (!last && (!stage_most || !make_wave(s, &to) || is_there(s, &to)))
+            return 0;
+        if (n == 1) {
+            *first = to;
+            *staged = s->staged;
+        }
+        if (last)
+            return n;
+        at = to;
+    }
+    return 0;
+}
+
 int waves_find(struct waves *waves, const struct plan *now, const struct plan *then,
-               const struct plan_input *input) {
+               const struct plan_input *input, uint64_t stage_most, uint64_t *wanted) {
     struct search s = {.now = now, .then = then, .in = input};
     struct state first;
+    uint64_t staged;
+    *wanted = 0;
     if (now->n_pages != then->n_pages || now->n_cards != then->n_cards || plan_host_bytes(now) ||
         plan_host_bytes(then)) /* what is spilled has to lie together */
         return -ENOSPC;
@@ -363,13 +448,15 @@ int waves_find(struct waves *waves, const struct plan *now, const struct plan *t
         share_taken(&s.shares[0][c], &now->cards[c], &input->model->params);
         share_taken(&s.shares[1][c], &then->cards[c], &input->model->params);
     }
-    const uint32_t n = count_waves(&s, &first);
-    if (n == 0)
+    const uint32_t n = count_staged(&s, then->dense ? 0 : stage_most, &first, &staged);
+    if (n == 0) {
+        *wanted = staged_at_once(&s);
         return -ENOSPC;
+    }
     const int rc = n > 1 ? complete(&s, &first) : 0;
     if (rc)
         return rc;
-    *waves = (struct waves){.n = n};
+    *waves = (struct waves){.n = n, .staged_bytes = staged};
     if (n > 1)
         waves->first = first.plan;
     return 0;

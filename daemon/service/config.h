@@ -38,18 +38,19 @@ struct config {
     struct config_sizes {
         uint32_t n;
         uint64_t bytes[CARDS_MAX];
-    } card_memory;          /* n = 0: a share of the free memory; 1: the same for all cards */
-    uint64_t host_spill;    /* bytes; SHARE_FREE: a share of the free memory */
-    uint32_t split;         /* enum split */
-    struct places places;   /* the file's, then those of the command line */
-    uint32_t storage;       /* enum storage_choice */
-    uint32_t weights;       /* enum weights_choice */
-    uint32_t rebalance;     /* enum rebalance_choice */
-    uint32_t measure_links; /* enum measure_choice */
-    uint32_t scrub_s;       /* 0: never */
-    uint32_t kv_type;       /* enum kv_type */
-    uint32_t threads;       /* 0: one a usable core */
-    uint32_t pin_threads;   /* 0 or 1 */
+    } card_memory;            /* n = 0: a share of the free memory; 1: the same for all cards */
+    uint64_t host_spill;      /* bytes; SHARE_FREE: a share of the free memory */
+    uint32_t split;           /* enum split */
+    struct places places;     /* the file's, then those of the command line */
+    uint32_t storage;         /* enum storage_choice */
+    uint32_t weights;         /* enum weights_choice */
+    uint32_t rebalance;       /* enum rebalance_choice */
+    uint64_t rebalance_stage; /* bytes; 0: none */
+    uint32_t measure_links;   /* enum measure_choice */
+    uint32_t scrub_s;         /* 0: never */
+    uint32_t kv_type;         /* enum kv_type */
+    uint32_t threads;         /* 0: one a usable core */
+    uint32_t pin_threads;     /* 0 or 1 */
     uint32_t max_sequences;
     uint32_t isa;            /* enum instruction_set */
     char topology[PATH_MAX]; /* empty: a plain box of `cards` cards */

@@ -111,6 +111,9 @@ void line_say_put_off(struct engines *engines);
 
 /* --- room.c --- */
 
+/* Bytes of host memory in which what full cards exchange may wait: rebalance_stage, and what the
+ * host has. */
+uint64_t line_stage_limit(const struct engines *engines);
 /* No plan fits, and with all of host_spill one might: an event, and the log. */
 void line_tell_short(struct engines *engines);
 

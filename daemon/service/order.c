@@ -12,6 +12,10 @@
 #include "daemon/util/log.h"
 #include "octarc/error.h"
 
+static uint64_t mib_up(uint64_t bytes) {
+    return (bytes >> 20) + (bytes % (1u << 20) != 0);
+}
+
 const struct plan *line_coming_plan(const struct engines *e) {
     return e->order.under_way ? &e->order.plan : &e->plan;
 }
@@ -44,19 +48,35 @@ static bool fits_beside(const struct engines *e, const struct plan *plan) {
     return host <= engines_spill_limit(e);
 }
 
+/* Why no stage helped; wanted: bytes that one would have to have, 0: none would help. */
+static void say_stage(const struct engines *e, uint64_t wanted, char *text, size_t size) {
+    const uint64_t most = line_stage_limit(e), key = e->config->rebalance_stage;
+    if (wanted > most && most < key)
+        snprintf(text, size, " (for what full cards exchange the host has %llu MiB, of %llu)",
+                 (unsigned long long)most >> 20, (unsigned long long)mib_up(wanted));
+    else if (wanted > most)
+        snprintf(text, size,
+                 " (full cards may exchange %llu MiB at once by rebalance_stage, %llu would do)",
+                 (unsigned long long)most >> 20, (unsigned long long)mib_up(wanted));
+    else
+        text[0] = 0;
+}
+
 /* Why the engine is replaced, though it could have gone over. */
-static void tell_no_room(struct engines *e, const struct plan *plan) {
+static void tell_no_room(struct engines *e, const struct plan *plan, uint64_t wanted) {
+    char stage[128];
     struct event told = {.kind = "no_room", .card = -1, .generation = e->number, .seconds = -1};
     uint32_t card = 0;
+    say_stage(e, wanted, stage, sizeof stage);
     while (card < e->n_cards && !is_tight(e, plan, card))
         card++;
     if (card < e->n_cards) {
         told.card = (int32_t)card;
         line_event(e, &told,
                    "card %u has no room for what it holds beside what it is to hold (%llu of %llu "
-                   "MiB), and there is no way in parts: another generation has to start",
-                   card, (unsigned long long)layout_peak_bytes(&e->plan, plan, card) >> 20,
-                   (unsigned long long)e->cards[card].capacity_bytes >> 20);
+                   "MiB), and there is no way in parts%s: another generation has to start",
+                   card, (unsigned long long)mib_up(layout_peak_bytes(&e->plan, plan, card)),
+                   (unsigned long long)e->cards[card].capacity_bytes >> 20, stage);
     } else {
         line_event(e, &told,
                    "host memory has no room for the weights that stay in it in both plans: another "
@@ -96,17 +116,29 @@ static bool may_go_over(const struct engines *e, const struct plan *plan) {
            !process_ending(e->current) && !e->beside.process && same_steps(&e->plan, plan);
 }
 
+/* The smallest stage that is tried: what waits in one arrives while no step runs. */
+#define STAGE_LEAST (UINT64_C(64) << 20)
+
 /* The plan that comes first on the way to `plan`.  An engine that lost a card has no time for ways.
  */
-static int find_wave(const struct engines *e, const struct plan *plan, struct waves *waves) {
+static int find_wave(const struct engines *e, const struct plan *plan, struct waves *waves,
+                     uint64_t *wanted) {
+    const uint64_t most = line_stage_limit(e);
     struct plan_input in;
     bool use[CARDS_MAX];
+    *wanted = 0;
     if (is_broken(e))
         return -ENOSPC;
     for (uint32_t i = 0; i < e->n_cards; i++)
         use[i] = plan->cards[i].online;
     line_plan_input(e, use, &in);
-    return waves_find(waves, &e->plan, plan, &in);
+    uint64_t stage = STAGE_LEAST < most ? STAGE_LEAST : most;
+    int rc = waves_find(waves, &e->plan, plan, &in, stage, wanted);
+    while (rc == -ENOSPC && stage < most) {
+        stage = stage < most / 4 ? 4 * stage : most;
+        rc = waves_find(waves, &e->plan, plan, &in, stage, wanted);
+    }
+    return rc;
 }
 
 /* Of each card with weights: the memory that it has, or new memory where it has none, or uses it
@@ -166,19 +198,25 @@ static void set_aside(struct engines *e) {
     memcpy(e->order.before.next, e->order.next, sizeof e->order.next);
 }
 
-static void tell_order(struct engines *e) {
+static void tell_order(struct engines *e, uint64_t stage_bytes) {
     struct event told = {.kind = "rebalance", .card = -1, .generation = e->number, .seconds = -1};
-    line_event(e, &told, "generation %llu goes over to another plan (%s split%s): %s",
+    char staged[64] = "";
+    if (stage_bytes)
+        snprintf(staged, sizeof staged, ", %llu MiB by way of host memory",
+                 (unsigned long long)mib_up(stage_bytes));
+    line_event(e, &told, "generation %llu goes over to another plan (%s split%s%s): %s",
                (unsigned long long)e->number, plan_split_name(e->order.plan.split),
-               e->order.more ? ", a part of the way" : "", e->order.why);
+               e->order.more ? ", a part of the way" : "", staged, e->order.why);
     log_notice("generation %llu goes over to another plan: %s", (unsigned long long)e->number,
                e->order.why);
 }
 
 /* Tell it: true, the plan is the order's. */
-static bool give_order(struct engines *e, struct plan *plan, bool more, const char *why) {
+static bool give_order(struct engines *e, struct plan *plan, bool more, uint64_t stage_bytes,
+                       const char *why) {
     struct card_memory next[CARDS_MAX];
-    struct msg_replan msg = {.number = e->order.number + 1, .keep = true};
+    struct msg_replan msg = {
+        .number = e->order.number + 1, .keep = true, .stage_bytes = stage_bytes};
     int fds[STREAM_FDS_MAX];
     uint32_t n_fds = 0;
     struct err err = {{0}};
@@ -206,13 +244,14 @@ static bool give_order(struct engines *e, struct plan *plan, bool more, const ch
     e->order.given_ns = uv_hrtime();
     memcpy(e->order.next, next, sizeof next);
     snprintf(e->order.why, sizeof e->order.why, "%s", why);
-    tell_order(e);
+    tell_order(e, stage_bytes);
     line_changed(e);
     return true;
 }
 
 bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
     struct waves waves;
+    uint64_t wanted;
     if (!may_go_over(e, plan))
         return false;
     if (e->order.before.waits) { /* until that is answered nobody knows what is in use */
@@ -222,13 +261,15 @@ bool line_go_over(struct engines *e, struct plan *plan, const char *why) {
         return true;
     }
     if (fits_beside(e, plan))
-        return give_order(e, plan, false, why);
-    if (find_wave(e, plan, &waves) < 0 || waves.n == 1) {
-        tell_no_room(e, plan);
+        return give_order(e, plan, false, 0, why);
+    if (find_wave(e, plan, &waves, &wanted) < 0 || (waves.n == 1 && !waves.staged_bytes)) {
+        tell_no_room(e, plan, wanted);
         return false;
     }
+    if (waves.n == 1)
+        return give_order(e, plan, false, waves.staged_bytes, why);
     const bool under_way = e->order.under_way && line_same_work(&e->order.plan, &waves.first);
-    if (!under_way && !give_order(e, &waves.first, true, why)) {
+    if (!under_way && !give_order(e, &waves.first, true, waves.staged_bytes, why)) {
         waves_finish(&waves);
         return false;
     }

@@ -3,7 +3,8 @@
  *
  * host_spill was said, or worked out, when the service started; what the host has to give since
  * then is another thing.  Weights there are read in every step, so a plan that takes more than
- * there is would be slower than none, or be killed. */
+ * there is would be slower than none, or be killed.  What only waits there on its way to a full
+ * card has the same bound. */
 #include "daemon/service/line.h"
 #include "daemon/util/log.h"
 
@@ -21,6 +22,11 @@ uint64_t engines_spill_limit(const struct engines *e) {
     const uint64_t most = e->topology->host.spill_bytes, held = held_bytes(e);
     const uint64_t now = e->host_room > UINT64_MAX - held ? UINT64_MAX : e->host_room + held;
     return now < most ? now : most;
+}
+
+uint64_t line_stage_limit(const struct engines *e) {
+    const uint64_t most = e->config->rebalance_stage;
+    return e->host_room < most ? e->host_room : most;
 }
 
 void line_tell_short(struct engines *e) {

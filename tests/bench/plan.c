@@ -129,6 +129,7 @@ static void time_waves(double room) {
         struct boxed b;
         struct plan now = {0}, then = {0};
         struct waves waves;
+        uint64_t wanted;
         boxed_full(&b, i);
         boxed_layers(&b, 111);
         b.in = tight_input(&b.model, 8, SPLIT_LAYER, 4096);
@@ -139,7 +140,7 @@ static void time_waves(double room) {
             if (plan_build(&then, &b.in, NULL) == 0) {
                 b.in.online[i % 8] = true;
                 const double begin = now_s(CLOCK_THREAD_CPUTIME_ID);
-                const int rc = waves_find(&waves, &now, &then, &b.in);
+                const int rc = waves_find(&waves, &now, &then, &b.in, UINT64_C(1) << 40, &wanted);
                 ms[n++] = (now_s(CLOCK_THREAD_CPUTIME_ID) - begin) * 1e3;
                 n_found += rc == 0;
                 if (rc == 0 && waves.n > most)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 from crowd import Crowd, is_whole, say, states, undisturbed
 from deep import deep
@@ -182,17 +183,71 @@ def an_engine_killed_between_two_waves_loses_nothing_that_was_moved():
         is_given_back(daemon)
 
 
+# Full cards: room for what each has in either plan, and not for both.  Lanes are cut anew, or the cards
+# take each other's places in the chain.
+FULL = {"tensor": ("25M", 1), "hybrid": ("13500K", 0)}
+STAGED = re.compile(r", \d+ MiB by way of host memory\): ")
+
+
+def staged(daemon):
+    return [bool(STAGED.search(text)) for text in texts(daemon, "rebalance")]
+
+
+@test
+def full_cards_exchange_what_they_hold_by_way_of_host_memory():
+    for split, (size, card) in FULL.items():
+        is_tight(split, size, card)
+        for config in ("", "[engine]\nweights = private\n"):
+            with start(split, size, config=config) as daemon:
+                want = undisturbed(daemon)
+                for words in (("drain", str(card), "--wait"), ("online", str(card), "--wait")):
+                    goes_over(daemon, want, words, "%s, %s" % (split, words[0]))
+                equal(states(daemon), ["online"] * CARDS)
+                assert any(staged(daemon)), texts(daemon, "rebalance")
+                equal(texts(daemon, "no_room"), [])
+
+
+@test
+def whatever_happens_while_full_cards_change_over_loses_nothing():
+    size, card = FULL["tensor"]
+
+    def back(daemon):
+        daemon.rpc("online", {"card": card})
+
+    def kill(daemon):
+        daemon.kill_engine()
+
+    def lose(daemon):
+        daemon.rpc("drill", {"fault": "lose", "card": 3})
+
+    for pause in (0, 0.02, 0.1):
+        for what in (back, kill, lose):
+            with start("tensor", size) as daemon:
+                want = undisturbed(daemon)
+
+                def strike(daemon=daemon, pause=pause, what=what):
+                    daemon.rpc("drain", {"card": card})
+                    time.sleep(pause)
+                    what(daemon)
+                    wait_until(lambda: "draining" not in states(daemon), 30, "the drain's end")
+                told = "%s after %.2f s" % (what.__name__, pause)
+                equal(Crowd(daemon, strike).run(), want, told)
+                equal(daemon.rpc("status")["requests"]["failed"], 0, told)
+                equal(Crowd(daemon).run(), want, "afterwards: " + told)
+
+
 @test
 def where_there_is_no_way_the_engine_is_replaced_and_it_is_said_why():
-    """Lanes change in one wave or not at all."""
-    size, card = "25M", SIZES["tensor"][1]
+    """Lanes change in one wave or not at all, and nothing may wait in host memory."""
+    size, card = FULL["tensor"]
     is_tight("tensor", size, card)
-    with start("tensor", size) as daemon:
+    with start("tensor", size, config="[engine]\nrebalance_stage = 0\n") as daemon:
         want = undisturbed(daemon)
         is_whole(daemon, want, lambda: say(daemon, "drain", str(card), "--wait"), "no way", kills=True)
         equal(texts(daemon, "rebalance"), [])
         running, beside = texts(daemon, "no_room")
-        assert re.match(r"card \d has no room for .* of 25 MiB\), and there is no way in parts", running), running
+        assert re.match(r"card \d has no room for .* of 25 MiB\), and there is no way in parts \(full cards may "
+                        r"exchange 0 MiB at once by rebalance_stage, \d+ would do\)", running), running
         assert re.match(r"card \d has no room for two generations at once", beside), beside
 
 

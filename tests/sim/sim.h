@@ -120,6 +120,7 @@ void sim_run(uint64_t seed);
 struct sim_totals {
     uint64_t requests, tokens, generations, rebalances, waves, replays, preempted, cancelled,
         failed;
+    uint64_t staged;      /* full cards whose new ranges waited, in all orders */
     uint64_t moved_gaps;  /* between two tokens of a stream, while an order was under way */
     double longest_gap;   /* of them, in steps */
     uint64_t takeovers;   /* generations that took over from one that served on … */

@@ -36,18 +36,18 @@ static int run_seeds(uint64_t first, uint64_t n) {
             sim_run(*at);
         printf("# %" PRIu64 " schedules: %" PRIu64 " requests, %" PRIu64 " tokens, %" PRIu64
                " generations, %" PRIu64 " with weights in host memory, %" PRIu64
-               " rebalances (and %" PRIu64 " waves on the way, %" PRIu64
+               " rebalances (and %" PRIu64 " waves on the way, %" PRIu64 " full cards, %" PRIu64
                " crossed an answer), %" PRIu64 " replays, %" PRIu64 " pre-empted, %" PRIu64
                " cancelled, %" PRIu64 " failed, %" PRIu64 " gaps beside an order, of %.2f steps "
                "at most, %" PRIu64 " takeovers, %" PRIu64
                " sequences moved, pauses of %.2f steps at most, %" PRIu64 " harmed, %" PRIu64
                " of it found in use, %" PRIu64 " disturbed\n",
                n, sim_totals.requests, sim_totals.tokens, sim_totals.generations,
-               sim_totals.spilled, sim_totals.rebalances, sim_totals.waves, sim_totals.crossed,
-               sim_totals.replays, sim_totals.preempted, sim_totals.cancelled, sim_totals.failed,
-               sim_totals.moved_gaps, sim_totals.longest_gap, sim_totals.takeovers,
-               sim_totals.moved, sim_totals.longest_pause, sim_totals.harms, sim_totals.harmed,
-               sim_totals.disturbed);
+               sim_totals.spilled, sim_totals.rebalances, sim_totals.waves, sim_totals.staged,
+               sim_totals.crossed, sim_totals.replays, sim_totals.preempted, sim_totals.cancelled,
+               sim_totals.failed, sim_totals.moved_gaps, sim_totals.longest_gap,
+               sim_totals.takeovers, sim_totals.moved, sim_totals.longest_pause, sim_totals.harms,
+               sim_totals.harmed, sim_totals.disturbed);
         exit(0);
     }
     int status = 0;

@@ -69,6 +69,7 @@ struct world {
     struct loaded l;
     struct plan plans[2];
     uint64_t *want[2]; /* the digests of a load from the file */
+    bool full;         /* the cards have room for one of the plans, not for both */
 };
 
 static void make_plan(struct world *w, struct plan *plan, enum split split, uint32_t offline) {
@@ -98,7 +99,8 @@ static struct runner *open_on(struct world *w, uint32_t plan, struct runner *bef
                                .head_fds = &w->l.fd,
                                .n_parts = 1,
                                .sums_fd = -1,
-                               .before = before};
+                               .before = before,
+                               .stage_most = w->full ? UINT64_MAX : 0};
     struct runner *runner;
     struct err err = {{0}};
     o.device.n_threads = 1;
@@ -109,6 +111,7 @@ static struct runner *open_on(struct world *w, uint32_t plan, struct runner *bef
 }
 
 static void open_world(struct world *w, enum split split) {
+    *w = (struct world){.full = false};
     ops = *device_backend("cpu");
     ops.poke = poke;
     ops.copy = copy;
@@ -133,6 +136,22 @@ static void open_world(struct world *w, enum split split) {
         memcpy(w->want[p], runner_digests(r), w->plans[p].n_ranges * sizeof *w->want[p]);
         runner_close(r);
     }
+}
+
+static void fill_cards(struct world *w) {
+    uint32_t n = 0;
+    for (uint32_t c = 0; c < CARDS; c++) {
+        uint64_t own[2];
+        for (uint32_t p = 0; p < 2; p++) {
+            const struct plan_card *card = &w->plans[p].cards[c];
+            own[p] = card->weights_bytes + card->kv_bytes + card->scratch_bytes;
+        }
+        for (uint32_t p = 0; p < 2; p++)
+            w->plans[p].cards[c].capacity_bytes = own[0] > own[1] ? own[0] : own[1];
+        n += layout_is_staged(&w->plans[0], &w->plans[1], c);
+    }
+    CHECK(n >= 2);
+    w->full = true;
 }
 
 static void close_world(struct world *w) {
@@ -177,6 +196,9 @@ static void go_over(struct world *w) {
     struct plan *left = malloc(sizeof *left);
     touches = 0;
     struct runner *second = open_on(w, 1, first, false);
+    struct err err = {{0}};
+    must(runner_move_in(second, first, &err), &err);
+    runner_leave_stage(second);
     *left = w->plans[0];
     runner_leave_behind(second, first, left);
     runner_settle(second);
@@ -199,11 +221,14 @@ static bool kill_at(struct world *w, uint32_t touch) {
     return WEXITSTATUS(status) == KILLED;
 }
 
-static void one_killed_at_any_moment_leaves_what_can_be_proven(void) {
+/* full: also while what is new on full cards waits, and while it arrives. */
+static void kill_everywhere(bool full) {
     for (int split = SPLIT_LAYER; split <= SPLIT_TENSOR; split++) {
         struct world w;
         uint32_t touch = 1, wholly_first = 0, wholly_second = 0;
         open_world(&w, (enum split)split);
+        if (full)
+            fill_cards(&w);
         next_engine(&w, 0);
         CHECK_EQ(next_engine(&w, 0), all_bytes(&w, 0));
         for (; kill_at(&w, touch); touch++) {
@@ -218,6 +243,14 @@ static void one_killed_at_any_moment_leaves_what_can_be_proven(void) {
         CHECK_EQ(next_engine(&w, 1), all_bytes(&w, 1));
         close_world(&w);
     }
+}
+
+static void one_killed_at_any_moment_leaves_what_can_be_proven(void) {
+    kill_everywhere(false);
+}
+
+static void so_does_one_whose_full_cards_change_over(void) {
+    kill_everywhere(true);
 }
 
 /* --- what it takes --- */
@@ -259,6 +292,29 @@ static void a_card_takes_the_union_and_then_its_share(void) {
     for (uint32_t c = 1; c < CARDS; c++)
         check_taken(&w, c, w.plans[1].cards[c].weights_bytes);
     runner_close(second);
+    close_world(&w);
+}
+
+static void a_full_card_takes_one_share_and_then_the_other(void) {
+    struct world w;
+    struct err err = {{0}};
+    if (has_huge_pages())
+        SKIP("the kernel gives shared memory in huge pages here");
+    open_world(&w, SPLIT_TENSOR);
+    fill_cards(&w);
+    struct runner *first = open_on(&w, 0, NULL, false);
+    struct runner *second = open_on(&w, 1, first, false);
+    for (uint32_t c = 0; c < CARDS; c++)
+        if (layout_is_staged(&w.plans[0], &w.plans[1], c))
+            check_taken(&w, c, w.plans[0].cards[c].weights_bytes);
+    must(runner_move_in(second, first, &err), &err);
+    runner_leave_stage(second);
+    for (uint32_t c = 0; c < CARDS; c++)
+        if (layout_is_staged(&w.plans[0], &w.plans[1], c))
+            check_taken(&w, c, w.plans[1].cards[c].weights_bytes);
+    runner_close(first);
+    runner_close(second);
+    CHECK_EQ(next_engine(&w, 1), all_bytes(&w, 1));
     close_world(&w);
 }
 
@@ -343,7 +399,9 @@ static void a_header_holds_its_entries_and_no_more(void) {
 }
 
 CHECK_MAIN(T(one_killed_at_any_moment_leaves_what_can_be_proven),
+           T(so_does_one_whose_full_cards_change_over),
            T(a_card_takes_the_union_and_then_its_share),
+           T(a_full_card_takes_one_share_and_then_the_other),
            T(one_that_is_dropped_gives_back_what_it_took),
            T(ranges_that_lie_on_those_in_use_are_refused),
            T(a_header_holds_its_entries_and_no_more))

@@ -102,6 +102,8 @@ static void close_site(void) {
     unload(&site.l);
 }
 
+static uint64_t stage_of_orders;
+
 static int order(struct replan **replan, uint64_t number, struct plan plan, uint32_t n_fds) {
     const struct replan_site at = {.generation = 5,
                                    .runner = &site.runner,
@@ -109,7 +111,8 @@ static int order(struct replan **replan, uint64_t number, struct plan plan, uint
                                    .engine = site.engine,
                                    .output = {&site, on_send, clock_of_test},
                                    .slice_bytes = REBALANCE_SLICE_BYTES};
-    struct msg_replan msg = {.number = number, .keep = true, .plan = plan};
+    struct msg_replan msg = {
+        .number = number, .keep = true, .stage_bytes = stage_of_orders, .plan = plan};
     int fds[STREAM_FDS_MAX];
     for (uint32_t i = 0; i < n_fds; i++)
         fds[i] = memfd_create("weights", MFD_CLOEXEC);
@@ -173,6 +176,43 @@ static void what_cannot_be_carried_out_changes_nothing(void) {
     close_site();
 }
 
+/* Cards that have room for what they have in either plan, and no more. */
+static struct plan full_plan(void) {
+    struct plan plan = plan_on(3, 4);
+    for (uint32_t c = 0; c < 2; c++) {
+        const struct plan_card *a = &site.plan->cards[c];
+        struct plan_card *b = &plan.cards[c];
+        const uint64_t x = a->weights_bytes + a->kv_bytes + a->scratch_bytes;
+        const uint64_t y = b->weights_bytes + b->kv_bytes + b->scratch_bytes;
+        b->capacity_bytes = x > y ? x : y;
+    }
+    return plan;
+}
+
+static void full_cards_need_a_stage_that_is_large_enough(void) {
+    struct replan *replan = NULL;
+    open_site();
+    struct plan plan = full_plan();
+    const uint64_t bytes = layout_staged_bytes(site.plan, &plan);
+    CHECK(bytes > 2 * LAYOUT_STAGED_LEAST);
+    CHECK_EQ(order(&replan, 1, plan, 0), 0);
+    CHECK(replan == NULL && site.last.error == -ENOSPC);
+    CHECK(strstr(site.last.text, "for both plans"));
+    stage_of_orders = bytes - 1;
+    CHECK_EQ(order(&replan, 2, full_plan(), 0), 0);
+    finish(&replan);
+    CHECK_EQ(site.last.error, -ENOSPC);
+    CHECK(strstr(site.last.text, "wait in host memory"));
+    CHECK_EQ(site.plan->n_cards, 2);
+    stage_of_orders = bytes;
+    CHECK_EQ(order(&replan, 3, full_plan(), 0), 0);
+    finish(&replan);
+    CHECK_EQ(site.last.error, 0);
+    CHECK_EQ(site.plan->n_cards, 3);
+    stage_of_orders = 0;
+    close_site();
+}
+
 static void one_that_is_called_off_is_answered_too(void) {
     struct replan *replan = NULL;
     open_site();
@@ -213,4 +253,5 @@ static void one_that_is_paused_waits_and_can_be_called_off(void) {
 
 CHECK_MAIN(T(one_that_is_paused_waits_and_can_be_called_off),
            T(one_that_is_carried_out_is_answered_with_the_bytes), T(another_takes_its_place),
+           T(full_cards_need_a_stage_that_is_large_enough),
            T(what_cannot_be_carried_out_changes_nothing), T(one_that_is_called_off_is_answered_too))

@@ -9,17 +9,30 @@
 
 #define BOXES 1500u
 
+#define NO_STAGE  0
+#define ANY_STAGE UINT64_MAX
+
 struct seen {
-    uint32_t at_once, in_waves, none, most;
+    uint32_t at_once, in_waves, staged, none, most;
 };
 
-static void check_wave(const struct boxed *b, const struct plan *from, struct plan *to) {
+/* What a card holds at most: of a staged one what it has before, and then what it has after. */
+static uint64_t most_on(const struct plan *from, const struct plan *to, uint32_t c) {
+    const struct plan_card *a = &from->cards[c], *b = &to->cards[c];
+    const uint64_t x = a->weights_bytes + a->kv_bytes + a->scratch_bytes;
+    const uint64_t y = b->weights_bytes + b->kv_bytes + b->scratch_bytes;
+    return !layout_is_staged(from, to, c) ? layout_peak_bytes(from, to, c) : x > y ? x : y;
+}
+
+static void check_wave(const struct boxed *b, const struct plan *from, struct plan *to,
+                       uint64_t staged) {
+    CHECK_EQ(layout_staged_bytes(from, to), staged);
     for (uint32_t c = 0; c < to->n_cards; c++) {
         size_t n;
         const struct plan_range *held = plan_card_ranges(from, c, &n);
         CHECK_EQ(layout_card(to, c, held, n, true, UINT64_MAX / 2), 0);
         CHECK(layout_is_beside(from, to, c));
-        CHECK(layout_peak_bytes(from, to, c) <= b->in.capacity_bytes[c]);
+        CHECK(most_on(from, to, c) <= b->in.capacity_bytes[c]);
     }
     check_coverage(&b->model, to);
 }
@@ -41,26 +54,35 @@ static uint64_t bytes_left(const struct plan *at, const struct plan *then) {
     return bytes;
 }
 
-/* Wave after wave, each asked for anew, as one does who was interrupted; returns how many. */
-static uint32_t walk(const struct boxed *b, const struct plan *now, const struct plan *then) {
+/* Wave after wave, each asked for anew, as one does who was interrupted; returns how many.  staged:
+ * how many of them use the stage. */
+static uint32_t walk(const struct boxed *b, const struct plan *now, const struct plan *then,
+                     uint64_t stage, uint32_t *staged) {
     struct waves waves = {.n = 77};
     struct plan at = copy_of(now);
     uint32_t n = 0, said = 0;
+    uint64_t wanted = 77;
+    *staged = 0;
     for (bool last = false; !last; n++) {
-        const int rc = waves_find(&waves, &at, then, &b->in);
+        const int rc = waves_find(&waves, &at, then, &b->in, stage, &wanted);
         if (rc && n == 0) {
             CHECK_EQ(rc, -ENOSPC);
             CHECK_EQ(waves.n, 77);
+            CHECK(wanted > stage);
             plan_finish(&at);
             return 0;
         }
         CHECK_EQ(rc, 0); /* a way that was begun goes on */
+        if (rc)
+            break;
         if (n == 0)
             said = waves.n;
         CHECK_EQ(waves.n, said - n);
+        CHECK(waves.staged_bytes <= stage);
+        *staged += waves.staged_bytes > 0;
         last = waves.n == 1;
         struct plan next = last ? copy_of(then) : waves.first;
-        check_wave(b, &at, &next);
+        check_wave(b, &at, &next, waves.staged_bytes);
         CHECK(last || next.n_pages == then->n_pages);
         CHECK(bytes_left(&next, then) <= bytes_left(&at, then));
         plan_finish(&at);
@@ -101,16 +123,24 @@ static void open_box(struct boxed *b, uint32_t seed) {
         b->in.capacity_bytes[i] += b->in.capacity_bytes[i] * draw(100) / 100;
 }
 
-static void try_box(uint32_t seed, struct seen *seen) {
+/* stage: the percent of what is wanted that there is. */
+static void try_box(uint32_t seed, uint64_t stage, struct seen *seen) {
     struct boxed b;
     struct plan now, then;
     open_box(&b, seed);
     if (two_plans(&b, &now, &then)) {
         const bool at_once = fits_at_once(&b, &now, &then);
-        const uint32_t n = walk(&b, &now, &then);
-        CHECK_EQ(n == 1, at_once);
+        struct waves waves = {.n = 0};
+        uint64_t wanted = 0;
+        uint32_t staged;
+        if (stage != ANY_STAGE && waves_find(&waves, &now, &then, &b.in, 0, &wanted) == 0)
+            waves_finish(&waves);
+        const uint64_t most = stage == ANY_STAGE ? stage : wanted * stage / 100;
+        const uint32_t n = walk(&b, &now, &then, most, &staged);
+        CHECK_EQ(n == 1 && !staged, at_once);
         seen->at_once += n == 1;
         seen->in_waves += n > 1;
+        seen->staged += staged > 0;
         seen->none += n == 0;
         seen->most = n > seen->most ? n : seen->most;
         plan_finish(&now);
@@ -119,14 +149,35 @@ static void try_box(uint32_t seed, struct seen *seen) {
     boxed_finish(&b);
 }
 
-static void no_card_overflows_on_any_way(void) {
+static struct seen try_boxes(uint64_t stage) {
     struct seen seen = {0};
     for (uint32_t seed = 1; seed <= BOXES; seed++)
-        try_box(seed, &seen);
-    printf("# at once %u, in waves %u (at most %u), none %u\n", seen.at_once, seen.in_waves,
-           seen.most, seen.none);
+        try_box(seed, stage, &seen);
+    printf("# at once %u, in waves %u (at most %u), staged %u, none %u\n", seen.at_once,
+           seen.in_waves, seen.most, seen.staged, seen.none);
+    return seen;
+}
+
+static void no_card_overflows_on_any_way(void) {
+    const struct seen seen = try_boxes(NO_STAGE);
     CHECK(seen.at_once > 50 && seen.in_waves > 50 && seen.none > 10);
     CHECK(seen.most > 2);
+    CHECK_EQ(seen.staged, 0);
+}
+
+/* Also where full cards exchange what they have, or cut it in another way. */
+static void with_a_stage_there_is_a_way_from_any_plan_to_any_other(void) {
+    const struct seen without = try_boxes(NO_STAGE), with = try_boxes(ANY_STAGE);
+    CHECK_EQ(with.none, 0);
+    CHECK_EQ(with.staged, without.none);
+    CHECK_EQ(with.in_waves + with.at_once, without.in_waves + without.at_once + without.none);
+    CHECK_EQ(try_boxes(100).none, 0); /* what is said to be enough is */
+}
+
+static void a_stage_that_is_too_small_for_all_is_used_several_times(void) {
+    const struct seen all = try_boxes(ANY_STAGE), some = try_boxes(60);
+    CHECK(some.none < all.staged);
+    CHECK(some.staged > 0 && some.most > 1);
 }
 
 /* --- a chain of cards, of which the first is drained --- */
@@ -176,7 +227,8 @@ static void what_fits_in_the_end_gets_there_along_the_chain(void) {
                 b.in.capacity_bytes[i] =
                     (a > c ? a : c) + x->scratch_bytes + y->scratch_bytes + (64u << 10);
             }
-            const uint32_t n = walk(&b, &now, &then);
+            uint32_t staged;
+            const uint32_t n = walk(&b, &now, &then, NO_STAGE, &staged);
             CHECK(n > 0);
             longest = n > longest ? n : longest;
             plan_finish(&now);
@@ -195,7 +247,9 @@ static void the_same_question_has_the_same_answer(void) {
         struct waves one = {.n = 0}, two = {.n = 0};
         open_box(&b, seed);
         if (two_plans(&b, &now, &then)) {
-            CHECK_EQ(waves_find(&one, &now, &then, &b.in), waves_find(&two, &now, &then, &b.in));
+            uint64_t wanted;
+            CHECK_EQ(waves_find(&one, &now, &then, &b.in, 1u << 20, &wanted),
+                     waves_find(&two, &now, &then, &b.in, 1u << 20, &wanted));
             CHECK_EQ(one.n, two.n);
             CHECK_EQ(one.first.n_ranges, two.first.n_ranges);
             for (size_t i = 0; i < one.first.n_ranges; i++)
@@ -215,15 +269,20 @@ static void other_pages_are_no_way(void) {
     struct boxed b;
     struct plan now, then;
     struct waves waves;
+    uint64_t wanted = 1;
     make_chain_model(&b, 8);
     CHECK_EQ(plan_build(&now, &b.in, NULL), 0);
     b.in.max_sequences = 2;
     CHECK_EQ(plan_build(&then, &b.in, NULL), 0);
-    CHECK_EQ(waves_find(&waves, &now, &then, &b.in), -ENOSPC);
+    CHECK_EQ(waves_find(&waves, &now, &then, &b.in, ANY_STAGE, &wanted), -ENOSPC);
+    CHECK_EQ(wanted, 0); /* no stage would help */
     plan_finish(&now);
     plan_finish(&then);
     boxed_finish(&b);
 }
 
-CHECK_MAIN(T(no_card_overflows_on_any_way), T(what_fits_in_the_end_gets_there_along_the_chain),
+CHECK_MAIN(T(no_card_overflows_on_any_way),
+           T(with_a_stage_there_is_a_way_from_any_plan_to_any_other),
+           T(a_stage_that_is_too_small_for_all_is_used_several_times),
+           T(what_fits_in_the_end_gets_there_along_the_chain),
            T(the_same_question_has_the_same_answer), T(other_pages_are_no_way))

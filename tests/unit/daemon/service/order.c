@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Orders to an engine that runs, and answers that cross them in the channel. */
+#include "daemon/placement/layout.h"
+#include "daemon/service/box.h"
+#include "daemon/service/events.h"
 #include "tests/unit/daemon/service/played_engine.h"
 
 static void open_world(void) {
@@ -246,15 +249,93 @@ static void an_order_given_before_a_loss_was_heard_is_replaced(void) {
     close_world();
 }
 
-CHECK_MAIN(T(an_answered_order_leaves_its_memory_in_use),
-           T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
-           T(one_that_is_refused_for_it_is_given_again),
-           T(one_whose_place_was_taken_leaves_no_trace),
-           T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for),
-           T(a_loss_that_crosses_an_answer_is_one),
-           T(a_card_lost_while_it_is_taken_back_is_not_used),
-           T(nor_where_the_answer_crosses_the_loss),
-           T(an_order_that_needs_no_lost_card_ends_the_loss),
-           T(an_order_with_a_card_that_was_lost_before_it_is_replaced),
-           T(an_answer_of_a_killed_engine_blames_nobody),
-           T(an_order_given_before_a_loss_was_heard_is_replaced))
+/* --- full cards --- */
+
+static struct events told;
+
+static bool holds(uint64_t size, uint32_t n_cards, struct plan *plan) {
+    uint64_t bytes[CARDS] = {size, size, size};
+    struct plan_input in;
+    topology_plain(&w.topology, CARDS, bytes, 0);
+    box_plan_input(&w.config, device_backend("cpu"), &w.topology, &w.loaded->model, &in);
+    for (uint32_t i = n_cards; i < CARDS; i++)
+        in.online[i] = false;
+    return plan_build(plan, &in, NULL) == 0;
+}
+
+/* Three cards that share all layers, each with room for half of the model and no more. */
+static void open_full(void) {
+    uint64_t size = 64u << 10;
+    struct plan three = {0}, two = {0};
+    bool same = false;
+    prepare_world("tiny-f32.gguf", CARDS, size);
+    w.config.split = SPLIT_TENSOR;
+    while (!same) {
+        size += 4096;
+        same = holds(size, 3, &three) && holds(size, 2, &two) && three.n_pages == two.n_pages &&
+               three.max_rows == two.max_rows;
+        if (same)
+            CHECK(layout_staged_bytes(&three, &two) > 0);
+        plan_finish(&three);
+        plan_finish(&two);
+    }
+    CHECK_EQ(events_init(&told, 64), 0);
+    w.engines.log = &told;
+    start_world();
+}
+
+static const char *last_of(const char *kind) {
+    const struct event *e;
+    const char *text = "";
+    for (uint64_t at = 1; (e = events_get(&told, at)); at++)
+        text = strcmp(e->kind, kind) ? text : e->text;
+    return text;
+}
+
+static void close_full(void) {
+    w.engines.log = NULL;
+    events_finish(&told);
+    close_world();
+}
+
+static void full_cards_go_over_by_way_of_host_memory(void) {
+    open_full();
+    drain(2);
+    CHECK_EQ(played.n_orders, 1);
+    CHECK(played.orders[0].stage_bytes > 0);
+    CHECK(strstr(last_of("rebalance"), "MiB by way of host memory"));
+    answers(1, 0);
+    CHECK_EQ(state_of(2), CARD_DRAINED);
+    CHECK_EQ(w.engines.number, 1);
+    close_full();
+}
+
+/* Another generation follows, and it is said what would have been enough. */
+static void no_more_of_it_than_a_key_and_the_host_allow(void) {
+    open_full();
+    w.config.rebalance_stage = 0;
+    drain(2);
+    CHECK_EQ(played.n_orders, 0);
+    CHECK(strstr(last_of("no_room"), "exchange 0 MiB at once by rebalance_stage, 1 would do"));
+    ends();
+    close_full();
+    open_full();
+    engines_note_room(&w.engines, 0);
+    drain(2);
+    CHECK_EQ(played.n_orders, 0);
+    CHECK(strstr(last_of("no_room"), "the host has 0 MiB, of 1)"));
+    ends();
+    close_full();
+}
+
+CHECK_MAIN(
+    T(full_cards_go_over_by_way_of_host_memory), T(no_more_of_it_than_a_key_and_the_host_allow),
+    T(an_answered_order_leaves_its_memory_in_use),
+    T(an_order_that_crosses_an_answer_keeps_the_memory_that_it_lies_in),
+    T(one_that_is_refused_for_it_is_given_again), T(one_whose_place_was_taken_leaves_no_trace),
+    T(a_third_waits_for_the_answer_to_the_first), T(a_drain_during_a_loss_is_made_up_for),
+    T(a_loss_that_crosses_an_answer_is_one), T(a_card_lost_while_it_is_taken_back_is_not_used),
+    T(nor_where_the_answer_crosses_the_loss), T(an_order_that_needs_no_lost_card_ends_the_loss),
+    T(an_order_with_a_card_that_was_lost_before_it_is_replaced),
+    T(an_answer_of_a_killed_engine_blames_nobody),
+    T(an_order_given_before_a_loss_was_heard_is_replaced))

@@ -17,7 +17,7 @@
 
 /* An order, with the memory of each card as the engine would map it; 0: none. */
 struct told {
-    uint64_t number;
+    uint64_t number, stage_bytes;
     ino_t memory[CARDS_MAX];
     bool uses[CARDS_MAX];
 };
@@ -74,7 +74,8 @@ int process_send_fds(struct process *p, enum message_type type, const void *msg,
     if (type != MSG_REPLAN)
         return 0;
     CHECK(p->n_orders < ORDERS_MOST);
-    p->orders[p->n_orders++] = note(order->number, &order->plan, fds, n_fds);
+    p->orders[p->n_orders] = note(order->number, &order->plan, fds, n_fds);
+    p->orders[p->n_orders++].stage_bytes = order->stage_bytes;
     return 0;
 }
 
