@@ -66,7 +66,7 @@ struct cli {
     } passed[PASSED_MAX];         /* OPTION_PASS, in their order */
     int n_passed;
     const char *socket; /* NULL: the default */
-    const char *system, *wait, *against, *interval, *count;
+    const char *system, *wait, *against, *backend, *interval, *count;
     const char *to, *sha256, *index, *catalog;
     bool json, no_legend, verbose, help, version, stream, add_special, quick, selftest;
     bool wait_card, release, dry_run, follow, silent;

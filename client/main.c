@@ -49,6 +49,8 @@ static const struct option_info bench_options[] = {
     {"quick", NULL, "much shorter, one round: does it work at all", 0, OPTION_SWITCH,
      offsetof(struct cli, quick)},
     {"threads", "N", "of the computation; else one a usable core", 0, FIELD_INTEGER, 0},
+    {"backend", "NAME", "auto, cpu or level_zero: all cards", 0, OPTION_VALUE,
+     offsetof(struct cli, backend)},
     {"against", "DIR", "beside llama-bench and llama-server found there", 0, OPTION_VALUE,
      offsetof(struct cli, against)},
     {"selftest", NULL, "instead: are cards, kernels and links right; octarcd(8)", 0, OPTION_SWITCH,

@@ -74,7 +74,7 @@ static int inspect(struct bench *b, struct err *err) {
     struct service own;
     cJSON *answer;
     b->options.context = 1;
-    int rc = service_start(&own, &b->options, 1, "auto", NULL, err);
+    int rc = service_start(&own, &b->options, b->on_cards ? 0 : 1, "auto", NULL, err);
     if (rc)
         return rc;
     rc = service_ask(&own, "models", NULL, &answer, err);
@@ -117,6 +117,17 @@ static bool fits(const struct bench *b, uint32_t services) {
     return stat(b->model, &st) || (double)st.st_size * services < (double)memory_available() / 2;
 }
 
+static int warm_up(struct bench *b, const struct service *s, struct err *err) {
+    double ignored;
+    return service_decode(s, 4, b->n_vocab, &b->seed, &ignored, err);
+}
+
+int bench_start_first(struct bench *b, double *ready_ms, struct err *err) {
+    const int rc = service_start(&b->services[0], &b->options, b->on_cards ? 0 : 1,
+                                 b->on_cards ? "auto" : "layer", ready_ms, err);
+    return rc ? rc : warm_up(b, &b->services[0], err);
+}
+
 static int start_services(struct bench *b, struct err *err) {
     static const uint32_t cards[] = {1, 2, 4, 8};
     static const char *const splits[] = {"layer", "tensor"};
@@ -126,19 +137,24 @@ static int start_services(struct bench *b, struct err *err) {
                  "%d services at once need more memory than is free", SHARDS_MAX);
         wanted = 1;
     }
-    for (uint32_t i = 0; i < wanted; i++) {
+    if (b->on_cards) {
+        snprintf(b->no_sharding, sizeof b->no_sharding,
+                 "the cards hold the weights of one service at a time");
+        wanted = 1;
+    }
+    round_say(b, "starting 1 of %u services", wanted);
+    int rc = bench_start_first(b, NULL, err);
+    b->n_services = 1;
+    for (uint32_t i = 1; i < wanted && !rc; i++) {
         struct service *s = &b->services[i];
-        double ignored;
         round_say(b, "starting %u of %u services", i + 1, wanted);
-        int rc = service_start(s, &b->options, cards[i / 2], splits[i % 2], NULL, err);
+        rc = service_start(s, &b->options, cards[i / 2], splits[i % 2], NULL, err);
         if (rc)
             return rc;
         b->n_services++;
-        rc = service_decode(s, 4, b->n_vocab, &b->seed, &ignored, err); /* warms it up */
-        if (rc)
-            return rc;
+        rc = warm_up(b, s, err);
     }
-    return 0;
+    return rc;
 }
 
 static int run_rounds(struct bench *b, struct err *err) {
@@ -181,6 +197,8 @@ static int measure(struct cli *cli) {
     b->cli = cli;
     b->quick = cli->quick;
     b->against = cli->against;
+    b->options.backend = cli->backend;
+    b->on_cards = cli->backend && !strcmp(cli->backend, "level_zero");
     b->runs = b->quick ? 1 : RUNS_DEFAULT;
     b->seed = (uint64_t)(clock_s() * 1e9) | 1;
     int status = read_count(cli, "runs", 1, RUNS_MAX, &b->runs);
@@ -205,7 +223,7 @@ static int measure(struct cli *cli) {
 }
 
 static int self_test(struct cli *cli) {
-    if (cli->n_words || cli->quick || cli->against || cli->fields->child)
+    if (cli->n_words || cli->quick || cli->against || cli->backend || cli->fields->child)
         return cli_fail(cli, CLI_USAGE, "--selftest measures no model: --config and --json alone");
     return cli_become_octarcd(cli, "--selftest", NULL);
 }

@@ -26,6 +26,7 @@ struct bench {
     bool against;
     struct peer peer;
     char no_sharding[200]; /* why it is left out; empty: it is not */
+    bool on_cards;         /* the machine's own: one service, which has all of them */
 };
 
 /* Round `round` of them: each thing once.  0 or an error. */
@@ -33,6 +34,9 @@ int round_run(struct bench *bench, uint32_t round, struct err *err);
 /* On a terminal, one line that the next one overwrites; NULL clears it. */
 void round_say(const struct bench *bench, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The service that most is measured on: started, and warm. */
+int bench_start_first(struct bench *bench, double *ready_ms, struct err *err);
 
 /* Print the table, or with --json the object. */
 int report_print(const struct bench *bench);

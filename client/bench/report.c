@@ -90,17 +90,28 @@ static void print_weights(const char *name, const struct limits *limits) {
            size_text(limits->weights_bytes, whole, sizeof whole));
 }
 
-static int print_table(const struct bench *b) {
-    char cpu[128], date[32];
-    struct table table;
+/* What computes: the processor's threads, or cards. */
+static void print_machine(const struct bench *b) {
+    char cpu[128], date[32], threads[32];
     cpu_model(cpu, sizeof cpu);
     today(date, sizeof date);
-    printf("octarc %s, %s\n%s, %u threads, %s, %s, %u round%s%s\n", OCTARC_VERSION,
-           base_name(b->model), cpu, b->limits.threads, b->limits.isa, date, b->runs,
+    snprintf(threads, sizeof threads, "%u threads", b->limits.threads);
+    printf("octarc %s, %s\n%s, %s, %s, %s, %u round%s%s\n", OCTARC_VERSION, base_name(b->model),
+           cpu, b->on_cards ? b->options.backend : threads, b->limits.isa, date, b->runs,
            b->runs == 1 ? "" : "s", b->quick ? ", quick: too short to rely on" : "");
-    print_weights("shared", &b->limits);
-    print_weights("private", &b->own_limits);
+    if (b->on_cards) {
+        char size[16];
+        printf("weights on the cards: %s\n", size_text(b->limits.weights_bytes, size, sizeof size));
+    } else {
+        print_weights("shared", &b->limits);
+        print_weights("private", &b->own_limits);
+    }
     putchar('\n');
+}
+
+static int print_table(const struct bench *b) {
+    struct table table;
+    print_machine(b);
     table_init(&table, b->against ? "lrrrlrrrr" : "lrrrl");
     table_row(&table, (const char *[]){"FIGURE", "MIN", "MEDIAN", "MAX", "UNIT", "PEER",
                                        "RATIO MIN", "MEDIAN", "MAX"});
@@ -151,6 +162,8 @@ static int print_json(const struct bench *b) {
     cJSON_AddStringToObject(all, "model", base_name(b->model));
     cJSON *machine = cJSON_AddObjectToObject(all, "machine");
     cJSON_AddStringToObject(machine, "cpu", cpu);
+    if (b->options.backend)
+        cJSON_AddStringToObject(machine, "backend", b->options.backend);
     cJSON_AddNumberToObject(machine, "threads", b->limits.threads);
     cJSON_AddStringToObject(machine, "isa", b->limits.isa);
     cJSON_AddStringToObject(machine, "date", date);
@@ -159,7 +172,8 @@ static int print_json(const struct bench *b) {
     cJSON_AddNumberToObject(all, "token_bytes", b->limits.token_bytes);
     cJSON_AddNumberToObject(all, "layer_params", b->limits.layer_params);
     add_weights(all, "shared_weights", &b->limits);
-    add_weights(all, "private_weights", &b->own_limits);
+    if (!b->on_cards)
+        add_weights(all, "private_weights", &b->own_limits);
     figures_add_json(&b->figures, OURS, all);
     if (b->no_sharding[0])
         cJSON_AddStringToObject(all, "no_sharding", b->no_sharding);

@@ -34,7 +34,10 @@ static int told(const struct service *s, int rc, const struct octarc_error *erro
                 struct err *err) {
     if (children_interrupted())
         return err_set(err, -EINTR, "interrupted");
-    return err_set(err, rc, "octarcd with %u card%s, %s: %s", s->cards, s->cards == 1 ? "" : "s",
+    char cards[16] = "all";
+    if (s->cards)
+        snprintf(cards, sizeof cards, "%u", s->cards);
+    return err_set(err, rc, "octarcd with %s card%s, %s: %s", cards, s->cards == 1 ? "" : "s",
                    s->split, error->message);
 }
 
@@ -127,8 +130,6 @@ int service_start(struct service *s, const struct service_options *o, uint32_t c
                             s->socket,
                             "--model",
                             o->model,
-                            "--cards",
-                            n_cards,
                             "--split",
                             split,
                             "--threads",
@@ -139,6 +140,17 @@ int service_start(struct service *s, const struct service_options *o, uint32_t c
                             context,
                             "--weights",
                             o->weights ? o->weights : "shared"};
+    size_t n = 0;
+    while (argv[n])
+        n++;
+    if (cards) {
+        argv[n++] = "--cards";
+        argv[n++] = n_cards;
+    }
+    if (o->backend) {
+        argv[n++] = "--backend";
+        argv[n++] = o->backend;
+    }
     *s = (struct service){.cards = cards, .split = split};
     snprintf(n_cards, sizeof n_cards, "%u", cards);
     snprintf(threads, sizeof threads, "%u", o->threads);

@@ -10,13 +10,13 @@
 
 struct service_options {
     char octarcd[PATH_MAX], folder[PATH_MAX], config[PATH_MAX];
-    const char *model, *weights; /* of octarcd; weights NULL: its default */
-    uint32_t threads, context;   /* 0: octarcd's defaults */
+    const char *model, *weights, *backend; /* of octarcd; NULL: its default */
+    uint32_t threads, context;             /* 0: octarcd's defaults */
 };
 
 struct service {
     struct child child;
-    uint32_t cards;
+    uint32_t cards; /* simulated; 0: the machine's own, all */
     const char *split;
     char socket[PATH_MAX];
 };
@@ -32,8 +32,9 @@ struct limits {
 /* Write the configuration of all that are started; the folder exists. */
 int service_configure(struct service_options *options, struct err *err);
 
-/* Start and wait until the model is served; *ready_ms (may be NULL) is how long that took.  The
- * names of the files in the folder come from cards and split; -ECHILD: it refused, err says why. */
+/* Start and wait until the model is served; *ready_ms (may be NULL) is how long that took.  With
+ * `cards` of 0 all cards of the machine are used, if the backend is one for cards.  The names of
+ * the files in the folder come from cards and split; -ECHILD: it refused, err says why. */
 int service_start(struct service *service, const struct service_options *options, uint32_t cards,
                   const char *split, double *ready_ms, struct err *err);
 void service_stop(struct service *service);

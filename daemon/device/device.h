@@ -127,8 +127,9 @@ struct device_limits {
     double read_bytes_per_s; /* a sweep over the weights of all cards; 0: there are none */
     double int8_ops_per_s;   /* multiplications and additions of bytes, in registers */
     uint64_t weights_bytes;  /* that the sweep reads */
-    uint32_t n_threads;
-    char isa[16]; /* the instruction set in use */
+    uint32_t weights_words;  /* level_zero: the sum of the words that it read, once over all */
+    uint32_t n_threads;      /* level_zero: 0, for the cards have theirs */
+    char isa[16];            /* the instruction set in use; level_zero: "xmx", "dot4", "mixed" */
 };
 
 /* Where the time of all steps went since the programs were loaded or the profile was read. */
@@ -285,7 +286,11 @@ struct device_ops {
 
     /* Of the sweep the median of several tries, in the shape where that is the fastest; of the
      * products the best try.  Not while a step runs; takes some tenths of a second.  Lost cards are
-     * left out. */
+     * left out.
+     * level_zero: of each card by itself, of the weights that lie on it; the limits are of the
+     * loaded programs: the cards work at once in a phase, and phase after phase.  So cards that
+     * pass layers on have the rate of one, and those that share them of all.  -ENODEV; -EIO: what
+     * came out is not what was asked for. */
     int (*measure)(struct device *device, struct device_limits *limits);
 
     /* Read the profile and begin anew; not while a step runs.  -ENOTSUP: the device was opened

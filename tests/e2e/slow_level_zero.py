@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """octarcd with the level_zero backend, by the real loader, on simulated cards that execute its kernels
 (tests/sim_level_zero): what a client gets is what the cpu backend answers."""
+import json
 import os
 import re
+import subprocess
 import tempfile
 
 import spill
-from harness import Daemon, RpcError, equal, main, octarcd, test, tiny, wait_until
+from harness import BUILD, STRETCH, Daemon, RpcError, equal, main, octarcd, test, tiny, wait_until
 from sim_cards import Faults, environment, with_nodes
 
 PROMPTS = ["Hello there", "one two three", "The"]
@@ -213,6 +215,22 @@ def without_a_card_the_service_does_not_start_and_says_why():
     status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
                           env=environment("cards=0"))
     assert status != 0 and "backend = level_zero" in err, (status, err)
+
+
+@test
+def a_bench_of_cards_is_of_one_service_that_has_all():
+    command = [os.path.join(BUILD, "octarc"), "bench", "--quick", "--json", "--backend", "level_zero", tiny()]
+    got = json.loads(subprocess.check_output(
+        command, env=dict(os.environ, **environment("cards=2 memory=64M")), timeout=300 * STRETCH))
+    equal((got["machine"]["backend"], got["machine"]["isa"]), ("level_zero", "xmx"))
+    for key in ("decode_tokens_per_s", "ttft_ms", "fraction_of_bandwidth", "fraction_of_int8_peak",
+                "read_bytes_per_s", "int8_ops_per_s"):
+        assert got[key]["min"] > 0, key
+    assert got["shared_weights"]["bytes"] >= got["token_bytes"], got["shared_weights"]
+    for key in ("private_weights", "private_read_bytes_per_s", "sharding"):
+        assert key not in got, key
+    assert "cards" in got["no_sharding"], got["no_sharding"]
+    equal(sorted(got["ready_ms"]), ["cold", "warm"])
 
 
 main()

@@ -210,4 +210,7 @@ void level_zero_unload(struct device *device);
 int level_zero_step(struct device *device, const struct step_params *params, uint32_t *card);
 void level_zero_pending(struct device *device, struct device_pending *out);
 
+/* measure.c */
+int level_zero_measure(struct device *device, struct device_limits *limits);
+
 #endif

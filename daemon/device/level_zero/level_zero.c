@@ -455,11 +455,6 @@ static int level_zero_hang(struct device *d, uint32_t card) {
     return card < d->n_cards && d->cards[card].present ? -ENOTSUP : -EINVAL;
 }
 
-static int level_zero_measure(struct device *d, struct device_limits *limits) {
-    (void)d, (void)limits;
-    return -ENOTSUP;
-}
-
 static int level_zero_profile(struct device *d, struct device_profile *profile) {
     (void)d, (void)profile;
     return -ENOTSUP;

@@ -31,6 +31,8 @@ DECLARE(rows)
 DECLARE(attention)
 DECLARE(exchange)
 DECLARE(routes)
+DECLARE(measure)
+DECLARE(measure_xmx)
 FLOATS(DECLARE_MATMUL)
 QUANTS(DECLARE_MATMUL)
 QUANTS(DECLARE_XMX)
@@ -41,6 +43,8 @@ static const struct {
                 {ze_spirv_attention, ze_spirv_attention_end},
                 {ze_spirv_exchange, ze_spirv_exchange_end},
                 {ze_spirv_routes, ze_spirv_routes_end},
+                {ze_spirv_measure, ze_spirv_measure_end},
+                {ze_spirv_measure_xmx, ze_spirv_measure_xmx_end},
 #define BINARIES(type, number)                                                                     \
     {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},                                    \
         {ze_spirv_expert_##number, ze_spirv_expert_##number##_end},
@@ -80,13 +84,16 @@ static const struct {
     [KERNEL_CARRY] = {"carry", 2, 1, false},
     [KERNEL_ROUTE] = {"route", 3, 0, false},
     [KERNEL_DISPATCH] = {"dispatch", 3, 1, false},
-    [KERNEL_MATMUL] = {"matmul", 4, 0, true},
-    [KERNEL_LANES] = {"lanes", 4, 1, true},
-    [KERNEL_GATE_UP] = {"gate_up", 4, 2, true},
-    [KERNEL_EMBED] = {"embed", 4, 3, true},
-    [KERNEL_EXPERT_MATMUL] = {"expert_matmul", 5, 0, true},
-    [KERNEL_EXPERT_GATE_UP] = {"expert_gate_up", 5, 1, true},
-    [KERNEL_EXPERT_SUM] = {"expert_sum", 5, 2, true},
+    [KERNEL_SWEEP] = {"sweep", 4, 0, false},
+    [KERNEL_MULTIPLY] = {"multiply", 4, 1, false},
+    [KERNEL_MULTIPLY_XMX] = {"multiply_xmx", 5, 0, false},
+    [KERNEL_MATMUL] = {"matmul", 6, 0, true},
+    [KERNEL_LANES] = {"lanes", 6, 1, true},
+    [KERNEL_GATE_UP] = {"gate_up", 6, 2, true},
+    [KERNEL_EMBED] = {"embed", 6, 3, true},
+    [KERNEL_EXPERT_MATMUL] = {"expert_matmul", 7, 0, true},
+    [KERNEL_EXPERT_GATE_UP] = {"expert_gate_up", 7, 1, true},
+    [KERNEL_EXPERT_SUM] = {"expert_sum", 7, 2, true},
 };
 
 static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc, struct err *err) {
