@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* selftest.c - who tries what: a process for each card's kernels, one that finds the cards, one
- * that measures the links.  This process only waits for them, and never calls a driver. */
+ * that measures the links, one that exchanges over them.  This process only waits for them, and
+ * never calls a driver. */
 #include "daemon/engine/selftest.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include "octarc/error.h"
 
 #define CHILDREN_MAX (CARDS_MAX + 1)
+#define NOTHING      UINT32_MAX /* no exchange is begun yet */
 
 /* What a child says; written at once, so that it arrives whole. */
 struct word {
@@ -30,9 +32,10 @@ struct word {
         WORD_KERNEL,
         WORD_CARD,
         WORD_STORAGE,
+        WORD_FAILED,
         WORD_WHY
     } what;
-    uint32_t number; /* of the kernel; of the card */
+    uint32_t number; /* of the kernel or the exchange; of the card */
     union {
         struct device_found found;
         char isa[16];
@@ -47,7 +50,8 @@ struct child {
     struct selftest_report *report;
     const struct device_options *options;
     uint32_t card;
-    struct selftest_kernels *kernels; /* that it fills; NULL: it does something else */
+    struct selftest_kernels *kernels; /* that it fills; NULL: it does something else, */
+    bool exchanges;                   /* which is to exchange */
     char *why;                        /* SELFTEST_WHY_MAX, of what goes wrong */
     pid_t pid;                        /* 0: none runs */
     int fd;
@@ -141,6 +145,26 @@ static void try_card(const struct child *c) {
         say_why(c, err.text);
 }
 
+static void failed(void *user, uint32_t i, const char *why) {
+    struct word word = {.what = WORD_FAILED, .number = i};
+    snprintf(word.why, sizeof word.why, "%s", why);
+    say(user, &word);
+}
+
+/* Not again what another process began with. */
+static bool wanted(void *user, uint32_t reader, uint32_t owner) {
+    const struct child *c = user;
+    return c->report->links[reader][owner].n_exchanges == 0;
+}
+
+static void exchange(const struct child *c) {
+    const struct selftest_exchange_ears ears = {{begun, told, NULL, (void *)c}, failed, wanted};
+    struct err err = {{0}};
+    if (selftest_run_exchanges(device_backend("level_zero"), c->options, &ears, &err) &&
+        err.text[0])
+        say_why(c, err.text);
+}
+
 /* The best set of instructions that it has, against the portable one. */
 static void try_cpu(const struct child *c) {
     static const struct {
@@ -214,6 +238,22 @@ static void take_kernel(struct child *c) {
         k->of[c->begun] = c->word.kernel;
 }
 
+static void take_exchange(struct child *c) {
+    const uint32_t at = c->word.number % SELFTEST_EXCHANGES,
+                   of = c->word.number / SELFTEST_EXCHANGES;
+    if (of >= CARDS_MAX * CARDS_MAX)
+        return;
+    struct selftest_link *link = &c->report->links[of / CARDS_MAX][of % CARDS_MAX];
+    c->begun = c->word.number;
+    c->runs = c->word.what == WORD_RUNS;
+    link->n_exchanges = SELFTEST_EXCHANGES;
+    be_patient(c, c->runs ? SELFTEST_SILENCE_S : SELFTEST_BUILD_S);
+    if (c->word.what == WORD_KERNEL)
+        link->exchanges[at] = c->word.kernel;
+    else if (c->word.what == WORD_FAILED)
+        memcpy(link->exchanges_why, c->word.why, SELFTEST_WHY_MAX);
+}
+
 /* Of the card whose kernels are tried. */
 static void take_own(struct child *c) {
     struct selftest_card *card = &c->report->cards[c->card];
@@ -261,15 +301,22 @@ static void take_word(struct child *c) {
     default:
         if (c->kernels)
             take_kernel(c);
+        else if (c->exchanges)
+            take_exchange(c);
     }
 }
 
 /* What was under way, in words. */
 static const char *under_way(const struct child *c, char out[64]) {
     char name[32];
-    if (!c->kernels || c->kernels->n == 0)
+    if (c->exchanges && c->begun == NOTHING)
+        return "opening the cards";
+    if (!c->exchanges && (!c->kernels || c->kernels->n == 0))
         return c->kernels ? "opening it" : "it";
-    selftest_kernel_name(c->begun, name);
+    if (c->exchanges)
+        selftest_exchange_name(c->begun % SELFTEST_EXCHANGES, name);
+    else
+        selftest_kernel_name(c->begun, name);
     snprintf(out, 64, "%s%s", c->runs ? "" : "building ", name);
     return out;
 }
@@ -384,6 +431,41 @@ static void try_links(struct selftest_report *r, struct device_options *o) {
     o->measure_links = false;
 }
 
+static bool all_exchanged(const struct selftest_report *r, const struct device_options *o) {
+    bool all = true;
+    for (uint32_t i = 0; i < o->n_cards; i++)
+        for (uint32_t k = 0; k < o->n_cards; k++)
+            all &= i == k || !o->present[i] || !o->present[k] || r->links[i][k].n_exchanges > 0;
+    return all;
+}
+
+/* Who ends the process, is silent or loses a card is the link that was under way; another process
+ * goes on behind it. */
+static void try_exchanges(struct selftest_report *r, const struct device_options *options) {
+    struct device_options o = *options;
+    bool goes_on = true;
+    for (uint32_t i = 0; i < o.n_cards; i++)
+        for (uint32_t k = 0; k < o.n_cards; k++)
+            o.staged[i] |= r->links[i][k].tried && !r->links[i][k].direct ? 1u << k : 0;
+    while (goes_on && !all_exchanged(r, &o)) {
+        char why[SELFTEST_WHY_MAX] = "";
+        struct child c = {.run = exchange,
+                          .report = r,
+                          .options = &o,
+                          .exchanges = true,
+                          .begun = NOTHING,
+                          .why = why};
+        run_one(&c);
+        goes_on = c.begun != NOTHING;
+        const uint32_t of = goes_on ? c.begun / SELFTEST_EXCHANGES : 0;
+        struct selftest_link *link = &r->links[of / CARDS_MAX][of % CARDS_MAX];
+        if (why[0])
+            memcpy(goes_on ? link->exchanges_why : r->exchanges_why, why, sizeof why);
+    }
+    if (!all_exchanged(r, &o) && !r->exchanges_why[0])
+        snprintf(r->exchanges_why, sizeof r->exchanges_why, "no process was left that could");
+}
+
 static void try_kernels(struct selftest_report *r, const struct device_options *o) {
     struct child children[CHILDREN_MAX] = {
         {.run = try_cpu, .report = r, .kernels = &r->cpu, .why = r->cpu.why}};
@@ -417,6 +499,7 @@ static void fill(struct selftest_report *r, bool kernels) {
     if (o.n_cards)
         try_links(r, &o);
     if (kernels) {
+        try_exchanges(r, &o);
         try_storage(r, &o);
         try_kernels(r, &o);
     }

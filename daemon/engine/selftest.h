@@ -4,7 +4,8 @@
  * The kernels of each card run programs with seeded weights and inputs, of every tensor type, and
  * what they make is compared with what the cpu backend makes of the same: it has to have the same
  * bits (docs/numerics.md).  The CPU's own kernels are compared in the same way, with the portable
- * ones. Links are tried and measured as an engine's are.  All of it happens in processes that may
+ * ones. Links are tried and measured as an engine's are, and what one card of two makes of the
+ * other's by exchanges over them is compared, too.  All of it happens in processes that may
  * crash or block; who does is named.
  *
  * The report is one plain value, as that of a probe (probe.h). */
@@ -40,12 +41,19 @@ struct selftest_kernels {
     char why[SELFTEST_WHY_MAX];                      /* they were not all tried; empty: they were */
 };
 
+#define SELFTEST_EXCHANGES 3
+
 struct selftest_link {
     bool tried;  /* both cards can be used */
     bool direct; /* else through host memory */
     struct device_link speed;
     char
         why[SELFTEST_WHY_MAX]; /* the driver calls it direct, and it is not; empty: no such thing */
+    /* What the reader computes with what it takes from the owner by every kind of exchange, in the
+     * mode that is used. */
+    uint32_t n_exchanges; /* as many as there are, once they were begun with */
+    struct selftest_kernel exchanges[SELFTEST_EXCHANGES]; /* selftest_exchange_name() */
+    char exchanges_why[SELFTEST_WHY_MAX]; /* one could not be run; empty: all could */
 };
 
 struct selftest_report {
@@ -67,7 +75,8 @@ struct selftest_report {
     char usm_why[DEVICE_STORAGE_WHY];                 /* why not */
     char storage_why[SELFTEST_WHY_MAX];               /* it could not be tried; empty: it was */
     struct selftest_link links[CARDS_MAX][CARDS_MAX]; /* [reader][owner] */
-    char links_why[SELFTEST_WHY_MAX]; /* they could not be measured; empty: they were */
+    char links_why[SELFTEST_WHY_MAX];     /* they could not be measured; empty: they were */
+    char exchanges_why[SELFTEST_WHY_MAX]; /* not all were tried; empty: they were */
 };
 
 /* How many kernels are tried, and what number i is. */
@@ -86,6 +95,20 @@ int selftest_run_kernels(const struct device_ops *ops, const struct device_optio
                          enum instruction_set reference, const struct selftest_ears *ears,
                          struct err *err);
 
+/* The same for exchanges: of each ordered pair of cards that are present, and not to be left out,
+ * programs run on the two, against the cpu backend's on two simulated ones.  Number i is that of
+ * the link, reader * CARDS_MAX + owner, times SELFTEST_EXCHANGES, and of the exchange.  -ENODEV: a
+ * card was lost by the last that was begun; of those that fail else the rest is tried, and
+ * `failed` says why. */
+void selftest_exchange_name(uint32_t exchange, char out[32]);
+struct selftest_exchange_ears {
+    struct selftest_ears ears; /* `knows` is not asked */
+    void (*failed)(void *user, uint32_t i, const char *why);
+    bool (*wanted)(void *user, uint32_t reader, uint32_t owner);
+};
+int selftest_run_exchanges(const struct device_ops *ops, const struct device_options *options,
+                           const struct selftest_exchange_ears *ears, struct err *err);
+
 /* Try all, and write the report.  0 or -errno of writing it. */
 int selftest_answer(int fd);
 /* Only what links there are, and how fast: kernels are not tried. */
@@ -94,7 +117,7 @@ int selftest_answer_links(int fd);
 /* As probe_accept(). */
 int selftest_accept(struct selftest_report *report, size_t n, struct err *err);
 
-/* All that was tried is well: every card, kernel and link. */
+/* All that was tried is well: every card, kernel, link and exchange. */
 bool selftest_is_well(const struct selftest_report *report);
 
 #endif

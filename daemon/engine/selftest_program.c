@@ -12,6 +12,7 @@
 
 struct maker {
     struct trial_program *p;
+    uint32_t phase, card; /* of p */
     const struct device_ops *backend;
     const struct trial_layer *layer;
     struct rows hidden, qkv, sum, logits;
@@ -101,7 +102,8 @@ static struct op *emit(struct maker *m, enum op_kind kind) {
     struct op *op = &m->p->ops[m->p->n_ops];
     memset(op, 0, sizeof *op);
     op->kind = kind;
-    op->phase = m->p->n_ops++;
+    op->phase = m->phase++;
+    m->p->n_ops++;
     op->layer = -1;
     return op;
 }
@@ -136,6 +138,17 @@ static void lanes(struct maker *m, const struct activation *act) {
     op->lanes.slots = m->slots;
 }
 
+static void add_norm(struct maker *m) {
+    const uint64_t weight = vector(m, TRIAL_COLS).offset;
+    struct op *op = emit(m, OP_ADD_NORM);
+    op->add_norm.hidden = m->hidden;
+    op->add_norm.sum = m->sum;
+    op->add_norm.weight = weight;
+    op->add_norm.n = TRIAL_COLS;
+    op->add_norm.eps = EPS;
+    op->add_norm.part = all;
+}
+
 /* Added to the hidden rows; or kept apart, normed, and then added. */
 static void combine(struct maker *m, bool alone) {
     const struct vector bias = vector(m, TRIAL_COLS);
@@ -147,16 +160,8 @@ static void combine(struct maker *m, bool alone) {
     op->combine.n = TRIAL_COLS;
     op->combine.bias = bias;
     op->combine.part = all;
-    if (!alone)
-        return;
-    const uint64_t weight = vector(m, TRIAL_COLS).offset;
-    op = emit(m, OP_ADD_NORM);
-    op->add_norm.hidden = m->hidden;
-    op->add_norm.sum = m->sum;
-    op->add_norm.weight = weight;
-    op->add_norm.n = TRIAL_COLS;
-    op->add_norm.eps = EPS;
-    op->add_norm.part = all;
+    if (alone)
+        add_norm(m);
 }
 
 static void embed(struct maker *m) {
@@ -291,6 +296,7 @@ static void logits(struct maker *m) {
     op->logits.soft_cap = m->layer->soft_cap;
     op = emit(m, OP_EXCHANGE);
     op->exchange.kind = EXCHANGE_LOGITS;
+    op->exchange.src = (uint8_t)m->card;
     op->exchange.dst = CARD_HOST;
     op->exchange.from = op->exchange.to = all;
     op->exchange.src_offset = m->logits.offset;
@@ -326,4 +332,103 @@ void trial_program_make(struct trial_program *program, const struct device_ops *
     combine(&m, false);
     norm(&m, true);
     logits(&m);
+}
+
+/* ---- two cards ------------------------------------------------------------------------------ */
+
+/* The programs of the one that makes, and of the one that takes; what is taken has the same place
+ * on both. */
+enum { OWNER, READER };
+
+struct pair {
+    struct maker maker;
+    struct trial_program *of;
+    uint32_t cards[2];
+};
+
+static struct maker *on(struct pair *p, int whose) {
+    p->maker.p = &p->of[whose];
+    p->maker.card = p->cards[whose];
+    return &p->maker;
+}
+
+static struct op *take_from(struct pair *p, enum exchange_kind kind) {
+    struct op *op = emit(on(p, READER), OP_EXCHANGE);
+    op->exchange.kind = kind;
+    op->exchange.src = (uint8_t)p->cards[OWNER];
+    op->exchange.dst = (uint8_t)p->cards[READER];
+    op->exchange.from = op->exchange.to = all;
+    return op;
+}
+
+static struct op *take_rows(struct pair *p, enum exchange_kind kind, struct rows from,
+                            struct rows to, uint32_t width) {
+    struct op *op = take_from(p, kind);
+    op->exchange.src_offset = from.offset;
+    op->exchange.dst_offset = to.offset;
+    op->exchange.row_bytes = (uint64_t)width * 4;
+    op->exchange.src_stride_bytes = (uint64_t)from.stride * 4;
+    op->exchange.dst_stride_bytes = (uint64_t)to.stride * 4;
+    return op;
+}
+
+/* The reader's own embedding has the first tokens, the owner's all. */
+static void take_tokens(struct pair *p) {
+    embed(on(p, OWNER));
+    embed(on(p, READER));
+    p->of[READER].ops[0].embed.vocab_end = TRIAL_VOCAB / 2;
+    struct op *op = take_rows(p, EXCHANGE_TOKENS, p->maker.hidden, p->maker.hidden, TRIAL_COLS);
+    op->exchange.vocab_begin = TRIAL_VOCAB / 2;
+    op->exchange.vocab_end = TRIAL_VOCAB;
+}
+
+static void take_activation(struct pair *p) {
+    norm(on(p, OWNER), false);
+    struct op *op = take_from(p, EXCHANGE_ACTIVATION);
+    op->exchange.act_from = op->exchange.act_to = p->maker.norm;
+}
+
+/* The reader computes an attention of its own with them. */
+static void take_kv(struct pair *p) {
+    rope(on(p, OWNER));
+    for (uint32_t head = 0; head < TRIAL_KV_HEADS; head++) {
+        struct op *op = take_from(p, EXCHANGE_KV);
+        op->exchange.src_kv = op->exchange.dst_kv = p->maker.kv;
+        op->exchange.src_slot = op->exchange.dst_slot = head;
+        op->exchange.head_dim = TRIAL_HEAD_DIM;
+    }
+}
+
+static void take_plane(struct pair *p) {
+    const struct planes slots = p->maker.slots;
+    struct op *op = take_from(p, EXCHANGE_PLANE);
+    op->exchange.src_offset = op->exchange.dst_offset = slots.offset;
+    op->exchange.row_bytes = (uint64_t)slots.stride * 4;
+}
+
+void trial_pair_make(struct trial_program of[2], const struct device_ops *backend,
+                     const struct trial_layer *layer, uint32_t owner, uint32_t reader) {
+    struct pair p = {
+        .maker = {.p = of, .backend = backend, .layer = layer}, .of = of, .cards = {owner, reader}};
+    const uint32_t qkv_width = (TRIAL_HEADS + 2 * TRIAL_KV_HEADS) * TRIAL_HEAD_DIM;
+    memset(of, 0, 2 * sizeof *of);
+    lay_out(&p.maker);
+    of[READER] = of[OWNER];
+    take_tokens(&p);
+    take_activation(&p);
+    qkv(on(&p, OWNER)); /* rotated and kept by the owner, in place */
+    take_kv(&p);
+    take_rows(&p, EXCHANGE_ROWS, p.maker.qkv, p.maker.qkv, qkv_width);
+    attention(on(&p, READER));
+    lanes(on(&p, READER), &p.maker.attention);
+    combine(on(&p, READER), false);
+    lanes(on(&p, READER), &p.maker.norm); /* what was taken as such */
+    combine(on(&p, READER), false);
+    lanes(on(&p, OWNER), &p.maker.norm);
+    take_plane(&p); /* it is read once, right behind */
+    combine(on(&p, READER), false);
+    take_rows(&p, EXCHANGE_OUTPUTS, p.maker.hidden, p.maker.sum, TRIAL_COLS);
+    add_norm(on(&p, READER));
+    norm(on(&p, READER), true);
+    logits(on(&p, READER));
 }

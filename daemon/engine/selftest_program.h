@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* selftest_program.h - the programs that a self-test runs: small layers that use every operation of
- * one card, with all their matrices of one tensor type. */
+ * one card, with all their matrices of one tensor type; and pairs of programs that use every
+ * exchange between two. */
 #ifndef OCTARC_ENGINE_SELFTEST_PROGRAM_H
 #define OCTARC_ENGINE_SELFTEST_PROGRAM_H
 
@@ -9,7 +10,7 @@
 #define TRIAL_COLS     512u /* two blocks of 256 */
 #define TRIAL_VOCAB    40u  /* two tiles and a half */
 #define TRIAL_ROWS     36u  /* of the first step: more than a page */
-#define TRIAL_OPS_MAX  24
+#define TRIAL_OPS_MAX  32
 #define TRIAL_TENSORS  20
 #define TRIAL_EXPERTS  8u
 #define TRIAL_USED     2u
@@ -47,5 +48,11 @@ struct trial_program {
 /* Of card 0; ops is of *program then.  `apart`: of the backend (device_ops). */
 void trial_program_make(struct trial_program *program, const struct device_ops *backend,
                         const struct trial_layer *layer);
+
+/* Two that run together: the first makes on card `owner`, the second on card `reader` takes by each
+ * kind of exchange, and computes with it.  Of the layer the types count; `experts` and host_at do
+ * not. */
+void trial_pair_make(struct trial_program of[2], const struct device_ops *backend,
+                     const struct trial_layer *layer, uint32_t owner, uint32_t reader);
 
 #endif

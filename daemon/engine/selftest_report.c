@@ -13,12 +13,17 @@ static void bound_kernels(struct selftest_kernels *k) {
     END(k->why);
 }
 
+static void bound_link(struct selftest_link *l) {
+    l->n_exchanges = l->n_exchanges < SELFTEST_EXCHANGES ? l->n_exchanges : SELFTEST_EXCHANGES;
+    END(l->why), END(l->exchanges_why);
+}
+
 int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
     if (n < sizeof *report || report->magic != SELFTEST_MAGIC || report->bytes != sizeof *report)
         return err_set(err, -EPROTO,
                        "the answer of octarc-engine --selftest is not a report (%zu bytes)", n);
     END(report->version), END(report->isa), END(report->error), END(report->links_why);
-    END(report->storage_why), END(report->usm_why);
+    END(report->storage_why), END(report->usm_why), END(report->exchanges_why);
     if (strcmp(report->version, OCTARC_VERSION) != 0)
         return err_set(err, -EPROTO, "octarc-engine is version %s, octarcd %s", report->version,
                        OCTARC_VERSION);
@@ -33,7 +38,7 @@ int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
         END(report->cards[i].why);
         bound_kernels(&report->cards[i].kernels);
         for (uint32_t k = 0; k < CARDS_MAX; k++)
-            END(report->links[i][k].why);
+            bound_link(&report->links[i][k]);
     }
     return 0;
 }
@@ -45,12 +50,20 @@ static bool all_same(const struct selftest_kernels *k) {
     return same;
 }
 
+/* In both ways over it: by patterns, and by exchanges. */
+static bool is_right(const struct selftest_link *l) {
+    bool same = l->tried && !l->why[0] && l->n_exchanges > 0 && !l->exchanges_why[0];
+    for (uint32_t i = 0; i < l->n_exchanges; i++)
+        same &= l->exchanges[i].verdict == SELFTEST_SAME;
+    return same;
+}
+
 bool selftest_is_well(const struct selftest_report *r) {
-    bool well = all_same(&r->cpu) && !r->links_why[0] && !r->storage_why[0];
+    bool well = all_same(&r->cpu) && !r->links_why[0] && !r->exchanges_why[0] && !r->storage_why[0];
     for (uint32_t i = 0; i < r->found.n_cards; i++) {
         well &= !r->cards[i].why[0] && all_same(&r->cards[i].kernels);
         for (uint32_t k = 0; k < r->found.n_cards; k++)
-            well &= k == i || (r->links[i][k].tried && !r->links[i][k].why[0]);
+            well &= k == i || is_right(&r->links[i][k]);
     }
     return well;
 }

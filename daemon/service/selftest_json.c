@@ -9,30 +9,45 @@ static void write_known(struct writer *w, const char *key, const char *text) {
     write_key_string(w, key, text[0] ? text : NULL);
 }
 
-static void write_kernels(struct writer *w, const struct selftest_kernels *k) {
+static void write_kernel(struct writer *w, const char *key, const char *name,
+                         const struct selftest_kernel *one) {
     static const char *const verdicts[] = {[SELFTEST_UNTRIED] = "untried",
                                            [SELFTEST_SAME] = "same",
                                            [SELFTEST_DIFFERS] = "differs",
                                            [SELFTEST_FAILED] = "failed"};
+    const bool compared = one->verdict == SELFTEST_SAME || one->verdict == SELFTEST_DIFFERS;
+    write_open(w, '{');
+    write_key_string(w, key, name);
+    write_key_string(w, "verdict", one->verdict <= SELFTEST_FAILED ? verdicts[one->verdict] : NULL);
+    if (compared && isfinite(one->difference))
+        write_key_number(w, "difference", one->difference);
+    else
+        write_key_string(w, "difference", NULL);
+    write_close(w, '}');
+}
+
+static void write_kernels(struct writer *w, const struct selftest_kernels *k) {
     char name[32];
     write_key(w, "kernels");
     write_open(w, '[');
     for (uint32_t i = 0; i < k->n; i++) {
-        const struct selftest_kernel *one = &k->of[i];
-        const bool compared = one->verdict == SELFTEST_SAME || one->verdict == SELFTEST_DIFFERS;
         selftest_kernel_name(i, name);
-        write_open(w, '{');
-        write_key_string(w, "kernel", name);
-        write_key_string(w, "verdict",
-                         one->verdict <= SELFTEST_FAILED ? verdicts[one->verdict] : NULL);
-        if (compared && isfinite(one->difference))
-            write_key_number(w, "difference", one->difference);
-        else
-            write_key_string(w, "difference", NULL);
-        write_close(w, '}');
+        write_kernel(w, "kernel", name, &k->of[i]);
     }
     write_close(w, ']');
     write_known(w, "kernels_why", k->why);
+}
+
+static void write_exchanges(struct writer *w, const struct selftest_link *l) {
+    char name[32];
+    write_key(w, "exchanges");
+    write_open(w, '[');
+    for (uint32_t i = 0; i < l->n_exchanges; i++) {
+        selftest_exchange_name(i, name);
+        write_kernel(w, "exchange", name, &l->exchanges[i]);
+    }
+    write_close(w, ']');
+    write_known(w, "exchanges_why", l->exchanges_why);
 }
 
 static void write_card(struct writer *w, const struct selftest_report *r, uint32_t i) {
@@ -59,6 +74,7 @@ static void write_link(struct writer *w, uint32_t from, uint32_t to,
     write_key_known(w, "latency_ns", l->speed.latency_ns ? (int64_t)l->speed.latency_ns : -1);
     write_key_bool(w, "verified", l->tried && l->speed.latency_ns);
     write_known(w, "why", l->why);
+    write_exchanges(w, l);
     write_close(w, '}');
 }
 
@@ -86,6 +102,7 @@ int selftest_json(const struct probe_report *probe, const struct selftest_report
                 write_link(&w, from, to, &r->links[to][from]);
     write_close(&w, ']');
     write_known(&w, "links_why", r->links_why);
+    write_known(&w, "exchanges_why", r->exchanges_why);
     write_key_string(&w, "storage",
                      r->storage == SELFTEST_SVM   ? "svm"
                      : r->storage == SELFTEST_USM ? "usm"

@@ -78,6 +78,44 @@ static int say_link(struct buffer *out, uint32_t from, uint32_t to, const struct
     return rc;
 }
 
+/* Of a link: what is wrong alone. */
+static int say_exchanges(struct buffer *out, uint32_t from, uint32_t to,
+                         const struct selftest_link *l) {
+    char name[32];
+    int rc = 0;
+    if (l->exchanges_why[0])
+        SAY("wrong: link from card %u to card %u: %s\n", from, to, l->exchanges_why);
+    for (uint32_t i = 0; i < l->n_exchanges && rc == 0; i++) {
+        if (l->exchanges[i].verdict != SELFTEST_DIFFERS)
+            continue;
+        selftest_exchange_name(i, name);
+        SAY("wrong: link from card %u to card %u: %s: ", from, to, name);
+        if (rc == 0)
+            rc = say_difference(out, l->exchanges[i].difference);
+        SAY("\n");
+    }
+    return rc;
+}
+
+static int say_all_exchanges(struct buffer *out, const struct selftest_report *r) {
+    const uint32_t n = r->found.n_cards;
+    uint32_t same = 0;
+    int rc = 0;
+    for (uint32_t from = 0; from < n; from++)
+        for (uint32_t to = 0; to < n; to++)
+            for (uint32_t i = 0; i < r->links[to][from].n_exchanges; i++)
+                same += r->links[to][from].exchanges[i].verdict == SELFTEST_SAME;
+    if (n > 1)
+        SAY("links: %u of %u exchanges have the bits of the CPU\n", same,
+            n * (n - 1) * SELFTEST_EXCHANGES);
+    for (uint32_t from = 0; from < n; from++)
+        for (uint32_t to = 0; to < n && rc == 0; to++)
+            rc = say_exchanges(out, from, to, &r->links[to][from]);
+    if (r->exchanges_why[0])
+        SAY("wrong: exchanges between cards could not all be tried: %s\n", r->exchanges_why);
+    return rc;
+}
+
 static int say_links(struct buffer *out, const struct selftest_report *r) {
     const uint32_t n = r->found.n_cards;
     int rc = 0;
@@ -123,6 +161,8 @@ int selftest_text(const struct probe_report *probe, const struct selftest_report
         rc = say_storage(out, r);
     if (rc == 0)
         rc = say_links(out, r);
+    if (rc == 0)
+        rc = say_all_exchanges(out, r);
     SAY("%s\n", !selftest_all_well(probe, r) ? "Something is wrong: see the lines that say so."
                 : r->found.n_cards           ? "All is well."
                                              : "No card was tried; what was is well.");

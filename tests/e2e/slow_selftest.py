@@ -11,6 +11,7 @@ from harness import BUILD, STRETCH, complain, equal, main, surroundings, test
 from sim_cards import environment, with_nodes
 
 KERNELS = 36
+EXCHANGES = 3
 SLOW_NS, SLOW_BYTES_S = 20000000, 20000000  # at least, at most; of the driver's word "slow"
 
 
@@ -31,6 +32,11 @@ def report(options, environment=environment):
 
 def wrong_kernels(card):
     return [k["kernel"] for k in card["kernels"] if k["verdict"] != "same"]
+
+
+def is_right(link):
+    """What crosses it in a step is."""
+    return link["exchanges_why"] is None and [e["verdict"] for e in link["exchanges"]] == ["same"] * EXCHANGES
 
 
 @test
@@ -82,7 +88,9 @@ def of_eight_cards_the_one_that_lies_and_the_link_that_does_are_named():
     for (a, b), link in links.items():
         if 5 in (a, b):
             equal((link["mode"], link["verified"], link["latency_ns"]), (None, False, None))
+            equal(link["exchanges"], [], (a, b))
             continue
+        assert is_right(link), link
         lies = (a, b) == (1, 0)
         equal((link["mode"], link["verified"]), ("staged" if lies else "direct", True), (a, b))
         equal(link["why"], "it read wrong bytes when it was tried" if lies else None)
@@ -104,6 +112,19 @@ def an_argument_that_a_driver_does_not_take_is_a_kernel_that_is_named():
         equal(wrong_kernels(made["cpu"]), [])
         found += wrong
     assert found, "no kernel was found to differ"
+
+
+@test
+def an_argument_that_is_not_taken_in_an_exchange_is_its_links():
+    """Each process sets as many before; the one that is not taken loses the card, and the next process goes on."""
+    status, made = report("cards=3 memory=256M keep=1@80")
+    links = {(l["from"], l["to"]): l for l in made["links"]}
+    wrong = [pair for pair, link in links.items() if not is_right(link)]
+    equal((status, len(links), made["exchanges_why"]), (4, 6, None))
+    assert wrong and all(1 in pair for pair in wrong), wrong
+    for pair in wrong:
+        assert links[pair]["exchanges_why"].startswith("exchange of "), links[pair]
+        assert len(links[pair]["exchanges"]) == EXCHANGES, links[pair]
 
 
 @test

@@ -213,6 +213,9 @@ static struct selftest_report *well(void) {
         r->cpu.of[i].verdict = SELFTEST_SAME;
         r->cards[0].kernels.of[i].verdict = r->cards[1].kernels.of[i].verdict = SELFTEST_SAME;
         r->links[i][1 - i].tried = true;
+        r->links[i][1 - i].n_exchanges = 2;
+        for (uint32_t k = 0; k < 2; k++)
+            r->links[i][1 - i].exchanges[k].verdict = SELFTEST_SAME;
     }
     return r;
 }
@@ -220,7 +223,7 @@ static struct selftest_report *well(void) {
 static void all_is_well_only_where_everything_is(void) {
     struct selftest_report *r = well();
     CHECK(selftest_is_well(r));
-    for (uint32_t what = 0; what < 8; what++) {
+    for (uint32_t what = 0; what < 12; what++) {
         struct selftest_report *bad = well();
         if (what == 0)
             bad->cpu.of[1].verdict = SELFTEST_DIFFERS;
@@ -238,6 +241,14 @@ static void all_is_well_only_where_everything_is(void) {
             strcpy(bad->links[1][0].why, "it reads wrong bytes");
         if (what == 7)
             strcpy(bad->links_why, "it hangs");
+        if (what == 8)
+            bad->links[0][1].exchanges[1].verdict = SELFTEST_DIFFERS;
+        if (what == 9)
+            bad->links[1][0].n_exchanges = 0;
+        if (what == 10)
+            strcpy(bad->links[1][0].exchanges_why, "a step failed");
+        if (what == 11)
+            strcpy(bad->exchanges_why, "it hangs");
         CHECK(!selftest_is_well(bad));
         free(bad);
     }
