@@ -167,6 +167,12 @@ struct device_ops {
      * backend simulates as many as are wanted.  -ENOENT, -ENODEV ...: none can be used; err. */
     int (*probe)(struct device_found *found, struct err *err);
 
+    /* Have the driver show this process, and what it starts, no cards but those that are present,
+     * where that can be had: those that are not are not opened by it.  Before all else of the
+     * backend in this process; of the options n_cards, present and slots count.  It may take some
+     * seconds, and starts processes.  NULL: there is nothing to hide. */
+    void (*hide)(const struct device_options *options);
+
     int (*open)(struct device **device, const struct device_options *options, struct err *err);
     void (*close)(struct device *device); /* NULL is fine */
 

@@ -234,6 +234,17 @@ static void say_last(struct process *p, enum message_type type, const void *msg)
         ;
 }
 
+/* A driver that is asked nothing of a card may be ended by it all the same, if it opens it. */
+static void hide_others(const struct process *p) {
+    const struct device_ops *ops = device_backend(p->setup.backend);
+    struct device_options o = {.n_cards = p->plan->n_cards};
+    for (uint32_t i = 0; i < o.n_cards; i++)
+        o.present[i] = p->plan->cards[i].online;
+    memcpy(o.slots, p->setup.slots, sizeof o.slots);
+    if (ops && ops->hide)
+        ops->hide(&o);
+}
+
 /* True: some cannot be used, or a link.  The front plans without them, for another process. */
 static bool try_cards(struct process *p, int *rc) {
     struct trial_options o = {.ops = device_backend(p->setup.backend),
@@ -308,6 +319,8 @@ static int start(struct process *p) {
         rc = open_model(p, &err);
     if (!rc)
         rc = own_plan(p, &err);
+    if (!rc)
+        hide_others(p);
     if (!rc && p->setup.try_cards && try_cards(p, &rc))
         return rc;
     if (!rc)

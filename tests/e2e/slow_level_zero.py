@@ -218,6 +218,29 @@ def without_a_card_the_service_does_not_start_and_says_why():
 
 
 @test
+def a_drained_card_that_ends_whoever_opens_it_is_not_opened():
+    """By no engine, not by what tries the cards before it, and not where numbers are shifted."""
+    for shifted in ("", " ordinal=1"):
+        with tempfile.TemporaryDirectory() as folder:
+            faults = Faults(folder)
+            with serve("cards=3 memory=256M%s faults=%s" % (shifted, faults.path), "--split", "layer",
+                       config="[service]\ndrill = yes\n") as daemon:
+                daemon.rpc("drain", {"card": 1, "wait": True})
+                faults.strike("touchy=1")
+                for _ in range(2):
+                    before = daemon.rpc("status")["generation"]
+                    daemon.rpc("drill", {"fault": "kill-engine"})
+                    wait_until(lambda: daemon.rpc("status")["generation"] > before, 60, "another engine")
+                    equal(texts(daemon), of_cpu())
+                equal(daemon.rpc("status")["generation"], before + 1)
+                equal([c["state"] for c in daemon.rpc("cards")["cards"]], ["online", "drained", "online"])
+                faults.strike("")
+                daemon.rpc("online", {"card": 1, "wait": True})
+                equal(texts(daemon), of_cpu())
+                equal([c["state"] for c in daemon.rpc("cards")["cards"]], ["online"] * 3)
+
+
+@test
 def a_bench_of_cards_is_of_one_service_that_has_all():
     command = [os.path.join(BUILD, "octarc"), "bench", "--quick", "--json", "--backend", "level_zero", tiny()]
     got = json.loads(subprocess.check_output(

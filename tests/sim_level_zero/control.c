@@ -81,6 +81,8 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_count(value, c->degrees, 0);
     if (!strcmp(key, "abort"))
         return read_card(value, c->polled_aborts);
+    if (!strcmp(key, "touchy"))
+        return read_card(value, c->opened_aborts);
     if (!strcmp(key, "broken"))
         return read_card(value, c->broken);
     if (!strcmp(key, "deaf"))

@@ -29,6 +29,7 @@ struct sim_control {
     uint64_t hang_in[SIM_CARDS_MAX]; /* commands until one does not end */
     uint64_t keep_in[SIM_CARDS_MAX]; /* calls of zeKernelSetArgumentValue until one does nothing */
     bool polled_aborts[SIM_CARDS_MAX];
+    bool opened_aborts[SIM_CARDS_MAX]; /* in zeInit, unless ZE_AFFINITY_MASK leaves it out */
     bool broken[SIM_CARDS_MAX];
     bool deaf[SIM_CARDS_MAX];             /* to advice and prefetch, which report success */
     bool keeps_in[SIM_CARDS_MAX];         /* its memory is not exported */

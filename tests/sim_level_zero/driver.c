@@ -115,6 +115,32 @@ static bool map_counters(void) {
     return true;
 }
 
+/* Cards whose numbers the mask names, each by itself or with a part of it (0.1: there are none, so
+ * that is the card); without one, or with an empty one, all. */
+static bool is_visible(unsigned card) {
+    const char *mask = getenv("ZE_AFFINITY_MASK");
+    if (!mask || !*mask)
+        return true;
+    for (const char *p = mask; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
+        char *end = NULL;
+        const unsigned long number = strtoul(p, &end, 10);
+        if (end != p && number == card + sim.options.ordinal)
+            return true;
+    }
+    return false;
+}
+
+/* What a driver does with each card that it sees, before anything is asked of it. */
+static void open_cards(void) {
+    for (unsigned i = 0; i < sim.options.n_cards; i++) {
+        if (!is_visible(i))
+            continue;
+        if (sim.control.opened_aborts[i])
+            sim_misuse("card %u is wedged and was opened", i);
+        sim.visible[sim.n_visible++] = &sim.cards[i];
+    }
+}
+
 static ze_result_t start(void) {
     const char *bad = NULL;
     if (sim_options_read(&sim.options, &sim.base, getenv("SIM_ZE"), &bad)) {
@@ -146,6 +172,7 @@ static ze_result_t start(void) {
         sim_misuse("told to crash in zeInit");
     if (sim.control.start == SIM_START_FAILS)
         return ZE_RESULT_ERROR_UNINITIALIZED;
+    open_cards();
     sim.started = true;
     return ZE_RESULT_SUCCESS;
 }
@@ -223,10 +250,10 @@ ze_result_t ZE_APICALL zeDeviceGet(ze_driver_handle_t driver, uint32_t *count,
                                    ze_device_handle_t *cards) {
     SIM_HANDLE(driver, SIM_DRIVER);
     SIM_POINTER(count);
-    if (!*count || *count > sim.options.n_cards)
-        *count = sim.options.n_cards;
+    if (!*count || *count > sim.n_visible)
+        *count = sim.n_visible;
     for (uint32_t i = 0; cards && i < *count; i++)
-        cards[i] = &sim.cards[i];
+        cards[i] = sim.visible[i];
     return ZE_RESULT_SUCCESS;
 }
 

@@ -104,6 +104,11 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
         o->system = ok ? (unsigned)n : o->system;
         return ok;
     }
+    if (!strcmp(key, "ordinal")) {
+        const bool ok = set_number(value, 0, 9, &n);
+        o->ordinal = ok ? (unsigned)n : o->ordinal;
+        return ok;
+    }
     if (!strcmp(key, "seed"))
         return set_number(value, 0, UINT64_MAX, &o->seed);
     if (!strcmp(key, "memory"))

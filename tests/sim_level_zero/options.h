@@ -30,8 +30,9 @@ struct sim_options {
     bool reaches[SIM_CARDS_MAX][SIM_CARDS_MAX]; /* [card][whose memory]: peer access */
     unsigned system;                            /* capabilities on the host's own memory */
     enum sim_xmx xmx;
-    bool lazy;     /* commands run while the host waits, not before */
-    bool shuffled; /* commands that nothing orders run in any order */
+    unsigned ordinal; /* of the first card, in ZE_AFFINITY_MASK */
+    bool lazy;        /* commands run while the host waits, not before */
+    bool shuffled;    /* commands that nothing orders run in any order */
     uint64_t seed;
     char faults[SIM_PATH_MAX];   /* a file of control.h's words, or "" */
     char counters[SIM_PATH_MAX]; /* a file that counts what is done, or "" */

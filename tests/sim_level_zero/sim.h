@@ -242,6 +242,8 @@ struct sim {
     struct sim_counters *counters;
     struct _ze_driver_handle_t driver;
     struct _ze_device_handle_t cards[SIM_CARDS_MAX];
+    ze_device_handle_t visible[SIM_CARDS_MAX]; /* of these, as ZE_AFFINITY_MASK says */
+    uint32_t n_visible;
     struct sim_memory *memory;
     struct _ze_command_queue_handle_t *queues;
     struct sim_object *objects;

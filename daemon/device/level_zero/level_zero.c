@@ -10,6 +10,7 @@
 #include "daemon/device/level_zero/backend.h"
 #include "daemon/device/level_zero/cards.h"
 #include "daemon/device/level_zero/links.h"
+#include "daemon/device/level_zero/mask.h"
 #include "daemon/device/level_zero/modules.h"
 #include "daemon/device/level_zero/svm.h"
 #include "daemon/device/pack.h"
@@ -359,6 +360,27 @@ static int level_zero_probe(struct device_found *out, struct err *err) {
     return 0;
 }
 
+static bool is_shown(const struct found *found, uint32_t n, const char *slot) {
+    char address[16];
+    for (uint32_t i = 0; i < n; i++) {
+        write_address(found[i].address, address);
+        if (!strcmp(slot, address))
+            return true;
+    }
+    return false;
+}
+
+bool level_zero_shows(const struct device_options *o) {
+    struct device d = {.ops = &level_zero_ops};
+    struct found found[DEVICES_MAX];
+    struct err ignored;
+    uint32_t n = 0;
+    bool right = !ze_api_open(&d.api, &ignored) && !find_devices(&d, found, &n, &ignored);
+    for (uint32_t i = 0; i < o->n_cards && right; i++)
+        right = is_shown(found, n, o->slots[i]) == o->present[i];
+    return right;
+}
+
 static int level_zero_open(struct device **out, const struct device_options *o, struct err *err) {
     const struct ze_api *api;
     int rc = ze_api_open(&api, err);
@@ -471,6 +493,7 @@ const struct device_ops level_zero_ops = {
     .apart = true,
     .packed_bytes = packed_bytes,
     .probe = level_zero_probe,
+    .hide = mask_hide,
     .open = level_zero_open,
     .close = level_zero_close,
     .properties = level_zero_properties,

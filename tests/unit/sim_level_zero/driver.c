@@ -271,10 +271,40 @@ static void more_than_four_gib_must_be_asked_for(void) {
     ZE(zeMemAllocDevice(box.context, &desc, size, 0, box.cards[0], &p));
 }
 
+static uint32_t bus_of(ze_device_handle_t card) {
+    ze_pci_ext_properties_t pci = {.stype = ZE_STRUCTURE_TYPE_PCI_EXT_PROPERTIES};
+    ZE(zeDevicePciGetPropertiesExt(card, &pci));
+    return pci.address.bus;
+}
+
+/* The order of the list says nothing, and what it names more than once is one card. */
+static void a_mask_shows_the_cards_that_it_names(void) {
+    setenv("ZE_AFFINITY_MASK", "5,0.1,2,2,77", 1);
+    const struct box box = box_open("cards=8");
+    CHECK_EQ(box.n_cards, 3);
+    CHECK_EQ(bus_of(box.cards[0]), 3);
+    CHECK_EQ(bus_of(box.cards[1]), 5);
+    CHECK_EQ(bus_of(box.cards[2]), 8);
+}
+
+static void an_empty_mask_shows_all(void) {
+    setenv("ZE_AFFINITY_MASK", "", 1);
+    CHECK_EQ(box_open("cards=8").n_cards, 8);
+}
+
+static void its_numbers_may_begin_elsewhere(void) {
+    setenv("ZE_AFFINITY_MASK", "1,2", 1);
+    const struct box box = box_open("cards=3 ordinal=1");
+    CHECK_EQ(box.n_cards, 2);
+    CHECK_EQ(bus_of(box.cards[0]), 3);
+}
+
 CHECK_MAIN(T(eight_cards_say_who_they_are), T(the_validation_layer_is_there_when_it_is_asked_for),
            T(copies_go_to_a_card_and_back), T(fills_repeat_their_pattern),
            T(the_host_cannot_read_a_cards_memory), T(nothing_runs_before_the_host_waits),
            T(a_recorded_list_runs_as_often_as_it_is_submitted),
            T(only_what_is_ordered_runs_in_order), T(an_in_order_list_is_ordered_since_1_7),
            T(older_drivers_do_not_know_it), T(a_wait_ends_with_its_time),
-           T(memory_is_accounted_and_bounded), T(more_than_four_gib_must_be_asked_for))
+           T(memory_is_accounted_and_bounded), T(more_than_four_gib_must_be_asked_for),
+           T(a_mask_shows_the_cards_that_it_names), T(an_empty_mask_shows_all),
+           T(its_numbers_may_begin_elsewhere))

@@ -108,6 +108,12 @@ static void a_wedged_card_ends_the_process_that_polls_it(void) {
     CHECK_EQ(ends("cards=2 abort=1", poll_card_0), 0);
 }
 
+static void one_that_is_opened_ends_it_too(void) {
+    CHECK_EQ(ends("cards=2 touchy=1", NULL), SIGABRT);
+    setenv("ZE_AFFINITY_MASK", "0", 1);
+    CHECK_EQ(ends("cards=2 touchy=1", NULL), 0);
+}
+
 static void a_driver_may_not_start(void) {
     CHECK_EQ(ends("init=crash", NULL), SIGABRT);
     box_environment("init=error");
@@ -305,10 +311,10 @@ static void a_word_that_is_not_known_is_refused(void) {
 
 CHECK_MAIN(T(a_card_is_lost_at_the_call_that_was_set), T(a_loss_wakes_who_waits_for_the_card),
            T(a_hung_card_ends_no_command_and_holds_nobody_else),
-           T(a_wedged_card_ends_the_process_that_polls_it), T(a_driver_may_not_start),
-           T(one_card_of_eight_does_not_open), T(memory_runs_out_when_it_is_told_to),
-           T(a_path_lies_about_what_it_copied), T(a_path_lies_to_kernels_too),
-           T(a_slow_path_takes_its_time_and_no_other_does), T(memory_of_a_lost_card_reads_as_ones),
-           T(so_it_does_in_the_middle_of_a_list), T(peer_access_is_claimed_where_there_is_none),
-           T(an_argument_is_not_taken), T(what_is_done_is_counted_in_a_file),
-           T(a_word_that_is_not_known_is_refused))
+           T(a_wedged_card_ends_the_process_that_polls_it), T(one_that_is_opened_ends_it_too),
+           T(a_driver_may_not_start), T(one_card_of_eight_does_not_open),
+           T(memory_runs_out_when_it_is_told_to), T(a_path_lies_about_what_it_copied),
+           T(a_path_lies_to_kernels_too), T(a_slow_path_takes_its_time_and_no_other_does),
+           T(memory_of_a_lost_card_reads_as_ones), T(so_it_does_in_the_middle_of_a_list),
+           T(peer_access_is_claimed_where_there_is_none), T(an_argument_is_not_taken),
+           T(what_is_done_is_counted_in_a_file), T(a_word_that_is_not_known_is_refused))
