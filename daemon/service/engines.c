@@ -143,7 +143,10 @@ static int start_generation(struct engines *e, struct err *err) {
 }
 
 void line_wait_for_card(struct engines *e, const char *why) {
+    struct event told = {.kind = "no_card", .card = -1, .seconds = -1};
     e->state = ENGINES_WAITING;
+    line_event(e, &told, "no card can serve the model, requests wait %u s: %s",
+               e->config->no_card_wait_s, why);
     log_error("no card can serve the model: %s; requests wait %u s", why,
               e->config->no_card_wait_s);
     line_tell_short(e);
@@ -151,11 +154,27 @@ void line_wait_for_card(struct engines *e, const char *why) {
     uv_timer_start(&e->timer, on_timer, (uint64_t)e->config->no_card_wait_s * 1000, 0);
 }
 
+/* It waited long enough for one. */
+static void give_up_waiting(struct engines *e) {
+    struct event told = {.kind = "no_card", .card = -1, .seconds = -1};
+    struct scheduler_counts counts;
+    scheduler_counts(e->scheduler, &counts);
+    line_event(e, &told,
+               "no card can serve the model after %u s: %u requests end, and new ones are "
+               "refused: %s",
+               e->config->no_card_wait_s, counts.running + counts.queued, e->why);
+    log_error("%s", told.text);
+    scheduler_refuse(e->scheduler, -ENODEV, e->why);
+    scheduler_fail_all(e->scheduler, -ENODEV, e->why);
+}
+
 static void rest(struct engines *e, const char *what, const char *why) {
+    struct event told = {.kind = "rest", .card = -1, .seconds = -1};
     char text[640];
     e->state = ENGINES_RESTING;
     e->rested = e->ready_once;
     snprintf(text, sizeof text, "%s: %s", what, why);
+    line_event(e, &told, "nothing serves, the next try is in %d s: %s", ENGINE_REST_S, text);
     log_error("%s; the next try is in %d s", text, ENGINE_REST_S);
     snprintf(e->why, sizeof e->why, "%s", why);
     uv_timer_start(&e->timer, on_timer, ENGINE_REST_S * 1000, 0);
@@ -254,8 +273,7 @@ static void on_timer(uv_timer_t *timer) {
             on_silent_tick(e, e->config->engine_silence_s);
         return;
     case ENGINES_WAITING:
-        scheduler_refuse(e->scheduler, -ENODEV, e->why);
-        scheduler_fail_all(e->scheduler, -ENODEV, e->why);
+        give_up_waiting(e);
         return;
     case ENGINES_RESTING:
         line_start_next(e);

@@ -96,6 +96,34 @@ static void what_a_plan_has_there_it_may_keep(void) {
     close_all();
 }
 
+static const char *last_of(const char *kind) {
+    const struct event *last = events_get(&told, told.last);
+    while (last && strcmp(last->kind, kind))
+        last = events_get(&told, last->number - 1);
+    return last ? last->text : "";
+}
+
+/* Whoever only follows the events hears that nothing serves, and what becomes of the requests. */
+static void that_no_card_serves_is_an_event(void) {
+    open_world();
+    w.config.no_card_wait_s = 7;
+    engines_note_room(&w.engines, NONE);
+    hear(MSG_LOST, &(struct message){.lost = {.generation = 1, .card = 1}});
+    ends();
+    CHECK_EQ(w.engines.state, ENGINES_WAITING);
+    CHECK(strstr(last_of("no_card"), "no card can serve the model, requests wait 7 s: "));
+    w.config.no_card_wait_s = 0;
+    engines_use_cards(&w.engines, "the test asks again");
+    CHECK(strstr(last_of("no_card"), "requests wait 0 s"));
+    uv_run(&w.loop, UV_RUN_NOWAIT);
+    CHECK(strstr(last_of("no_card"), "no card can serve the model after 0 s: 0 requests end, and "
+                                     "new ones are refused: "));
+    engines_note_room(&w.engines, PLENTY);
+    says_ready();
+    CHECK_EQ(w.engines.state, ENGINES_SERVING);
+    close_all();
+}
+
 /* It is said why, and goes on by itself. */
 static void a_loss_waits_for_room(void) {
     open_world();
@@ -119,4 +147,5 @@ static void a_loss_waits_for_room(void) {
 }
 
 CHECK_MAIN(T(what_is_not_known_is_no_limit), T(a_drain_is_refused_where_the_host_has_no_room),
-           T(what_a_plan_has_there_it_may_keep), T(a_loss_waits_for_room))
+           T(what_a_plan_has_there_it_may_keep), T(that_no_card_serves_is_an_event),
+           T(a_loss_waits_for_room))
