@@ -18,18 +18,21 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
         put_u64(w, m->cards[i].kept_bytes);
         for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
             put_u64(w, m->cards[i].held_bytes[k]);
+        put_u64(w, m->cards[i].held_kv_bytes);
         put_u32(w, m->cards[i].misread);
     }
     put_u8(w, m->svm);
     put_string(w, m->storage_why);
     put_string(w, m->unheld_why);
+    put_u64(w, m->kept_tokens);
+    put_string(w, m->unkept_why);
     put_u8(w, m->xmx);
     put_string(w, m->xmx_why);
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
     m->generation = get_u64(r);
-    m->n_cards = get_count(r, 116);
+    m->n_cards = get_count(r, 124);
     r->bad |= m->n_cards > CARDS_MAX;
     for (uint32_t i = 0; i < m->n_cards && !r->bad; i++) {
         m->cards[i].weights_bytes = get_u64(r);
@@ -44,11 +47,14 @@ void get_ready(struct reader *r, struct msg_ready *m) {
         m->cards[i].kept_bytes = get_u64(r);
         for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
             m->cards[i].held_bytes[k] = get_u64(r);
+        m->cards[i].held_kv_bytes = get_u64(r);
         m->cards[i].misread = get_u32(r);
     }
     m->svm = get_bool(r);
     get_string(r, m->storage_why, sizeof m->storage_why);
     get_string(r, m->unheld_why, sizeof m->unheld_why);
+    m->kept_tokens = get_u64(r);
+    get_string(r, m->unkept_why, sizeof m->unkept_why);
     m->xmx = get_bool(r);
     get_string(r, m->xmx_why, sizeof m->xmx_why);
 }

@@ -126,6 +126,7 @@ void put_setup(struct writer *w, const struct msg_setup *m) {
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
             put_u64(w, m->memory_bytes[i][k]);
+        put_u64(w, m->kv_bytes[i]);
         put_string(w, m->slots[i]);
         put_u32(w, m->staged[i]);
     }
@@ -161,6 +162,7 @@ void get_setup(struct reader *r, struct msg_setup *m) {
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         for (uint32_t k = 0; k < DEVICE_PIECES_MAX; k++)
             m->memory_bytes[i][k] = get_u64(r);
+        m->kv_bytes[i] = get_u64(r);
         get_string(r, m->slots[i], sizeof m->slots[i]);
         m->staged[i] = get_u32(r);
     }

@@ -5,10 +5,10 @@
  * little-endian, fields in the order written here, strings and arrays with a u32 count before
  * them.  Descriptors travel with SETUP (SCM_RIGHTS: the checksums of the model's tensors, its
  * files, copies of their headers, then the weight memory of each card that has some: a memfd, or
- * what READY brought), with REPLAN (those memfds) and READY (what the front is to hold of the
- * memory of real cards); a request never carries one.  No message holds a pointer.  A frame longer
- * than CHANNEL_FRAME_MAX, an unknown type, a payload that is too short or too long ends the
- * generation: both sides are the same build.
+ * what READY brought; the same of K and V, with the ledger of their pages), with REPLAN (those
+ * memfds) and READY (what the front is to hold of the memory of real cards); a request never
+ * carries one.  No message holds a pointer.  A frame longer than CHANNEL_FRAME_MAX, an unknown
+ * type, a payload that is too short or too long ends the generation: both sides are the same build.
  *
  *   front -> engine                        engine -> front
  *   HELLO  version                         HELLO     version, pid
@@ -40,7 +40,7 @@
 #include "daemon/util/identity.h"
 #include "models/gguf.h"
 
-#define CHANNEL_VERSION   14u
+#define CHANNEL_VERSION   15u
 #define CHANNEL_FRAME_MAX (64u << 20) /* bytes of a payload */
 #define LOGIT_BIAS_MAX    1024u       /* entries of a request */
 #define EOG_MAX           64u
@@ -105,6 +105,8 @@ struct msg_setup {
     bool hold; /* the cards' weight memory is to be held by the front: READY brings it */
     /* Of the weight memory whose descriptors come along, piece by piece; 0: no more. */
     uint64_t memory_bytes[CARDS_MAX][DEVICE_PIECES_MAX];
+    /* The same of each card's K and V, which come behind; and if there are some, their ledger's. */
+    uint64_t kv_bytes[CARDS_MAX];
     bool beside; /* another one serves: load with what its steps leave of the cores, and YIELD */
     struct plan plan; /* decoded: owned, plan_finish() */
 };
@@ -180,6 +182,8 @@ struct msg_ready {
         uint64_t copied_bytes; /* of the weights, from the cards of the plan before */
         uint64_t kept_bytes;   /* of its weights: were there, and whole; weights_bytes: all */
         uint64_t held_bytes[DEVICE_PIECES_MAX]; /* the same of what is to be held */
+        uint64_t held_kv_bytes; /* the same of its K and V; where a card has some their ledger is
+                                 * the last */
         uint64_t advised_bytes, prefetched_bytes;
         int64_t resident_bytes; /* of those prefetched, at home then; -1: cannot be told */
         uint32_t misread;       /* a bit for each card of whose memory it reads wrong bytes */
@@ -187,6 +191,9 @@ struct msg_ready {
     bool svm;                             /* weights lie in shared virtual memory … */
     char storage_why[DEVICE_STORAGE_WHY]; /* … or do not, though they might, in words */
     char unheld_why[DEVICE_STORAGE_WHY];  /* a card's memory ends with this engine, and why */
+    uint64_t kept_tokens; /* K and V that came with SETUP: of so many, in whole pages, they are used
+                           * … */
+    char unkept_why[DEVICE_STORAGE_WHY]; /* … or of none, or they will not outlive it, and why */
     bool xmx; /* quantised types are multiplied by the matrix engines of all cards … */
     char xmx_why[DEVICE_XMX_WHY]; /* … or of one of them not, in words */
 };

@@ -10,7 +10,8 @@
 
 #define STREAM_OUT_MAX (256u << 20) /* bytes that may wait; more is -ENOBUFS */
 #define STREAM_FDS_MAX                                                                             \
-    (1 + 2 * GGUF_PARTS_MAX + CARDS_MAX * DEVICE_PIECES_MAX) /* the kernel takes 253 at once */
+    (1 + 2 * GGUF_PARTS_MAX + CARDS_MAX * (DEVICE_PIECES_MAX + 1) +                                \
+     1) /* the kernel takes 253 at once */
 
 struct stream {
     int fd; /* owned */

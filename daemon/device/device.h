@@ -68,8 +68,8 @@ struct device_options {
                * a refusal is not an error */
     enum instruction_set isa;    /* cpu: -ENOTSUP when the machine lacks it */
     enum device_storage storage; /* level_zero */
-    bool hold;                   /* level_zero: hold() will be asked for the weights' memory */
-    uint32_t max_rows;           /* rows a step may have */
+    bool hold;         /* level_zero: hold() will be asked for the memory of weights, K and V */
+    uint32_t max_rows; /* rows a step may have */
     /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
@@ -179,7 +179,7 @@ struct device_ops {
     int (*properties)(struct device *device, uint32_t card, struct device_properties *out);
 
     /* Give a card the memory of one area, once: `room` bytes of addresses, of which `bytes` are
-     * used at any time and count.  With fd >= 0 (weights) the area is all of that memfd, or of that
+     * used at any time and count.  With fd >= 0 the area is all of that memfd (weights), or of that
      * memory of the card's own that hold() gave a descriptor of, at least `room` long, shared with
      * whoever else holds it; the descriptor stays the caller's.  Else it is private and reads as
      * zero.  -ENOSPC: beyond the card's capacity; err names the bytes.  -EREMOTE: the card does not
@@ -226,13 +226,14 @@ struct device_ops {
                 uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
                 uint32_t col_skip, const void *blocks, uint64_t row_bytes);
 
-    /* 64-bit digest of a stretch of AREA_WEIGHTS, version 1 (docs/numerics.md); -ENODEV. */
-    int (*digest)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
-                  uint64_t *digest);
+    /* 64-bit digest of a stretch, version 1 (docs/numerics.md); -ENODEV. */
+    int (*digest)(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                  uint64_t bytes, uint64_t *digest);
 
-    /* What a stretch contributes to the digest of a longer one: it begins at leaf `first_leaf` of
-     * that and ends at the end of a leaf or of all.  The sum of all parts, in any order, becomes
-     * the digest by device_digest_close().  Bounds the work of one call.  -ENODEV. */
+    /* What a stretch of AREA_WEIGHTS contributes to the digest of a longer one: it begins at leaf
+     * `first_leaf` of that and ends at the end of a leaf or of all.  The sum of all parts, in any
+     * order, becomes the digest by device_digest_close().  Bounds the work of one call.  -ENODEV.
+     */
     int (*digest_part)(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
                        uint64_t first_leaf, uint64_t *sum);
 

@@ -202,6 +202,10 @@ uint32_t engine_pages(const struct engine *e, struct engine_page *out) {
     return found;
 }
 
+struct pages *engine_page_table(const struct engine *e) {
+    return e->pages;
+}
+
 void engine_forget_idle(struct engine *e, bool *idle) {
     pages_forget_idle(e->pages, idle);
 }

@@ -14,6 +14,7 @@
 #include "daemon/channel/messages.h"
 
 struct engine;
+struct pages;
 
 /* The model (runner.h, or a test's own). */
 struct engine_model {
@@ -65,6 +66,8 @@ struct engine_page {
 
 /* All of them, into out[n_pages]; returns how many. */
 uint32_t engine_pages(const struct engine *engine, struct engine_page *out);
+/* Its pages, as long as it does not start over. */
+struct pages *engine_page_table(const struct engine *engine);
 /* Pages that no sequence uses are nobody's prefix any more.  idle[n_pages]: which they are. */
 void engine_forget_idle(struct engine *engine, bool *idle);
 /* The model that the next steps run is another, whose pages hold what the old one's held. */

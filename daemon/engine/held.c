@@ -7,7 +7,23 @@
 
 #include "octarc/error.h"
 
-int held_take(const struct msg_setup *setup, const int *fds, uint32_t n, struct runner_options *o) {
+/* Behind what comes of weights.  Returns how many. */
+static uint32_t take_kv(const struct msg_setup *setup, const int *fds, uint32_t n,
+                        struct runner_options *o, int *ledger_fd) {
+    uint32_t next = 0;
+    *ledger_fd = -1;
+    for (uint32_t i = 0; i < CARDS_MAX; i++) {
+        o->held_kv[i].bytes = setup->kv_bytes[i];
+        if (setup->kv_bytes[i])
+            o->held_kv[i].fd = next < n ? fds[next++] : -1;
+    }
+    if (next)
+        *ledger_fd = next < n ? fds[next] : -1;
+    return next + (*ledger_fd >= 0);
+}
+
+int held_take(const struct msg_setup *setup, const int *fds, uint32_t n, struct runner_options *o,
+              int *ledger_fd) {
     uint32_t next = 0;
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
         struct runner_held *held = &o->held[i];
@@ -23,6 +39,9 @@ int held_take(const struct msg_setup *setup, const int *fds, uint32_t n, struct 
             held->bytes[held->n++] = setup->memory_bytes[i][k];
         }
     }
+    if (next > n)
+        return -EPROTO;
+    next += take_kv(setup, fds + next, n - next, o, ledger_fd);
     return next == n ? 0 : -EPROTO;
 }
 

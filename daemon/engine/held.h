@@ -12,10 +12,10 @@
 
 #define HELD_FDS_MAX (CARDS_MAX * DEVICE_PIECES_MAX)
 
-/* fds[n] came with SETUP for cards' memory, in their order.  -EPROTO: they are not those of the
- * cards that it says have some. */
+/* fds[n] came with SETUP for cards' memory, in their order; *ledger_fd: that of their K and V, -1:
+ * none.  -EPROTO: they are not those of the cards that it says have some. */
 int held_take(const struct msg_setup *setup, const int *fds, uint32_t n,
-              struct runner_options *options);
+              struct runner_options *options, int *ledger_fd);
 /* Of each card's weights, what the front is to hold: said in *ready, or there in words why not.
  * Returns how many fds (borrowed) go with it. */
 uint32_t held_list(const struct runner *runner, struct msg_ready *ready, int fds[HELD_FDS_MAX]);

@@ -15,6 +15,8 @@
 #include "daemon/engine/engine.h"
 #include "daemon/engine/errand.h"
 #include "daemon/engine/held.h"
+#include "daemon/engine/held_kv.h"
+#include "daemon/engine/measure.h"
 #include "daemon/engine/progress.h"
 #include "daemon/engine/rebalance.h"
 #include "daemon/engine/replan.h"
@@ -26,7 +28,7 @@
 #include "models/gguf.h"
 #include "octarc/error.h"
 
-/* What comes with SETUP, in this order; those behind are of the cards' weight memory. */
+/* What comes with SETUP, in this order; those behind are of the cards' memory. */
 enum { FD_SUMS, FD_PARTS };
 
 #define FLUSH_BYTES 65536u               /* of one step, before its end: the front may begin */
@@ -45,6 +47,7 @@ struct process {
     struct replan *replan; /* under way, or NULL */
     bool beside;           /* another generation is at work */
     struct verify *verify;
+    struct held_kv kv;
     bool lost; /* a card of the plan in use is */
     struct watch *watch;
     struct progress progress;
@@ -95,6 +98,7 @@ static int step_model(void *user, struct step_params *params, uint32_t *card) {
     for (uint32_t i = 0; p->hung >> i; i++)
         if (p->hung >> i & 1)
             runner_hang(p->runner, i); /* it may be another than the one that was told */
+    kept_written(p->kv.kept, params);
     watch_begin(p->watch, runner_options(p->runner)->backend, runner_device(p->runner),
                 params->n_rows);
     rc = runner_step(p->runner, params, card);
@@ -209,9 +213,10 @@ static int open_runner(struct process *p, uint32_t *lost, uint32_t *refused, str
                                .behind = p->setup.beside,
                                .progress = progress_report,
                                .user = &p->progress};
+    int ledger_fd;
     if (!o.backend)
         return err_set(err, -ENOTSUP, "backend '%s' is not built in", p->setup.backend);
-    if (held_take(&p->setup, p->fds + fd_cards(p), p->n_fds - fd_cards(p), &o))
+    if (held_take(&p->setup, p->fds + fd_cards(p), p->n_fds - fd_cards(p), &o, &ledger_fd))
         return err_set(err, -EPROTO, "SETUP came without the descriptors of all cards");
     o.device.hold = p->setup.hold;
     o.device.n_threads = p->setup.n_threads;
@@ -223,7 +228,9 @@ static int open_runner(struct process *p, uint32_t *lost, uint32_t *refused, str
     memcpy(o.device.slots, p->setup.slots, sizeof o.device.slots);
     memcpy(o.device.staged, p->setup.staged, sizeof o.device.staged);
     watch_begin_calls(p->watch, &p->calls, cards_of(p->plan));
-    const int rc = runner_open(&p->runner, &o, err);
+    int rc = runner_open(&p->runner, &o, err);
+    if (!rc)
+        rc = held_kv_open(&p->kv, &p->setup, p->runner, ledger_fd, lost, err);
     watch_end(p->watch);
     return rc;
 }
@@ -284,6 +291,7 @@ static int open_engine(struct process *p, struct err *err) {
     memcpy(o.eog, p->setup.eog, sizeof o.eog);
     if (engine_create(&p->engine, &o, &model, &output))
         return err_set(err, -ENOMEM, "no memory for %u sequences", plan->max_sequences);
+    kept_seed(p->kv.kept, engine_page_table(p->engine));
     return 0;
 }
 
@@ -293,7 +301,8 @@ static int open_verify(struct process *p, struct err *err) {
                                      .engine = p->engine,
                                      .replan = &p->replan,
                                      .output = {p, say, now_ns},
-                                     .scrub_s = p->setup.scrub_s};
+                                     .scrub_s = p->setup.scrub_s,
+                                     .kept = p->kv.kept};
     if (verify_create(&p->verify, &site))
         return err_set(err, -ENOMEM, "no memory to verify weights");
     return 0;
@@ -301,9 +310,10 @@ static int open_verify(struct process *p, struct err *err) {
 
 static int send_ready(struct process *p) {
     struct msg_ready ready;
-    int fds[HELD_FDS_MAX];
+    int fds[HELD_FDS_MAX + HELD_KV_FDS_MAX];
     replan_fill_ready(p->runner, p->setup.generation, &ready);
-    const uint32_t n = p->setup.hold ? held_list(p->runner, &ready, fds) : 0;
+    uint32_t n = p->setup.hold ? held_list(p->runner, &ready, fds) : 0;
+    n += held_kv_list(&p->kv, p->runner, &ready, fds + n);
     const int rc = n ? stream_send_fds(&p->stream, MSG_READY, &ready, fds, n)
                      : stream_send(&p->stream, MSG_READY, &ready);
     return rc ? rc : engine_send_credit(p->engine);
@@ -391,6 +401,7 @@ static int give_back(struct process *p) {
     if (!idle)
         return 0; /* just when it is short; whoever asked asks again */
     engine_forget_idle(p->engine, idle);
+    kept_strike(p->kv.kept, idle);
     const int rc = runner_discard(p->runner, idle);
     free(idle);
     malloc_trim(0);
@@ -448,31 +459,6 @@ static int drain_channel(struct process *p) {
     return p->stop || rc == -EAGAIN ? 0 : rc;
 }
 
-/* Of all cards' weights on huge pages; -1: not known. */
-static int64_t count_huge(struct process *p) {
-    uint64_t bytes[CARDS_MAX], sum = 0;
-    if (runner_huge(p->runner, bytes))
-        return -1;
-    for (uint32_t i = 0; i < CARDS_MAX; i++)
-        sum += bytes[i];
-    return (int64_t)sum;
-}
-
-/* Only while nothing runs: a sweep beside a step would slow both and tell of neither. */
-static int measure(struct process *p) {
-    struct device_limits found = {0};
-    struct msg_limits msg = {.generation = p->setup.generation,
-                             .error = runner_measure(p->runner, &found)};
-    p->measure = false;
-    msg.read_bytes_per_s = (uint64_t)found.read_bytes_per_s;
-    msg.int8_ops_per_s = (uint64_t)found.int8_ops_per_s;
-    msg.weights_bytes = found.weights_bytes;
-    msg.huge_bytes = count_huge(p);
-    msg.n_threads = found.n_threads;
-    snprintf(msg.isa, sizeof msg.isa, "%s", found.isa);
-    return stream_send(&p->stream, MSG_LIMITS, &msg);
-}
-
 /* 1: something ran; *ns: how long.  -ENODEV is no error: the front was told, and another plan
  * follows, or another process. */
 static int step(struct process *p, uint64_t *ns) {
@@ -492,6 +478,15 @@ static bool may_verify(const struct process *p) {
     return !p->lost && (!p->replan || verify_holds(p->verify));
 }
 
+/* What is computed now may be wrong, or be left: nothing is entered for the next engine. */
+static int keep_kv(struct process *p, uint64_t step_ns) {
+    uint32_t card;
+    if (p->lost || p->replan || verify_holds(p->verify))
+        return 0;
+    const int rc = kept_advance(p->kv.kept, engine_page_table(p->engine), step_ns);
+    return rc == -ENODEV && kept_lost_card(p->kv.kept, &card) ? lose(p, card) : rc;
+}
+
 /* Between two steps.  True (or *rc): there may be work at once. */
 static bool tend(struct process *p, uint64_t step_ns, int *rc) {
     const bool replans = p->replan;
@@ -502,8 +497,11 @@ static bool tend(struct process *p, uint64_t step_ns, int *rc) {
     if (*rc == -ENODEV && verify_lost_card(p->verify, &card))
         *rc = lose(p, card);
     if (!*rc)
+        *rc = keep_kv(p, step_ns);
+    if (!*rc)
         *rc = replan_advance(&p->replan);
     if (p->runner != runner) {
+        kept_end(p->kv.kept); /* its pages lie elsewhere */
         p->lost = false;
         verify_runner_changed(p->verify);
     }
@@ -512,6 +510,8 @@ static bool tend(struct process *p, uint64_t step_ns, int *rc) {
 
 /* How long to wait while nothing runs. */
 static int patience_ms(const struct process *p) {
+    if (!p->lost && !p->replan && kept_waits(p->kv.kept))
+        return 0;
     const int of_replan = replan_patience_ms(p->replan);
     const int of_verify = may_verify(p) ? verify_patience_ms(p->verify) : -1;
     return of_replan < 0 || (of_verify >= 0 && of_verify < of_replan) ? of_verify : of_replan;
@@ -541,8 +541,10 @@ static int serve(struct process *p) {
         if (!rc)
             rc = flush(p);
         /* An order writes to the memory that is measured, and given back where no plan has it. */
-        if (!rc && idle && p->measure && !p->replan)
-            rc = measure(p);
+        if (!rc && idle && p->measure && !p->replan) {
+            p->measure = false;
+            rc = measure_send(p->runner, p->setup.generation, &p->stream);
+        }
         if (!rc && (idle || stream_wants_write(&p->stream)))
             rc = wait_channel(p, idle ? patience_ms(p) : 0);
     }
@@ -582,6 +584,7 @@ int main(int argc, char **argv) {
     verify_destroy(p.verify);
     watch_destroy(p.watch);
     engine_destroy(p.engine);
+    held_kv_close(&p.kv);
     runner_close(p.runner);
     model_finish(&p.model);
     if (p.plan)

@@ -166,6 +166,18 @@ uint32_t pages_find(struct pages *p, uint32_t uid, uint32_t parent,
     return i;
 }
 
+static void enlist(struct pages *p, uint32_t i, uint32_t uid, uint64_t parent_serial,
+                   const int32_t *tokens) {
+    struct page *page = &p->all[i];
+    page->uid = uid;
+    page->parent_serial = parent_serial;
+    page->hash = hash_of(uid, parent_serial, tokens);
+    memcpy(page->tokens, tokens, sizeof page->tokens);
+    page->chain = p->buckets[page->hash % p->n_buckets];
+    p->buckets[page->hash % p->n_buckets] = i;
+    page->shared = true;
+}
+
 uint32_t pages_share(struct pages *p, uint32_t i, uint32_t uid, uint32_t parent,
                      const int32_t tokens[PAGE_TOKENS]) {
     struct page *page = &p->all[i];
@@ -177,14 +189,30 @@ uint32_t pages_share(struct pages *p, uint32_t i, uint32_t uid, uint32_t parent,
         pages_put(p, i);
         return same;
     }
-    page->uid = uid;
-    page->parent_serial = parent_serial;
-    page->hash = hash_of(uid, parent_serial, tokens);
-    memcpy(page->tokens, tokens, sizeof page->tokens);
-    page->chain = p->buckets[page->hash % p->n_buckets];
-    p->buckets[page->hash % p->n_buckets] = i;
-    page->shared = true;
+    enlist(p, i, uid, parent_serial, tokens);
     return i;
+}
+
+bool pages_content(const struct pages *p, uint32_t i, struct page_content *content) {
+    const struct page *page = &p->all[i];
+    *content = (struct page_content){
+        .serial = page->serial, .parent_serial = page->parent_serial, .page = i, .uid = page->uid};
+    memcpy(content->tokens, page->tokens, sizeof content->tokens);
+    return page->shared;
+}
+
+int pages_restore(struct pages *p, const struct page_content *c) {
+    const uint32_t i = c->page;
+    if (p->all[i].users || p->all[i].shared ||
+        look_up(p, c->uid, c->parent_serial, c->tokens) != NO_PAGE)
+        return -EEXIST;
+    p->all[i].serial = c->serial;
+    if (p->next_serial <= c->serial)
+        p->next_serial = c->serial + 1;
+    enlist(p, i, c->uid, c->parent_serial, c->tokens);
+    list_remove(p, i);
+    list_append(p, i);
+    return 0;
 }
 
 void pages_forget_idle(struct pages *p, bool *idle) {

@@ -44,4 +44,16 @@ void pages_forget_idle(struct pages *pages, bool *idle);
 uint64_t pages_serial(const struct pages *pages, uint32_t page);
 bool pages_shared(const struct pages *pages, uint32_t page);
 
+/* What a shared page holds, so that another process can find it.  False: it is not shared. */
+struct page_content {
+    uint64_t serial, parent_serial; /* 0: at the beginning */
+    uint32_t page, uid;
+    int32_t tokens[PAGE_TOKENS];
+};
+bool pages_content(const struct pages *pages, uint32_t page, struct page_content *content);
+/* A page that nobody has used holds this, which another process left there, and may be found; its
+ * parent may be from then on, too, or has been.  -EEXIST: another page holds the same, or this one
+ * something. */
+int pages_restore(struct pages *pages, const struct page_content *content);
+
 #endif

@@ -130,6 +130,7 @@ static int start(struct replan *r, bool keep, struct err *err) {
     options.before = *r->site.runner;
     options.stage_most = r->stage_most;
     memset(options.held, 0, sizeof options.held);
+    memset(options.held_kv, 0, sizeof options.held_kv);
     if (share_fds(r, options.weight_fds))
         return err_set(err, -EPROTO, "REPLAN came without the descriptors of all cards");
     const int rc = check_room(r, err);

@@ -112,7 +112,16 @@ static int reserve_kv(struct runner *r, uint32_t card, struct err *err) {
     const struct runner *before = r->options.before;
     const struct device_ops *ops = r->options.backend;
     const uint64_t room = layout_kv_room(plan, &r->options.model->params, card);
-    const uint64_t bytes = plan->cards[card].kv_bytes;
+    const uint64_t bytes = plan->cards[card].kv_bytes, held = r->options.held_kv[card].bytes;
+    if (held) {
+        int rc = held == room ? ops->reserve(r->device, card, AREA_KV, room, bytes,
+                                             r->options.held_kv[card].fd, err)
+                              : err_set(err, -EREMOTE, "its K and V are as long as another plan's");
+        rc = rc == -ENOSPC ? -EREMOTE : rc;
+        if (rc == -EREMOTE && r->options.refused)
+            *r->options.refused |= 1u << card;
+        return rc;
+    }
     return has_area(before, card, AREA_KV) && layout_keeps_kv(before->options.plan, plan, card)
                ? ops->share(before->device, card, AREA_KV, r->device, card, room, bytes, err)
                : ops->reserve(r->device, card, AREA_KV, room, bytes, -1, err);
@@ -336,7 +345,7 @@ static int bring_range(struct runner *r, size_t i, struct err *err) {
     int rc = ops->copy(stage_device(r->options.stage), from.card, AREA_WEIGHTS, from.offset,
                        r->device, to->card, to->offset, to->bytes);
     if (!rc)
-        rc = ops->digest(r->device, to->card, to->offset, to->bytes, &digest);
+        rc = ops->digest(r->device, to->card, AREA_WEIGHTS, to->offset, to->bytes, &digest);
     if (rc)
         return err_set(err, rc, "card %u: '%s' does not come from host memory: %s", to->card,
                        r->options.model->tensors[to->tensor].name, strerror(-rc));
@@ -499,27 +508,33 @@ int runner_huge(struct runner *r, uint64_t bytes[CARDS_MAX]) {
     return r->options.backend->huge(r->device, bytes);
 }
 
+/* discard or clear, of device_ops. */
+typedef int empty_fn(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                     uint64_t bytes);
+
 /* Neighbours together: a page alone may hold no whole page of the host. */
-static int discard_pages(struct runner *r, uint32_t card, uint32_t begin, uint32_t end) {
+static int empty_pages(struct runner *r, empty_fn *empty, uint32_t card, uint32_t begin,
+                       uint32_t end) {
     const struct plan_card *c = &r->options.plan->cards[card];
     int rc = 0;
     for (uint32_t layer = c->layer_begin; layer < c->layer_end && !rc; layer++) {
         const struct kv_place at = program_kv_place(r->options.model, r->options.plan, card, layer);
-        rc =
-            r->options.backend->discard(r->device, card, AREA_KV, at.offset + begin * at.page_bytes,
-                                        (end - begin) * at.page_bytes);
+        rc = empty(r->device, card, AREA_KV, at.offset + begin * at.page_bytes,
+                   (end - begin) * at.page_bytes);
     }
     return rc;
 }
 
-static int discard_card(struct runner *r, uint32_t card, const bool *idle) {
+/* All those of which which[] says `what`. */
+static int empty_card(struct runner *r, empty_fn *empty, uint32_t card, const bool *which,
+                      bool what) {
     const uint32_t n = r->options.plan->cards[card].kv_bytes ? r->options.plan->n_pages : 0;
     int rc = 0;
     for (uint32_t begin = 0, end; begin < n && !rc; begin = end + 1) {
-        for (end = begin; end < n && idle[end];)
+        for (end = begin; end < n && which[end] == what;)
             end++;
         if (end > begin)
-            rc = discard_pages(r, card, begin, end);
+            rc = empty_pages(r, empty, card, begin, end);
     }
     return rc;
 }
@@ -527,8 +542,35 @@ static int discard_card(struct runner *r, uint32_t card, const bool *idle) {
 int runner_discard(struct runner *r, const bool *idle) {
     int rc = 0;
     for (uint32_t c = 0; c < r->options.plan->n_cards; c++) {
-        const int of_card = discard_card(r, c, idle);
+        const int of_card = empty_card(r, r->options.backend->discard, c, idle, true);
         rc = rc ? rc : of_card;
     }
     return rc;
+}
+
+int runner_kv_clear(struct runner *r, const bool *keep, uint32_t *card) {
+    int rc = 0;
+    for (uint32_t c = 0; c < r->options.plan->n_cards && !rc; c++) {
+        *card = c;
+        rc = empty_card(r, r->options.backend->clear, c, keep, false);
+    }
+    return rc;
+}
+
+int runner_kv_digest(struct runner *r, uint32_t page, uint64_t *digest, uint32_t *card) {
+    const struct plan *plan = r->options.plan;
+    uint64_t all[2] = {0}; /* so far, and what comes to it */
+    for (uint32_t c = 0; c < plan->n_cards; c++)
+        for (uint32_t layer = plan->cards[c].layer_begin;
+             plan->cards[c].kv_bytes && layer < plan->cards[c].layer_end; layer++) {
+            const struct kv_place at = program_kv_place(r->options.model, plan, c, layer);
+            const int rc = r->options.backend->digest(
+                r->device, c, AREA_KV, at.offset + page * at.page_bytes, at.page_bytes, &all[1]);
+            *card = c;
+            if (rc)
+                return rc;
+            all[0] = device_digest(all, sizeof all);
+        }
+    *digest = all[0];
+    return 0;
 }

@@ -36,6 +36,11 @@ struct runner_options {
         int fds[DEVICE_PIECES_MAX];
         uint64_t bytes[DEVICE_PIECES_MAX];
     } held[CARDS_MAX];
+    /* The same of its K and V, in one piece as long as the plan's. */
+    struct {
+        int fd;
+        uint64_t bytes; /* 0: there is nothing */
+    } held_kv[CARDS_MAX];
     /* The runner that this one follows, serving meanwhile; or NULL.  The weight memory of a card
      * that has some there is the same, and so the descriptor is, or both are private; the plan's
      * ranges are beside those in use.  Its K and V are the same memory where they have the same
@@ -124,6 +129,10 @@ int runner_measure(struct runner *runner, struct device_limits *limits);
 /* Give back the host's memory of KV pages, idle[n_pages], on all cards.  -ENODEV: a card is lost,
  * the others are done. */
 int runner_discard(struct runner *runner, const bool *idle);
+/* The digest of all that a KV page holds, on all cards.  -ENODEV: *card is lost. */
+int runner_kv_digest(struct runner *runner, uint32_t page, uint64_t *digest, uint32_t *card);
+/* All KV pages but keep[n_pages] read as zero.  As above. */
+int runner_kv_clear(struct runner *runner, const bool *keep, uint32_t *card);
 /* As device_ops.huge. */
 int runner_huge(struct runner *runner, uint64_t bytes[CARDS_MAX]);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/engine/kept.h"
 #include "daemon/engine/weights.h"
 #include "octarc/error.h"
 
@@ -186,6 +187,8 @@ static int restore(struct verify *v, uint32_t range) {
 /* Where one range is harmed others may be: all of the card is verified before the next step. */
 static int on_harm(struct verify *v, const struct pass *p) {
     const uint32_t card = v->plan->ranges[p->range].card;
+    /* While they are harmed: the next engine would find them whole. */
+    kept_distrust(v->site.kept);
     int rc = replan_cancel(v->site.replan, "weights in use were harmed");
     if (!rc)
         rc = restore(v, p->range);
@@ -267,7 +270,9 @@ static int tell(struct verify *v, struct pass *p) {
 /* What the sequences hold may be wrong. */
 static int start_over(struct verify *v) {
     v->suspect = false;
-    return engine_start_over(v->site.engine);
+    const int rc = engine_start_over(v->site.engine);
+    kept_trust(v->site.kept);
+    return rc;
 }
 
 /* While steps wait, or none run, an engine has nothing else to say. */

@@ -35,7 +35,8 @@ struct verify_site {
     struct engine *engine;
     struct replan **replan;
     struct engine_output output;
-    uint32_t scrub_s; /* 0: no scrub */
+    uint32_t scrub_s;  /* 0: no scrub */
+    struct kept *kept; /* what harmed weights made goes with them; NULL: nothing is kept */
 };
 
 /* -ENOMEM. */

@@ -587,7 +587,7 @@ int weights_restore(struct device *device, const struct runner_options *options,
     if (!rc)
         rc = run(&l, PASS_READ);
     if (!rc)
-        rc = options->backend->digest(device, r->card, r->offset, r->bytes, &found);
+        rc = options->backend->digest(device, r->card, AREA_WEIGHTS, r->offset, r->bytes, &found);
     if (!rc && found != digest)
         fail(&l, r, rc = -ESTALE, "");
     if (rc == -ENOMEM)

@@ -157,6 +157,26 @@ bool layout_keeps_kv(const struct plan *now, const struct plan *then, uint32_t c
            now->n_pages == then->n_pages && now->kv_type == then->kv_type && !now->dense;
 }
 
+void layout_kv(const struct plan *plan, struct kv_layout *layout) {
+    memset(layout, 0, sizeof *layout);
+    layout->n_pages = plan->n_pages;
+    layout->type = plan->kv_type;
+    for (uint32_t i = 0; i < plan->n_cards; i++) {
+        const struct plan_card *c = &plan->cards[i];
+        if (!c->online || !c->kv_bytes)
+            continue;
+        layout->cards[i].layer_begin = c->layer_begin;
+        layout->cards[i].layer_end = c->layer_end;
+        layout->cards[i].kv_begin = c->kv_begin;
+        layout->cards[i].kv_end = c->kv_end;
+        layout->cards[i].bytes = c->kv_bytes;
+    }
+}
+
+bool layout_same_kv(const struct kv_layout *a, const struct kv_layout *b) {
+    return !memcmp(a, b, sizeof *a);
+}
+
 uint64_t layout_kv_room(const struct plan *plan, const struct model_params *p, uint32_t card) {
     const uint32_t layers =
         plan->dense ? plan->cards[card].layer_end - plan->cards[card].layer_begin : p->n_layers;

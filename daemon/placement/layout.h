@@ -47,6 +47,17 @@ uint64_t layout_weights_bytes(const struct plan *now, const struct plan *then, u
 
 /* The card has K and V in both plans, each layer's at the same place. */
 bool layout_keeps_kv(const struct plan *now, const struct plan *then, uint32_t card);
+/* Where all K and V of a plan lie: two plans of one model with the same (by all bytes) have each
+ * token's at the same places of the same cards. */
+struct kv_layout {
+    uint32_t n_pages, type; /* enum kv_type */
+    struct {
+        uint32_t layer_begin, layer_end, kv_begin, kv_end;
+        uint64_t bytes; /* 0: none, and zeros before */
+    } cards[CARDS_MAX];
+};
+void layout_kv(const struct plan *plan, struct kv_layout *layout);
+bool layout_same_kv(const struct kv_layout *a, const struct kv_layout *b);
 /* Addresses of a card's K and V: of all of the model's layers; in a dense plan of its own. */
 uint64_t layout_kv_room(const struct plan *plan, const struct model_params *params, uint32_t card);
 /* Of them what a layer takes, and where one of the card's begins. */

@@ -37,6 +37,8 @@ static void write_event(struct writer *w, const struct event *event) {
         write_key_int(w, "reloaded_bytes", (int64_t)event->reloaded_bytes);
         write_key_int(w, "reused_bytes", (int64_t)event->reused_bytes);
     }
+    if (event->has_tokens)
+        write_key_int(w, "tokens", (int64_t)event->tokens);
     write_key_string(w, "text", event->text);
     write_close(w, '}');
 }

@@ -97,6 +97,7 @@ struct rebalance_view {
 struct metrics_view {
     uint64_t generations_failed, generations_replaced; /* that ended: by themselves, on purpose */
     uint64_t rebalances;                               /* inside a running engine */
+    uint64_t kv_kept_tokens;                           /* K and V used again by another engine */
     uint64_t verified_bytes, scrubs, ranges_harmed, ranges_repaired; /* of weights in use */
     struct link_bytes carried; /* from card to card, by all generations */
     bool pressed;              /* memory is short on the host … */
@@ -116,6 +117,8 @@ struct event {
     uint32_t requests;     /* that are replayed */
     bool has_bytes;        /* of the plan, and what becomes of them: */
     uint64_t moved_bytes, reloaded_bytes, reused_bytes;
+    bool has_tokens; /* says something of: */
+    uint64_t tokens;
     char tensor[64]; /* that was harmed; empty: none */
     char text[240];  /* for people */
 };

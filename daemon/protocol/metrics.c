@@ -124,6 +124,8 @@ static int write_all(struct buffer *out, const struct protocol_host *host) {
          "Engines that were ended on purpose, or lost a card.", m.generations_replaced},
         {"rebalances_total", "counter", "Changes to another plan inside a running engine.",
          m.rebalances},
+        {"kv_kept_tokens_total", "counter",
+         "Tokens whose K and V an engine took over from the one before.", m.kv_kept_tokens},
         {"verified_bytes_total", "counter", "Of weights in use, compared with what was loaded.",
          m.verified_bytes},
         {"scrubs_total", "counter", "Times that all weights in use were verified unasked.",

@@ -52,6 +52,8 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
         return rc;
     if (is_gone(event) || event == CARD_RELEASE) {
         memory_drop(&e->cards[number].memory);
+        if (e->kv.bytes[number])
+            line_drop_kv(e, why);
         if (e->store)
             store_remove(e->store, number);
     }

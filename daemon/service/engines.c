@@ -111,6 +111,8 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
         told->reused_bytes += kept;
         told->reloaded_bytes += e->plan.cards[i].weights_bytes - kept;
     }
+    line_give_kv(e, &e->plan, fds, n_fds, setup->kv_bytes);
+    e->kv_given = e->kv.held;
     line_keep(e, false);
     return 0;
 }
@@ -314,6 +316,7 @@ static void tell_ready(struct engines *e, uint64_t now) {
                engines_online(e) == 1 ? "" : "s");
     line_tell_storage(e);
     line_tell_held(e);
+    line_tell_kv(e);
     line_tell_residency(e);
     line_tell_spilled(e);
 }
@@ -574,6 +577,7 @@ void engines_orphaned(struct engines *e) {
 
 void engines_finish(struct engines *e) {
     line_forget_order(e);
+    line_drop_kv(e, NULL);
     for (uint32_t i = 0; i < CARDS_MAX; i++)
         memory_drop(&e->cards[i].memory);
     plan_finish(&e->plan);

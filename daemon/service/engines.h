@@ -21,6 +21,7 @@
 #include <uv.h>
 
 #include "daemon/channel/messages.h"
+#include "daemon/placement/layout.h"
 #include "daemon/placement/topology.h"
 #include "daemon/scheduler/scheduler.h"
 #include "daemon/service/card.h"
@@ -112,6 +113,16 @@ struct engines {
         struct card_memory memory;
         uint64_t given_bytes; /* of weights in the memory that the current engine was given */
     } cards[CARDS_MAX];
+    /* K and V of the generation that served last, on real cards (held_kv.c). */
+    struct {
+        bool held;
+        int fds[CARDS_MAX], ledger_fd;
+        uint64_t bytes[CARDS_MAX]; /* 0: the card has none */
+        struct kv_layout layout;
+        uint32_t n_given; /* to engines, since one served */
+    } kv;
+    bool kv_given;           /* to the current generation */
+    uint64_t kv_kept_tokens; /* of which K and V were used again, so far */
     /* The engine was told to go over to another plan while it runs (order.c). */
     struct {
         uint64_t number; /* of the latest */
@@ -191,6 +202,7 @@ struct engines {
     bool rested;                           /* since a token */
     char storage_told[DEVICE_STORAGE_WHY]; /* why weights are not in shared virtual memory */
     char unheld_told[DEVICE_STORAGE_WHY];  /* why memory of a card is not held */
+    char unkept_told[DEVICE_STORAGE_WHY];  /* why K and V are not */
     char last_event[640];                  /* the last recovery in words; empty: none */
     uv_timer_t timer;
 };

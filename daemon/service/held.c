@@ -77,8 +77,7 @@ void line_take_held(struct engines *e, const struct msg_ready *ready) {
             close(fds[next + k]);
         next += pieces;
     }
-    while (next < n)
-        close(fds[next++]);
+    line_take_kv(e, ready, fds + next, n - next);
 }
 
 static void tell_kept(struct engines *e, uint32_t card) {
@@ -123,6 +122,7 @@ void line_refuse_held(struct engines *e, const struct msg_tried *msg) {
         if (!(msg->memory >> i & 1))
             continue;
         memory_drop(&e->cards[i].memory);
+        line_drop_kv(e, "a card does not take over what it holds");
         line_event(e, &told,
                    "card %u does not take over the weights that it holds, which are read "
                    "again: %s",

@@ -188,6 +188,7 @@ static void host_metrics(void *user, struct metrics_view *view) {
     *view = (struct metrics_view){.generations_failed = d->engines.n_ends[0],
                                   .generations_replaced = d->engines.n_ends[1],
                                   .rebalances = d->engines.order.n_done,
+                                  .kv_kept_tokens = d->engines.kv_kept_tokens,
                                   .verified_bytes = d->engines.check.bytes,
                                   .scrubs = d->engines.check.scrubs,
                                   .ranges_harmed = d->engines.check.harmed,

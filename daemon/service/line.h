@@ -150,6 +150,20 @@ void line_tell_held(struct engines *engines);
 /* These cards did not take over what they held. */
 void line_refuse_held(struct engines *engines, const struct msg_tried *msg);
 
+/* --- held_kv.c --- */
+
+/* K and V that are held come with SETUP, where this plan has them at the same places; else they are
+ * let go. */
+void line_give_kv(struct engines *engines, const struct plan *plan, int fds[STREAM_FDS_MAX],
+                  uint32_t *n_fds, uint64_t bytes[CARDS_MAX]);
+/* READY brought these: they are held from now on, and no others. */
+void line_take_kv(struct engines *engines, const struct msg_ready *ready, const int *fds,
+                  uint32_t n);
+/* They are held no more; an event says why (NULL: none does). */
+void line_drop_kv(struct engines *engines, const char *why);
+/* Of how many tokens they are used; or why not. */
+void line_tell_kv(struct engines *engines);
+
 /* --- trial.c --- */
 
 /* A card may have ended the current generation, and nobody knows which. */

@@ -347,6 +347,7 @@ static void adopt(struct engines *e, struct plan *plan, struct card_memory next[
     *plan = (struct plan){.ranges = NULL};
     line_take_memory(e, next);
     e->order.n_done++;
+    line_drop_kv(e, "the plan in use has them elsewhere");
     line_keep(e, true);
     e->ready = msg->ready;
     line_tell_residency(e);

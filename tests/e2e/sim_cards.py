@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_cards.py - cards that execute kernels, by the real loader and tests/sim_level_zero."""
 import os
+import shutil
+import tempfile
 
-from harness import BUILD, Skip
+from harness import BUILD, Daemon, Skip, tiny, wait_until
 
 DRIVER = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
 NODES = os.path.join(BUILD, "tests/sim_level_zero/nodes/nodes.so")
@@ -37,3 +39,66 @@ class Faults:
         with open(self.path + ".new", "w") as f:
             f.write(words)
         os.rename(self.path + ".new", self.path)
+
+
+DEATHS = r"is gone: (card \d+|was killed by signal|ended with status 1|ze\w+: )"
+
+
+class Box:
+    """A daemon on cards of its own, with a model of its own to harm, and a file of faults."""
+
+    def __init__(self, words, *options, model="tiny-f32", config="", environment=environment):
+        self.folder = tempfile.TemporaryDirectory()
+        self.model = os.path.join(self.folder.name, "model.gguf")
+        shutil.copy(tiny(model), self.model)
+        self.faults = Faults(self.folder.name)
+        name = os.path.basename(self.folder.name)
+        self.daemon = Daemon("--backend", "level_zero", "--context", "256", *options, model=self.model,
+                             env=environment("%s box=%s faults=%s" % (words, name, self.faults.path)),
+                             deaths=DEATHS, config="[service]\ndrill = yes\n" + config)
+
+    def __enter__(self):
+        self.daemon.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.daemon.__exit__(*error)
+        self.folder.cleanup()
+
+    def events(self, kind, generation=None):
+        return [e for e in self.daemon.rpc("events", {"since": 0})["events"]
+                if e["kind"] == kind and generation in (None, e["generation"])]
+
+    def spoil_the_file(self):
+        """Whoever reads a weight of it now finds another, and says so."""
+        size = os.path.getsize(self.model)
+        with open(self.model, "r+b") as f:
+            f.seek(size // 2)
+            f.write(b"\x55" * (size - size // 2))
+
+    def serves(self, generation):
+        wait_until(lambda: self.daemon.rpc("status")["generation"] >= generation and
+                   self.daemon.rpc("status")["state"] == "ready", 60, "generation %d" % generation)
+
+    def kill(self, generation):
+        self.daemon.kill_engine()
+        self.serves(generation)
+
+    def held(self):
+        """What octarcd has open of cards' memory: the cards' numbers."""
+        found = []
+        folder = "/proc/%d/fd" % self.daemon.process.pid
+        for fd in os.listdir(folder):
+            try:
+                name = os.readlink(os.path.join(folder, fd))
+            except FileNotFoundError:
+                continue
+            if "octarc-sim-ze-card" in name:
+                found.append(int(name.split("octarc-sim-ze-card")[1][0]))
+        return sorted(found)
+
+
+def all_held(box):
+    """Of each card the weights, and its K and V where it has some."""
+    cards = box.daemon.rpc("cards")["cards"]
+    return sorted([c["card"] for c in cards] + [c["card"] for c in cards if c["actual"]["kv_bytes"]])

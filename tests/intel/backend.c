@@ -68,7 +68,7 @@ static void memory_is_taken_and_used(void) {
         must(ops->reserve(device, i, AREA_WEIGHTS, 8 * MIB, 8 * MIB, -1, &err), &err);
         CHECK_EQ(ops->poke(device, i, 12345, bytes, sizeof bytes), 0);
         CHECK_EQ(ops->peek(device, i, 12345, bytes, sizeof bytes), 0);
-        CHECK_EQ(ops->digest(device, i, 0, 8 * MIB, &digest), 0);
+        CHECK_EQ(ops->digest(device, i, AREA_WEIGHTS, 0, 8 * MIB, &digest), 0);
         CHECK_EQ(ops->clear(device, i, AREA_WEIGHTS, 4096, MIB), 0);
         CHECK_EQ(ops->properties(device, i, &properties), 0);
         CHECK_EQ(properties.used_bytes[AREA_WEIGHTS], 8 * MIB);

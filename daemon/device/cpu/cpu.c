@@ -144,10 +144,10 @@ static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
                      row_bytes);
 }
 
-static int cpu_digest(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
-                      uint64_t *digest) {
+static int cpu_digest(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                      uint64_t bytes, uint64_t *digest) {
     char *at;
-    const int rc = weights_at(d, card, offset, bytes, &at);
+    const int rc = cpu_stretch(d, card, area, offset, bytes, &at);
     if (!rc)
         *digest = device_digest(at, bytes);
     return rc;

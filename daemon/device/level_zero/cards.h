@@ -113,7 +113,7 @@ struct device {
     bool unsettled;                  /* the last step failed: its events are as they happen to be */
     _Atomic uint32_t turn;           /* of the last step */
     _Atomic bool stepping;
-    bool hold; /* weights lie in memory that is exported, where that can be */
+    bool hold; /* weights, K and V lie in memory that is exported, where that can be */
     bool svm;
     char storage_why[DEVICE_STORAGE_WHY]; /* it is not; empty: not asked for, or it is */
 };
@@ -190,8 +190,8 @@ int level_zero_copy(struct device *from, uint32_t from_card, enum area area, uin
 int level_zero_pack(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
                     bool vector, uint64_t range_rows, uint64_t row_begin, uint64_t rows,
                     uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
-int level_zero_digest(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
-                      uint64_t *digest);
+int level_zero_digest(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                      uint64_t bytes, uint64_t *digest);
 int level_zero_digest_part(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
                            uint64_t first_leaf, uint64_t *sum);
 int level_zero_peek(struct device *device, uint32_t card, uint64_t offset, void *out,

@@ -96,14 +96,19 @@ static int reserve_host(struct device *d, uint32_t card, struct ze_area *a, stru
     return 0;
 }
 
-/* Weights alone are worth keeping when this process is gone. */
+/* What is worth keeping when this process is gone, and outlives it: K and V are what weights made,
+ * and are of use where those are kept. */
+static bool is_held(const struct device *d, enum area area) {
+    return d->hold && !d->svm && (area == AREA_WEIGHTS || area == AREA_KV);
+}
+
 static int reserve_card(struct device *d, uint32_t card, enum area area, int fd,
                         struct ze_area *made, struct err *err) {
     const uint64_t bytes = made->split ? made->split : 1;
     if (fd >= 0)
         return held_import(d, card, fd, bytes, made, err);
-    return area == AREA_WEIGHTS && d->hold ? held_alloc(d, card, bytes, made, err)
-                                           : level_zero_alloc_card(d, card, bytes, &made->at, err);
+    return is_held(d, area) ? held_alloc(d, card, bytes, made, err)
+                            : level_zero_alloc_card(d, card, bytes, &made->at, err);
 }
 
 /* Device memory is all used from the beginning, so the room is what it takes. */
@@ -112,10 +117,11 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     int rc = check_room(d, card, area, room, fd >= 0 ? room : bytes, err);
     if (rc || room == 0)
         return rc;
-    if (fd >= 0 && (area != AREA_WEIGHTS || d->svm || d->cards[card].host_bytes))
+    const bool spills = area == AREA_WEIGHTS && d->cards[card].host_bytes;
+    if (fd >= 0 && (!is_held(d, area) || spills))
         return err_set(err, -EREMOTE, "such memory is made anew");
     struct ze_area made = {.room = room, .bytes = bytes, .split = room};
-    if (area == AREA_WEIGHTS && d->cards[card].host_bytes)
+    if (spills)
         made.split = bytes - d->cards[card].host_bytes;
     if (d->svm && area == AREA_WEIGHTS) /* reads as zero, and takes no memory yet */
         rc = svm_reserve(d, card, made.split, &made, err);

@@ -163,10 +163,10 @@ int level_zero_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
     return rc;
 }
 
-int level_zero_digest_part(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
-                           uint64_t first_leaf, uint64_t *sum) {
+static int digest_part(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                       uint64_t bytes, uint64_t first_leaf, uint64_t *sum) {
     char *at;
-    int rc = level_zero_stretch(d, card, AREA_WEIGHTS, offset, bytes, &at);
+    int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
     if (rc)
         return rc;
     char *held = malloc(STAGE_BYTES);
@@ -185,10 +185,15 @@ int level_zero_digest_part(struct device *d, uint32_t card, uint64_t offset, uin
     return rc;
 }
 
-int level_zero_digest(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
-                      uint64_t *digest) {
+int level_zero_digest_part(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
+                           uint64_t first_leaf, uint64_t *sum) {
+    return digest_part(d, card, AREA_WEIGHTS, offset, bytes, first_leaf, sum);
+}
+
+int level_zero_digest(struct device *d, uint32_t card, enum area area, uint64_t offset,
+                      uint64_t bytes, uint64_t *digest) {
     uint64_t sum;
-    const int rc = level_zero_digest_part(d, card, offset, bytes, 0, &sum);
+    const int rc = digest_part(d, card, area, offset, bytes, 0, &sum);
     if (!rc)
         *digest = device_digest_close(sum, bytes);
     return rc;

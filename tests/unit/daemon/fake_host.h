@@ -436,7 +436,7 @@ static const struct event *fake_event(void *user, uint64_t number) {
 }
 static void fake_metrics(void *user, struct metrics_view *view) {
     (void)user;
-    *view = (struct metrics_view){3, 4, 5, 600, 7, 2, 1, {{{0, 8192}}}, true, 9};
+    *view = (struct metrics_view){3, 4, 5, 64, 600, 7, 2, 1, {{{0, 8192}}}, true, 9};
 }
 static int fake_measure(void *user,
                         void (*done)(void *arg, const struct limits_view *limits, const char *why),

@@ -108,14 +108,17 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                               .beside = true,
                               .hold = true,
                               .memory_bytes = {{5, 6}, [7] = {UINT64_MAX}},
+                              .kv_bytes = {7, [7] = UINT64_MAX},
                               .plan = small_plan()};
     const struct msg_ready ready = {1,
                                     2,
-                                    {{1, 2, 3, 7, -1, 9, 10, {11, 12, 13}, 14, 15, -1, 0x82},
-                                     {4, 5, 6, 0, 2 << 20, 0, 7, {0}, 8, 6, 0, 0}},
+                                    {{1, 2, 3, 7, -1, 9, 10, {11, 12, 13}, 16, 14, 15, -1, 0x82},
+                                     {4, 5, 6, 0, 2 << 20, 0, 7, {0}, 0, 8, 6, 0, 0}},
                                     true,
                                     "no5lvl",
                                     "it exports none",
+                                    96,
+                                    "other places",
                                     true,
                                     "no engine"};
     struct msg_replan replan = {5, true, UINT64_C(1) << 33, small_plan()};

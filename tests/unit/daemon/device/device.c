@@ -282,7 +282,7 @@ static void a_lost_card_is_gone(void) {
     CHECK_EQ(card, 1);
     CHECK(crashes(read_lost_weights, d));
     CHECK(crashes(read_lost_kv, d));
-    CHECK_EQ(d->ops->digest(d, 1, 0, 64, &digest), -ENODEV);
+    CHECK_EQ(d->ops->digest(d, 1, AREA_WEIGHTS, 0, 64, &digest), -ENODEV);
     CHECK_EQ(d->ops->peek(d, 1, 0, &byte, 1), -ENODEV);
     CHECK(pread(fds[1], &byte, 1, 100) == 1 && byte == 0);   /* punched out */
     CHECK(pread(fds[0], &byte, 1, 100) == 1 && byte == 'x'); /* the other is whole */

@@ -49,10 +49,11 @@ static int pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type,
                                        cols, col_skip, blocks, row_bytes);
 }
 
-static int digest(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes, uint64_t *out) {
+static int digest(struct device *d, uint32_t card, enum area area, uint64_t offset, uint64_t bytes,
+                  uint64_t *out) {
     if (is_last())
         _exit(KILLED);
-    return device_backend("cpu")->digest(d, card, offset, bytes, out);
+    return device_backend("cpu")->digest(d, card, area, offset, bytes, out);
 }
 
 static int clear(struct device *d, uint32_t card, enum area area, uint64_t offset, uint64_t bytes) {

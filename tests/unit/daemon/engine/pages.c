@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/engine/pages.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "tests/check.h"
 
 static struct pages *p;
@@ -101,6 +104,37 @@ static void idle_pages_are_found_no_more(void) {
     pages_destroy(p);
 }
 
+/* What another process left: found, and given away last, with serials that stay its own. */
+static void a_page_that_was_left_is_found(void) {
+    int32_t a[PAGE_TOKENS], b[PAGE_TOKENS];
+    struct page_content parent = {.serial = 40, .page = 2, .uid = 1};
+    struct page_content child = {.serial = 30, .parent_serial = 40, .page = 0, .uid = 1}, seen;
+    fill(a, 0), fill(b, 100);
+    memcpy(parent.tokens, a, sizeof a);
+    memcpy(child.tokens, b, sizeof b);
+    CHECK_EQ(pages_create(&p, 4), 0);
+    CHECK(!pages_content(p, 2, &seen));
+    CHECK_EQ(pages_restore(p, &child), 0);
+    CHECK_EQ(pages_restore(p, &parent), 0);
+    CHECK_EQ(pages_restore(p, &parent), -EEXIST);
+    parent.page = 3;
+    CHECK_EQ(pages_restore(p, &parent), -EEXIST); /* another has that content */
+    CHECK_EQ(pages_free(p), 4);
+    CHECK(pages_content(p, 0, &seen));
+    CHECK(!memcmp(&seen, &child, sizeof seen));
+    CHECK_EQ(pages_find(p, 2, NO_PAGE, a), NO_PAGE);
+    CHECK_EQ(pages_find(p, 1, NO_PAGE, a), 2);
+    CHECK_EQ(pages_find(p, 1, 2, b), 0);
+    CHECK_EQ(pages_restore(p, &child), -EEXIST);
+    pages_put(p, 0), pages_put(p, 2);
+    CHECK_EQ(pages_take(p), 1);
+    CHECK(pages_serial(p, 1) > 40);
+    CHECK_EQ(pages_take(p), 3);
+    CHECK_EQ(pages_take(p), 0);
+    CHECK_EQ(pages_find(p, 1, NO_PAGE, a), 2);
+    pages_destroy(p);
+}
+
 CHECK_MAIN(T(idle_pages_are_found_no_more), T(a_page_is_found_behind_its_own_parent_only),
            T(the_same_content_is_kept_once), T(unused_pages_are_found_until_they_are_needed),
-           T(children_of_a_page_that_is_gone_are_not_found))
+           T(children_of_a_page_that_is_gone_are_not_found), T(a_page_that_was_left_is_found))

@@ -2,6 +2,7 @@
 /* Weights that are harmed while they are in use are found, read again, and leave no trace. */
 #include "daemon/engine/verify.h"
 
+#include "daemon/engine/kept.h"
 #include "tests/check.h"
 #include "tests/loaded_model.h"
 
@@ -21,10 +22,30 @@ struct world {
     uint32_t n_progress;
     struct msg_progress progress;
     uint32_t n_harmed, n_failed, n_verified[3]; /* by cause */
+    struct kept *kept;                          /* NULL: nothing is */
+    uint32_t entered;                           /* pages, when harm was told the last time */
     struct msg_harmed harmed;
     struct msg_failed failed;
     struct msg_verified verified[3]; /* the last of each cause */
 };
+
+static struct ledger_site site_of(const struct world *w) {
+    struct ledger_site site = {.backend = "cpu"};
+    layout_kv(&w->l.plan, &site.layout);
+    return site;
+}
+
+/* Pages that the next engine would find, were this one killed now. */
+static uint32_t count_entered(const struct world *w) {
+    const struct ledger_site site = site_of(w);
+    struct ledger_entry *entries = calloc(site.layout.n_pages, sizeof *entries);
+    uint32_t n = 0;
+    CHECK_EQ(ledger_read(kept_fd(w->kept), &site, entries), 0);
+    for (uint32_t i = 0; i < site.layout.n_pages; i++)
+        n += entries[i].check != 0;
+    free(entries);
+    return n;
+}
 
 static int on_send(void *user, enum message_type type, const void *msg) {
     struct world *w = user;
@@ -37,6 +58,7 @@ static int on_send(void *user, enum message_type type, const void *msg) {
         w->cached = ((const struct msg_end *)msg)->n_cached;
     } else if (type == MSG_HARMED) {
         w->n_harmed++;
+        w->entered = w->kept ? count_entered(w) : 0;
         w->harmed = *(const struct msg_harmed *)msg;
     } else if (type == MSG_FAILED) {
         w->n_failed++;
@@ -65,10 +87,17 @@ static int step_model(void *user, struct step_params *params, uint32_t *card) {
     return runner_step(w->l.runner, params, card);
 }
 
+static int digest_page(void *user, uint32_t page, uint64_t *out, uint32_t *card) {
+    return runner_kv_digest(((struct world *)user)->l.runner, page, out, card);
+}
+
 static void open_world_of(struct world *w, const char *file, const struct setup *s,
                           uint32_t scrub_s) {
     *w = (struct world){.now_ns = 5 * S, .tick_ns = 1000};
     load(&w->l, file, s);
+    const struct ledger_site ledger = site_of(w);
+    const struct kept_memory memory = {w, digest_page, clock_of_test};
+    CHECK_EQ(kept_create(&w->kept, &ledger, &memory), 0);
     const struct engine_options e = {.generation = 3,
                                      .n_vocab = w->l.model.params.n_vocab,
                                      .context = w->l.plan.context,
@@ -85,7 +114,8 @@ static void open_world_of(struct world *w, const char *file, const struct setup 
                                      .engine = w->engine,
                                      .replan = &w->replan,
                                      .output = output,
-                                     .scrub_s = scrub_s};
+                                     .scrub_s = scrub_s,
+                                     .kept = w->kept};
     CHECK_EQ(verify_create(&w->verify, &site), 0);
 }
 
@@ -98,6 +128,7 @@ static void open_world(struct world *w, enum split split, uint32_t scrub_s) {
 static void close_world(struct world *w) {
     verify_destroy(w->verify);
     engine_destroy(w->engine);
+    kept_destroy(w->kept);
     unload(&w->l);
 }
 
@@ -136,10 +167,10 @@ static void flip(struct world *w, const struct plan_range *r, uint64_t at, uint8
 
 static uint64_t digest(const struct world *w, const struct plan_range *r) {
     uint64_t found;
-    CHECK_EQ(
-        runner_options(w->l.runner)
-            ->backend->digest(runner_device(w->l.runner), r->card, r->offset, r->bytes, &found),
-        0);
+    CHECK_EQ(runner_options(w->l.runner)
+                 ->backend->digest(runner_device(w->l.runner), r->card, AREA_WEIGHTS, r->offset,
+                                   r->bytes, &found),
+             0);
     return found;
 }
 
@@ -370,6 +401,39 @@ static void pages_of_harmed_weights_are_forgotten(void) {
     close_world(&w);
 }
 
+/* After steps. */
+static void enter_all(struct world *w) {
+    CHECK_EQ(kept_advance(w->kept, engine_page_table(w->engine), 1000), 0);
+    while (kept_waits(w->kept))
+        CHECK_EQ(kept_advance(w->kept, engine_page_table(w->engine), 0), 0);
+}
+
+/* Nor does the next engine find them, whenever this one is killed: once the weights are repaired
+ * nothing shows any more what made them. */
+static void what_harmed_weights_made_is_left_to_nobody(void) {
+    struct world w;
+    open_world(&w, SPLIT_LAYER, 0);
+    admit(&w, 0);
+    run_steps(&w, 1000);
+    enter_all(&w);
+    const uint32_t full = count_entered(&w);
+    CHECK(full >= PROMPT / PAGE_TOKENS);
+    CHECK_EQ(runner_corrupt(w.l.runner, 1), 0);
+    verify_ask(w.verify, 1, -1);
+    w.entered = full;
+    advance_until_idle(&w);
+    CHECK_EQ(w.n_harmed, 1);
+    CHECK_EQ(w.entered, 0);
+    enter_all(&w);
+    CHECK_EQ(count_entered(&w), 0);
+    w.n[0] = 0;
+    admit(&w, 0); /* computed anew, it is left again */
+    run_steps(&w, 1000);
+    enter_all(&w);
+    CHECK_EQ(count_entered(&w), full);
+    close_world(&w);
+}
+
 static void a_scrub_comes_round_in_its_time_and_no_oftener(void) {
     struct world w;
     open_world(&w, SPLIT_LAYER, 100);
@@ -482,7 +546,8 @@ CHECK_MAIN(T(a_scrub_that_is_put_off_waits_and_is_made_up_for), T(what_is_whole_
            T(a_bit_in_any_range_is_found_and_repaired), T(the_age_is_that_of_the_last_proof),
            T(a_long_hold_is_told_of), T(a_long_check_is_told_of),
            T(a_card_that_reports_harm_while_it_is_held_is_verified_again),
-           T(a_reported_harm_changes_no_token), T(pages_of_harmed_weights_are_forgotten),
+           T(a_reported_harm_changes_no_token), T(what_harmed_weights_made_is_left_to_nobody),
+           T(pages_of_harmed_weights_are_forgotten),
            T(a_scrub_comes_round_in_its_time_and_no_oftener),
            T(a_scrub_takes_a_hundredth_of_the_steps_time),
            T(what_the_file_does_not_hold_any_more_is_not_taken_from_it))

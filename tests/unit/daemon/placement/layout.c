@@ -250,7 +250,39 @@ static void no_range_lies_on_a_border_of_pieces(void) {
     CHECK(kept > 0);
 }
 
+/* Whatever moves a page of K and V, or what is in it, makes the places other ones. */
+static void places_of_k_and_v_are_compared_whole(void) {
+    struct plan plan = {.n_cards = 2, .n_pages = 9, .kv_type = KV_F16};
+    struct kv_layout want, got;
+    plan.cards[0] = (struct plan_card){.online = true, .layer_end = 2, .kv_end = 4, .kv_bytes = 64};
+    plan.cards[1] = (struct plan_card){
+        .online = true, .layer_begin = 2, .layer_end = 4, .kv_end = 4, .kv_bytes = 64};
+    layout_kv(&plan, &want);
+    struct plan other = plan;
+    other.context = 77; /* and what is not of them */
+    other.cards[0].weights_bytes = 5;
+    layout_kv(&other, &got);
+    CHECK(layout_same_kv(&want, &got));
+    for (uint32_t i = 0; i < 8; i++) {
+        other = plan;
+        struct plan_card *c = &other.cards[1];
+        uint32_t *const words[] = {&other.n_pages, &c->layer_begin, &c->layer_end, &c->kv_begin,
+                                   &c->kv_end};
+        if (i < 5)
+            ++*words[i];
+        else if (i == 5)
+            other.kv_type = KV_F32;
+        else if (i == 6)
+            c->kv_bytes += 64;
+        else
+            c->online = false;
+        layout_kv(&other, &got);
+        CHECK(!layout_same_kv(&want, &got));
+    }
+}
+
 CHECK_MAIN(T(no_range_lies_on_a_border_of_pieces),
            T(what_is_kept_stays_and_nothing_lies_on_anything),
            T(the_same_two_plans_have_the_same_places),
-           T(what_has_no_room_is_refused_and_the_plan_left_alone), T(what_is_not_in_use_is_a_hole))
+           T(what_has_no_room_is_refused_and_the_plan_left_alone), T(what_is_not_in_use_is_a_hole),
+           T(places_of_k_and_v_are_compared_whole))

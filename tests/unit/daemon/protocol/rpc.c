@@ -91,6 +91,7 @@ static const struct {
     {"metrics", "GET", "/metrics", NULL, "octarc_card_advised_bytes{card="},
     {"metrics", "GET", "/metrics", NULL, "octarc_card_resident_bytes{card="},
     {"metrics", "GET", "/metrics", NULL, "octarc_verified_bytes_total 600"},
+    {"metrics", "GET", "/metrics", NULL, "octarc_kv_kept_tokens_total 64"},
     {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressed 1"},
     {"metrics", "GET", "/metrics", NULL, "octarc_memory_pressures_total 9"},
     {"metrics", "GET", "/metrics", NULL, "octarc_ranges_harmed_total 2"},

@@ -27,6 +27,9 @@ struct process {
     void *user;
     struct told start, orders[ORDERS_MOST];
     uint32_t n_orders, n_losses; /* that it was told of */
+    ino_t kv[CARDS_MAX + 1]; /* given with SETUP: K and V of cards, then their ledger; 0: none */
+    int fds[CARDS_MAX + 1];  /* that came with what it said last, and are not taken yet */
+    uint32_t n_fds;
     bool ending;
 };
 
@@ -50,6 +53,22 @@ static struct told note(uint64_t number, const struct plan *plan, const int *fds
     return told;
 }
 
+/* Behind all else.  Returns how many. */
+static uint32_t note_kv(const struct msg_setup *setup, const int *fds, uint32_t n_fds) {
+    uint32_t n = 0, next;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        n += setup->kv_bytes[i] > 0;
+    n += n > 0;
+    CHECK(n <= n_fds);
+    next = n_fds - n;
+    for (uint32_t i = 0; i < CARDS_MAX; i++)
+        if (setup->kv_bytes[i])
+            played.kv[i] = inode_of(fds[next++]);
+    if (n)
+        played.kv[CARDS_MAX] = inode_of(fds[next]);
+    return n;
+}
+
 /* --- process.h, in the place of service/process.c --- */
 
 int process_start(struct process **process, uv_loop_t *loop, struct spawner *spawner,
@@ -57,14 +76,17 @@ int process_start(struct process **process, uv_loop_t *loop, struct spawner *spa
                   const struct process_events *events, void *user, struct err *err) {
     (void)loop, (void)spawner, (void)err;
     played = (struct process){.events = *events, .user = user};
+    n_fds -= note_kv(setup, fds, n_fds);
     played.start = note(0, &setup->plan, fds + 3, n_fds - 3); /* behind the model's */
     *process = &played;
     return 0;
 }
 
 uint32_t process_take_fds(struct process *p, int fds[STREAM_FDS_MAX]) {
-    (void)p, (void)fds;
-    return 0;
+    const uint32_t n = p->n_fds;
+    memcpy(fds, p->fds, n * sizeof *fds);
+    p->n_fds = 0;
+    return n;
 }
 
 int process_send_fds(struct process *p, enum message_type type, const void *msg, const int *fds,
@@ -184,7 +206,7 @@ static void prepare_world(const char *model, uint32_t cards, uint64_t card_bytes
     CHECK_EQ(loaded_open(&w.loaded, path, &err), 0);
 }
 
-static void start_world(void) {
+__attribute__((unused)) static void start_world(void) {
     struct err err;
     CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
     says_ready();

@@ -10,6 +10,7 @@
 #define MODEL "tiny-f32.gguf"
 
 static const struct device_ops *ops;
+static const int *kv_fds; /* that come with the weights; NULL: none */
 
 /* As an engine opens it, with what it is given of a card's memory. */
 static int open_with(struct loaded *l, bool hold, uint32_t n_cards, const int *fds,
@@ -32,6 +33,10 @@ static int open_with(struct loaded *l, bool hold, uint32_t n_cards, const int *f
         o.weight_fds[i] = -1;
     for (uint32_t i = 0; i < n_cards && fds; i++)
         o.held[i] = (struct runner_held){1, {fds[i]}, {l->plan.cards[i].weights_bytes}};
+    for (uint32_t i = 0; i < n_cards && kv_fds; i++) {
+        o.held_kv[i].fd = kv_fds[i];
+        o.held_kv[i].bytes = l->plan.cards[i].kv_bytes;
+    }
     return runner_open(&l->runner, &o, err);
 }
 
@@ -173,7 +178,7 @@ static void other_memory_is_refused(void) {
     CHECK_EQ(ops->reserve(d, 0, AREA_WEIGHTS, 64 * MIB, bytes, fds[0], &err), -EREMOTE);
     CHECK(strstr(err.text, "other memory"));
     CHECK_EQ(ops->reserve(d, 0, AREA_WEIGHTS, bytes, bytes, STDIN_FILENO, &err), -EREMOTE);
-    CHECK_EQ(ops->reserve(d, 0, AREA_KV, bytes, bytes, fds[0], &err), -EREMOTE);
+    CHECK_EQ(ops->reserve(d, 0, AREA_SCRATCH, bytes, bytes, fds[0], &err), -EREMOTE);
     must(ops->reserve(d, 0, AREA_WEIGHTS, bytes, bytes, fds[0], &err), &err);
     ops->close(d);
     unload(&l);
@@ -252,6 +257,94 @@ static void what_is_not_held_says_why(void) {
     unload(&l);
 }
 
+static uint64_t digest_page(struct loaded *l, uint32_t page) {
+    uint64_t digest = 0;
+    uint32_t card = 0;
+    CHECK_EQ(runner_kv_digest(l->runner, page, &digest, &card), 0);
+    return digest;
+}
+
+/* K and V of a device that is gone, and of each page the digest. */
+static void leave_kv(const char *options, int fds[CARDS_MAX], int kv[CARDS_MAX],
+                     uint64_t digests[4]) {
+    struct loaded first;
+    struct err err = {{0}};
+    begin(options);
+    ops = device_backend("level_zero");
+    kv_fds = NULL;
+    must(open_with(&first, true, 2, NULL, NULL, &err), &err);
+    const uint64_t blank = digest_page(&first, 3);
+    run_loaded(&first, 16); /* 44 tokens, in pages 3 and 1 */
+    hold_all(&first, fds);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t bytes = 0;
+        int fd = -1;
+        must(ops->hold(runner_device(first.runner), i, AREA_KV, 0, &fd, &bytes, &err), &err);
+        CHECK_EQ(bytes, first.plan.cards[i].kv_bytes);
+        kv[i] = dup(fd);
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        digests[i] = digest_page(&first, i);
+    CHECK(digests[3] != digests[1]);
+    CHECK(digests[3] != blank && digests[1] != blank);
+    CHECK_EQ(digests[2], blank);
+    unload(&first);
+}
+
+static void k_and_v_are_found_by_the_next_device(void) {
+    struct loaded next;
+    struct err err = {{0}};
+    int fds[CARDS_MAX], kv[CARDS_MAX];
+    uint64_t digests[4];
+    uint32_t card = 0;
+    leave_kv("cards=2 memory=256M", fds, kv, digests);
+    kv_fds = kv;
+    must(open_with(&next, true, 2, fds, NULL, &err), &err);
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK_EQ(digest_page(&next, i), digests[i]);
+    bool *keep = calloc(next.plan.n_pages, sizeof *keep);
+    keep[1] = true;
+    CHECK_EQ(runner_kv_clear(next.runner, keep, &card), 0);
+    CHECK_EQ(digest_page(&next, 1), digests[1]);
+    CHECK_EQ(digest_page(&next, 3), digests[2]); /* which was blank */
+    free(keep);
+    unload(&next);
+    close_all(fds, 2), close_all(kv, 2);
+}
+
+static void k_and_v_that_changed_have_another_digest(void) {
+    struct loaded next;
+    struct err err = {{0}};
+    int fds[CARDS_MAX], kv[CARDS_MAX];
+    uint64_t digests[4];
+    leave_kv("cards=2 memory=256M wiped=1", fds, kv, digests);
+    kv_fds = kv;
+    must(open_with(&next, true, 2, NULL, NULL, &err), &err);
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK(digest_page(&next, i) != digests[i]);
+    unload(&next);
+    close_all(fds, 2), close_all(kv, 2);
+}
+
+/* Memory of another length, or that the card does not take. */
+static void k_and_v_of_another_plan_are_refused(void) {
+    struct loaded next;
+    struct err err = {{0}};
+    int fds[CARDS_MAX], kv[CARDS_MAX];
+    uint64_t digests[4];
+    uint32_t refused = 0;
+    leave_kv("cards=2 memory=256M noimport=1", fds, kv, digests);
+    kv_fds = kv;
+    CHECK_EQ(open_with(&next, true, 2, NULL, &refused, &err), -EREMOTE);
+    CHECK_EQ(refused, 2);
+    next.runner = NULL;
+    unload(&next);
+    close_all(fds, 2), close_all(kv, 2);
+    kv_fds = NULL;
+}
+
 CHECK_MAIN(T(weights_are_found_by_the_next_device), T(and_where_drivers_leave_descriptors_open),
            T(what_was_wiped_is_read_again), T(so_is_what_is_older), T(cards_that_refuse_are_named),
-           T(other_memory_is_refused), T(memory_goes_on_in_pieces), T(what_is_not_held_says_why))
+           T(other_memory_is_refused), T(memory_goes_on_in_pieces), T(what_is_not_held_says_why),
+           T(k_and_v_are_found_by_the_next_device), T(k_and_v_that_changed_have_another_digest),
+           T(k_and_v_of_another_plan_are_refused))

@@ -79,10 +79,10 @@ static void what_is_verified_stays_on_its_card(void) {
     load(&l, "tiny-qwen2.gguf", &s);
     struct device *d = runner_device(l.runner);
     const uint64_t bytes = l.plan.cards[0].weights_bytes;
-    CHECK_EQ(ops->digest(d, 0, 0, bytes, &digest), 0);
+    CHECK_EQ(ops->digest(d, 0, AREA_WEIGHTS, 0, bytes, &digest), 0);
     CHECK_EQ(ops->peek(d, 0, bytes / 2, &byte, 1), 0);
     CHECK_EQ(ops->poke(d, 0, bytes / 2, &byte, 1), 0);
-    CHECK_EQ(ops->digest(d, 0, 0, bytes, &again), 0);
+    CHECK_EQ(ops->digest(d, 0, AREA_WEIGHTS, 0, bytes, &again), 0);
     CHECK_EQ(again, digest);
     CHECK_EQ(resident(&l, 0, &rc), bytes);
     CHECK_EQ(rc, 0);
