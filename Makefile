@@ -51,6 +51,12 @@ CL_FLAGS   := -target spir64 -cl-std=CL3.0 -O1 -Xclang -disable-llvm-passes -emi
 # The level_zero backend is built where what it takes is there: LEVEL_ZERO=no leaves it out.
 LEVEL_ZERO ?= $(if $(and $(shell command -v $(CL_SPIRV)),$(wildcard /usr/include/level_zero/ze_api.h)),yes,no)
 
+# Intel's offline compiler (Debian sid: intel-ocloc): where it is, what it makes of the kernels for Battlemage cards
+# is embedded beside the SPIR-V; OCLOC= leaves it out.  The flag is the backend's own (modules.c): it changes code.
+OCLOC      ?= $(shell command -v ocloc)
+OCLOC_FLAGS := -q -spirv_input -device bmg -exclude_ir -output_no_suffix \
+               -options "-ze-opt-greater-than-4GB-buffer-required"
+
 # V=1 shows whole commands.
 Q   := $(if $(filter 1,$(V)),,@)
 say  = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
@@ -72,6 +78,11 @@ ze_types := $(ze_floats) $(ze_quants)
 ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange routes measure measure_xmx \
               $(ze_types:%=matmul_%) $(ze_types:%=expert_%) \
               $(ze_quants:%=matmul_xmx_%) $(ze_quants:%=expert_xmx_%)))
+# Tests of images take it from Debian sid where the machine has none (tests/intel/README.md).
+sid_ocloc = OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(B)) tests/intel/ocloc
+# One of kernels/native_*.o is linked: bmg, none, or (in a test) sim.
+ze_native = $(B)/$(backend_ze)/kernels/native_$(1).o
+ze_images := $(B)/$(backend_ze)/kernels/images
 isa      := $(foreach i,portable avx2 avx512,$(B)/daemon/device/cpu/isa/kernels_$(i).o)
 ze_tests := tests/unit/sim_level_zero/% tests/unit/daemon/device/level_zero/%
 tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$(ze_tests)),\
@@ -79,6 +90,7 @@ tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$
 sim_tests := $(filter $(ze_tests:%=$(B)/%),$(tests))
 sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(B)/tests/sim_level_zero/nodes/nodes.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
+with_images := $(B)/tests/unit/$(backend_ze)/native
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
 fuzzers  := $(patsubst %.c,$(B)/%,$(if $(FUZZ),tests/fuzz/$(FUZZ).c,$(wildcard tests/fuzz/*.c)))
 man      := $(patsubst %.scd,$(B)/%,$(wildcard client/*.scd))
@@ -108,13 +120,17 @@ $(B)/octarc-engine: $(call obj,daemon/engine/main.c) $(B)/core.a
 $(B)/octarc: $(call obj,$(cli) $(cli_bench) $(cli_pull)) $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(CLIENT_LIBS)
-$(filter-out $(simulation),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/pull.a $(B)/liboctarc.a $(B)/core.a
+$(filter-out $(simulation) $(with_images),$(tests)): $(B)/%: $(B)/%.o $(B)/bench.a $(B)/pull.a $(B)/liboctarc.a $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(TEST_LIBS)
 # What the simulation puts in the place of a file of the archive is found first.
 $(simulation): $(B)/%: $(B)/%.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(FRONT_LIBS)
+
+$(filter $(with_images),$(tests)): $(B)/%: $(B)/%.o $(call ze_native,sim) $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ $(TEST_LIBS)
 
 # A Level Zero driver that needs no card: tests/sim_level_zero/README.md.
 sim_ze_sources := $(wildcard tests/sim_level_zero/*.c)
@@ -141,7 +157,11 @@ $(B)/tests/sim_level_zero/nodes/nodes.so: $(call obj,tests/sim_level_zero/nodes/
 intel-programs: $(B)/tests/intel/backend $(sim_tests) opencl
 check-intel: all tiny intel-programs  ## the kernels in Intel's compiler, the backend on Intel's driver: tests/intel/README.md
 	$(Q)OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) tests/intel/check --needed
-$(B)/tests/intel/backend: $(B)/tests/intel/backend.o $(B)/core.a
+$(B)/tests/intel/backend: $(B)/tests/intel/backend.o $(call ze_native,none) $(B)/core.a
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ $(ENGINE_LIBS)
+# The same with images.
+$(B)/tests/intel/images: $(B)/tests/intel/backend.o $(call ze_native,bmg) $(B)/core.a
 	$(call say,LD,$@)
 	$(Q)$(LINK) -o $@ $^ $(ENGINE_LIBS)
 
@@ -168,8 +188,24 @@ $(foreach source,matmul expert,$(eval $(call of_types,$(source),)) $(eval $(call
 $(B)/$(backend_ze)/kernels/binaries.o: $(backend_ze)/kernels/binaries.S $(ze_spirv)
 	$(call say,AS,$<)
 	$(Q)$(CC) -Wa,-I$(@D) -c -o $@ $<
+$(B)/$(backend_ze)/kernels/%.bmg: $(B)/$(backend_ze)/kernels/%.spv
+	$(call say,OCLOC,$@)
+	$(Q)$(or $(OCLOC),$(sid_ocloc)) compile -file $(abspath $<) $(OCLOC_FLAGS) -out_dir $(abspath $(@D)) \
+	  -output $*_native >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
+	$(Q)mv $(@D)/$*_native.bin $@
+$(foreach i,bmg none sim,$(call ze_native,$(i))): $(backend_ze)/kernels/binaries.S
+	@mkdir -p $(@D)
+	$(call say,AS,$@)
+	$(Q)$(CC) -DNATIVE=$(basename $(@F)) -Wa,-I$(@D) -c -o $@ $<
+$(call ze_native,bmg): $(ze_spirv:.spv=.bmg)
+$(call ze_native,sim): $(ze_spirv)
+# Which are in: where that changes, what has them is linked anew.
+$(ze_images): FORCE
+	@mkdir -p $(@D)
+	$(Q)echo $(if $(OCLOC),bmg,none) | cmp -s - $@ || echo $(if $(OCLOC),bmg,none) > $@
+FORCE:
 ifneq ($(LEVEL_ZERO),no)
-$(B)/core.a: $(B)/$(backend_ze)/kernels/binaries.o
+$(B)/core.a: $(B)/$(backend_ze)/kernels/binaries.o $(call ze_native,$(if $(OCLOC),bmg,none)) $(ze_images)
 $(B)/daemon/device/device.o: ALL_CFLAGS += -DOCTARC_LEVEL_ZERO
 endif
 
@@ -179,7 +215,7 @@ $(B)/bench.a: $(call obj,$(cli_bench))
 $(B)/pull.a: $(call obj,$(cli_pull))
 $(B)/%.a:
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -57,6 +57,10 @@ static void print_status(const cJSON *answer) {
         printf("No card is used: %s\n", string(answer, "backend_why"));
     if (cJSON_IsString(member(answer, "products_why")))
         printf("  Products: %s: %s\n", string(answer, "products"), string(answer, "products_why"));
+    if (cJSON_IsString(member(answer, "kernels")))
+        printf("   Kernels: %s%s%s\n", string(answer, "kernels"),
+               cJSON_IsString(member(answer, "kernels_why")) ? ": " : "",
+               cJSON_IsString(member(answer, "kernels_why")) ? string(answer, "kernels_why") : "");
     if (cJSON_IsString(member(answer, "storage")))
         printf("   Storage: %s%s%s\n", string(answer, "storage"),
                cJSON_IsString(member(answer, "storage_why")) ? ": " : "",

@@ -28,6 +28,8 @@ void put_ready(struct writer *w, const struct msg_ready *m) {
     put_string(w, m->unkept_why);
     put_u8(w, m->xmx);
     put_string(w, m->xmx_why);
+    put_u8(w, m->native);
+    put_string(w, m->native_why);
 }
 
 void get_ready(struct reader *r, struct msg_ready *m) {
@@ -57,6 +59,8 @@ void get_ready(struct reader *r, struct msg_ready *m) {
     get_string(r, m->unkept_why, sizeof m->unkept_why);
     m->xmx = get_bool(r);
     get_string(r, m->xmx_why, sizeof m->xmx_why);
+    m->native = get_bool(r);
+    get_string(r, m->native_why, sizeof m->native_why);
 }
 
 /* Of the links that have carried anything: both cards, bytes. */

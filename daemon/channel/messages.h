@@ -196,6 +196,8 @@ struct msg_ready {
     char unkept_why[DEVICE_STORAGE_WHY]; /* … or of none, or they will not outlive it, and why */
     bool xmx; /* quantised types are multiplied by the matrix engines of all cards … */
     char xmx_why[DEVICE_XMX_WHY]; /* … or of one of them not, in words */
+    bool native; /* the kernels of all cards are images that were made beforehand … */
+    char native_why[DEVICE_NATIVE_WHY]; /* … or of one of them not, in words */
 };
 
 /* Go over to another plan of the same model, context and pages while steps run.  A later one takes

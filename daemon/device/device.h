@@ -25,6 +25,7 @@ enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
 enum device_storage { DEVICE_USM, DEVICE_AUTO, DEVICE_SVM };
 #define DEVICE_STORAGE_WHY 256u
 #define DEVICE_XMX_WHY     128u
+#define DEVICE_NATIVE_WHY  160u
 
 #define DEVICE_PIECES_MAX 4u /* of memory, in an area */
 
@@ -100,7 +101,9 @@ struct device_properties {
     bool svm;         /* its weights lie in shared virtual memory */
     char storage_why[DEVICE_STORAGE_WHY]; /* they do not, though they might: in words */
     bool xmx; /* level_zero: it multiplies quantised types by its matrix engine, */
-    char xmx_why[DEVICE_XMX_WHY];        /* or not, in words */
+    char xmx_why[DEVICE_XMX_WHY]; /* or not, in words */
+    bool native; /* level_zero: its kernels are images that were made for it beforehand, */
+    char native_why[DEVICE_NATIVE_WHY];  /* or its driver built them, in words */
     uint32_t direct;                     /* a bit for each owner whose memory it reads by itself */
     struct device_link links[CARDS_MAX]; /* by owner, in the mode that is used */
 };

@@ -30,7 +30,8 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
     const struct plan *plan = runner_options(runner)->plan;
     uint64_t huge[CARDS_MAX];
     const bool told = !runner_huge(runner, huge);
-    *ready = (struct msg_ready){.generation = generation, .n_cards = plan->n_cards, .xmx = true};
+    *ready = (struct msg_ready){
+        .generation = generation, .n_cards = plan->n_cards, .xmx = true, .native = true};
     for (uint32_t i = 0; i < ready->n_cards; i++) {
         struct runner_card card = {0};
         if (plan->cards[i].online)
@@ -54,6 +55,9 @@ void replan_fill_ready(struct runner *runner, uint64_t generation, struct msg_re
         if (ready->xmx && !card.xmx)
             memcpy(ready->xmx_why, card.xmx_why, sizeof ready->xmx_why);
         ready->xmx = ready->xmx && card.xmx;
+        if (ready->native && !card.native)
+            memcpy(ready->native_why, card.native_why, sizeof ready->native_why);
+        ready->native = ready->native && card.native;
     }
 }
 

@@ -407,6 +407,7 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .misread = p.misread,
                                 .svm = p.svm,
                                 .xmx = p.xmx,
+                                .native = p.native,
                                 .copied_bytes = r->origin[card].copied_bytes,
                                 .advised_bytes = r->advised[card].advised_bytes,
                                 .prefetched_bytes = r->advised[card].prefetched_bytes,
@@ -414,6 +415,7 @@ void runner_card(const struct runner *r, uint32_t card, struct runner_card *out)
                                 .kept_bytes = r->origin[card].kept_bytes};
     memcpy(out->storage_why, p.storage_why, sizeof out->storage_why);
     memcpy(out->xmx_why, p.xmx_why, sizeof out->xmx_why);
+    memcpy(out->native_why, p.native_why, sizeof out->native_why);
 }
 
 const struct runner_options *runner_options(const struct runner *r) {

@@ -71,8 +71,8 @@ struct runner_card {
     uint64_t advised_bytes, prefetched_bytes; /* as advice.h counts them … */
     int64_t resident_bytes; /* … and of those, at home after the load; -1: cannot be told */
     uint32_t misread;       /* as in device_properties, and these */
-    bool svm, xmx;
-    char storage_why[DEVICE_STORAGE_WHY], xmx_why[DEVICE_XMX_WHY];
+    bool svm, xmx, native;
+    char storage_why[DEVICE_STORAGE_WHY], xmx_why[DEVICE_XMX_WHY], native_why[DEVICE_NATIVE_WHY];
 };
 
 /* Ranges that a previous engine left in weight memory for the same file are verified by their

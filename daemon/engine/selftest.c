@@ -259,6 +259,8 @@ static void take_own(struct child *c) {
     struct selftest_card *card = &c->report->cards[c->card];
     card->xmx = c->word.card.xmx;
     memcpy(card->xmx_why, c->word.card.xmx_why, sizeof card->xmx_why);
+    card->native = c->word.card.native;
+    memcpy(card->native_why, c->word.card.native_why, sizeof card->native_why);
 }
 
 static void take_card(struct child *c) {

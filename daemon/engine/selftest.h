@@ -67,6 +67,8 @@ struct selftest_report {
         char why[SELFTEST_WHY_MAX];   /* it cannot be used at all; empty: it can */
         bool xmx;                     /* quantised types were multiplied by its matrix engine, */
         char xmx_why[DEVICE_XMX_WHY]; /* or not, in words */
+        bool native;                  /* the kernels were images made beforehand, */
+        char native_why[DEVICE_NATIVE_WHY]; /* or not, in words */
         struct selftest_kernels kernels;
     } cards[CARDS_MAX];
     /* Whether shared virtual memory is what an engine would use, with all cards that are well: each

@@ -32,8 +32,8 @@ int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
     END(found->api), END(found->loader);
     bound_kernels(&report->cpu);
     for (uint32_t i = 0; i < CARDS_MAX; i++) {
-        END(report->cards[i].xmx_why), END(found->cards[i].name), END(found->cards[i].slot),
-            END(found->cards[i].id);
+        END(report->cards[i].xmx_why), END(report->cards[i].native_why);
+        END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);
         END(found->cards[i].serial);
         END(report->cards[i].why);
         bound_kernels(&report->cards[i].kernels);

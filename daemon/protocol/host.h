@@ -39,6 +39,8 @@ struct status_view {
     const char *storage;      /* "svm", "usm"; NULL: no card, or nothing serves */
     const char *products;     /* of quantised types: "xmx", "dp4a"; NULL as storage is */
     const char *products_why; /* dp4a, because …; NULL: as it should be */
+    const char *kernels;      /* made beforehand: "native"; by the driver: "spirv" */
+    const char *kernels_why;  /* spirv, because …; NULL: as it should be */
     const char *storage_why;  /* usm, because …; NULL: as configured */
     const char *model_path;   /* NULL: no model */
     uint64_t generation;      /* engines started for this model so far */

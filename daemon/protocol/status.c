@@ -57,6 +57,8 @@ void run_status(struct call *call) {
     write_key_string(&w, "storage_why", view.storage_why);
     write_key_string(&w, "products", view.products);
     write_key_string(&w, "products_why", view.products_why);
+    write_key_string(&w, "kernels", view.kernels);
+    write_key_string(&w, "kernels_why", view.kernels_why);
     write_key_string(&w, "split", view.split);
     write_key_string(&w, "weights", view.weights);
     write_key_int(&w, "weights_bytes", (int64_t)view.weights_bytes);

@@ -57,6 +57,8 @@ static void host_status(void *user, struct status_view *view) {
         view->storage_why = e->ready.storage_why[0] ? e->ready.storage_why : NULL;
         view->products = e->ready.xmx ? "xmx" : "dp4a";
         view->products_why = e->ready.xmx_why[0] ? e->ready.xmx_why : NULL;
+        view->kernels = e->ready.native ? "native" : "spirv";
+        view->kernels_why = e->ready.native_why[0] ? e->ready.native_why : NULL;
     }
     sum_weights(e, view);
 }

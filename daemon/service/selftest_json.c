@@ -60,6 +60,8 @@ static void write_card(struct writer *w, const struct selftest_report *r, uint32
     write_known(w, "why", r->cards[i].why);
     write_key_bool(w, "xmx", r->cards[i].xmx);
     write_known(w, "xmx_why", r->cards[i].xmx_why);
+    write_key_bool(w, "native", r->cards[i].native);
+    write_known(w, "native_why", r->cards[i].native_why);
     write_kernels(w, &r->cards[i].kernels);
     write_close(w, '}');
 }

@@ -63,6 +63,10 @@ static int say_card(struct buffer *out, const struct selftest_report *r, uint32_
         SAY("%s: quantised types are multiplied four bytes at once, without the matrix engine "
             "(XMX): %s\n",
             whose, card->xmx_why);
+    if (card->native)
+        SAY("%s: its kernels are images made for it beforehand\n", whose);
+    else if (card->native_why[0])
+        SAY("%s: its kernels are built by its driver from SPIR-V: %s\n", whose, card->native_why);
     return rc;
 }
 

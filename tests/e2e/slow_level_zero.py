@@ -167,6 +167,8 @@ def weights_in_shared_virtual_memory_answer_as_on_the_cpu_and_lie_on_their_cards
                 status = daemon.rpc("status")
                 equal((status["storage"], status["storage_why"]), ("svm", None))
                 equal((status["products"], status["products_why"]), ("xmx", None))
+                # It says nothing of its cards' version, or octarc has no images: either is a reason.
+                assert status["kernels"] == "spirv" and status["kernels_why"], status
                 lie_at_home(daemon)
                 daemon.rpc("check")
 
@@ -204,6 +206,7 @@ def where_it_is_not_there_auto_says_why_and_svm_is_refused():
         equal(status["products"], "dp4a")
         assert "says nothing of a matrix engine" in status["products_why"], status
         assert "Products: dp4a: " in said, said
+        assert "Kernels: spirv: " + status["kernels_why"] in said, said
     status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--model", tiny(),
                           "--storage", "svm", env=with_nodes("cards=2 memory=256M"),
                           deaths=re.compile("signal"))

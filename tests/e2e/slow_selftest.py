@@ -47,6 +47,7 @@ def a_card_that_is_well_is_said_to_be():
     equal((card["slot"], card["why"], card["kernels_why"]), ("0000:03:00.0", None, None))
     equal((len(card["kernels"]), wrong_kernels(card)), (KERNELS, []))
     equal((card["xmx"], card["xmx_why"]), (True, None))
+    assert not card["native"] and card["native_why"], card
     equal(wrong_kernels(made["cpu"]), [])
     assert card["memory_bytes"] == 256 << 20 and len(card["id"]) == 32, card
     equal((made["storage"], made["storage_why"]), ("usm", None))

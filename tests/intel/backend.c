@@ -2,6 +2,7 @@
 /* backend.c - the level_zero backend on Intel's own driver, which is told by its debug keys to
  * play eight Arc Pro B60: it takes every call and builds every kernel, and executes nothing
  * (tests/intel/README.md).  So what is judged is that no call is refused. */
+#include "daemon/device/level_zero/images.h"
 #include "daemon/device/level_zero/modules.h"
 #include "tests/loaded_model.h"
 
@@ -36,8 +37,20 @@ static void eight_cards_are_found(void) {
     }
 }
 
-/* Its compiler, with the flags that the backend gives it. */
-static void every_kernel_is_built(void) {
+/* Of each format, what the driver was given, and what it took. */
+static uint32_t given[2], taken[2];
+static const struct ze_api *real;
+
+static ze_result_t count(ze_context_handle_t context, ze_device_handle_t card,
+                         const ze_module_desc_t *desc, ze_module_handle_t *module,
+                         ze_module_build_log_handle_t *log) {
+    const ze_result_t result = real->zeModuleCreate(context, card, desc, module, log);
+    given[desc->format]++;
+    taken[desc->format] += result == ZE_RESULT_SUCCESS;
+    return result;
+}
+
+static void build_all(struct device *device) {
     static const struct {
         enum kernel_name from, to;
         bool by_type;
@@ -46,7 +59,6 @@ static void every_kernel_is_built(void) {
                                      TENSOR_Q5_0, TENSOR_Q5_1,  TENSOR_Q8_0,   TENSOR_Q2_K,
                                      TENSOR_Q3_K, TENSOR_Q4_K,  TENSOR_Q5_K,   TENSOR_Q6_K,
                                      TENSOR_BF16, TENSOR_MXFP4, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
-    struct device *device = open_cards(1);
     struct err err = {{0}};
     struct ze_kernel *kernel;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -54,6 +66,30 @@ static void every_kernel_is_built(void) {
             for (uint32_t name = kinds[k].from; name <= (uint32_t)kinds[k].to; name++)
                 must(modules_kernel(device, 0, (enum kernel_name)name, types[t], &kernel, &err),
                      &err);
+}
+
+/* Images that octarc was built with, where the driver takes them; else SPIR-V by its compiler, with
+ * the flags that the backend gives it. */
+static void every_kernel_is_built(void) {
+    const uint32_t native = ZE_MODULE_FORMAT_NATIVE, spirv = ZE_MODULE_FORMAT_IL_SPIRV;
+    const struct image image = images_native(IMAGE_ROWS);
+    struct device *device = open_cards(1);
+    struct device_properties p;
+    struct ze_api counting = *device->api;
+    real = device->api;
+    counting.zeModuleCreate = count;
+    device->api = &counting;
+    build_all(device);
+    CHECK_EQ(backend()->properties(device, 0, &p), 0);
+    const uint32_t modules = taken[native] + taken[spirv];
+    printf("# of %u modules %u are images%s%s\n", modules, taken[native],
+           p.native_why[0] ? ": " : "", p.native_why);
+    CHECK(modules > IMAGE_EXPERTS + images_types());
+    CHECK_EQ(p.native, taken[native] == modules);
+    CHECK_EQ(taken[spirv], given[spirv]);
+    CHECK_EQ(p.native, !p.native_why[0]);
+    if (image.begin == image.end)
+        CHECK_EQ(given[native], 0);
     backend()->close(device);
 }
 

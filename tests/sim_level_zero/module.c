@@ -81,7 +81,8 @@ ze_result_t ZE_APICALL zeModuleCreate(ze_context_handle_t context, ze_device_han
     const uint8_t *il = desc->pInputModule;
     size_t size = desc->inputSize;
     if (desc->format == ZE_MODULE_FORMAT_NATIVE) {
-        if (size <= sizeof native_magic || memcmp(il, native_magic, sizeof native_magic))
+        if (sim.options.strange || size <= sizeof native_magic ||
+            memcmp(il, native_magic, sizeof native_magic))
             return ZE_RESULT_ERROR_INVALID_NATIVE_BINARY;
         il += sizeof native_magic;
         size -= sizeof native_magic;

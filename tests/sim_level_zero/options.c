@@ -87,6 +87,17 @@ static bool set_xmx(struct sim_options *o, const char *value) {
     return false;
 }
 
+/* Three numbers, of ten bits, eight and six. */
+static bool set_ip(struct sim_options *o, const char *value) {
+    unsigned family = 0, release = 0, revision = 0;
+    char more = 0;
+    if (sscanf(value, "%u.%u.%u%c", &family, &release, &revision, &more) != 3 || family > 1023 ||
+        release > 255 || revision > 63)
+        return false;
+    o->ip = family << 22 | release << 14 | revision;
+    return true;
+}
+
 static bool set_word(struct sim_options *o, const char *key, const char *value) {
     uint64_t n = 0;
     if (!strcmp(key, "cards")) {
@@ -117,6 +128,10 @@ static bool set_word(struct sim_options *o, const char *key, const char *value) 
         return set_p2p(o, value);
     if (!strcmp(key, "xmx"))
         return set_xmx(o, value);
+    if (!strcmp(key, "ip"))
+        return set_ip(o, value);
+    if (!strcmp(key, "images"))
+        return set_choice(value, "refused", "taken", &o->strange);
     if (!strcmp(key, "faults"))
         return snprintf(o->faults, sizeof o->faults, "%s", value) < SIM_PATH_MAX;
     if (!strcmp(key, "counters"))
@@ -136,6 +151,7 @@ int sim_options_read(struct sim_options *options, struct sim_control *control, c
     struct sim_options made = {.n_cards = 8, .minor = 4, .lazy = true, .shuffled = true};
     set_memory(&made, "1G");
     set_p2p(&made, "all");
+    set_ip(&made, "20.1.0");
     char word[WORD_MAX];
     for (const char *p = text ? text : ""; *(p += strspn(p, blanks));) {
         const size_t length = strcspn(p, blanks);

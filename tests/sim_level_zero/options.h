@@ -31,6 +31,8 @@ struct sim_options {
     unsigned system;                            /* capabilities on the host's own memory */
     enum sim_xmx xmx;
     unsigned ordinal; /* of the first card, in ZE_AFFINITY_MASK */
+    unsigned ip;      /* the version of their processor, as ze_device_ip_version_ext_t has it */
+    bool strange;     /* images for it are refused */
     bool lazy;        /* commands run while the host waits, not before */
     bool shuffled;    /* commands that nothing orders run in any order */
     uint64_t seed;

@@ -10,6 +10,21 @@
 /* Intel's own, of what a card's dot products are: MODULE_DP_SUPPORT.md of its driver. */
 #define DOT_PRODUCTS 0x00030013
 #define DEVICE       0xe211
+/* ze_device_ip_version_ext_t, since 1.5. */
+#define IP_VERSION 0x0001000f
+
+struct number {
+    ze_structure_type_t stype;
+    void *next;
+    uint32_t number;
+};
+
+/* In what of that type hangs there; a driver passes by what it does not know. */
+static void say_number(void *chain, unsigned stype, uint32_t number) {
+    for (struct number *p = chain; p; p = p->next)
+        if ((unsigned)p->stype == stype)
+            p->number = number;
+}
 
 ze_result_t ZE_APICALL zeDeviceGetProperties(ze_device_handle_t card,
                                              ze_device_properties_t *properties) {
@@ -38,6 +53,8 @@ ze_result_t ZE_APICALL zeDeviceGetProperties(ze_device_handle_t card,
         0x86, 0x80, 0x11, 0xe2, 's', 'i', 'm', [8] = (uint8_t)(SIM_FIRST_BUS + card->number)};
     memcpy(properties->uuid.id, uuid, sizeof uuid);
     snprintf(properties->name, sizeof properties->name, "Intel(R) Arc(TM) Pro B60 Graphics");
+    if (sim.options.minor >= 5)
+        say_number(next, IP_VERSION, sim.options.ip);
     return ZE_RESULT_SUCCESS;
 }
 
@@ -65,18 +82,6 @@ ze_result_t ZE_APICALL zeDeviceGetComputeProperties(ze_device_handle_t card,
     return ZE_RESULT_SUCCESS;
 }
 
-struct dot_products {
-    ze_structure_type_t stype;
-    void *next;
-    uint32_t flags; /* 1: four bytes; 2: by the matrix engine */
-};
-
-static void say_dot_products(void *chain) {
-    for (struct dot_products *p = chain; p; p = p->next)
-        if ((unsigned)p->stype == DOT_PRODUCTS)
-            p->flags = sim.options.xmx == SIM_XMX_NO ? 1 : 3;
-}
-
 ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
                                                    ze_device_module_properties_t *properties) {
     const ze_device_fp_flags_t fp = ZE_DEVICE_FP_FLAG_DENORM | ZE_DEVICE_FP_FLAG_INF_NAN |
@@ -97,7 +102,8 @@ ze_result_t ZE_APICALL zeDeviceGetModuleProperties(ze_device_handle_t card,
         .fp64flags = fp,
         .maxArgumentsSize = SIM_ARGS_MAX,
         .printfBufferSize = 4 << 20};
-    say_dot_products(properties->pNext);
+    /* 1: four bytes; 2: by the matrix engine */
+    say_number(properties->pNext, DOT_PRODUCTS, sim.options.xmx == SIM_XMX_NO ? 1 : 3);
     return ZE_RESULT_SUCCESS;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "daemon/device/level_zero/images.h"
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "octarc/error.h"
 
@@ -17,6 +18,43 @@ struct dot_products {
     void *next;
     uint32_t flags;
 };
+
+/* Level Zero's ZE_extension_device_ip_version, of specification 1.5 (ze_device_ip_version_ext_t):
+ * newer than Debian 12's header.  What it says is what `ocloc -device` takes as a number, and the
+ * kernel's ip_ver_* of struct drm_xe_gt: ten bits, eight, and the revision in the last six. */
+#define IP_VERSION_TYPE ((ze_structure_type_t)0x0001000f)
+
+struct ip_version {
+    ze_structure_type_t stype;
+    void *next;
+    uint32_t ip;
+};
+
+#define IP_FAMILY(ip)         ((ip) >> 22)
+#define IP_RELEASE(ip)        ((ip) >> 14 & 0xff)
+#define BATTLEMAGE            20u
+#define BATTLEMAGE_SMALL_DIES 1u /* G21: Arc Pro B50, B60 */
+#define BATTLEMAGE_LARGE_DIES 2u /* G31: Arc Pro B65, B70 */
+
+/* Images name the version that they were made for, 20.1.0.  Intel's driver takes them for cards of
+ * that version and of others in a table of its own (AOT::compatibilityMapping in its
+ * third_party/aot_config_headers/platforms.h; zebin_decoder.cpp, validateTargetDevice): 20.2.0 in
+ * 2026.  So all that are Battlemage are offered them, and the driver has the last word. */
+static const char *why_no_image(const struct device *d, ze_device_handle_t device) {
+    struct ip_version version = {.stype = IP_VERSION_TYPE};
+    ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES, .pNext = &version};
+    const struct image any = images_native(IMAGE_ROWS);
+    if (any.begin == any.end)
+        return "octarc was built without images of its kernels (without ocloc)";
+    if (d->api->zeDeviceGetProperties(device, &p))
+        return "the driver refuses to be asked for its card's version";
+    if (!version.ip)
+        return "the driver does not say of which version its card is";
+    if (IP_FAMILY(version.ip) != BATTLEMAGE || (IP_RELEASE(version.ip) != BATTLEMAGE_SMALL_DIES &&
+                                                IP_RELEASE(version.ip) != BATTLEMAGE_LARGE_DIES))
+        return "octarc's images are for Battlemage cards";
+    return "";
+}
 
 /* The matrix functions are for sub-groups of the smallest size that a card has; others than of
  * SUB_GROUP lay their operands out otherwise. */
@@ -56,5 +94,8 @@ int abilities_ask(struct device *d, uint32_t card, struct err *err) {
         why = "its matrix engine is for sub-groups of other than 16";
     c->xmx = !*why;
     snprintf(c->xmx_why, sizeof c->xmx_why, "%s", why);
+    why = why_no_image(d, c->handle);
+    c->native = !*why;
+    snprintf(c->native_why, sizeof c->native_why, "%s", why);
     return 0;
 }

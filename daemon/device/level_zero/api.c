@@ -92,6 +92,7 @@ static const struct {
     {ZE_RESULT_ERROR_INSUFFICIENT_PERMISSIONS, -EACCES, "no permission"},
     {ZE_RESULT_ERROR_NOT_AVAILABLE, -EBUSY, "not available now"},
     {ZE_RESULT_ERROR_DEPENDENCY_UNAVAILABLE, -EIO, "something the driver needs is missing"},
+    {ZE_RESULT_ERROR_INVALID_NATIVE_BINARY, -EIO, "the image is not one for this card"},
     {ZE_RESULT_ERROR_UNINITIALIZED, -EIO, "no driver"},
     {ZE_RESULT_ERROR_UNSUPPORTED_VERSION, -ENOTSUP, "the version is not supported"},
     {ZE_RESULT_ERROR_UNSUPPORTED_FEATURE, -ENOTSUP, "the feature is not supported"},

@@ -73,6 +73,9 @@ struct ze_card {
     /* Kernels for quantised types multiply by the matrix engine; or why they do not. */
     bool xmx;
     char xmx_why[DEVICE_XMX_WHY];
+    /* Kernels come as images for its processor (images.h); or why as SPIR-V. */
+    bool native;
+    char native_why[DEVICE_NATIVE_WHY];
     char *descriptions;       /* device memory; of the loaded programs */
     char *receipts;           /* device memory: a u32 of each description */
     uint32_t *receipts_stage; /* host memory: the same, after a step */

@@ -424,8 +424,10 @@ static int level_zero_properties(struct device *d, uint32_t card, struct device_
                                       .fetched_bytes = c->fetched_bytes,
                                       .misread = c->misread,
                                       .svm = d->svm,
-                                      .xmx = c->xmx};
+                                      .xmx = c->xmx,
+                                      .native = c->native};
     memcpy(out->xmx_why, c->xmx_why, sizeof out->xmx_why);
+    memcpy(out->native_why, c->native_why, sizeof out->native_why);
     memcpy(out->storage_why, d->storage_why, sizeof out->storage_why);
     memcpy(out->links, c->links, sizeof out->links);
     for (uint32_t i = 0; i < d->n_cards; i++)

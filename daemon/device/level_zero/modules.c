@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/device/level_zero/images.h"
 #include "daemon/device/level_zero/kernels/shared.h"
 #include "octarc/error.h"
 
@@ -12,88 +13,33 @@
 #define BUILD_FLAGS "-ze-opt-greater-than-4GB-buffer-required"
 #define LOG_SHOWN   200
 
-/* Of quantised types there are two modules each, and two more for cards with a matrix engine. */
-#define FLOATS(m) m(TENSOR_F32, 0) m(TENSOR_F16, 1) m(TENSOR_BF16, 30)
-#define QUANTS(m)                                                                                  \
-    m(TENSOR_Q4_0, 2) m(TENSOR_Q4_1, 3) m(TENSOR_Q5_0, 6) m(TENSOR_Q5_1, 7) m(TENSOR_Q8_0, 8)      \
-        m(TENSOR_Q2_K, 10) m(TENSOR_Q3_K, 11) m(TENSOR_Q4_K, 12) m(TENSOR_Q5_K, 13)                \
-            m(TENSOR_Q6_K, 14) m(TENSOR_IQ4_NL, 20) m(TENSOR_IQ4_XS, 23) m(TENSOR_MXFP4, 39)
-
-#define DECLARE(name) extern const uint8_t ze_spirv_##name[], ze_spirv_##name##_end[];
-#define DECLARE_MATMUL(type, number)                                                               \
-    DECLARE(matmul_##number)                                                                       \
-    DECLARE(expert_##number)                                                                       \
-    _Static_assert((type) == (number), "binaries.S has the numbers of the file");
-#define DECLARE_XMX(type, number)                                                                  \
-    DECLARE(matmul_xmx_##number)                                                                   \
-    DECLARE(expert_xmx_##number)
-DECLARE(rows)
-DECLARE(attention)
-DECLARE(exchange)
-DECLARE(routes)
-DECLARE(measure)
-DECLARE(measure_xmx)
-FLOATS(DECLARE_MATMUL)
-QUANTS(DECLARE_MATMUL)
-QUANTS(DECLARE_XMX)
-
-static const struct {
-    const uint8_t *begin, *end;
-} binaries[] = {{ze_spirv_rows, ze_spirv_rows_end},
-                {ze_spirv_attention, ze_spirv_attention_end},
-                {ze_spirv_exchange, ze_spirv_exchange_end},
-                {ze_spirv_routes, ze_spirv_routes_end},
-                {ze_spirv_measure, ze_spirv_measure_end},
-                {ze_spirv_measure_xmx, ze_spirv_measure_xmx_end},
-#define BINARIES(type, number)                                                                     \
-    {ze_spirv_matmul_##number, ze_spirv_matmul_##number##_end},                                    \
-        {ze_spirv_expert_##number, ze_spirv_expert_##number##_end},
-                FLOATS(BINARIES) QUANTS(BINARIES)
-#undef BINARIES
-#define BINARIES(type, number)                                                                     \
-    {ze_spirv_matmul_xmx_##number, ze_spirv_matmul_xmx_##number##_end},                            \
-        {ze_spirv_expert_xmx_##number, ze_spirv_expert_xmx_##number##_end},
-                    QUANTS(BINARIES)
-#undef BINARIES
-};
-#define N_MODULES (sizeof binaries / sizeof *binaries)
-
-static const uint32_t types[] = {
-#define MATMUL_TYPE(type, number) type,
-    FLOATS(MATMUL_TYPE) QUANTS(MATMUL_TYPE)
-#undef MATMUL_TYPE
-};
-#define N_TYPES  (sizeof types / sizeof *types)
-#define N_FLOATS 3u /* they are the first */
-
-/* In which module, as which of its kernels; `by_type`: of the first type, and each type has two,
- * behind which are those with the matrix engine of each quantised one. */
+/* In which module, as which of its kernels; `by_type`: of the first type. */
 static const struct {
     const char *name;
     uint32_t module, place;
     bool by_type;
 } kernels[] = {
-    [KERNEL_NORM] = {"norm", 0, 0, false},
-    [KERNEL_ADD_NORM] = {"add_norm", 0, 1, false},
-    [KERNEL_COMBINE] = {"combine", 0, 2, false},
-    [KERNEL_ROPE_STORE] = {"rope_store", 0, 3, false},
-    [KERNEL_GATE_APART] = {"gate_apart", 0, 4, false},
-    [KERNEL_ATTENTION] = {"attention", 1, 0, false},
-    [KERNEL_EXCHANGE] = {"exchange", 2, 0, false},
-    [KERNEL_EXCHANGE_KV] = {"exchange", 2, 2, false},
-    [KERNEL_CARRY] = {"carry", 2, 1, false},
-    [KERNEL_ROUTE] = {"route", 3, 0, false},
-    [KERNEL_DISPATCH] = {"dispatch", 3, 1, false},
-    [KERNEL_SWEEP] = {"sweep", 4, 0, false},
-    [KERNEL_MULTIPLY] = {"multiply", 4, 1, false},
-    [KERNEL_MULTIPLY_XMX] = {"multiply_xmx", 5, 0, false},
-    [KERNEL_MATMUL] = {"matmul", 6, 0, true},
-    [KERNEL_LANES] = {"lanes", 6, 1, true},
-    [KERNEL_GATE_UP] = {"gate_up", 6, 2, true},
-    [KERNEL_EMBED] = {"embed", 6, 3, true},
-    [KERNEL_EXPERT_MATMUL] = {"expert_matmul", 7, 0, true},
-    [KERNEL_EXPERT_GATE_UP] = {"expert_gate_up", 7, 1, true},
-    [KERNEL_EXPERT_SUM] = {"expert_sum", 7, 2, true},
+    [KERNEL_NORM] = {"norm", IMAGE_ROWS, 0, false},
+    [KERNEL_ADD_NORM] = {"add_norm", IMAGE_ROWS, 1, false},
+    [KERNEL_COMBINE] = {"combine", IMAGE_ROWS, 2, false},
+    [KERNEL_ROPE_STORE] = {"rope_store", IMAGE_ROWS, 3, false},
+    [KERNEL_GATE_APART] = {"gate_apart", IMAGE_ROWS, 4, false},
+    [KERNEL_ATTENTION] = {"attention", IMAGE_ATTENTION, 0, false},
+    [KERNEL_EXCHANGE] = {"exchange", IMAGE_EXCHANGE, 0, false},
+    [KERNEL_EXCHANGE_KV] = {"exchange", IMAGE_EXCHANGE, 2, false},
+    [KERNEL_CARRY] = {"carry", IMAGE_EXCHANGE, 1, false},
+    [KERNEL_ROUTE] = {"route", IMAGE_ROUTES, 0, false},
+    [KERNEL_DISPATCH] = {"dispatch", IMAGE_ROUTES, 1, false},
+    [KERNEL_SWEEP] = {"sweep", IMAGE_MEASURE, 0, false},
+    [KERNEL_MULTIPLY] = {"multiply", IMAGE_MEASURE, 1, false},
+    [KERNEL_MULTIPLY_XMX] = {"multiply_xmx", IMAGE_MEASURE_XMX, 0, false},
+    [KERNEL_MATMUL] = {"matmul", IMAGE_MATRICES, 0, true},
+    [KERNEL_LANES] = {"lanes", IMAGE_MATRICES, 1, true},
+    [KERNEL_GATE_UP] = {"gate_up", IMAGE_MATRICES, 2, true},
+    [KERNEL_EMBED] = {"embed", IMAGE_MATRICES, 3, true},
+    [KERNEL_EXPERT_MATMUL] = {"expert_matmul", IMAGE_EXPERTS, 0, true},
+    [KERNEL_EXPERT_GATE_UP] = {"expert_gate_up", IMAGE_EXPERTS, 1, true},
+    [KERNEL_EXPERT_SUM] = {"expert_sum", IMAGE_EXPERTS, 2, true},
 };
 
 static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc, struct err *err) {
@@ -105,7 +51,8 @@ static int build_log(struct device *d, ze_module_build_log_handle_t log, int rc,
     if (all && !d->api->zeModuleBuildLogGetString(log, &n, all)) {
         for (size_t i = 0; i < LOG_SHOWN && all[i]; i++)
             text[i] = all[i] < ' ' ? ' ' : all[i];
-        rc = err_set(err, rc, "the card's driver cannot build octarc's kernels: %s", text);
+        if (text[0])
+            rc = err_set(err, rc, "the card's driver cannot build octarc's kernels: %s", text);
     }
     free(all);
     return rc;
@@ -122,11 +69,14 @@ static void building(struct device *d, uint32_t card, bool begins) {
         level_zero_waited(d, card);
 }
 
-static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) {
+static int build(struct device *d, uint32_t card, uint32_t at, ze_module_format_t format,
+                 struct err *err) {
+    const struct image image =
+        format == ZE_MODULE_FORMAT_NATIVE ? images_native(at) : images_spirv(at);
     const ze_module_desc_t desc = {.stype = ZE_STRUCTURE_TYPE_MODULE_DESC,
-                                   .format = ZE_MODULE_FORMAT_IL_SPIRV,
-                                   .inputSize = (size_t)(binaries[at].end - binaries[at].begin),
-                                   .pInputModule = binaries[at].begin,
+                                   .format = format,
+                                   .inputSize = (size_t)(image.end - image.begin),
+                                   .pInputModule = image.begin,
                                    .pBuildFlags = BUILD_FLAGS};
     ze_module_build_log_handle_t log = NULL;
     building(d, card, true);
@@ -139,6 +89,27 @@ static int build(struct device *d, uint32_t card, uint32_t at, struct err *err) 
     if (log)
         d->api->zeModuleBuildLogDestroy(log);
     return rc;
+}
+
+/* What a driver may say of what it is given, not of its card. */
+static bool refused(int rc) {
+    return rc == -EIO || rc == -ENOTSUP || rc == -EINVAL;
+}
+
+/* An image that the driver refuses, for it was made for another card or by a compiler that it does
+ * not know, is built out of its SPIR-V, and so is what comes after it. */
+static int build_any(struct device *d, uint32_t card, uint32_t at, struct err *err) {
+    struct ze_card *c = &d->cards[card];
+    struct err why = {0};
+    if (!c->native)
+        return build(d, card, at, ZE_MODULE_FORMAT_IL_SPIRV, err);
+    const int rc = build(d, card, at, ZE_MODULE_FORMAT_NATIVE, &why);
+    if (!refused(rc))
+        return rc ? err_set(err, rc, "%s", why.text) : 0;
+    c->native = false;
+    snprintf(c->native_why, sizeof c->native_why, "the driver refuses octarc's images: %.*s",
+             (int)sizeof c->native_why / 2, why.text);
+    return build(d, card, at, ZE_MODULE_FORMAT_IL_SPIRV, err);
 }
 
 /* Kernels find memory by the addresses in their descriptions, too. */
@@ -165,7 +136,7 @@ static int make_kernel(struct device *d, ze_module_handle_t module, const char *
 static int find_kernel(struct device *d, uint32_t card, enum kernel_name name, uint32_t at,
                        struct ze_kernel **kernel, struct err *err) {
     struct ze_module *m = &d->cards[card].modules[at];
-    int rc = m->module ? 0 : build(d, card, at, err);
+    int rc = m->module ? 0 : build_any(d, card, at, err);
     struct ze_kernel *made = &m->kernels[kernels[name].place];
     if (!rc && !made->handle)
         rc = make_kernel(d, m->module, kernels[name].name, &made->handle, err);
@@ -177,7 +148,7 @@ static int find_kernel(struct device *d, uint32_t card, enum kernel_name name, u
 /* A driver that has the matrix engine in its properties only: the card does without from here on.
  * What was made before is right all the same. */
 static int without_matrix(struct device *d, uint32_t card, int rc, const struct err *why) {
-    if (rc != -EIO && rc != -ENOTSUP && rc != -EINVAL)
+    if (!refused(rc))
         return rc;
     d->cards[card].xmx = false;
     snprintf(d->cards[card].xmx_why, sizeof d->cards[card].xmx_why, "%.*s",
@@ -189,16 +160,16 @@ int modules_kernel(struct device *d, uint32_t card, enum kernel_name name, uint3
                    struct ze_kernel **kernel, struct err *err) {
     struct ze_card *c = &d->cards[card];
     uint32_t i = 0;
-    while (kernels[name].by_type && i < N_TYPES && types[i] != type)
+    while (kernels[name].by_type && i < images_types() && images_type(i) != type)
         i++;
-    if (i == N_TYPES)
+    if (i == images_types())
         return err_set(err, -ENOTSUP, "there are no kernels for tensors of type %u", type);
     if (!c->modules)
-        c->modules = calloc(N_MODULES, sizeof *c->modules);
+        c->modules = calloc(images_count(), sizeof *c->modules);
     if (!c->modules)
         return err_set(err, -ENOMEM, "no memory for the kernels of card %u", card);
-    if (kernels[name].by_type && c->xmx && i >= N_FLOATS) {
-        const uint32_t at = kernels[name].module + 2 * (N_TYPES + i - N_FLOATS);
+    if (kernels[name].by_type && c->xmx && i >= IMAGE_FLOATS) {
+        const uint32_t at = kernels[name].module + 2 * (images_types() + i - IMAGE_FLOATS);
         struct err why = {0};
         const int rc = find_kernel(d, card, name, at, kernel, &why);
         if (!rc)
@@ -225,7 +196,7 @@ ze_result_t modules_give(const struct device *d, struct ze_kernel *k, uint32_t a
 
 void modules_free(struct device *d, uint32_t card) {
     struct ze_module *modules = d->cards[card].modules;
-    for (size_t i = 0; modules && i < N_MODULES; i++) {
+    for (size_t i = 0; modules && i < images_count(); i++) {
         for (int k = 0; k < MODULE_KERNELS; k++)
             if (modules[i].kernels[k].handle)
                 d->api->zeKernelDestroy(modules[i].kernels[k].handle);

@@ -1,15 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernels as SPIR-V, one symbol a module; modules.c has their names. */
+/* The kernels, one symbol a module; images.c has their names.  As SPIR-V; with -DNATIVE= as images
+ * for a card's processor: none (each is empty), those of Intel's offline compiler, or what the
+ * simulated driver takes for one. */
+#define native_none 1
+#define native_bmg  2
+#define native_sim  3
+
     .section .rodata
     .macro module name
+#ifdef NATIVE
+    symbols ze_native_\name, \name
+#else
+    symbols ze_spirv_\name, \name
+#endif
+    .endm
+    .macro symbols symbol, name
     .balign 16
-    .global ze_spirv_\name
-    .hidden ze_spirv_\name
-ze_spirv_\name:
+    .global \symbol
+    .hidden \symbol
+\symbol:
+#ifndef NATIVE
     .incbin "\name\().spv"
-    .global ze_spirv_\name\()_end
-    .hidden ze_spirv_\name\()_end
-ze_spirv_\name\()_end:
+#elif NATIVE == native_bmg
+    .incbin "\name\().bmg"
+#elif NATIVE == native_sim
+    .asciz "simze\0\001"
+    .incbin "\name\().spv"
+#endif
+    .global \symbol\()_end
+    .hidden \symbol\()_end
+\symbol\()_end:
     .endm
 
     module rows

@@ -120,7 +120,9 @@ static void encode_all(struct buffer *out, size_t ends[32], size_t *n) {
                                     96,
                                     "other places",
                                     true,
-                                    "no engine"};
+                                    "no engine",
+                                    true,
+                                    "no image"};
     struct msg_replan replan = {5, true, UINT64_C(1) << 33, small_plan()};
     const struct msg_replanned replanned = {1, 5, -28, "no space", true, 6, 7, 8, 9, ready};
     const struct {

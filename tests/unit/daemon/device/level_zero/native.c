@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images of the kernels for a card's processor, here those of the simulated driver: they are taken
+ * where the card is one that there are images for and its driver takes them, else SPIR-V is built,
+ * with the reason. */
+#include "daemon/device/level_zero/cards.h"
+#include "daemon/device/level_zero/images.h"
+#include "daemon/device/level_zero/modules.h"
+#include "tests/on_cards.h"
+
+/* Of each format, what the driver was given, and what it refused of that. */
+static uint32_t given[2], refused[2];
+static const struct ze_api *real;
+
+static ze_result_t count(ze_context_handle_t context, ze_device_handle_t card,
+                         const ze_module_desc_t *desc, ze_module_handle_t *module,
+                         ze_module_build_log_handle_t *log) {
+    const ze_result_t result = real->zeModuleCreate(context, card, desc, module, log);
+    given[desc->format]++;
+    refused[desc->format] += result != ZE_RESULT_SUCCESS;
+    return result;
+}
+
+static const uint32_t built_types[] = {TENSOR_F16, TENSOR_Q4_K, TENSOR_MXFP4};
+
+/* Kernels of two modules for all types, and of two of each of three types. */
+#define BUILT 8u
+
+static struct device_properties built(const char *options) {
+    struct device_options o = {.n_cards = 1, .present = {true}, .max_rows = MAX_ROWS};
+    struct device_properties properties;
+    struct ze_kernel *kernel;
+    struct device *d = NULL;
+    struct err err = {{0}};
+    struct ze_api counting;
+    begin(options);
+    memset(given, 0, sizeof given);
+    memset(refused, 0, sizeof refused);
+    must(device_backend("level_zero")->open(&d, &o, &err), &err);
+    real = d->api;
+    counting = *real;
+    counting.zeModuleCreate = count;
+    d->api = &counting;
+    must(modules_kernel(d, 0, KERNEL_NORM, 0, &kernel, &err), &err);
+    must(modules_kernel(d, 0, KERNEL_ATTENTION, 0, &kernel, &err), &err);
+    for (size_t t = 0; t < sizeof built_types / sizeof *built_types; t++) {
+        must(modules_kernel(d, 0, KERNEL_MATMUL, built_types[t], &kernel, &err), &err);
+        must(modules_kernel(d, 0, KERNEL_EXPERT_SUM, built_types[t], &kernel, &err), &err);
+    }
+    CHECK_EQ(d->ops->properties(d, 0, &properties), 0);
+    printf("# %s\n", properties.native_why);
+    d->ops->close(d);
+    return properties;
+}
+
+static void there_is_one_of_each_module(void) {
+    for (uint32_t i = 0; i < images_count(); i++) {
+        CHECK(images_spirv(i).end > images_spirv(i).begin);
+        CHECK(images_native(i).end > images_native(i).begin);
+    }
+}
+
+static void a_card_that_they_are_for_has_them(void) {
+    const struct device_properties p = built("cards=1 memory=64M version=1.5");
+    CHECK(p.native && p.xmx && !p.native_why[0]);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_NATIVE], BUILT);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_IL_SPIRV], 0);
+}
+
+static void so_has_one_of_the_larger_dies(void) {
+    CHECK(built("cards=1 memory=64M version=1.5 ip=20.2.0").native);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_NATIVE], BUILT);
+}
+
+static void and_one_without_a_matrix_engine(void) {
+    const struct device_properties p = built("cards=1 memory=64M version=1.5 xmx=no");
+    CHECK(p.native && !p.xmx);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_NATIVE], BUILT);
+}
+
+static void one_that_its_driver_refuses_is_built_and_the_others_not_tried(void) {
+    const struct device_properties p = built("cards=1 memory=64M version=1.5 images=refused");
+    CHECK(!p.native && p.xmx && strstr(p.native_why, "not one for this card"));
+    CHECK_EQ(given[ZE_MODULE_FORMAT_NATIVE], 1);
+    CHECK_EQ(refused[ZE_MODULE_FORMAT_NATIVE], 1);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_IL_SPIRV], BUILT);
+}
+
+static void built_for_another(const char *options, const char *why) {
+    const struct device_properties p = built(options);
+    CHECK(!p.native && p.xmx && strstr(p.native_why, why));
+    CHECK_EQ(given[ZE_MODULE_FORMAT_NATIVE], 0);
+    CHECK_EQ(given[ZE_MODULE_FORMAT_IL_SPIRV], BUILT);
+}
+
+static void others_are_not_offered_any(void) {
+    built_for_another("cards=1 memory=64M version=1.5 ip=20.4.4", "for Battlemage cards");
+    built_for_another("cards=1 memory=64M version=1.5 ip=12.60.7", "for Battlemage cards");
+}
+
+static void nor_is_one_of_which_the_driver_says_nothing(void) {
+    built_for_another("cards=1 memory=64M version=1.4", "does not say");
+}
+
+static void they_compute_the_bits_of_the_cpu(void) {
+    same_as_cpu("cards=2 version=1.5", "tiny-mixed.gguf", 2, SPLIT_TENSOR, 40);
+    same_as_cpu("cards=2 version=1.5 images=refused", "tiny-gpt-oss.gguf", 2, SPLIT_LAYER, 7);
+}
+
+CHECK_MAIN(T(there_is_one_of_each_module), T(a_card_that_they_are_for_has_them),
+           T(so_has_one_of_the_larger_dies), T(and_one_without_a_matrix_engine),
+           T(one_that_its_driver_refuses_is_built_and_the_others_not_tried),
+           T(others_are_not_offered_any), T(nor_is_one_of_which_the_driver_says_nothing),
+           T(they_compute_the_bits_of_the_cpu))
