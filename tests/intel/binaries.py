@@ -22,9 +22,10 @@ class Kernel:
         self.loads = collections.Counter()  # block, half, gathered, uniform
         self.dpas_rows = []  # of input, that its matrix instructions have
         self.atom = self.eight = 0  # instructions of the loop over weights for one row and for eight
+        self.passes = []  # of each loop over weights that one row takes: bytes in blocks, gathers
 
     def as_dict(self):
-        return {key: value for key, value in vars(self).items() if key != "name"}
+        return {key: value for key, value in vars(self).items() if key not in ("name", "passes")}
 
 
 def read_info(text):
@@ -55,6 +56,24 @@ def kind_of(load, block):
         return "gathered"
     bits = int(vector.group(1)) * int(vector.group(2))
     return "block" if bits >= 512 else "half" if bits == 256 else "uniform"
+
+
+def a_pass(lines, first, last):
+    """What a loop loads in blocks of 16 bytes and more, and how many times an address a lane."""
+    size = gathers = 0
+    for line in lines[first:last + 1]:
+        load = LOAD.search(line)
+        vector = load and re.match(r"d(\d+)x(\d+)t", load.group(3))
+        if vector:
+            n = int(vector.group(1)) * int(vector.group(2)) // 8
+            size += n if n >= 16 else 0
+        elif load and load.group(2) == "ugm":
+            gathers += 1
+    return [size, gathers]
+
+
+def innermost_of(found):
+    return [(a, b) for a, b in found if not any(a <= c and d < b for c, d in found)]
 
 
 def loops(lines):
@@ -90,6 +109,8 @@ def read_assembly(kernel, text):
         kernel.dp4a += " dp4a" in line
     if kernel.dpas:
         kernel.atom, kernel.eight = (innermost(lines, "dpas.8x%d " % rows) for rows in (1, 8))
+        alone = innermost_of([(a, b) for a, b in loops(lines) if any("dpas.8x1 " in l for l in lines[a:b])])
+        kernel.passes = [a_pass(lines, a, b) for a, b in alone]
     else:
         find_atom(kernel, lines)
 
@@ -102,9 +123,10 @@ def innermost(lines, word):
 def find_atom(kernel, lines):
     """The innermost loop that loads weights and multiplies, with the one over rows of the input in it."""
     work = [(a, b) for a, b in loops(lines) if any(re.search(r"\b(dp4a|dpas|mad)\b", l) for l in lines[a:b])]
-    atoms = [(a, b) for a, b in work if any(re.search(r"load\.ugm\.d32x(8|16)t", l) for l in lines[a:b])
+    atoms = [(a, b) for a, b in work if any(re.search(r"load\.ugm\.d32x(8|16|64)t", l) for l in lines[a:b])
              and any((a < c and d < b) for c, d in work)]
     if atoms:
+        kernel.passes = [a_pass(lines, a, b) for a, b in innermost_of(atoms)]
         a, b = min(atoms, key=lambda loop: loop[1] - loop[0])
         kernel.atom = count(lines, a, b)
         row = max(count(lines, *loop) for loop in work if a < loop[0] and loop[1] < b)
