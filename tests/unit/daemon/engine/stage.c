@@ -97,17 +97,20 @@ static int on_reserve(struct device *device, uint32_t card, enum area area, uint
     const int rc = cpu()->reserve(device, card, area, room, bytes, fd, err);
     if (rc)
         return rc;
-    CHECK(watched.n_memories < 256);
     struct memory *m = calloc(1, sizeof *m);
     m->card = device == stage_of_test ? STAGE : card;
+    pthread_mutex_lock(&lock);
+    CHECK(watched.n_memories < 256);
     add_area(device, card, area, watched.n_memories);
     watched.memories[watched.n_memories++] = m;
+    pthread_mutex_unlock(&lock);
     return 0;
 }
 
 static int on_share(struct device *from, uint32_t from_card, enum area area, struct device *to,
                     uint32_t to_card, uint64_t room, uint64_t bytes, struct err *err) {
     const int rc = cpu()->share(from, from_card, area, to, to_card, room, bytes, err);
+    pthread_mutex_lock(&lock);
     for (uint32_t i = 0; i < watched.n_areas && !rc; i++) {
         const struct area_of *a = &watched.areas[i];
         if (a->device == from && a->card == from_card && a->area == area) {
@@ -115,6 +118,7 @@ static int on_share(struct device *from, uint32_t from_card, enum area area, str
             break;
         }
     }
+    pthread_mutex_unlock(&lock);
     return rc;
 }
 
@@ -168,11 +172,14 @@ static int on_poke(struct device *d, uint32_t card, uint64_t offset, const void 
 
 static int on_copy(struct device *from, uint32_t from_card, enum area area, uint64_t from_offset,
                    struct device *to, uint32_t to_card, uint64_t to_offset, uint64_t bytes) {
+    pthread_mutex_lock(&lock);
     const struct memory *m = find(from, from_card, area);
+    const bool staged = m && m->card == STAGE;
+    pthread_mutex_unlock(&lock);
     if (bytes)
         mark(to, to_card, area, to_offset, bytes, true);
     const int rc = cpu()->copy(from, from_card, area, from_offset, to, to_card, to_offset, bytes);
-    if (!rc && bytes && m && m->card == STAGE && area == AREA_WEIGHTS && watched.flip_at &&
+    if (!rc && bytes && staged && area == AREA_WEIGHTS && watched.flip_at &&
         --watched.flip_at == 0) {
         uint8_t byte;
         CHECK_EQ(cpu()->peek(to, to_card, to_offset, &byte, 1), 0);
