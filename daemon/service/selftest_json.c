@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A self-test, for scripts: one object on one line.  What is unknown is null. */
 #include <math.h>
+#include <stdio.h>
 
 #include "daemon/protocol/writer.h"
 #include "daemon/service/selftest.h"
@@ -26,28 +27,24 @@ static void write_kernel(struct writer *w, const char *key, const char *name,
     write_close(w, '}');
 }
 
-static void write_kernels(struct writer *w, const struct selftest_kernels *k) {
-    char name[32];
-    write_key(w, "kernels");
+/* A list of n, each with its name under `one`, and why it is not whole. */
+static void write_list(struct writer *w, const char *list, const char *one, uint32_t n,
+                       const struct selftest_kernel *of, void (*name_of)(uint32_t, char[32]),
+                       const char *why) {
+    char name[32], key[32];
+    write_key(w, list);
     write_open(w, '[');
-    for (uint32_t i = 0; i < k->n; i++) {
-        selftest_kernel_name(i, name);
-        write_kernel(w, "kernel", name, &k->of[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        name_of(i, name);
+        write_kernel(w, one, name, &of[i]);
     }
     write_close(w, ']');
-    write_known(w, "kernels_why", k->why);
+    snprintf(key, sizeof key, "%s_why", list);
+    write_known(w, key, why);
 }
 
-static void write_exchanges(struct writer *w, const struct selftest_link *l) {
-    char name[32];
-    write_key(w, "exchanges");
-    write_open(w, '[');
-    for (uint32_t i = 0; i < l->n_exchanges; i++) {
-        selftest_exchange_name(i, name);
-        write_kernel(w, "exchange", name, &l->exchanges[i]);
-    }
-    write_close(w, ']');
-    write_known(w, "exchanges_why", l->exchanges_why);
+static void write_kernels(struct writer *w, const struct selftest_kernels *k) {
+    write_list(w, "kernels", "kernel", k->n, k->of, selftest_kernel_name, k->why);
 }
 
 static void write_card(struct writer *w, const struct selftest_report *r, uint32_t i) {
@@ -76,7 +73,8 @@ static void write_link(struct writer *w, uint32_t from, uint32_t to,
     write_key_known(w, "latency_ns", l->speed.latency_ns ? (int64_t)l->speed.latency_ns : -1);
     write_key_bool(w, "verified", l->tried && l->speed.latency_ns);
     write_known(w, "why", l->why);
-    write_exchanges(w, l);
+    write_list(w, "exchanges", "exchange", l->n_exchanges, l->exchanges, selftest_exchange_name,
+               l->exchanges_why);
     write_close(w, '}');
 }
 

@@ -4,6 +4,7 @@
  * (tests/intel/README.md).  So what is judged is that no call is refused. */
 #include "daemon/device/level_zero/images.h"
 #include "daemon/device/level_zero/modules.h"
+#include "tests/counted_modules.h"
 #include "tests/loaded_model.h"
 
 #define CARDS  8u
@@ -37,19 +38,6 @@ static void eight_cards_are_found(void) {
     }
 }
 
-/* Of each format, what the driver was given, and what it took. */
-static uint32_t given[2], taken[2];
-static const struct ze_api *real;
-
-static ze_result_t count(ze_context_handle_t context, ze_device_handle_t card,
-                         const ze_module_desc_t *desc, ze_module_handle_t *module,
-                         ze_module_build_log_handle_t *log) {
-    const ze_result_t result = real->zeModuleCreate(context, card, desc, module, log);
-    given[desc->format]++;
-    taken[desc->format] += result == ZE_RESULT_SUCCESS;
-    return result;
-}
-
 static void build_all(struct device *device) {
     static const struct {
         enum kernel_name from, to;
@@ -75,9 +63,7 @@ static void every_kernel_is_built(void) {
     const struct image image = images_native(IMAGE_ROWS);
     struct device *device = open_cards(1);
     struct device_properties p;
-    struct ze_api counting = *device->api;
-    real = device->api;
-    counting.zeModuleCreate = count;
+    const struct ze_api counting = count_modules(device->api);
     device->api = &counting;
     build_all(device);
     CHECK_EQ(backend()->properties(device, 0, &p), 0);

@@ -1,43 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/device/level_zero/limits.h"
 
+#include "daemon/device/matrices.h"
 #include "daemon/device/pack.h"
-
-/* What an operation reads of the weights, whole: a token's row of an embedding is nothing. */
-static uint32_t matrices_of(const struct op *op, const struct matrix *out[3]) {
-    uint32_t n = 0;
-    switch (op->kind) {
-    case OP_QKV:
-        out[n++] = &op->qkv.q;
-        out[n++] = &op->qkv.k;
-        out[n++] = &op->qkv.v;
-        break;
-    case OP_LANES:
-        out[n++] = &op->lanes.w;
-        break;
-    case OP_GATE_UP:
-        out[n++] = &op->gate_up.gate;
-        out[n++] = &op->gate_up.up;
-        break;
-    case OP_ROUTE:
-        out[n++] = &op->route.router;
-        break;
-    case OP_EXPERT_GATE_UP:
-        out[n++] = &op->expert_gate_up.gate;
-        out[n++] = &op->expert_gate_up.up;
-        break;
-    case OP_EXPERT_DOWN:
-        out[n++] = &op->expert_down.w;
-        out[n++] = &op->expert_down.shared;
-        break;
-    case OP_LOGITS:
-        out[n++] = &op->logits.w;
-        break;
-    default:
-        break;
-    }
-    return n;
-}
 
 /* Of the phase under way by card, and of those before it; and the seconds that these take. */
 struct demand {
@@ -47,8 +12,8 @@ struct demand {
 };
 
 static void add_op(struct demand *of, uint32_t card, const struct op *op) {
-    const struct matrix *m[3];
-    const uint32_t n = matrices_of(op, m);
+    const struct matrix *m[OP_MATRICES_MAX];
+    const uint32_t n = op_matrices(op, m);
     for (uint32_t i = 0; i < n; i++) {
         of->bytes[card] += (double)pack_bytes(m[i]->type, false, m[i]->rows, m[i]->cols);
         if (op->layer >= 0)

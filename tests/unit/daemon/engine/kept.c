@@ -90,6 +90,14 @@ static void enter_all(struct one *o) {
         CHECK_EQ(kept_advance(o->kept, o->pages, 0), 0);
 }
 
+/* One that has entered a chain of user 5's. */
+static void begin_with(struct one *o, const struct ledger_site *site, uint32_t n) {
+    begin();
+    open_one(o, site);
+    chain_on(o, n, 5, 0);
+    enter_all(o);
+}
+
 static int next_with(struct one *o, const struct ledger_site *site, int fd) {
     open_one(o, site);
     const int rc = kept_take(o->kept, fd);
@@ -114,10 +122,7 @@ static uint32_t found(struct one *o, uint32_t uid, int32_t first) {
 static void full_pages_are_found_again(void) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 3, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 3);
     CHECK_EQ(n_digests, 3); /* not of the open one */
     CHECK(!kept_waits(first.kept));
     CHECK_EQ(next_with(&next, &site, killed(&first)), 0);
@@ -139,10 +144,7 @@ static void full_pages_are_found_again(void) {
 static void what_is_written_is_struck_out(void) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 3, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 3);
     const struct step_row rows[2] = {{1, PAGE_TOKENS - 1, 0}, {1, PAGE_TOKENS, 0}};
     const uint32_t pages[2] = {first.chain[3], first.chain[1]};
     const struct step_sequence sequence = {pages, 2};
@@ -160,10 +162,7 @@ static void what_is_given_away_is_struck_out(void) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
     bool idle[PAGES] = {false};
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 3, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 3);
     for (uint32_t i = 0; i < 4; i++)
         pages_put(first.pages, first.chain[3 - i]);
     while (pages_free(first.pages) > 2)
@@ -181,10 +180,7 @@ static void what_is_given_away_is_struck_out(void) {
 static void what_lies_there_is_not_believed(void) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 4, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 4);
     memory[first.chain[2]]++;
     CHECK_EQ(next_with(&next, &site, killed(&first)), 0);
     CHECK_EQ(found(&next, 5, 0), 2);
@@ -218,10 +214,7 @@ static void an_entry_in_parts_is_none(void) {
 static void refused(const struct ledger_site *other, int want) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 2, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 2);
     CHECK_EQ(next_with(&next, other, killed(&first)), want);
     CHECK_EQ(kept_taken(next.kept, NULL), 0);
     CHECK_EQ(found(&next, 5, 0), 0);
@@ -273,10 +266,7 @@ static void what_is_no_ledger_is_refused(void) {
 static void nothing_is_entered_while_pages_are_not_trusted(void) {
     struct one first, next;
     const struct ledger_site site = site_of(PAGES);
-    begin();
-    open_one(&first, &site);
-    chain_on(&first, 3, 5, 0);
-    enter_all(&first);
+    begin_with(&first, &site, 3);
     kept_distrust(first.kept);
     CHECK(!kept_waits(first.kept));
     CHECK_EQ(kept_advance(first.kept, first.pages, 1000), 0);
