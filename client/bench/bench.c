@@ -18,8 +18,8 @@
 #define CONTEXT_MOST  1536u /* of a sequence: the longest prompt, its answer, and some room */
 #define DEFAULT_MODEL "octarc/models/SmolLM2-135M-Instruct.Q4_1.gguf" /* of models/catalog */
 
-static const struct amount whole = {{512, 1000}, 128, 16, 96};
-static const struct amount quick = {{64, 128}, 16, 16, 8};
+static const struct amount whole = {{512, 1000}, 128, 16, 96, TRIES_MAX};
+static const struct amount quick = {{64, 128}, 16, 16, 8, 1};
 
 /* --- what is asked for --- */
 

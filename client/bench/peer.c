@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/bench/figures.h"
 #include "octarc/error.h"
 
 #define BENCH_S    1800.0 /* of one llama-bench */
@@ -53,6 +54,18 @@ static double number(const cJSON *object, const char *key) {
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
+/* The median of a test's samples; 0: it has none. */
+static double speed_of(const cJSON *test) {
+    double samples[TRIES_MAX];
+    size_t n = 0;
+    const cJSON *sample;
+    cJSON_ArrayForEach(sample, cJSON_GetObjectItemCaseSensitive(test, "samples_ts")) {
+        if (n < TRIES_MAX && cJSON_IsNumber(sample))
+            samples[n++] = sample->valuedouble;
+    }
+    return n ? range_of(samples, n).median : 0;
+}
+
 /* Its report is a list, an object a test. */
 static int take_report(const char *path, const struct amount *amount, double prefill[2],
                        double *decode, struct err *err) {
@@ -64,9 +77,9 @@ static int take_report(const char *path, const struct amount *amount, double pre
         const double n_prompt = number(test, "n_prompt"), n_gen = number(test, "n_gen");
         for (int i = 0; i < 2; i++)
             if (n_prompt == amount->prefill[i] && n_gen == 0)
-                prefill[i] = number(test, "avg_ts");
+                prefill[i] = speed_of(test);
         if (n_prompt == 0 && n_gen == amount->decode)
-            *decode = number(test, "avg_ts");
+            *decode = speed_of(test);
     }
     cJSON_Delete(report);
     free(text);
@@ -77,13 +90,14 @@ static int take_report(const char *path, const struct amount *amount, double pre
 
 int peer_bench(struct peer *peer, const struct amount *amount, double prefill[2], double *decode,
                struct err *err) {
-    char threads[16], prompts[32], made[16], out[PATH_MAX + 32], log[PATH_MAX + 32];
-    const char *argv[] = {peer->bench, "-m", peer->model, "-t", threads, "-p",   prompts,
-                          "-n",        made, "-r",        "1",  "-o",    "json", NULL};
+    char threads[16], prompts[32], made[16], tries[16], out[PATH_MAX + 32], log[PATH_MAX + 32];
+    const char *argv[] = {peer->bench, "-m", peer->model, "-t",  threads, "-p",   prompts,
+                          "-n",        made, "-r",        tries, "-o",    "json", NULL};
     struct child child;
     snprintf(threads, sizeof threads, "%u", peer->threads);
     snprintf(prompts, sizeof prompts, "%u,%u", amount->prefill[0], amount->prefill[1]);
     snprintf(made, sizeof made, "%u", amount->decode);
+    snprintf(tries, sizeof tries, "%u", amount->tries);
     snprintf(out, sizeof out, "%s/llama-bench.json", peer->folder);
     snprintf(log, sizeof log, "%s/llama-bench.log", peer->folder);
     int rc = child_start(&child, (char *const *)argv, out, log, err);

@@ -82,11 +82,27 @@ static int run_starts(struct bench *b, struct err *err) {
     return 0;
 }
 
-/* What one service makes of one prompt of the first length and of one answer. */
+typedef int alone_fn(const struct service *, uint32_t n, uint32_t n_vocab, uint64_t *seed,
+                     double *tokens_per_s, struct err *);
+
+/* A prompt or an answer alone: the median of its tries. */
+static int run_alone(struct bench *b, const struct service *s, alone_fn *run, uint32_t n,
+                     double *tokens_per_s, struct err *err) {
+    double tries[TRIES_MAX];
+    for (uint32_t i = 0; i < b->amount.tries; i++) {
+        const int rc = run(s, n, b->n_vocab, &b->seed, &tries[i], err);
+        if (rc)
+            return rc;
+    }
+    *tokens_per_s = range_of(tries, b->amount.tries).median;
+    return 0;
+}
+
+/* What one service makes of prompts of the first length and of answers. */
 static int run_single(struct bench *b, const struct service *s, double *prefill, double *decode,
                       struct err *err) {
-    const int rc = service_prefill(s, b->amount.prefill[0], b->n_vocab, &b->seed, prefill, err);
-    return rc ? rc : service_decode(s, b->amount.decode, b->n_vocab, &b->seed, decode, err);
+    const int rc = run_alone(b, s, service_prefill, b->amount.prefill[0], prefill, err);
+    return rc ? rc : run_alone(b, s, service_decode, b->amount.decode, decode, err);
 }
 
 static void add_shard(struct bench *b, const struct service *s, double prefill, double decode) {
@@ -104,7 +120,7 @@ static int run_one_stream(struct bench *b, struct err *err) {
     if (!rc)
         rc = run_single(b, s, &prefill[0], &decode, err);
     if (!rc)
-        rc = service_prefill(s, b->amount.prefill[1], b->n_vocab, &b->seed, &prefill[1], err);
+        rc = run_alone(b, s, service_prefill, b->amount.prefill[1], &prefill[1], err);
     if (rc)
         return rc;
     for (int i = 0; i < 2; i++)
@@ -133,7 +149,7 @@ static int run_private(struct bench *b, struct err *err) {
         return rc;
     rc = service_limits(&own, &b->own_limits, err);
     if (!rc)
-        rc = service_decode(&own, b->amount.decode, b->n_vocab, &b->seed, &decode, err);
+        rc = run_alone(b, &own, service_decode, b->amount.decode, &decode, err);
     service_stop(&own);
     if (rc)
         return rc;

@@ -19,9 +19,13 @@ struct server {
     int (*stream)(void *user, const char *request, double *first_s, struct err *err);
 };
 
+#define TRIES_MAX 3
+
 /* How much of each; --quick has less. */
 struct amount {
     uint32_t prefill[2], decode, stream_prompt, stream_tokens;
+    uint32_t tries; /* of a prompt or an answer alone, whose median is a round's figure: each takes
+                     * a fraction of a second, and others use the machine too */
 };
 
 /* A request of n_prompt random tokens below n_vocab, other ones each time; free() it.  NULL: no

@@ -164,8 +164,8 @@ FAKE_BENCH = """#!%s
 import json, sys
 words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 assert words["-o"] == "json" and words["-t"] == "2" and words["-r"] == "1", words
-tests = [{"n_prompt": int(n), "n_gen": 0, "avg_ts": 100.0} for n in words["-p"].split(",")]
-print(json.dumps(tests + [{"n_prompt": 0, "n_gen": int(words["-n"]), "avg_ts": 50.0}]))
+tests = [{"n_prompt": int(n), "n_gen": 0, "samples_ts": [10.0, 400.0, 100.0]} for n in words["-p"].split(",")]
+print(json.dumps(tests + [{"n_prompt": 0, "n_gen": int(words["-n"]), "samples_ts": [50.0]}]))
 """
 
 FAKE_SERVER = """#!%s
