@@ -241,6 +241,7 @@ static const struct turns {
     uint32_t one, eight; /* of shapes */
 } turns[] = {
     {"one row, eight cards beside one, in turns", 0, 2},
+    {"16 sequences, eight cards beside one, in turns", 7, 6},
     {"512 rows of a prompt, eight cards beside one, in turns", 8, 9},
 };
 

@@ -57,7 +57,9 @@ struct cpu_task {
     uint32_t begin;            /* its first item in the phase, in steps of device.shape */
     uint32_t senders;          /* bit per card: whose planes it reads */
     uint32_t copies, n_copies; /* of device.tasks: exchanges of what it makes */
-    bool pulled;               /* an exchange of a plane that is read where it lies */
+    uint32_t pulled_rows;      /* an exchange: what it brings to steps of at most so many rows is
+                                * read where it lies */
+    const struct op *input;    /* the exchange whose sender it reads in steps of one row, or NULL */
     struct cpu_pull *pulls;    /* of a COMBINE: [TREE_NODES], by slot */
 };
 struct cpu_phase {
@@ -248,6 +250,11 @@ static inline char *cpu_kv_at(const struct device *device, uint32_t card, const 
 static inline uint32_t cpu_part_begin(const struct device *device, const struct cpu_stage *stage,
                                       uint32_t member) {
     return (uint32_t)((uint64_t)stage->items * member / team_size(device->team));
+}
+
+/* Whether an exchange has nothing to do in a step of so many rows. */
+static inline bool cpu_is_pulled(const struct cpu_task *task, uint32_t n_rows) {
+    return task->pulled_rows >= n_rows;
 }
 
 static inline bool cpu_is_hung(const struct device *device, uint32_t card) {

@@ -7,7 +7,10 @@
  *
  * What a NORM makes of some rows, or the K and V that a ROPE_STORE stored, is copied to the cards
  * that read it by whoever made it, while it is near; and logits to the host.  In isolation copies
- * stay in their phase. */
+ * stay in their phase.
+ *
+ * The normed row of a step that has no other is not even copied: the matrices behind it read it
+ * where it lies, so that a core has it once for all its cards. */
 #include "daemon/device/cpu/cpu.h"
 
 static bool all_are(const struct device *d, const struct cpu_phase *phase, enum op_kind kind) {
@@ -53,7 +56,8 @@ static void pull_planes(struct device *d, const struct cpu_phase *exchanges) {
     for (uint32_t i = 0; i < exchanges->n; i++) {
         struct cpu_task *task = &d->tasks[exchanges->first + i];
         for (uint32_t k = 0; k < sums->n && task->op->exchange.kind == EXCHANGE_PLANE; k++)
-            task->pulled |= pull(d, &d->tasks[sums->first + k], task->op);
+            if (pull(d, &d->tasks[sums->first + k], task->op))
+                task->pulled_rows = UINT32_MAX;
     }
 }
 
@@ -102,6 +106,45 @@ static void copy_at_once(struct device *d, struct cpu_phase *exchanges) {
         d->tasks[makers->first + i].n_copies = 0;
 }
 
+/* ---- a row that is read where it lies ------------------------------------------------------- */
+
+static const struct activation *input_of(const struct op *op) {
+    return op->kind == OP_QKV ? &op->qkv.act : &op->gate_up.act;
+}
+
+/* The task of a phase of matrices that reads an activation of a card, NULL: there is none. */
+static struct cpu_task *reader_of(struct device *d, const struct cpu_phase *matrices, uint32_t card,
+                                  const struct activation *act) {
+    for (uint32_t i = 0; i < matrices->n; i++) {
+        struct cpu_task *task = &d->tasks[matrices->first + i];
+        const struct activation *input = input_of(task->op);
+        if (task->card == card && input->q8 == act->q8 && input->f32 == act->f32)
+            return task;
+    }
+    return NULL;
+}
+
+static bool has_the_row(struct row_part part) {
+    return row_part_begin(part, 1) < row_part_end(part, 1);
+}
+
+/* What a norm in front of these matrices makes is read by them alone, and as long as the card that
+ * normed it reads it too, nothing else is written there. */
+static void pull_row(struct device *d, const struct cpu_phase *exchanges) {
+    const struct cpu_phase *matrices = exchanges + 1;
+    for (uint32_t i = 0; i < exchanges->n; i++) {
+        struct cpu_task *task = &d->tasks[exchanges->first + i];
+        const struct op *op = task->op;
+        if (op->exchange.kind != EXCHANGE_ACTIVATION || !has_the_row(op->exchange.from))
+            continue;
+        struct cpu_task *reader = reader_of(d, matrices, op->exchange.dst, &op->exchange.act_to);
+        if (reader && reader_of(d, matrices, op->exchange.src, &op->exchange.act_from)) {
+            reader->input = op;
+            task->pulled_rows = 1;
+        }
+    }
+}
+
 void cpu_find_crossings(struct device *d) {
     size_t n = 0;
     for (size_t i = 0; i < d->n_tasks; i++)
@@ -116,5 +159,8 @@ void cpu_find_crossings(struct device *d) {
         if (p && (all_are(d, phase - 1, OP_NORM) || all_are(d, phase - 1, OP_ROPE_STORE) ||
                   all_are(d, phase - 1, OP_LOGITS)))
             copy_at_once(d, phase);
+        if (p + 1 < d->n_phases &&
+            (all_are(d, phase + 1, OP_QKV) || all_are(d, phase + 1, OP_GATE_UP)))
+            pull_row(d, phase);
     }
 }

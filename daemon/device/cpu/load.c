@@ -151,8 +151,8 @@ int cpu_load(struct device *device, const struct program *programs, struct err *
             for (;
                  next[card] < programs[card].n_ops && programs[card].ops[next[card]].phase == phase;
                  next[card]++)
-                tasks[at++] = (struct cpu_task){
-                    &programs[card].ops[next[card]], card, 0, 0, 0, 0, false, NULL};
+                tasks[at++] =
+                    (struct cpu_task){.op = &programs[card].ops[next[card]], .card = card};
         phases[phase].n = (uint32_t)at - phases[phase].first;
     }
     free(device->tasks);

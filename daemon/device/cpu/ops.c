@@ -226,16 +226,19 @@ static struct block next_block(uint32_t step, uint32_t n_rows, uint32_t tiles, u
 
 /* The tiles of one part of q, k, v, which begins at `first` tiles and column `at`.  The panel is
  * made ready for *gathered, if for any. */
-static void run_part(struct device *d, uint32_t card, const struct op *op,
+static void run_part(struct device *d, const struct cpu_task *task, uint32_t n_rows,
                      const struct matrix *part, uint32_t first, uint32_t at, const struct block *b,
                      struct panel *panel, const struct matrix **gathered, const uint8_t *next) {
+    const struct op *op = task->op;
+    const uint32_t card = task->card;
     const uint32_t last = first + tiles_of(part->rows), stride = op->qkv.out.stride;
     const uint32_t begin = b->begin > first ? b->begin : first, end = b->end < last ? b->end : last;
     if (begin >= end)
         return;
     if (end < b->end)
         next = first_weights(d, card, op, end);
-    const struct matmul m = matmul_until(d, card, part, &op->qkv.act, end - first, next);
+    const struct matmul m =
+        matmul_until(d, card, part, input_at(d, task, &op->qkv.act, n_rows), end - first, next);
     cpu_landing_need(d, card, part, begin - first, end - first);
     if (!*gathered || !d->kernels->same_panel((*gathered)->type, part->type))
         d->kernels->gather(&m, b->row, b->n_rows, panel);
@@ -245,16 +248,16 @@ static void run_part(struct device *d, uint32_t card, const struct op *op,
                          stride);
 }
 
-static void run_qkv(struct device *d, uint32_t card, const struct op *op,
-                    const struct step_params *p, uint32_t begin, uint32_t end,
-                    struct cpu_work *work) {
+static void run_qkv(struct device *d, const struct cpu_task *task, const struct step_params *p,
+                    uint32_t begin, uint32_t end, struct cpu_work *work) {
+    const struct op *op = task->op;
     const struct matrix *parts[] = {&op->qkv.q, &op->qkv.k, &op->qkv.v};
     while (begin < end) {
         const struct block b = next_block(qkv_panel(op), p->n_rows, qkv_tiles(op), &begin, end);
         const struct matrix *gathered = NULL;
         uint32_t at = 0, first = 0;
         for (int i = 0; i < 3; first += tiles_of(parts[i]->rows), at += parts[i++]->rows)
-            run_part(d, card, op, parts[i], first, at, &b, &work->panels[0], &gathered,
+            run_part(d, task, p->n_rows, parts[i], first, at, &b, &work->panels[0], &gathered,
                      work->next[0]);
     }
 }
@@ -443,11 +446,12 @@ void gated_atoms(struct device *d, const struct gated *g, uint32_t begin, uint32
     }
 }
 
-static void run_gate_up(struct device *d, uint32_t card, const struct op *op,
-                        const struct step_params *p, uint32_t begin, uint32_t end,
-                        struct cpu_work *work) {
+static void run_gate_up(struct device *d, const struct cpu_task *task, const struct step_params *p,
+                        uint32_t begin, uint32_t end, struct cpu_work *work) {
+    const struct op *op = task->op;
+    const uint32_t card = task->card;
     const struct matrix *gate = &op->gate_up.gate, *up = &op->gate_up.up;
-    const struct activation *act = &op->gate_up.act;
+    const struct act_view act = input_at(d, task, &op->gate_up.act, p->n_rows);
     const uint32_t last = 2 * ((end - 1) % gate_up_atoms(op) + 1);
     const struct gated g = {.gate = matmul_until(d, card, gate, act, last, work->next[0]),
                             .up = matmul_until(d, card, up, act, last, work->next[1]),
@@ -479,7 +483,7 @@ static void run_logits(struct device *d, uint32_t card, const struct op *op,
                        const struct step_params *p, uint32_t begin, uint32_t end,
                        struct cpu_work *work) {
     const struct matmul m =
-        matmul_until(d, card, &op->logits.w, &op->logits.act, end, work->next[0]);
+        matmul_until(d, card, &op->logits.w, act_at(d, card, &op->logits.act), end, work->next[0]);
     const uint32_t left = m.rows - begin * TILE, all = (end - begin) * TILE;
     run_tiles(d, &m, p->n_outputs, begin, end, rows_at(d, card, op->logits.out, 0),
               op->logits.out.stride, work);
@@ -529,13 +533,13 @@ void cpu_op_run(struct device *d, const struct cpu_task *task, const struct step
     const uint32_t card = task->card;
     switch (op->kind) {
     case OP_QKV:
-        run_qkv(d, card, op, p, begin, end, work);
+        run_qkv(d, task, p, begin, end, work);
         break;
     case OP_LANES:
         run_lanes(d, card, op, p, begin, end, work);
         break;
     case OP_GATE_UP:
-        run_gate_up(d, card, op, p, begin, end, work);
+        run_gate_up(d, task, p, begin, end, work);
         break;
     case OP_LOGITS:
         run_logits(d, card, op, p, begin, end, work);

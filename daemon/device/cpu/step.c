@@ -37,7 +37,8 @@ static bool count_phase(struct device *d, struct cpu_phase *phase,
     for (uint32_t i = 0; i < phase->n; i++) {
         struct cpu_task *task = &d->tasks[phase->first + i];
         task->begin = phase->items;
-        phase->items += task->pulled || carried ? 0 : cpu_op_items(task->op, params);
+        const bool idle = carried || cpu_is_pulled(task, params->n_rows);
+        phase->items += idle ? 0 : cpu_op_items(task->op, params);
         copies &= task->op->kind == OP_EXCHANGE;
         rotations &= task->op->kind == OP_ROPE_STORE && !task->n_copies;
         norms &= task->op->kind == OP_NORM || task->op->kind == OP_ADD_NORM;
@@ -115,8 +116,9 @@ static void run_task(const struct pass *pass, const struct cpu_task *task, uint3
         cpu_op_run(d, task, pass->params, from, to, work);
         const uint64_t made = cpu_profile_now(d);
         for (uint32_t i = 0; i < task->n_copies; i++)
-            cpu_exchange_part(d, d->tasks[task->copies + i].op, pass->params, first + from,
-                              first + to);
+            if (!cpu_is_pulled(&d->tasks[task->copies + i], pass->params->n_rows))
+                cpu_exchange_part(d, d->tasks[task->copies + i].op, pass->params, first + from,
+                                  first + to);
         work->spent.ops[task->op->kind] += made - began;
         work->spent.ops[OP_EXCHANGE] += cpu_profile_now(d) - made;
     }
@@ -262,9 +264,11 @@ static int isolate_phase(struct device *d, uint32_t phase, const struct step_par
     int rc = 0;
     for (uint32_t i = 0; i < of->n && !rc; i++) {
         const struct cpu_task *task = &d->tasks[of->first + (phase % 2 ? of->n - 1 - i : i)];
-        if (task->pulled)
+        if (cpu_is_pulled(task, params->n_rows))
             continue;
         rc = cpu_isolate(d, task);
+        if (!rc && task->input && params->n_rows == 1)
+            rc = cpu_admit(d, task->input->exchange.src, task->card, false);
         if (!rc)
             cpu_op_run(d, task, params, 0, cpu_op_items(task->op, params), &d->work[0]);
     }

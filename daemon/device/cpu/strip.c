@@ -26,8 +26,8 @@ static uint64_t plane_bytes(const struct device *d, struct planes planes) {
 
 void strip_lanes(const struct device *d, uint32_t card, const struct op *op, const struct strip *s,
                  const struct panel *panel, const uint8_t *next) {
-    const struct matmul m =
-        matmul_until(d, card, &op->lanes.w, &op->lanes.act, s->tile + s->n_tiles, next);
+    const struct matmul m = matmul_until(d, card, &op->lanes.w, act_at(d, card, &op->lanes.act),
+                                         s->tile + s->n_tiles, next);
     float *to = (float *)(void *)place_at(d, card, op->lanes.slots.offset, s, s->row);
     d->kernels->lanes(&m, s->tile, s->n_tiles, panel, op->lanes.col, op->lanes.slot, to,
                       plane_bytes(d, op->lanes.slots) / sizeof(float),
@@ -94,7 +94,7 @@ static bool is_sum(const struct device *d, uint32_t phase, enum op_kind kind, ui
             return false;
         if (kind == OP_COMBINE && (op->combine.n != width || op->combine.slots.stride != stride))
             return false;
-        if (kind == OP_EXCHANGE && !tasks[i].pulled)
+        if (kind == OP_EXCHANGE && !cpu_is_pulled(&tasks[i], UINT32_MAX))
             return false;
     }
     return d->phases[phase].n > 0;

@@ -31,6 +31,14 @@ static inline struct act_view act_at(const struct device *d, uint32_t card,
     };
 }
 
+/* What a task multiplies by: in a step of one row it may lie on the card that normed it. */
+static inline struct act_view input_at(const struct device *d, const struct cpu_task *task,
+                                       const struct activation *act, uint32_t n_rows) {
+    if (task->input && n_rows == 1)
+        return act_at(d, task->input->exchange.src, &task->input->exchange.act_from);
+    return act_at(d, task->card, act);
+}
+
 static inline struct matmul matmul_at(const struct device *d, uint32_t card, const struct matrix *w,
                                       const struct activation *act) {
     return (struct matmul){
@@ -43,13 +51,15 @@ static inline struct matmul matmul_at(const struct device *d, uint32_t card, con
     };
 }
 
-/* The same, whose tiles are read up to `tile` and after them what lies at `next`. */
+/* The same with such an input, whose tiles are read up to `tile` and after them what lies at
+ * `next`. */
 static inline struct matmul matmul_until(const struct device *d, uint32_t card,
-                                         const struct matrix *w, const struct activation *act,
-                                         uint32_t tile, const uint8_t *next) {
-    struct matmul m = matmul_at(d, card, w, act);
+                                         const struct matrix *w, struct act_view act, uint32_t tile,
+                                         const uint8_t *next) {
+    struct matmul m = matmul_at(d, card, w, &(struct activation){0});
     const uint32_t tiles = tiles_of(w->rows);
     m.end = m.tiles + (uint64_t)(tile < tiles ? tile : tiles) * packed_tile_bytes(w->type, w->cols);
+    m.act = act;
     m.next = next;
     return m;
 }
