@@ -38,7 +38,8 @@ int verb_card(struct cli *cli) {
     status = cli_call(cli, method, cli->fields, &answer);
     if (status)
         return status;
-    printf("card %.0f is %s\n", number(answer, "card"), string(answer, "state"));
+    printf("card %.0f is %s%s\n", number(answer, "card"), string(answer, "state"),
+           cJSON_IsFalse(member(answer, "changed")) ? " already" : "");
     cJSON_Delete(answer);
     return CLI_OK;
 }

@@ -62,6 +62,7 @@ struct call {
 
     uint32_t card;  /* drain, online: whose end is waited for … */
     bool card_used; /* … and which it should be */
+    bool card_so;   /* … which it was already, nothing had to change */
     uint64_t event; /* events: number of the last one that was sent */
 
     void *work; /* of the handler */

@@ -18,6 +18,7 @@ static void answer_card(struct call *call, const struct card_view *view) {
     write_key_int(&w, "card", view->card);
     write_key_string(&w, "state", view->state);
     write_key_int(&w, "generation", (int64_t)status.generation);
+    write_key_bool(&w, "changed", !call->card_so);
     write_close(&w, '}');
     call_answer(call, &out, w.rc);
 }
@@ -64,19 +65,24 @@ static int fail_change(struct call *call, int rc, const struct err *err) {
     return -1;
 }
 
-/* The card is on its way: wait for it, or tell how far it is. */
-static void follow_card(struct call *call, const struct params *params, bool used) {
-    const struct protocol_host *host = call_host(call);
+static struct card_view look_at(const struct protocol_host *host, int64_t card) {
     struct card_view views[CARDS_MAX];
-    call->card = (uint32_t)params->card;
-    call->card_used = used;
-    if (params->wait) {
-        call_settles(call, settle_card);
-        return;
-    }
     memset(views, 0, sizeof views);
     host->cards(host->user, views);
-    answer_card(call, &views[call->card]);
+    return views[card];
+}
+
+/* The card is on its way: wait for it, or tell how far it is. */
+static void follow_card(struct call *call, const struct params *params, const char *before,
+                        bool used) {
+    const struct card_view view = look_at(call_host(call), params->card);
+    call->card = (uint32_t)params->card;
+    call->card_used = used;
+    call->card_so = !view.moving && !strcmp(view.state, before);
+    if (params->wait)
+        call_settles(call, settle_card);
+    else
+        answer_card(call, &view);
 }
 
 static int read_card(struct call *call, struct params *params) {
@@ -96,9 +102,10 @@ void run_drain(struct call *call) {
     struct err err = {{0}};
     if (read_card(call, &params))
         return;
+    const char *before = look_at(host, params.card).state;
     const int rc = host->drain(host->user, (uint32_t)params.card, params.release, &err);
     if (rc == 0)
-        follow_card(call, &params, false);
+        follow_card(call, &params, before, false);
     else
         fail_change(call, rc, &err);
 }
@@ -109,9 +116,10 @@ void run_online(struct call *call) {
     struct err err = {{0}};
     if (read_card(call, &params))
         return;
+    const char *before = look_at(host, params.card).state;
     const int rc = host->online(host->user, (uint32_t)params.card, &err);
     if (rc == 0)
-        follow_card(call, &params, true);
+        follow_card(call, &params, before, true);
     else
         fail_change(call, rc, &err);
 }

@@ -15,16 +15,16 @@ static const int next[CARD_STATE_COUNT][CARD_EVENT_COUNT] = {
     /*                  drain          leave         keep         release       lose          fence
                         corrupt        break         return       want          serve */
     [CARD_ONLINE] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_ONLINE,
-                     CARD_QUARANTINED, NO, NO, NO},
+                     CARD_QUARANTINED, NO, CARD_ONLINE, NO},
     [CARD_DRAINING] = {CARD_DRAINING, CARD_DRAINED, CARD_ONLINE, NO, CARD_OFFLINE, CARD_OFFLINE,
                        CARD_DRAINING, CARD_QUARANTINED, NO, CARD_PROBING, NO},
-    [CARD_DRAINED] = {NO, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, CARD_DRAINED,
+    [CARD_DRAINED] = {CARD_DRAINED, NO, NO, CARD_OFFLINE, CARD_OFFLINE, CARD_OFFLINE, CARD_DRAINED,
                       CARD_QUARANTINED, NO, CARD_PROBING, NO},
     [CARD_LOST] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_QUARANTINED, CARD_PROBING,
                    CARD_PROBING, NO},
     [CARD_FENCED] = {CARD_OFFLINE, NO, NO, NO, CARD_LOST, NO, NO, CARD_QUARANTINED, CARD_PROBING,
                      CARD_PROBING, NO},
-    [CARD_OFFLINE] = {NO, NO, NO, NO, NO, NO, NO, CARD_QUARANTINED, NO, CARD_PROBING, NO},
+    [CARD_OFFLINE] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, CARD_QUARANTINED, NO, CARD_PROBING, NO},
     [CARD_PROBING] = {CARD_DRAINING, NO, NO, NO, CARD_LOST, CARD_FENCED, CARD_PROBING,
                       CARD_QUARANTINED, NO, CARD_PROBING, CARD_ONLINE},
     [CARD_QUARANTINED] = {CARD_OFFLINE, NO, NO, NO, NO, NO, NO, NO, NO, CARD_PROBING, NO},
@@ -120,8 +120,8 @@ int card_apply(struct card *card, uint32_t number, enum card_event event, const 
         if (count_recent(card, now->ns) >= rules->faults_max)
             to = CARD_QUARANTINED;
     }
-    if (event == CARD_WANT)
-        card->n_recent = 0;
+    if (event == CARD_WANT && card->state != CARD_ONLINE)
+        card->n_recent = 0; /* who says it of one that is online forgives it nothing */
     if (to == CARD_PROBING && event != CARD_CORRUPT)
         card->quiet_until_ns = event == CARD_WANT ? now->ns : now->ns + rules->quiet_ns;
     if (event != CARD_DRAIN && event != CARD_LEAVE && event != CARD_CORRUPT)

@@ -11,6 +11,8 @@
  *       │       └─ online: an operator's word, from every state in which it is not used
  *       └────► lost | fenced; the n-th fault within a minute: quarantined, until an operator's word
  *     corrupt is a fault that changes no state by itself: the card was harmed and is repaired
+ *     drain of one that is drained or offline, online of one that is online: it is so already, and
+ *     nothing changes
  *     break: its driver gave it up, and only hands can mend it: quarantined, from every state
  *
  * A card is a plain value.  It has no clock: the time comes in.  Whether its memory is there, and

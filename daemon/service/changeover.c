@@ -344,13 +344,14 @@ int engines_drain(struct engines *e, uint32_t number, bool release, struct err *
     if (rc < 0)
         return rc;
     struct card *card = &e->cards[number].card;
-    if (release && card->state == CARD_DRAINED)
+    const enum card_state before = card->state;
+    if (release && before == CARD_DRAINED)
         return line_apply(e, number, CARD_RELEASE, "what it held was given back", err);
-    if (card->state == CARD_ONLINE || card->state == CARD_PROBING)
+    if (before == CARD_ONLINE || before == CARD_PROBING)
         rc = check_dispensable(e, number, err);
     if (rc == 0)
         rc = line_apply(e, number, CARD_DRAIN, "an operator takes it out", err);
-    if (rc < 0)
+    if (rc < 0 || (card->state == before && !card_moving(card)))
         return rc;
     card->release |= release && card->state == CARD_DRAINING;
     char why[64];
@@ -361,11 +362,9 @@ int engines_drain(struct engines *e, uint32_t number, bool release, struct err *
 
 int engines_want(struct engines *e, uint32_t number, struct err *err) {
     int rc = check_number(e, number, err);
-    if (rc == 0 && e->cards[number].card.state == CARD_ONLINE)
-        rc = err_set(err, -EINVAL, "card %u is online already", number);
     if (rc == 0)
         rc = line_apply(e, number, CARD_WANT, "an operator takes it back", err);
-    if (rc < 0)
+    if (rc < 0 || e->cards[number].card.state == CARD_ONLINE)
         return rc;
     char why[64];
     snprintf(why, sizeof why, "card %u is back", number);

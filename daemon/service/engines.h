@@ -221,7 +221,8 @@ void engines_restore(struct engines *engines, uint32_t card, const struct card *
 
 /* Operators.  -EINVAL: no such card, or not in its state; -ENOSPC and others of plan_build(): the
  * other cards cannot hold the model.  err says so, and nothing was changed.  It takes a while until
- * the card is drained (with `release`: offline), or online; card_moving() is true meanwhile. */
+ * the card is drained (with `release`: offline), or online; card_moving() is true meanwhile.  Of a
+ * card that is out, or online, already: 0, and nothing changes. */
 int engines_drain(struct engines *engines, uint32_t card, bool release, struct err *err);
 int engines_want(struct engines *engines, uint32_t card, struct err *err);
 

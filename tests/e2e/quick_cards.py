@@ -138,10 +138,28 @@ def a_drain_that_cannot_be_is_refused_and_changes_nothing():
         assert "no card 5" in refused(own, "drain", {"card": 5})
         equal(own.rpc("drain", {"card": 1, "wait": True})["state"], "drained")
         assert "only card" in refused(own, "drain", {"card": 0})
-        words = refused(own, "drain", {"card": 1})
-        assert "card 1" in words and "drained" in words, words
-        assert "online already" in refused(own, "online", {"card": 0})
+        assert "no card 5" in refused(own, "online", {"card": 5})
         equal(own.rpc("status")["state"], "ready")
+
+
+@test
+def what_is_so_already_is_said_and_no_error():
+    daemon = start()
+    with daemon:
+        def quietly(state, *words):
+            before = daemon.rpc("cards"), daemon.rpc("events")["last"], daemon.rpc("status")["generation"]
+            for more in ((), ("--wait",)):
+                equal(say(daemon, *words, *more), "card 3 is %s already\n" % state)
+                equal(json.loads(say(daemon, "--json", *words, *more)),
+                      {"card": 3, "state": state, "generation": before[2], "changed": False})
+            equal((daemon.rpc("cards"), daemon.rpc("events")["last"], daemon.rpc("status")["generation"]), before)
+        quietly("online", "online", "3")
+        equal(say(daemon, "drain", "--wait", "3"), "card 3 is drained\n")
+        quietly("drained", "drain", "3")
+        equal(say(daemon, "drain", "--release", "3"), "card 3 is offline\n")
+        quietly("offline", "drain", "--release", "3")
+        quietly("offline", "drain", "3")
+        equal(say(daemon, "online", "--wait", "3"), "card 3 is online\n")
 
 
 @test

@@ -75,12 +75,16 @@ static const struct {
     {"check", "POST", "/octarc/v1/check", "{\"card\": 1}", "other cards are being checked"},
     {"check", "POST", "/octarc/v1/check", "{\"card\": 8}", "\"bad_field\""},
     {"drain", "POST", "/octarc/v1/drain", "{\"card\": 1}",
-     "{\"card\": 1, \"state\": \"draining\", \"generation\": 3}"},
+     "{\"card\": 1, \"state\": \"draining\", \"generation\": 3, \"changed\": true}"},
     {"drain", "POST", "/octarc/v1/drain", "{\"card\": 0}", "the others are too small"},
     {"drain", "POST", "/octarc/v1/drain", "{\"card\": 7}", "\"bad_field\""},
     {"drain", "POST", "/octarc/v1/drain", NULL, "'card' is missing"},
     {"online", "POST", "/octarc/v1/online", "{\"card\": 1}", "\"state\": \"probing\""},
-    {"online", "POST", "/octarc/v1/online", "{\"card\": 0}", "online already"},
+    {"online", "POST", "/octarc/v1/online", "{\"card\": 7}", "there is no card 7"},
+    {"online", "POST", "/octarc/v1/online", "{\"card\": 0}",
+     "{\"card\": 0, \"state\": \"online\", \"generation\": 3, \"changed\": false}"},
+    {"online", "POST", "/octarc/v1/online", "{\"card\": 0, \"wait\": true}",
+     "{\"card\": 0, \"state\": \"online\", \"generation\": 3, \"changed\": false}"},
     {"rebalance", "POST", "/octarc/v1/rebalance", "{\"dry_run\": true}",
      "\"reload_bytes\": 7, \"moves\": [{\"tensor\": \"blk.0.q\", \"rows\": [0, 4], "
      "\"cols\": [0, 16], \"bytes\": 64, \"from\": 1, \"to\": 0}, {\"tensor\": \"blk.0.q\", "
@@ -305,7 +309,8 @@ static void a_call_waits_until_its_card_has_arrived(void) {
     put(fd, "{\"jsonrpc\": \"2.0\", \"id\": 5, \"method\": \"drain\", \"params\": {\"card\": 1, "
             "\"wait\": true}}\n");
     turn(5);
-    expect(get(fd, "\n", 2000), "\"id\": 5, \"result\"", "\"state\": \"drained\"");
+    expect(get(fd, "\n", 2000), "\"id\": 5, \"result\"",
+           "\"state\": \"drained\", \"generation\": 3, \"changed\": true");
     close(fd);
     fake_server_stop(&f);
 }

@@ -51,13 +51,13 @@ static void every_transition_is_that_of_the_table(void) {
         const char *to[CARD_EVENT_COUNT];
     } table[] = {
         {CARD_ONLINE,
-         {"draining", NULL, NULL, NULL, "lost", "fenced", "online", "quarantined", NULL, NULL,
+         {"draining", NULL, NULL, NULL, "lost", "fenced", "online", "quarantined", NULL, "online",
           NULL}},
         {CARD_DRAINING,
          {"draining", "drained", "online", NULL, "offline", "offline", "draining", "quarantined",
           NULL, "probing", NULL}},
         {CARD_DRAINED,
-         {NULL, NULL, NULL, "offline", "offline", "offline", "drained", "quarantined", NULL,
+         {"drained", NULL, NULL, "offline", "offline", "offline", "drained", "quarantined", NULL,
           "probing", NULL}},
         {CARD_LOST,
          {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", "probing", "probing",
@@ -66,7 +66,7 @@ static void every_transition_is_that_of_the_table(void) {
          {"offline", NULL, NULL, NULL, "lost", NULL, NULL, "quarantined", "probing", "probing",
           NULL}},
         {CARD_OFFLINE,
-         {NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, "probing", NULL}},
+         {"offline", NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, "probing", NULL}},
         {CARD_PROBING,
          {"draining", NULL, NULL, NULL, "lost", "fenced", "probing", "quarantined", NULL, "probing",
           "online"}},
@@ -115,6 +115,20 @@ static void what_an_operator_took_out_does_not_come_back_by_itself(void) {
     CHECK_EQ(apply(&lost, CARD_LOSE, 1, NULL), 0);
     CHECK_EQ(lost.state, CARD_OFFLINE);
     CHECK_EQ(lost.faults[CARD_FAULT_LOST], 1);
+}
+
+static void what_is_so_already_changes_nothing(void) {
+    static const struct {
+        enum card_state state;
+        enum card_event event;
+    } said[] = {{CARD_DRAINED, CARD_DRAIN}, {CARD_OFFLINE, CARD_DRAIN}, {CARD_ONLINE, CARD_WANT}};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        struct card card = card_in(said[i].state);
+        CHECK_EQ(apply(&card, CARD_CORRUPT, 0, NULL), i == 1 ? -EINVAL : 0); /* a fault counts */
+        const struct card before = card;
+        CHECK_EQ(apply(&card, said[i].event, 1, NULL), 0);
+        CHECK(!memcmp(&card, &before, sizeof card));
+    }
 }
 
 static void ten_faults_in_a_minute_are_too_many_and_nine_are_not(void) {
@@ -269,6 +283,7 @@ static void invariants_hold_on_a_long_walk(void) {
 CHECK_MAIN(T(every_transition_is_that_of_the_table),
            T(an_operators_word_needs_no_quiet_time_a_return_does),
            T(what_an_operator_took_out_does_not_come_back_by_itself),
+           T(what_is_so_already_changes_nothing),
            T(ten_faults_in_a_minute_are_too_many_and_nine_are_not),
            T(a_harmed_card_is_used_on_until_it_was_harmed_too_often),
            T(a_restart_keeps_what_was_decided_and_tries_the_rest_again),
