@@ -128,6 +128,15 @@ static int weights_at(struct device *d, uint32_t card, uint64_t offset, uint64_t
     return cpu_stretch(d, card, AREA_WEIGHTS, offset, bytes, at);
 }
 
+/* Where the rows of a range come to lie; a tile is written whole in the end. */
+static void make_huge(struct cpu_area *a, uint64_t offset, uint32_t type, bool vector,
+                      uint64_t begin, uint64_t rows, uint64_t cols) {
+    const uint64_t first = vector ? begin : begin / TILE, end = begin + rows;
+    const uint64_t each = vector ? cols * sizeof(float) : packed_tile_bytes(type, (uint32_t)cols);
+    const uint64_t n = (vector ? end : (end + TILE - 1) / TILE) - first;
+    cpu_huge_make(a, offset + first * each, n * each);
+}
+
 static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t type, bool vector,
                     uint64_t range_rows, uint64_t row_begin, uint64_t rows, uint64_t cols,
                     uint32_t col_skip, const void *blocks, uint64_t row_bytes) {
@@ -139,7 +148,7 @@ static int cpu_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
     if (row_begin > range_rows || rows > range_rows - row_begin || col_skip % ATOM)
         return -EINVAL;
     cpu_landing_stale(d, card);
-    cpu_huge_make(&d->cards[card].areas[AREA_WEIGHTS], offset, bytes);
+    make_huge(&d->cards[card].areas[AREA_WEIGHTS], offset, type, vector, row_begin, rows, cols);
     return pack_rows((uint8_t *)at, type, vector, row_begin, rows, cols, col_skip, blocks,
                      row_bytes);
 }

@@ -14,10 +14,11 @@
 #ifndef MADV_COLLAPSE /* Linux 6.1; an older kernel refuses it */
 #define MADV_COLLAPSE 25
 #endif
-#define HUGE_BYTES  (UINT64_C(2) << 20)
-#define PIECE_BYTES (16 * HUGE_BYTES) /* asked for with one call: each waits for all processors */
-#define WAIT_NS     50000
+#define HUGE_BYTES (UINT64_C(2) << 20)
+#define WAIT_NS    50000
 
+/* A huge page's bytes each, asked for with a call of its own: who loads behind steps leaves its
+ * core between two slices, and nowhere in the kernel. */
 enum piece { PIECE_UNTOUCHED, PIECE_BEING_MADE, PIECE_DONE };
 
 struct cpu_huge {
@@ -28,34 +29,31 @@ struct cpu_huge {
 
 struct cpu_huge *cpu_huge_create(uint64_t bytes) {
     const uint64_t end = bytes / HUGE_BYTES * HUGE_BYTES;
-    const size_t n = (size_t)((end + PIECE_BYTES - 1) / PIECE_BYTES);
+    const size_t n = (size_t)(end / HUGE_BYTES);
     struct cpu_huge *huge = end ? calloc(1, sizeof *huge + n * sizeof huge->pieces[0]) : NULL;
     if (huge)
         huge->end = end;
     return huge;
 }
 
-/* The kernel makes a huge page only of memory that has something in it: of each a byte is read.
+/* The kernel makes a huge page only of memory that has something in it: a byte is read.
  * Where it has no huge page left, or will have none, it is not asked again: each try would look
  * for one all over the memory. */
 static void make_piece(struct cpu_huge *huge, char *base, uint64_t begin) {
-    const uint64_t most = huge->end - begin;
-    const uint64_t bytes = most < PIECE_BYTES ? most : PIECE_BYTES;
-    for (uint64_t at = 0; at < bytes; at += HUGE_BYTES)
-        (void)*(const volatile char *)(base + begin + at);
-    if (madvise(base + begin, bytes, MADV_COLLAPSE) && errno != EAGAIN)
+    (void)*(const volatile char *)(base + begin);
+    if (madvise(base + begin, HUGE_BYTES, MADV_COLLAPSE) && errno != EAGAIN)
         atomic_store(&huge->refused, true);
 }
 
 void cpu_huge_make(struct cpu_area *a, uint64_t offset, uint64_t bytes) {
     struct cpu_huge *huge = a->huge;
     const uint64_t end = huge && offset + bytes < huge->end ? offset + bytes : huge ? huge->end : 0;
-    for (uint64_t at = offset / PIECE_BYTES; at * PIECE_BYTES < end; at++) {
+    for (uint64_t at = offset / HUGE_BYTES; at * HUGE_BYTES < end; at++) {
         int was = PIECE_UNTOUCHED;
         if (atomic_load(&huge->refused))
             return;
         if (atomic_compare_exchange_strong(&huge->pieces[at], &was, PIECE_BEING_MADE)) {
-            make_piece(huge, a->base, at * PIECE_BYTES);
+            make_piece(huge, a->base, at * HUGE_BYTES);
             atomic_store(&huge->pieces[at], PIECE_DONE);
         }
         while (atomic_load(&huge->pieces[at]) == PIECE_BEING_MADE)
