@@ -252,6 +252,21 @@ static void take_same_work(struct engines *e, struct plan *plan) {
     line_changed(e);
 }
 
+/* Cards that are of no use make nobody wait longer. */
+static void wait_or_start(struct engines *e) {
+    struct plan plan;
+    struct err err = {{0}};
+    if (line_plan(e, NO_CARD, &plan, &err) < 0) {
+        snprintf(e->why, sizeof e->why, "%s", err.text);
+        line_settle(e);
+        line_changed(e);
+        return;
+    }
+    plan_finish(&plan);
+    uv_timer_stop(&e->timer);
+    line_start_next(e);
+}
+
 void engines_use_cards(struct engines *e, const char *why) {
     struct plan plan;
     if (e->state == ENGINES_IDLE) {
@@ -259,8 +274,7 @@ void engines_use_cards(struct engines *e, const char *why) {
         return;
     }
     if (e->state == ENGINES_WAITING) {
-        uv_timer_stop(&e->timer);
-        line_start_next(e);
+        wait_or_start(e);
         return;
     }
     /* Else a generation is about to be planned anyway, or it goes over first. */

@@ -376,6 +376,39 @@ static void events_tell_the_story_in_order(void) {
     close_world();
 }
 
+/* Said once, and for no_card_wait from then on, whatever is done to cards that are of no use. */
+static void who_waits_for_a_card_waits_no_longer_for_what_is_of_no_use(void) {
+    struct err err;
+    struct events log;
+    prepare_world(3, "o");
+    SIZE_CARDS(64u << 20, 1u << 10, 1u << 10);
+    CHECK_EQ(events_init(&log, 32), 0);
+    w.engines.log = &log;
+    CHECK_EQ(engines_load(&w.engines, w.loaded, &err), 0);
+    SERVES(1);
+    for (uint32_t i = 3; i-- > 0;)
+        CHECK_EQ(engines_lose(&w.engines, i, &err), 0);
+    WAIT_FOR(w.engines.state == ENGINES_WAITING);
+    const uint64_t from = log.last;
+    while (uv_timer_get_due_in(&w.engines.timer) > 900)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    CHECK_EQ(engines_drain(&w.engines, 0, false, &err), 0);
+    CHECK_EQ(engines_want(&w.engines, 1, &err), 0);
+    CHECK_EQ(state_of(1), CARD_ONLINE);
+    CHECK_EQ(w.engines.state, ENGINES_WAITING);
+    CHECK(uv_is_active((uv_handle_t *)&w.engines.timer));
+    CHECK(uv_timer_get_due_in(&w.engines.timer) <= 900);
+    for (uint64_t i = from + 1; i <= log.last; i++)
+        CHECK(!strcmp(events_get(&log, i)->kind, "card"));
+    CHECK(strstr(w.engines.why, "does not fit")); /* as it is with card 1 */
+    CHECK_EQ(engines_want(&w.engines, 0, &err), 0);
+    SERVES(2);
+    is_answered();
+    w.engines.log = NULL;
+    events_finish(&log);
+    close_world();
+}
+
 CHECK_MAIN(T(a_drained_card_is_planned_without_and_nothing_is_lost),
            T(a_card_taken_back_is_planned_and_finds_what_it_held),
            T(a_release_lets_go_of_what_the_card_held),
@@ -387,6 +420,7 @@ CHECK_MAIN(T(a_drained_card_is_planned_without_and_nothing_is_lost),
            T(a_card_that_returns_is_used_when_it_was_quiet_and_nothing_runs),
            T(a_late_report_of_a_known_loss_is_no_second_one),
            T(a_card_that_is_too_small_alone_is_back_all_the_same),
+           T(who_waits_for_a_card_waits_no_longer_for_what_is_of_no_use),
            T(one_that_does_not_say_that_it_lost_a_card_is_replaced),
            T(a_card_taken_back_at_once_is_used_by_the_next_engine),
            T(ten_losses_within_a_minute_quarantine_a_card),
