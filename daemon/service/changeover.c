@@ -269,7 +269,7 @@ static void wait_or_start(struct engines *e) {
 
 void engines_use_cards(struct engines *e, const char *why) {
     struct plan plan;
-    if (e->state == ENGINES_IDLE) {
+    if (e->state == ENGINES_IDLE || e->state == ENGINES_RESTING) {
         line_settle(e);
         return;
     }

@@ -182,6 +182,7 @@ static void rest(struct engines *e, const char *what, const char *why) {
     uv_timer_start(&e->timer, on_timer, ENGINE_REST_S * 1000, 0);
     scheduler_refuse(e->scheduler, -EIO, text);
     scheduler_fail_all(e->scheduler, -EIO, text);
+    line_settle(e); /* nothing uses a card now, whatever was to be served without it */
 }
 
 void line_start_next(struct engines *e) {

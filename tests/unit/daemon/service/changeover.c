@@ -376,6 +376,25 @@ static void events_tell_the_story_in_order(void) {
     close_world();
 }
 
+/* No engine is there: nothing uses a card, and whoever waits for one is not kept. */
+static void while_nothing_serves_a_drain_is_over_at_once(void) {
+    struct err err;
+    open_world(2, "ob"); /* all that come after the first one die */
+    SERVES(1);
+    CHECK_EQ(engines_drain(&w.engines, 1, false, &err), 0);
+    CHECK_EQ(state_of(1), CARD_DRAINING);
+    WAIT_FOR(w.engines.state == ENGINES_RESTING);
+    CHECK_EQ(state_of(1), CARD_DRAINED);
+    CHECK(w.engines.cards[1].memory.fd >= 0);
+    CHECK_EQ(engines_want(&w.engines, 1, &err), 0);
+    CHECK_EQ(state_of(1), CARD_ONLINE);
+    CHECK_EQ(engines_drain(&w.engines, 1, true, &err), 0);
+    CHECK_EQ(state_of(1), CARD_OFFLINE);
+    CHECK_EQ(w.engines.cards[1].memory.fd, -1);
+    CHECK_EQ(w.engines.state, ENGINES_RESTING);
+    close_world();
+}
+
 /* Said once, and for no_card_wait from then on, whatever is done to cards that are of no use. */
 static void who_waits_for_a_card_waits_no_longer_for_what_is_of_no_use(void) {
     struct err err;
@@ -420,6 +439,7 @@ CHECK_MAIN(T(a_drained_card_is_planned_without_and_nothing_is_lost),
            T(a_card_that_returns_is_used_when_it_was_quiet_and_nothing_runs),
            T(a_late_report_of_a_known_loss_is_no_second_one),
            T(a_card_that_is_too_small_alone_is_back_all_the_same),
+           T(while_nothing_serves_a_drain_is_over_at_once),
            T(who_waits_for_a_card_waits_no_longer_for_what_is_of_no_use),
            T(one_that_does_not_say_that_it_lost_a_card_is_replaced),
            T(a_card_taken_back_at_once_is_used_by_the_next_engine),
