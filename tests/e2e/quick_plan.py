@@ -289,6 +289,7 @@ def bad_options_are_one_error():
             (("plan", tiny(), "--split", "half"), 2, "'half'"),
             (("plan", tiny(), "--context", "1000000"), 1, "1000000"),
             (("plan", tiny(), "--nonsense"), 2, "nonsense"),
+            (("plan", tiny(), "--topology", "/dev/null"), 78, "/dev/null: byte 0"),
             (("plan", tiny(), "--json", "--svg"), 2, "one of them"),
             (("plan", tiny(), "--cards", "2", "--topology", box("one-bad-link")), 2, "cards = 2")):
         got, out, err = run(*words, *NONE)
