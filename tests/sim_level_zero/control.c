@@ -83,6 +83,8 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
         return read_card(value, c->polled_aborts);
     if (!strcmp(key, "touchy"))
         return read_card(value, c->opened_aborts);
+    if (!strcmp(key, "sleepy"))
+        return read_card(value, c->opened_hangs);
     if (!strcmp(key, "broken"))
         return read_card(value, c->broken);
     if (!strcmp(key, "deaf"))
@@ -98,11 +100,13 @@ bool sim_control_word(struct sim_control *c, const char *key, const char *value)
     if (!strcmp(key, "ones") || !strcmp(key, "stale") || !strcmp(key, "claim") ||
         !strcmp(key, "slow"))
         return set_path(c, key, value);
-    const bool crash = !strcmp(value, "crash");
-    if (strcmp(key, "init") || (!crash && strcmp(value, "error")))
-        return false;
-    c->start = crash ? SIM_START_CRASHES : SIM_START_FAILS;
-    return true;
+    static const char *const starts[] = {"", "error", "crash", "hang"};
+    for (int i = SIM_START_FAILS; i <= SIM_START_HANGS; i++)
+        if (!strcmp(key, "init") && !strcmp(value, starts[i])) {
+            c->start = (enum sim_start)i;
+            return true;
+        }
+    return false;
 }
 
 static void read_words(char *text) {

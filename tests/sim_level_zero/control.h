@@ -20,7 +20,7 @@ enum sim_lie { SIM_HONEST, SIM_ONES, SIM_STALE };
 
 #define SIM_NOW UINT64_MAX
 
-enum sim_start { SIM_START_WELL, SIM_START_CRASHES, SIM_START_FAILS };
+enum sim_start { SIM_START_WELL, SIM_START_FAILS, SIM_START_CRASHES, SIM_START_HANGS };
 
 /* Counts go down with each call or command; at 1 the next is the one; 0 is never,
  * SIM_NOW as soon as it is read. */
@@ -30,6 +30,7 @@ struct sim_control {
     uint64_t keep_in[SIM_CARDS_MAX]; /* calls of zeKernelSetArgumentValue until one does nothing */
     bool polled_aborts[SIM_CARDS_MAX];
     bool opened_aborts[SIM_CARDS_MAX]; /* in zeInit, unless ZE_AFFINITY_MASK leaves it out */
+    bool opened_hangs[SIM_CARDS_MAX];  /* it never returns, likewise */
     bool broken[SIM_CARDS_MAX];
     bool deaf[SIM_CARDS_MAX];             /* to advice and prefetch, which report success */
     bool keeps_in[SIM_CARDS_MAX];         /* its memory is not exported */

@@ -130,6 +130,11 @@ static bool is_visible(unsigned card) {
     return false;
 }
 
+static _Noreturn void wait_for_ever(void) {
+    for (;;)
+        pause();
+}
+
 /* What a driver does with each card that it sees, before anything is asked of it. */
 static void open_cards(void) {
     for (unsigned i = 0; i < sim.options.n_cards; i++) {
@@ -137,6 +142,8 @@ static void open_cards(void) {
             continue;
         if (sim.control.opened_aborts[i])
             sim_misuse("card %u is wedged and was opened", i);
+        if (sim.control.opened_hangs[i])
+            wait_for_ever();
         sim.visible[sim.n_visible++] = &sim.cards[i];
     }
 }
@@ -170,6 +177,8 @@ static ze_result_t start(void) {
     sim_control_apply();
     if (sim.control.start == SIM_START_CRASHES)
         sim_misuse("told to crash in zeInit");
+    if (sim.control.start == SIM_START_HANGS)
+        wait_for_ever();
     if (sim.control.start == SIM_START_FAILS)
         return ZE_RESULT_ERROR_UNINITIALIZED;
     open_cards();

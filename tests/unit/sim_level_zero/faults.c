@@ -37,6 +37,8 @@ static void done(void) {
     unlink(faults);
 }
 
+static unsigned alarm_s; /* 0: none */
+
 /* How a child ends that opens this box and then does `more`. */
 static int ends(const char *options, void (*more)(const struct box *box)) {
     int status = 0;
@@ -44,6 +46,7 @@ static int ends(const char *options, void (*more)(const struct box *box)) {
     const pid_t pid = fork();
     if (pid == 0) {
         signal(SIGABRT, SIG_DFL);
+        alarm(alarm_s);
         const struct box box = box_open(options);
         if (more)
             more(&box);
@@ -112,6 +115,16 @@ static void one_that_is_opened_ends_it_too(void) {
     CHECK_EQ(ends("cards=2 touchy=1", NULL), SIGABRT);
     setenv("ZE_AFFINITY_MASK", "0", 1);
     CHECK_EQ(ends("cards=2 touchy=1", NULL), 0);
+}
+
+/* An alarm ends who waits for ever. */
+static void one_that_is_opened_keeps_it_for_ever(void) {
+    alarm_s = 1;
+    CHECK_EQ(ends("cards=2 sleepy=1", NULL), SIGALRM);
+    CHECK_EQ(ends("init=hang", NULL), SIGALRM);
+    alarm_s = 0;
+    setenv("ZE_AFFINITY_MASK", "0", 1);
+    CHECK_EQ(ends("cards=2 sleepy=1", NULL), 0);
 }
 
 static void a_driver_may_not_start(void) {
@@ -312,9 +325,10 @@ static void a_word_that_is_not_known_is_refused(void) {
 CHECK_MAIN(T(a_card_is_lost_at_the_call_that_was_set), T(a_loss_wakes_who_waits_for_the_card),
            T(a_hung_card_ends_no_command_and_holds_nobody_else),
            T(a_wedged_card_ends_the_process_that_polls_it), T(one_that_is_opened_ends_it_too),
-           T(a_driver_may_not_start), T(one_card_of_eight_does_not_open),
-           T(memory_runs_out_when_it_is_told_to), T(a_path_lies_about_what_it_copied),
-           T(a_path_lies_to_kernels_too), T(a_slow_path_takes_its_time_and_no_other_does),
-           T(memory_of_a_lost_card_reads_as_ones), T(so_it_does_in_the_middle_of_a_list),
-           T(peer_access_is_claimed_where_there_is_none), T(an_argument_is_not_taken),
-           T(what_is_done_is_counted_in_a_file), T(a_word_that_is_not_known_is_refused))
+           T(one_that_is_opened_keeps_it_for_ever), T(a_driver_may_not_start),
+           T(one_card_of_eight_does_not_open), T(memory_runs_out_when_it_is_told_to),
+           T(a_path_lies_about_what_it_copied), T(a_path_lies_to_kernels_too),
+           T(a_slow_path_takes_its_time_and_no_other_does), T(memory_of_a_lost_card_reads_as_ones),
+           T(so_it_does_in_the_middle_of_a_list), T(peer_access_is_claimed_where_there_is_none),
+           T(an_argument_is_not_taken), T(what_is_done_is_counted_in_a_file),
+           T(a_word_that_is_not_known_is_refused))
