@@ -53,6 +53,8 @@ static void print_status(const cJSON *answer) {
     printf("     Cards: %.0f of %.0f online, backend %s, split %s\n",
            number(answer, "cards_online"), number(answer, "cards"), string(answer, "backend"),
            string(answer, "split"));
+    if (cJSON_IsString(member(answer, "cards_why")))
+        printf("   Missing: %s\n", string(answer, "cards_why"));
     if (cJSON_IsString(member(answer, "backend_why")))
         printf("No card is used: %s\n", string(answer, "backend_why"));
     if (cJSON_IsString(member(answer, "products_why")))

@@ -20,3 +20,10 @@ const struct device_ops *device_backend(const char *name) {
             return backends[i];
     return NULL;
 }
+
+uint32_t device_usable(const struct device_found *found) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < found->n_cards; i++)
+        n += !found->cards[i].why[0];
+    return n;
+}

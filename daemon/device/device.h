@@ -25,6 +25,7 @@ enum instruction_set { ISA_AUTO, ISA_PORTABLE, ISA_AVX2, ISA_AVX512 };
 enum device_storage { DEVICE_USM, DEVICE_AUTO, DEVICE_SVM };
 #define DEVICE_STORAGE_WHY 256u
 #define DEVICE_XMX_WHY     128u
+#define DEVICE_REFUSED_WHY 112u
 #define DEVICE_NATIVE_WHY  160u
 
 #define DEVICE_PIECES_MAX 4u /* of memory, in an area */
@@ -108,7 +109,7 @@ struct device_properties {
     struct device_link links[CARDS_MAX]; /* by owner, in the mode that is used */
 };
 
-/* The cards of this machine that a backend can open, by number. */
+/* The cards of this machine that a backend knows of, by number; not all of them can be used. */
 struct device_found {
     uint32_t n_cards;
     struct {
@@ -119,11 +120,14 @@ struct device_found {
         char serial[24]; /* its own, wherever it is plugged in; empty: it shows none */
         /* As its maker states them, an upper bound; 0: not known. */
         uint64_t bytes_per_s, int8_ops_per_s;
+        char why[DEVICE_REFUSED_WHY]; /* it cannot be used; empty: it can */
     } cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
     uint32_t driver_version;           /* as the driver counts; 0: unknown */
     char api[16], loader[16]; /* of the calls it knows, and of what loads it; empty: unknown */
 };
+
+uint32_t device_usable(const struct device_found *found);
 
 /* What the machine can do at most, with the device's own threads. */
 struct device_limits {
@@ -167,7 +171,8 @@ struct device_ops {
     uint64_t (*packed_bytes)(uint32_t type, bool vector, uint64_t rows, uint64_t cols);
 
     /* Which cards there are; it may crash or block, so in a process that may be lost.  NULL: the
-     * backend simulates as many as are wanted.  -ENOENT, -ENODEV ...: none can be used; err. */
+     * backend simulates as many as are wanted.  -ENOENT, -ENODEV ...: none can be used; err.
+     * Else at least one can, and of those that cannot it is said why. */
     int (*probe)(struct device_found *found, struct err *err);
 
     /* Have the driver show this process, and what it starts, no cards but those that are present,

@@ -30,7 +30,7 @@ int probe_answer(int fd) {
     snprintf(report->version, sizeof report->version, "%s", OCTARC_VERSION);
     if (drm_find(&report->box, "", &err) < 0)
         snprintf(report->error, sizeof report->error, "%.150s", err.text);
-    probe_driver(&report->driver);
+    probe_driver(&report->driver, &report->box);
     name_serials(report);
     const int rc = errand_write(fd, report, sizeof *report);
     free(report);

@@ -16,8 +16,7 @@
 /* What comes of loading the libraries that drive cards, and of asking them. */
 struct probe_driver {
     struct missing_libraries libraries;
-    struct device_found cards; /* that the level_zero backend can open */
-    char why[160];             /* none; empty: there are some, or the libraries are missing */
+    struct device_found cards; /* that the level_zero backend knows of */
 };
 
 struct probe_report {
@@ -35,7 +34,19 @@ int probe_answer(int fd);
  * then on.  -EPROTO: it is none; err says so. */
 int probe_accept(struct probe_report *report, size_t n, struct err *err);
 
-/* Load the libraries and ask them, in a process of its own. */
-void probe_driver(struct probe_driver *driver);
+/* Load the libraries and ask them, in processes of their own: where who asks for all cards is ended
+ * or hears of none, each that the kernel has nothing against is shown to one by itself.  Of cards
+ * that cannot be used `driver` says why, also of those that no library speaks of.  It may take
+ * three times PROBE_LIBRARY_S. */
+void probe_driver(struct probe_driver *driver, const struct drm_box *box);
+
+/* --- inside probe --- */
+
+/* What the libraries say in a process that sees those cards of `only`, or all (NULL). */
+void probe_libraries(struct probe_driver *driver, const struct device_options *only);
+/* probe_cards.c: the cards by themselves; driver->cards are those that can be used then. */
+void probe_one_by_one(struct probe_driver *driver, const struct drm_box *box);
+/* The box's cards that the libraries say nothing of, and what they say of the others. */
+void probe_compare(struct probe_driver *driver, const struct drm_box *box);
 
 #endif

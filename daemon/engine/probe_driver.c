@@ -50,13 +50,20 @@ static void tell(int fd, const struct probe_driver *told) {
 static void ask(struct probe_driver *told) {
     const struct device_ops *backend = device_backend("level_zero");
     struct err err = {"the backend level_zero is not built in"};
-    told->why[0] = 0;
+    told->libraries.none[0] = 0;
     if (!backend || backend->probe(&told->cards, &err) < 0)
-        snprintf(told->why, sizeof told->why, "%.159s", err.text);
+        snprintf(told->libraries.none, sizeof told->libraries.none, "%.159s", err.text);
+}
+
+/* Before the libraries are loaded: they look at it once. */
+static void show_only(const struct device_options *only) {
+    const struct device_ops *backend = device_backend("level_zero");
+    if (only && backend && backend->hide)
+        backend->hide(only);
 }
 
 /* Told after each step, so that it is known what was under way when this process died. */
-static _Noreturn void load_and_tell(int fd) {
+static _Noreturn void load_and_tell(int fd, const struct device_options *only) {
     struct probe_driver told = {
         .libraries = {.why = "loading " LOADER " ended the process that tried"}};
     struct missing_libraries *l = &told.libraries;
@@ -67,6 +74,7 @@ static _Noreturn void load_and_tell(int fd) {
         close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
     close_range((unsigned)fd + 1, ~0u, 0);
     tell(fd, &told);
+    show_only(only);
     l->loader = load(LOADER, l);
     if (l->loader) {
         snprintf(l->why, sizeof l->why, "loading the driver ended the process that tried");
@@ -75,7 +83,7 @@ static _Noreturn void load_and_tell(int fd) {
     }
     if (l->driver) {
         l->why[0] = '\0';
-        snprintf(told.why, sizeof told.why, "the driver ended the process that asked for cards");
+        snprintf(l->none, sizeof l->none, "the driver ended the process that asked for cards");
         tell(fd, &told);
         ask(&told);
     }
@@ -85,8 +93,8 @@ static _Noreturn void load_and_tell(int fd) {
 
 static void say_silent(struct probe_driver *l) {
     if (l->libraries.driver)
-        snprintf(l->why, sizeof l->why, "the driver did not tell its cards within %d s",
-                 PROBE_LIBRARY_S);
+        snprintf(l->libraries.none, sizeof l->libraries.none,
+                 "the driver did not tell its cards within %d s", PROBE_LIBRARY_S);
     else
         snprintf(l->libraries.why, sizeof l->libraries.why, "loading %s did not end within %d s",
                  l->libraries.loader ? "the driver" : LOADER, PROBE_LIBRARY_S);
@@ -108,14 +116,14 @@ static bool hear(int fd, struct probe_driver *l) {
     return false;
 }
 
-void probe_driver(struct probe_driver *driver) {
+void probe_libraries(struct probe_driver *driver, const struct device_options *only) {
     struct probe_driver l = {.libraries = {.why = "no process to load it in"}};
     int ends[2];
     if (pipe(ends) == 0) {
         const pid_t pid = fork();
         if (pid == 0) {
             close(ends[0]);
-            load_and_tell(ends[1]);
+            load_and_tell(ends[1], only);
         }
         close(ends[1]);
         const bool hangs = pid > 0 && hear(ends[0], &l);
@@ -128,4 +136,12 @@ void probe_driver(struct probe_driver *driver) {
         close(ends[0]);
     }
     *driver = l;
+}
+
+void probe_driver(struct probe_driver *driver, const struct drm_box *box) {
+    probe_libraries(driver, NULL);
+    if (driver->libraries.driver && device_usable(&driver->cards) == 0)
+        probe_one_by_one(driver, box);
+    if (device_usable(&driver->cards) > 0)
+        probe_compare(driver, box);
 }

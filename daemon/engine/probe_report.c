@@ -25,12 +25,14 @@ static void bound_card(struct drm_card *card) {
 
 static void bound_driver(struct probe_driver *driver) {
     struct device_found *found = &driver->cards;
-    END(driver->libraries.why), END(driver->why);
+    END(driver->libraries.why), END(driver->libraries.none);
+    for (uint32_t i = 0; i < DRM_CARDS_MAX; i++)
+        END(driver->libraries.refused[i]);
     found->n_cards = found->n_cards < CARDS_MAX ? found->n_cards : CARDS_MAX;
     END(found->api), END(found->loader);
     for (uint32_t i = 0; i < found->n_cards; i++)
         END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id),
-            END(found->cards[i].serial);
+            END(found->cards[i].serial), END(found->cards[i].why);
 }
 
 int probe_accept(struct probe_report *report, size_t n, struct err *err) {

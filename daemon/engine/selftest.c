@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "daemon/engine/errand.h"
+#include "daemon/engine/probe.h"
 #include "daemon/engine/trial.h"
 #include "octarc/error.h"
 
@@ -25,7 +26,6 @@
 /* What a child says; written at once, so that it arrives whole. */
 struct word {
     enum {
-        WORD_FOUND,
         WORD_ISA,
         WORD_BUILDS,
         WORD_RUNS,
@@ -37,7 +37,6 @@ struct word {
     } what;
     uint32_t number; /* of the kernel or the exchange; of the card */
     union {
-        struct device_found found;
         char isa[16];
         struct selftest_kernel kernel;
         struct device_properties card;
@@ -74,16 +73,6 @@ static void say_why(const struct child *c, const char *why) {
     struct word word = {.what = WORD_WHY};
     snprintf(word.why, sizeof word.why, "%.*s", SELFTEST_WHY_MAX - 1, why);
     say(c, &word);
-}
-
-static void find_cards(const struct child *c) {
-    const struct device_ops *ops = device_backend("level_zero");
-    struct word word = {.what = WORD_FOUND};
-    struct err err = {"octarc is built without the backend for cards"};
-    if (!ops || ops->probe(&word.found, &err) < 0)
-        say_why(c, err.text);
-    else
-        say(c, &word);
 }
 
 static void measure_links(const struct child *c) {
@@ -281,9 +270,6 @@ static void take_card(struct child *c) {
 
 static void take_word(struct child *c) {
     switch (c->word.what) {
-    case WORD_FOUND:
-        c->report->found = c->word.found;
-        break;
     case WORD_ISA:
         memcpy(c->report->isa, c->word.isa, sizeof c->report->isa);
         break;
@@ -399,9 +385,9 @@ static void try_each(struct selftest_report *r, struct device_options *o) {
         return;
     trial_run(&options, tried);
     for (uint32_t i = 0; i < o->n_cards; i++) {
-        o->present[i] = !(tried->cards >> i & 1);
+        o->present[i] &= !(tried->cards >> i & 1);
         o->staged[i] |= tried->links[i];
-        if (!o->present[i])
+        if (tried->cards >> i & 1)
             snprintf(r->cards[i].why, sizeof r->cards[i].why, "%s", tried->why[i]);
     }
     /* Of several bad links of one reader the last one's reason is known. */
@@ -485,15 +471,35 @@ static void try_kernels(struct selftest_report *r, const struct device_options *
     hear_all(children, n);
 }
 
+/* As a service does; those that cannot be used are hidden from all processes that come. */
+static void find_cards(struct selftest_report *r, struct device_options *o) {
+    struct drm_box *box = calloc(1, sizeof *box);
+    struct probe_driver *driver = calloc(1, sizeof *driver);
+    struct err ignored;
+    if (box && driver) {
+        drm_find(box, "", &ignored); /* else nothing is known of it: no card is compared */
+        probe_driver(driver, box);
+        r->found = driver->cards;
+        const struct missing_libraries *l = &driver->libraries;
+        if (device_usable(&r->found) == 0)
+            snprintf(r->error, sizeof r->error, "%s", l->why[0] ? l->why : l->none);
+    }
+    free(box);
+    free(driver);
+    o->n_cards = r->found.n_cards;
+    for (uint32_t i = 0; i < o->n_cards; i++) {
+        const char *why = r->found.cards[i].why;
+        o->present[i] = !why[0];
+        memcpy(o->slots[i], r->found.cards[i].slot, sizeof o->slots[i]);
+        snprintf(r->cards[i].why, sizeof r->cards[i].why, "%s", why);
+    }
+    if (count(o) < o->n_cards)
+        device_backend("level_zero")->hide(o);
+}
+
 static void fill(struct selftest_report *r, bool kernels) {
     struct device_options o = {.max_rows = 1};
-    struct child c = {.run = find_cards, .report = r, .why = r->error};
-    run_one(&c);
-    o.n_cards = r->found.n_cards;
-    for (uint32_t i = 0; i < o.n_cards; i++) {
-        o.present[i] = true;
-        memcpy(o.slots[i], r->found.cards[i].slot, sizeof o.slots[i]);
-    }
+    find_cards(r, &o);
     /* Where only figures are asked for, an engine will find out who is to blame for there being
      * none. */
     if (o.n_cards && kernels)

@@ -47,6 +47,7 @@ struct status_view {
     uint64_t rebalances;      /* changes to another plan inside a running engine */
     uint64_t uptime_ns;
     uint32_t n_cards, cards_online;
+    char cards_why[400]; /* of those that went by themselves: which, and why; empty: none did */
     uint32_t context, max_sequences;
     uint64_t weights_bytes; /* of all cards, actual */
     uint64_t reused_bytes;  /* of these, found whole in memory: not read from the file */

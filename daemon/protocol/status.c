@@ -72,6 +72,7 @@ void run_status(struct call *call) {
     write_key_int(&w, "uptime_s", (int64_t)(view.uptime_ns / 1000000000u));
     write_key_int(&w, "cards", view.n_cards);
     write_key_int(&w, "cards_online", view.cards_online);
+    write_key_string(&w, "cards_why", view.cards_why[0] ? view.cards_why : NULL);
     write_key_int(&w, "context", view.context);
     write_key_int(&w, "max_sequences", view.max_sequences);
     write_key(&w, "load");

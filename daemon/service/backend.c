@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/device/device.h"
 #include "octarc/error.h"
@@ -19,28 +20,26 @@ bool backend_asks(const struct config *c) {
 /* Why no card is used. */
 static void explain(const struct probe_report *report, const char *unknown, char *out,
                     size_t size) {
-    const uint32_t n = report ? report->driver.cards.n_cards : 0;
+    const uint32_t n = report ? device_usable(&report->driver.cards) : 0;
     if (!report)
         snprintf(out, size, "%s", unknown);
     else if (n > 0)
         snprintf(out, size, "%u card%s could be used, but " UNTRIED, n, n == 1 ? "" : "s");
     else if (report->error[0])
         snprintf(out, size, "%s", report->error);
-    else if (missing_count_usable(&report->box, &report->driver.libraries) == 0)
-        missing_explain(&report->box, &report->driver.libraries, out, size);
     else
-        snprintf(out, size, "%s", report->driver.why);
+        missing_explain(&report->box, &report->driver.libraries, out, size);
 }
 
 int backend_judge(struct backend *backend, const struct config *config,
                   const struct probe_report *report, const char *unknown, struct err *err) {
     struct backend made = {.name = "cpu", .ops = device_backend("cpu")};
-    char why[400];
+    char why[BACKEND_WHY_MAX];
     if (!backend_asks(config)) {
         *backend = made;
         return 0;
     }
-    if (config->backend == BACKEND_LEVEL_ZERO && report && report->driver.cards.n_cards) {
+    if (config->backend == BACKEND_LEVEL_ZERO && report && device_usable(&report->driver.cards)) {
         made = (struct backend){.name = "level_zero",
                                 .ops = device_backend("level_zero"),
                                 .cards = report->driver.cards};
@@ -51,7 +50,7 @@ int backend_judge(struct backend *backend, const struct config *config,
     }
     explain(report, unknown, why, sizeof why);
     if (config->backend == BACKEND_AUTO) {
-        snprintf(made.why, sizeof made.why, "%.*s", (int)sizeof made.why - 1, why);
+        memcpy(made.why, why, sizeof made.why);
         *backend = made;
         return 0;
     }

@@ -10,11 +10,14 @@
 #include "daemon/service/config.h"
 #include "daemon/service/probe.h"
 
+#define BACKEND_WHY_MAX 480
+
 struct backend {
     const char *name; /* of the device contract's; static */
     const struct device_ops *ops;
     struct device_found cards; /* of a backend that does not simulate them */
-    char why[200]; /* the CPU takes the cards' place, because …; empty: it is as configured */
+    char why[BACKEND_WHY_MAX]; /* the CPU takes the cards' place, because …; empty: it is as
+                                  configured */
 };
 
 /* Ask for the cards where the answer matters, and decide.  -ENOTSUP: backend = level_zero, and no

@@ -120,7 +120,15 @@ static int check_found(const struct config *config, const struct device_found *f
     if (sizes->n > 1 && sizes->n != n)
         return err_set(err, -ERANGE, "card_memory has %u sizes, but there are %u cards", sizes->n,
                        n);
+    uint32_t usable_cards = 0;
+    for (uint32_t i = 0; i < n; i++)
+        usable_cards += !found->cards[i].why[0];
+    if (!usable_cards)
+        return err_set(err, -ERANGE, "cards = %u, but the card at %s cannot be used: %s", n,
+                       found->cards[0].slot, found->cards[0].why);
     for (uint32_t i = 0; i < n && sizes->n; i++) {
+        if (found->cards[i].why[0])
+            continue; /* nobody knows what it has */
         const uint64_t wanted = sizes->bytes[sizes->n > 1 ? i : 0];
         if (wanted > usable(found->cards[i].memory_bytes))
             return err_set(err, -ERANGE,
@@ -132,11 +140,15 @@ static int check_found(const struct config *config, const struct device_found *f
     return 0;
 }
 
-static void name_link(struct peer_link *link, bool direct) {
+static void name_link(struct peer_link *link, const struct device_found *found, uint32_t reader,
+                      uint32_t owner) {
+    const bool direct = found->direct[reader][owner];
+    const bool unknown = found->cards[reader].why[0] || found->cards[owner].why[0];
     link->mode = direct ? LINK_DIRECT : LINK_STAGED;
     snprintf(link->reason, sizeof link->reason, "%s",
-             direct ? "the driver says that the card can read the other's memory"
-                    : "the driver says that the card cannot read the other's memory");
+             unknown  ? "one of the two could not be used when the service started"
+             : direct ? "the driver says that the card can read the other's memory"
+                      : "the driver says that the card cannot read the other's memory");
 }
 
 /* What a driver gives every card, or to two, tells none from another. */
@@ -181,7 +193,7 @@ int box_found(const struct config *config, const struct device_found *found,
         made.cards[i].f16_flops_per_s = found->cards[i].int8_ops_per_s / 2;
         for (uint32_t k = 0; k < n; k++)
             if (k != i)
-                name_link(&made.links[k][i], found->direct[i][k]);
+                name_link(&made.links[k][i], found, i, k);
     }
     if (places_check_cards(&config->places, n, err) < 0)
         return -ERANGE;

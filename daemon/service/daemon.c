@@ -257,6 +257,21 @@ static int restore_cards(struct daemon *d, struct err *err) {
     return 0;
 }
 
+/* Of real cards some may not be usable from the start: they are lost, before anything used them. */
+static void lose_refused(struct daemon *d) {
+    char why[CARD_WHY_MAX];
+    for (uint32_t i = 0; i < d->backend.cards.n_cards && i < d->engines.n_cards; i++) {
+        if (!d->backend.cards.cards[i].why[0])
+            continue;
+        snprintf(why, sizeof why, "%s", d->backend.cards.cards[i].why);
+        if (engines_hear(&d->engines, i, CARD_LOSE, why, NULL) == 0)
+            log_notice(
+                "to bring card %u back: octarcd --probe names the remedy; then octarc online "
+                "%u, or start again",
+                i, i);
+    }
+}
+
 static void make_engines(struct daemon *d) {
     d->engines = (struct engines){
         .backend = d->backend.ops,
@@ -278,7 +293,7 @@ static void tell_backend(struct daemon *d) {
     struct event told = {.kind = "backend", .card = -1, .seconds = -1};
     if (!d->backend.why[0])
         return;
-    snprintf(told.text, sizeof told.text, "the CPU computes, for no card is used: %s",
+    snprintf(told.text, sizeof told.text, "the CPU computes, for no card is used: %.200s",
              d->backend.why);
     events_add(&d->events, &told);
 }
@@ -309,6 +324,7 @@ static int start(struct daemon *d, struct err *err) {
         rc = listen_all(d, err);
     if (rc == 0)
         rc = begin_model(d, err);
+    lose_refused(d); /* what is told of it is told of a service that loads a model */
     return rc < 0 || d->loading ? rc : accept_all(d, err);
 }
 

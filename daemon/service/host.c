@@ -26,6 +26,24 @@ static void sum_weights(const struct engines *e, struct status_view *view) {
     }
 }
 
+/* Those that an operator took out are where they are wanted. */
+static void tell_missing(const struct engines *e, struct status_view *view) {
+    size_t at = 0;
+    for (uint32_t i = 0; i < e->n_cards && at < sizeof view->cards_why; i++) {
+        const struct card *card = &e->cards[i].card;
+        const char *slot = e->topology->cards[i].slot;
+        if (card->state != CARD_LOST && card->state != CARD_FENCED &&
+            card->state != CARD_QUARANTINED)
+            continue;
+        const int n =
+            snprintf(view->cards_why + at, sizeof view->cards_why - at, "%scard %u%s%s%s is %s%s%s",
+                     at ? "; " : "", i, slot[0] ? " (" : "", slot, slot[0] ? ")" : "",
+                     card_state_name(card->state), card->n_history ? ": " : "",
+                     card->n_history ? card->history[card->n_history - 1].why : "");
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
 static void host_status(void *user, struct status_view *view) {
     const struct daemon *d = user;
     const struct engines *e = &d->engines;
@@ -60,6 +78,7 @@ static void host_status(void *user, struct status_view *view) {
         view->kernels = e->ready.native ? "native" : "spirv";
         view->kernels_why = e->ready.native_why[0] ? e->ready.native_why : NULL;
     }
+    tell_missing(e, view);
     sum_weights(e, view);
 }
 

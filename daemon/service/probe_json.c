@@ -62,7 +62,8 @@ static void write_sensors(struct writer *w, const struct drm_sensors *s) {
     write_key_known(w, "energy_j", s->energy_uj < 0 ? -1 : s->energy_uj / 1000000);
 }
 
-static void write_card(struct writer *w, uint32_t i, const struct drm_card *c) {
+static void write_card(struct writer *w, const struct probe_report *r, uint32_t i) {
+    const struct drm_card *c = &r->box.cards[i];
     write_open(w, '{');
     write_key_int(w, "card", i);
     write_key_string(w, "slot", c->slot);
@@ -90,7 +91,7 @@ static void write_card(struct writer *w, uint32_t i, const struct drm_card *c) {
     write_close(w, '}');
     write_way(w, c);
     write_sensors(w, &c->sensors);
-    write_key_bool(w, "usable", missing_usable(c));
+    write_key_bool(w, "usable", missing_works(&r->box, &r->driver.libraries, i));
     write_close(w, '}');
 }
 
@@ -109,6 +110,7 @@ static void write_machine(struct writer *w, const struct probe_report *r) {
     write_key_bool(w, "loader", r->driver.libraries.loader);
     write_key_bool(w, "driver", r->driver.libraries.driver);
     write_known(w, "why", r->driver.libraries.why);
+    write_known(w, "no_card", r->driver.libraries.none);
     write_count(w, "driver_version", r->driver.cards.driver_version);
     write_known(w, "api", r->driver.cards.api);
     write_known(w, "loader_version", r->driver.cards.loader);
@@ -140,7 +142,7 @@ void probe_write(struct writer *w, const struct probe_report *r) {
     write_key(w, "cards");
     write_open(w, '[');
     for (uint32_t i = 0; i < r->box.n_cards; i++)
-        write_card(w, i, &r->box.cards[i]);
+        write_card(w, r, i);
     write_close(w, ']');
     write_key_bool(w, "more_cards", r->box.more);
     write_key_int(w, "usable", missing_count_usable(&r->box, &r->driver.libraries));

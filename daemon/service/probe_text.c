@@ -24,7 +24,8 @@ static const char *link_text(char text[32], const struct drm_link *link) {
     return text;
 }
 
-static int say_card(struct buffer *out, uint32_t i, const struct drm_card *c, int width) {
+static int say_card(struct buffer *out, const struct probe_report *r, uint32_t i, int width) {
+    const struct drm_card *c = &r->box.cards[i];
     char size[16], link[32], id[16], node[16] = "?";
     int rc = 0;
     snprintf(id, sizeof id, "%04x:%04x", c->vendor & 0xffff, c->device & 0xffff);
@@ -33,7 +34,8 @@ static int say_card(struct buffer *out, uint32_t i, const struct drm_card *c, in
     SAY("%4u  %-12s  %-*s  %-8s  %9s  %-7s  %4s  %-20s  %s\n", i, c->slot, width,
         c->name[0] ? c->name : id, c->driver[0] ? c->driver : "none",
         c->vram_bytes ? whatif_size(size, c->vram_bytes) : "?", link_text(link, &c->link), node,
-        c->render[0] ? c->render : "-", missing_usable(c) ? "usable" : "not usable");
+        c->render[0] ? c->render : "-",
+        missing_works(&r->box, &r->driver.libraries, i) ? "usable" : "not usable");
     return rc;
 }
 
@@ -62,11 +64,12 @@ static int say_firmware(struct buffer *out, uint32_t i, const struct drm_card *c
         SAY(", fan %s", f->fan);
     if (f->regulator[0])
         SAY(", voltage regulator %s", f->regulator);
-    SAY("%s\n", f->guc[0] ? "" : " (root is shown it)");
+    SAY("%s\n", f->guc[0] ? "" : " (root is shown it, in debugfs)");
     return rc;
 }
 
-static int say_cards(struct buffer *out, const struct drm_box *box) {
+static int say_cards(struct buffer *out, const struct probe_report *r) {
+    const struct drm_box *box = &r->box;
     int width = 9, rc = 0;
     for (uint32_t i = 0; i < box->n_cards; i++)
         if ((int)strlen(box->cards[i].name) > width)
@@ -74,7 +77,7 @@ static int say_cards(struct buffer *out, const struct drm_box *box) {
     if (box->n_cards)
         SAY("CARD  SLOT          %-*s  DRIVER       MEMORY  PCIE     NUMA  NODE\n", width, "NAME");
     for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
-        rc = say_card(out, i, &box->cards[i], width);
+        rc = say_card(out, r, i, width);
     for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
         rc = say_sensors(out, i, &box->cards[i].sensors);
     for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
@@ -123,7 +126,7 @@ int probe_text(const struct probe_report *r, struct buffer *out) {
     if (rc == 0)
         rc = say_versions(out, r);
     if (rc == 0)
-        rc = say_cards(out, &r->box);
+        rc = say_cards(out, r);
     if (rc == 0)
         rc = say_missing(out, r);
     SAY("%u of %u cards can be used.\n", usable, r->box.n_cards);

@@ -155,7 +155,7 @@ static int say_storage(struct buffer *out, const struct selftest_report *r) {
 int selftest_text(const struct probe_report *probe, const struct selftest_report *r,
                   struct buffer *out) {
     int rc = probe_text(probe, out);
-    SAY("\nself-test: %u cards that Level Zero can use%s%s\n", r->found.n_cards,
+    SAY("\nself-test: %u cards that Level Zero can use%s%s\n", device_usable(&r->found),
         r->error[0] ? ": " : "", r->error);
     if (rc == 0)
         rc = say_kernels(out, "CPU", "the portable ones", &r->cpu);

@@ -120,10 +120,11 @@ def so_is_one_that_cannot_be_opened_again():
 
 
 @test
-def one_that_is_broken_from_the_start_is_left_out():
+def one_that_is_broken_from_the_start_is_lost_from_then_on():
     with serve("cards=3 memory=256M broken=1", "--split", "layer") as daemon:
-        equal([card["identity"] for card in daemon.rpc("cards")["cards"]],
-              [uuid(3), uuid(5)])
+        cards = daemon.rpc("cards")["cards"]
+        equal([card["identity"] for card in cards], [uuid(3), "slot:0000:04:00.0", uuid(5)])
+        equal([card["state"] for card in cards], ["online", "lost", "online"])
         equal(texts(daemon), of_cpu())
 
 

@@ -4,41 +4,15 @@
 and on each card a bridge.  libdrm finds their nodes.  Needs umockdev."""
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 
-from harness import BUILD, STRETCH, Skip, complain, equal, main, surroundings, test
-
-BARS = "\\n".join(["0x00000000a0000000 0x00000000a0ffffff 0x0000000000140204", "%s", *[
-    "0x%016x 0x%016x 0x%016x" % (0, 0, 0)] * 4]) + "\\n"
-NONE = "0x%016x 0x%016x 0x%016x" % (0, 0, 0)
-LARGE = NONE + "\\n0x0000380000000000 0x00003807ffffffff 0x000000000014220c"
-SMALL = NONE + "\\n0x0000000090000000 0x000000009fffffff 0x000000000014220c"
+from harness import BUILD, STRETCH, complain, equal, main, surroundings, test
+from kernel_box import SMALL, device, make_card, pcie, write
 
 
 def slot(i):
     return "0000:%02x:00.0" % (0x14 + i // 4 * 0x40 + i % 4 * 3)
-
-
-def device(path, vendor, number, kind, **attributes):
-    links = attributes.pop("links", {})
-    lines = ["P: " + path, "E: SUBSYSTEM=pci", "E: PCI_SLOT_NAME=" + path.rsplit("/", 1)[1]]
-    for name, value in dict(attributes, vendor=vendor, device=number, subsystem_vendor="0x8086",
-                            subsystem_device="0x1114", **{"class": kind}).items():
-        lines.append("A: %s=%s" % (name, value if value.endswith("\\n") else value + "\\n"))
-    return "\n".join(lines + ["L: %s=%s" % l for l in links.items()]) + "\n\n"
-
-
-def node(path, name, minor):
-    return ("P: %s/drm/%s\nN: dri/%s\nE: SUBSYSTEM=drm\nE: DEVNAME=/dev/dri/%s\nE: MAJOR=226\n"
-            "E: MINOR=%d\nE: DEVTYPE=drm_minor\nA: dev=226:%d\\n\nL: device=../..\n\n" % (
-                path, name, name, name, minor, minor))
-
-
-def pcie(speed, width):
-    return {"current_link_speed": speed, "max_link_speed": speed, "current_link_width": width,
-            "max_link_width": width}
 
 
 def make_box(change=lambda i, card: None):
@@ -57,28 +31,14 @@ def make_box(change=lambda i, card: None):
             text += device(path, "0x8086", "0xe2ff", "0x060400", **pcie("32.0 GT/s PCIe", "8"))
             path += "/0000:%02x:01.0" % (bus + 1)
             text += device(path, "0x8086", "0xe2f0", "0x060400")
-            path += "/" + slot(i)
-            card = {"device": "0xe211", "driver": "xe", "bars": LARGE, "nodes": True}
-            change(i, card)
-            links = {"driver": "../../../../../../../bus/pci/drivers/" + card["driver"]} \
-                if card["driver"] else {}
-            text += device(path, "0x8086", card["device"], "0x030000", resource=BARS % card["bars"],
-                           numa_node=str(s), revision="0x00", local_cpulist="%d-%d" % (16 * s, 16 * s + 15),
-                           links=links, **pcie("2.5 GT/s PCIe", "1"))
-            if card["nodes"]:
-                text += node(path, "card%d" % i, i) + node(path, "renderD%d" % (128 + i), 128 + i)
+            text += make_card(path + "/" + slot(i), i, s, change)
     return text
 
 
 def probe(box, *options):
-    if not shutil.which("umockdev-run"):
-        raise Skip("umockdev is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "box")
-        with open(path, "w") as f:
-            f.write(box)
         done = subprocess.run(
-            ["umockdev-run", "-d", path, "--", os.path.join(BUILD, "octarcd"), "--config", os.devnull,
+            ["umockdev-run", "-d", write(folder, box), "--", os.path.join(BUILD, "octarcd"), "--config", os.devnull,
              "--probe", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, timeout=60 * STRETCH, env=surroundings())
     complain(done.stderr)

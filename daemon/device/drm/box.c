@@ -74,6 +74,8 @@ static void read_kernel(struct drm_box *box, const char *root) {
 static void read_module(struct drm_box *box, const char *root) {
     static const char *const names[] = {"version", "srcversion"};
     char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sys/bus/pci/drivers/xe", root);
+    box->has_xe = access(path, F_OK) == 0;
     for (int i = 0; i < 2 && !box->module[0]; i++) {
         snprintf(path, sizeof path, "%s/sys/module/xe/%s", root, names[i]);
         if (sysfs_read(path, box->module, sizeof box->module) < 0)

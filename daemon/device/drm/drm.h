@@ -62,7 +62,7 @@ struct drm_card {
     char driver[DRM_PATH_MAX];     /* empty: none is bound */
     char primary[DRM_PATH_MAX];    /* "/dev/dri/card0"; empty: none */
     char render[DRM_PATH_MAX];     /* "/dev/dri/renderD128"; empty: none */
-    char render_group[32];         /* who may open it beside root; empty: unknown */
+    char render_group[32];         /* that may open it; empty: none but root's may, or unknown */
     int32_t render_error;          /* opening it for reading and writing: 0, or a negative errno */
     bool xe2;                      /* of the known ones: has shared virtual memory */
     uint32_t n_bridges;
@@ -85,6 +85,7 @@ struct drm_box {
     enum drm_answer la57;                        /* the processor's addresses have 57 bits */
     enum drm_answer gpusvm, pagemap, pci_p2pdma; /* options of this kernel */
     bool has_dri;                                /* /dev/dri is there */
+    bool has_xe;                                 /* the driver is loaded, or built in */
     bool more;                                   /* cards beyond DRM_CARDS_MAX are left out */
     uint32_t n_cards;
     struct drm_card cards[DRM_CARDS_MAX]; /* by PCI address */

@@ -31,6 +31,7 @@ add(struct finding *f, const char *code, enum missing_weight weight, int32_t car
     return m;
 }
 
+#define RESIZE         "switch on Resizable BAR and Above 4G Decoding in the firmware's setup"
 #define REMEDY(m, ...) snprintf((m)->remedy, sizeof(m)->remedy, __VA_ARGS__)
 
 /* --- a card --- */
@@ -47,7 +48,18 @@ bool missing_usable(const struct drm_card *card) {
            card->render_error == 0;
 }
 
-static void judge_driver(struct finding *f, int32_t i, const struct drm_card *c) {
+static void judge_driver(struct finding *f, int32_t i, const struct drm_box *box) {
+    const struct drm_card *c = &box->cards[i];
+    if (!c->driver[0] && box->has_xe) {
+        struct missing *m =
+            add(f, "no_driver", MISSING_BLOCKS, i, "the driver xe is loaded and did not take it");
+        REMEDY(m,
+               "journalctl -k -g xe has the reason: without firmware apt install "
+               "firmware-intel-graphics (else linux-firmware); of a card that the kernel does not "
+               "know boot with xe.force_probe=%04x, or a newer kernel",
+               c->device);
+        return;
+    }
     if (!c->driver[0]) {
         struct missing *m = add(f, "no_driver", MISSING_BLOCKS, i, "no driver is bound to it");
         REMEDY(m,
@@ -81,8 +93,15 @@ static void judge_node(struct finding *f, int32_t i, const struct drm_box *box) 
     } else if (c->render_error == -EACCES) {
         struct missing *m =
             add(f, "permission", MISSING_BLOCKS, i, "no permission on %s", c->render);
-        REMEDY(m, "usermod -aG %s octarc, or whichever user octarcd runs as; then start it again",
-               c->render_group[0] ? c->render_group : "render");
+        if (c->render_group[0])
+            REMEDY(m,
+                   "usermod -aG %s octarc, or whichever user octarcd runs as; then start it again",
+                   c->render_group);
+        else
+            REMEDY(m,
+                   "no group may: chgrp render /dev/dri/renderD*; chmod g+rw /dev/dri/renderD*; "
+                   "then usermod -aG render octarc, or whichever user octarcd runs as, and start "
+                   "it again");
     } else if (c->render_error < 0) {
         struct missing *m = add(f, "no_node", MISSING_BLOCKS, i, "%s cannot be opened: %s",
                                 c->render, strerror(-c->render_error));
@@ -93,15 +112,19 @@ static void judge_node(struct finding *f, int32_t i, const struct drm_box *box) 
     }
 }
 
+static bool is_small(const struct drm_card *c) {
+    return c->bar_bytes > 0 && c->bar_bytes <= SMALL_BAR;
+}
+
 static void judge_window(struct finding *f, int32_t i, const struct drm_card *c) {
-    if (c->bar_bytes == 0 || c->bar_bytes > SMALL_BAR)
+    if (!is_small(c))
         return;
     struct missing *m =
         add(f, "small_bar", MISSING_LIMITS, i,
             "only %llu MiB of its memory can be reached over PCIe: no shared virtual memory, no "
-            "direct link to other cards",
+            "direct link to other cards; Intel's driver may leave the card out",
             (unsigned long long)c->bar_bytes >> 20);
-    REMEDY(m, "switch on Resizable BAR and Above 4G Decoding in the firmware's setup");
+    REMEDY(m, "%s", RESIZE);
 }
 
 static void judge_card(struct finding *f, int32_t i, const struct drm_box *box) {
@@ -115,7 +138,7 @@ static void judge_card(struct finding *f, int32_t i, const struct drm_box *box) 
         return;
     }
     if (strcmp(c->driver, "xe") != 0) {
-        judge_driver(f, i, c);
+        judge_driver(f, i, box);
         return;
     }
     if (c->survivability == DRM_YES) {
@@ -236,7 +259,25 @@ static void judge_libraries(struct finding *f, const struct missing_libraries *l
         struct missing *m = add(f, "no_ze_driver", MISSING_BLOCKS, -1,
                                 "the Level Zero driver is missing: %s", l->why);
         REMEDY(m, "apt install libze-intel-gpu1 (Debian 13 and later), or Intel's packages");
+    } else if (l->none[0]) {
+        struct missing *m =
+            add(f, "no_ze_card", MISSING_BLOCKS, -1, "Level Zero has no card to use: %s", l->none);
+        REMEDY(m, "look for the reason in journalctl -k -g xe; else take another release of the "
+                  "driver (libze-intel-gpu1, or Intel's packages)");
     }
+}
+
+/* By what the libraries say, of a card that the kernel has nothing against. */
+static void judge_refused(struct finding *f, int32_t i, const struct drm_card *c, const char *why) {
+    struct missing *m = add(f, "refused", MISSING_BLOCKS, i, "Level Zero cannot use it: %s", why);
+    if (is_small(c))
+        REMEDY(m, "%s", RESIZE);
+    else
+        REMEDY(m,
+               "look for the reason in journalctl -k -g %.16s; to reset it: cd "
+               "/sys/bus/pci; echo %.16s > drivers/xe/unbind; echo 1 > devices/%.16s/reset; echo "
+               "%.16s > drivers/xe/bind",
+               c->slot, c->slot, c->slot, c->slot);
 }
 
 size_t missing_find(const struct drm_box *box, const struct missing_libraries *libraries,
@@ -246,6 +287,8 @@ size_t missing_find(const struct drm_box *box, const struct missing_libraries *l
     for (uint32_t i = 0; i < box->n_cards; i++) {
         judge_card(&f, (int32_t)i, box);
         usable += missing_usable(&box->cards[i]);
+        if (missing_usable(&box->cards[i]) && libraries->refused[i][0])
+            judge_refused(&f, (int32_t)i, &box->cards[i], libraries->refused[i]);
     }
     if (box->n_cards == 0)
         add(&f, "no_card", MISSING_BLOCKS, -1, "there is no graphics card");
@@ -264,28 +307,68 @@ size_t missing_find(const struct drm_box *box, const struct missing_libraries *l
     return f.n;
 }
 
+bool missing_works(const struct drm_box *box, const struct missing_libraries *libraries,
+                   uint32_t card) {
+    return !libraries->refused[card][0] && missing_usable(&box->cards[card]);
+}
+
 uint32_t missing_count_usable(const struct drm_box *box,
                               const struct missing_libraries *libraries) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < box->n_cards; i++)
-        n += missing_usable(&box->cards[i]);
-    return libraries->loader && libraries->driver ? n : 0;
+        n += missing_works(box, libraries, i);
+    return libraries->loader && libraries->driver && !libraries->none[0] ? n : 0;
 }
 
+struct sentence {
+    char *out;
+    size_t size, at;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct sentence *s, const char *fmt, ...) {
+    va_list args;
+    if (s->at >= s->size)
+        return;
+    va_start(args, fmt);
+    const int n = vsnprintf(s->out + s->at, s->size - s->at, fmt, args);
+    va_end(args);
+    s->at += n > 0 ? (size_t)n : 0;
+}
+
+static bool same(const struct missing *a, const struct missing *b) {
+    return a->weight == b->weight && a->card >= 0 && b->card >= 0 && !strcmp(a->what, b->what) &&
+           !strcmp(a->remedy, b->remedy);
+}
+
+/* Of those with its remedy. */
+static bool is_last(const struct missing *found, size_t n, size_t at) {
+    for (size_t i = at + 1; i < n; i++)
+        if (found[i].weight == MISSING_BLOCKS && !strcmp(found[i].remedy, found[at].remedy) &&
+            !same(&found[i], &found[at]))
+            return false;
+    return true;
+}
+
+/* What keeps several cards from being used is said once, with all of them before it. */
 void missing_explain(const struct drm_box *box, const struct missing_libraries *libraries,
                      char *out, size_t size) {
     struct missing found[MISSING_MAX];
+    struct sentence s = {out, size, 0};
     const size_t n = missing_find(box, libraries, found);
-    size_t at = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < n && at < size; i++) {
-        if (found[i].weight != MISSING_BLOCKS)
+    for (size_t i = 0; i < n; i++) {
+        bool said = found[i].weight != MISSING_BLOCKS;
+        for (size_t k = 0; k < i; k++)
+            said |= same(&found[i], &found[k]);
+        if (said)
             continue;
-        const char *between = at ? "; " : "";
-        const int rc = found[i].card >= 0
-                           ? snprintf(out + at, size - at, "%s%s: %s", between,
-                                      box->cards[found[i].card].slot, found[i].what)
-                           : snprintf(out + at, size - at, "%s%s", between, found[i].what);
-        at += rc > 0 ? (size_t)rc : 0;
+        if (s.at)
+            say(&s, "; ");
+        for (size_t k = i; k < n && found[i].card >= 0; k++)
+            if (k == i || same(&found[i], &found[k]))
+                say(&s, "%s%s", k == i ? "" : ", ", box->cards[found[k].card].slot);
+        say(&s, "%s%s", found[i].card >= 0 ? ": " : "", found[i].what);
+        if (found[i].remedy[0] && is_last(found, n, i))
+            say(&s, " (%s)", found[i].remedy);
     }
 }

@@ -26,10 +26,14 @@ struct missing {
     char remedy[MISSING_TEXT_MAX]; /* what to do; empty: nothing can be done */
 };
 
-/* The libraries through which cards are driven. */
+#define MISSING_REFUSED_MAX 112
+
+/* The libraries through which cards are driven, and what they make of the cards. */
 struct missing_libraries {
     bool loader, driver; /* libze_loader.so.1, libze_intel_gpu.so.1 can be loaded */
     char why[128];       /* not; empty: both can */
+    char none[160];      /* they can, and no card can be used by them; empty: some can */
+    char refused[DRM_CARDS_MAX][MISSING_REFUSED_MAX]; /* of the box's cards: it cannot; empty */
 };
 
 /* Cards in order, then the machine; how many were written, at most MISSING_MAX. */
@@ -38,9 +42,12 @@ size_t missing_find(const struct drm_box *box, const struct missing_libraries *l
 
 /* Nothing of the card's own is in its way. */
 bool missing_usable(const struct drm_card *card);
+/* Nor do the libraries, where they are there, say that they cannot use the box's card. */
+bool missing_works(const struct drm_box *box, const struct missing_libraries *libraries,
+                   uint32_t card);
 /* How many cards can be used, libraries and all. */
 uint32_t missing_count_usable(const struct drm_box *box, const struct missing_libraries *libraries);
-/* Why none can be, in a sentence; only where none can. */
+/* Why none can be, in a sentence with the remedies; only where none can. */
 void missing_explain(const struct drm_box *box, const struct missing_libraries *libraries,
                      char *out, size_t size);
 

@@ -75,8 +75,8 @@ static void try_render(struct drm_card *card, const char *root) {
     card->render_error = fd < 0 ? -errno : 0;
     if (fd >= 0)
         close(fd);
-    if (stat(path, &st) == 0 && !getgrgid_r(st.st_gid, &group, names, sizeof names, &found) &&
-        found)
+    if (stat(path, &st) == 0 && st.st_gid != 0 && (st.st_mode & 060) == 060 &&
+        !getgrgid_r(st.st_gid, &group, names, sizeof names, &found) && found)
         snprintf(card->render_group, sizeof card->render_group, "%s", group.gr_name);
 }
 

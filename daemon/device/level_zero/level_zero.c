@@ -14,7 +14,6 @@
 #include "daemon/device/level_zero/modules.h"
 #include "daemon/device/level_zero/svm.h"
 #include "daemon/device/pack.h"
-#include "daemon/util/log.h"
 #include "octarc/error.h"
 
 #define VENDOR_INTEL 0x8086u
@@ -293,33 +292,29 @@ static int describe_found(const struct ze_api *api, const struct found *found,
     if (rc)
         return rc;
     snprintf(made->cards[i].name, sizeof made->cards[i].name, "%.63s", p.name);
-    write_address(found->address, made->cards[i].slot);
     const struct known_card *known = p.vendorId == VENDOR_INTEL ? known_find(p.deviceId) : NULL;
     made->cards[i].bytes_per_s = known ? known->gb_s * UINT64_C(1000000000) : 0;
     made->cards[i].int8_ops_per_s = known ? known->tops * UINT64_C(1000000000000) : 0;
     for (uint32_t k = 0; k < sizeof p.uuid.id; k++)
         snprintf(made->cards[i].id + 2 * k, 3, "%02x", p.uuid.id[k]);
-    made->n_cards++;
     return 0;
 }
 
 /* One that does not tell what it is cannot be used, and the others can. */
-static int describe_all(const struct ze_api *api, struct found *found, uint32_t n,
+static int describe_all(const struct ze_api *api, const struct found *found, uint32_t n,
                         struct device_found *made, struct err *err) {
     struct err why = {{0}};
     int rc = 0;
-    for (uint32_t i = 0; i < n && made->n_cards < CARDS_MAX; i++) {
+    for (; made->n_cards < n && made->n_cards < CARDS_MAX; made->n_cards++) {
+        const uint32_t i = made->n_cards;
         const int one = describe_found(api, &found[i], made, &why);
-        if (one) {
-            char address[16];
-            write_address(found[i].address, address);
-            log_warning("the card at %s cannot be used: %s", address, why.text);
-            rc = one;
-        } else {
-            found[made->n_cards - 1] = found[i];
-        }
+        write_address(found[i].address, made->cards[i].slot);
+        if (one)
+            snprintf(made->cards[i].why, DEVICE_REFUSED_WHY, "%.*s", (int)DEVICE_REFUSED_WHY - 1,
+                     why.text);
+        rc = one ? one : rc;
     }
-    return made->n_cards ? 0 : err_set(err, rc, "%s", why.text);
+    return device_usable(made) ? 0 : err_set(err, rc, "%s", why.text);
 }
 
 /* What a report names; a driver that does not tell it drives cards all the same. */
@@ -352,7 +347,7 @@ static int level_zero_probe(struct device_found *out, struct err *err) {
     for (uint32_t i = 0; i < made.n_cards; i++)
         for (uint32_t k = 0; k < made.n_cards; k++) {
             ze_bool_t can = false;
-            if (k != i)
+            if (k != i && !made.cards[i].why[0] && !made.cards[k].why[0])
                 d.api->zeDeviceCanAccessPeer(found[i].device, found[k].device, &can);
             made.direct[i][k] = can;
         }

@@ -28,7 +28,7 @@ static int ask_level_zero(struct device *d, uint32_t card, struct err *err) {
                : err_set(err, -ENOTSUP,
                          "card %u: Level Zero does not offer it the host's memory (capabilities "
                          "0x%x, not 0xf); a processor with 57-bit addresses needs the kernel "
-                         "option no5lvl",
+                         "option no5lvl; octarcd --probe says what is missing",
                          card, (unsigned)p.sharedSystemAllocCapabilities);
 }
 

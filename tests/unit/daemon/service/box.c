@@ -75,6 +75,28 @@ static void cards_that_were_found_are_a_box(void) {
     CHECK_EQ(t.host.spill_bytes, 7 << 20);
 }
 
+static void one_that_cannot_be_used_has_its_place_and_no_links(void) {
+    struct device_found found = {.n_cards = 2};
+    static struct topology t;
+    struct config config;
+    struct err err;
+    config_default(&config);
+    for (uint32_t i = 0; i < 2; i++)
+        snprintf(found.cards[i].slot, sizeof found.cards[i].slot, "0000:0%u:00.0", 3 + i);
+    found.cards[1].memory_bytes = 16 << 20;
+    snprintf(found.cards[0].why, DEVICE_REFUSED_WHY, "it is lost");
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    CHECK_EQ(t.n_cards, 2);
+    CHECK(strstr(t.links[0][1].reason, "could not be used") && t.links[0][1].mode == LINK_STAGED);
+    config.card_memory.n = 1; /* more than nobody knows of */
+    config.card_memory.bytes[0] = 4 << 20;
+    CHECK_EQ(box_found(&config, &found, &t, &err), 0);
+    config.cards_given = true;
+    config.cards = 1;
+    CHECK_EQ(box_found(&config, &found, &t, &err), -ERANGE);
+    CHECK(strstr(err.text, "cards = 1, but the card at 0000:03:00.0 cannot be used: it is lost"));
+}
+
 static bool is_uuid;
 
 static const char *id_of(const struct device_found *found, uint32_t card) {
@@ -117,4 +139,5 @@ static void what_two_cards_have_tells_neither(void) {
 CHECK_MAIN(T(a_card_is_known_by_its_serial_else_by_its_drivers_id),
            T(what_two_cards_have_tells_neither),
            T(weights_in_memory_count_to_the_shares_of_the_cards),
-           T(cards_that_were_found_are_a_box))
+           T(cards_that_were_found_are_a_box),
+           T(one_that_cannot_be_used_has_its_place_and_no_links))

@@ -203,7 +203,7 @@ static void versions_are_named_where_they_are_known(void) {
     snprintf(report.box.cards[1].firmware.fan, DRM_VERSION_MAX, "203.0.0.0");
     CHECK_EQ(probe_text(&report, &out), 0);
     CHECK(says(&out, "driver 1.6.33578 (17204010), Level Zero 1.13, loader 1.22.4; xe ?\n"));
-    CHECK(says(&out, "card 0: firmware GuC ?, HuC ? (root is shown it)\n"));
+    CHECK(says(&out, "card 0: firmware GuC ?, HuC ? (root is shown it, in debugfs)\n"));
     CHECK(says(&out, "card 1: firmware GuC 70.44.1, HuC ?, fan 203.0.0.0\n"));
     CHECK_EQ(probe_json(&report, &json), 0);
     CHECK(says(&json, "\"driver_version\": 17204010") && says(&json, "\"api\": \"1.13\""));

@@ -227,7 +227,7 @@ static void without_libraries_no_card_is_of_use(void) {
 }
 
 static void why_no_card_can_be_used_is_a_sentence_of_all_reasons(void) {
-    char why[512], little[24];
+    char why[640], little[24];
     box = (struct drm_box){.n_cards = 0};
     missing_explain(&box, &both, why, sizeof why);
     CHECK(!strcmp(why, "there is no graphics card"));
@@ -235,10 +235,81 @@ static void why_no_card_can_be_used_is_a_sentence_of_all_reasons(void) {
     snprintf(box.cards[0].driver, DRM_PATH_MAX, "i915");
     box.cards[1].render_error = -EACCES;
     missing_explain(&box, &both, why, sizeof why);
-    CHECK(!strcmp(why, "0000:20:00.0: its driver is i915; octarc needs xe; 0000:21:00.0: no "
-                       "permission on /dev/dri/renderD129"));
+    CHECK(!strcmp(why,
+                  "0000:20:00.0: its driver is i915; octarc needs xe (boot with "
+                  "i915.force_probe=!e211 xe.force_probe=e211); 0000:21:00.0: no permission on "
+                  "/dev/dri/renderD129 (usermod -aG render octarc, or whichever user octarcd runs "
+                  "as; then start it again)"));
     missing_explain(&box, &both, little, sizeof little);
     CHECK_EQ(strlen(little), sizeof little - 1);
+}
+
+static void what_several_cards_lack_is_said_once(void) {
+    char why[640];
+    make_good_box();
+    box.has_dri = false;
+    box.cards[0].render[0] = box.cards[1].render[0] = '\0';
+    missing_explain(&box, &both, why, sizeof why);
+    CHECK(!strncmp(why, "0000:20:00.0, 0000:21:00.0: /dev/dri is not there (in a", 55));
+    make_good_box();
+    box.cards[0].render_error = box.cards[1].render_error = -EACCES;
+    missing_explain(&box, &both, why, sizeof why);
+    CHECK(strstr(why, "0000:20:00.0: no permission on /dev/dri/renderD128; 0000:21:00.0: no "
+                      "permission on /dev/dri/renderD129 (usermod"));
+}
+
+static void what_the_libraries_refuse_is_not_usable(void) {
+    static struct missing_libraries l;
+    char why[640];
+    l = both;
+    make_good_box();
+    snprintf(l.refused[1], sizeof l.refused[1], "the driver does not show it");
+    n_found = missing_find(&box, &l, found);
+    CHECK_EQ(n_found, 1);
+    CHECK_EQ(the("refused")->card, 1);
+    CHECK_EQ(the("refused")->weight, MISSING_BLOCKS);
+    CHECK(strstr(the("refused")->what, "the driver does not show it"));
+    CHECK(strstr(the("refused")->remedy, "echo 1 > devices/0000:21:00.0/reset"));
+    CHECK(missing_works(&box, &l, 0) && !missing_works(&box, &l, 1));
+    CHECK_EQ(missing_count_usable(&box, &l), 1);
+    box.cards[1].bar_bytes = UINT64_C(256) << 20;
+    n_found = missing_find(&box, &l, found);
+    CHECK(strstr(the("refused")->remedy, "Resizable BAR"));
+    /* What is known of the card already is not said again. */
+    box.cards[1].render_error = -EACCES;
+    n_found = missing_find(&box, &l, found);
+    for (size_t i = 0; i < n_found; i++)
+        CHECK(strcmp(found[i].code, "refused") != 0);
+    make_good_box();
+    l = both;
+    snprintf(l.none, sizeof l.none, "zeInit: no driver");
+    n_found = missing_find(&box, &l, found);
+    CHECK(the("no_ze_card")->card == -1 &&
+          strstr(the("no_ze_card")->remedy, "journalctl -k -g xe"));
+    CHECK_EQ(missing_count_usable(&box, &l), 0);
+    missing_explain(&box, &l, why, sizeof why);
+    CHECK(!strncmp(why, "Level Zero has no card to use: zeInit: no driver (look", 54));
+}
+
+static void a_driver_that_did_not_take_a_card_may_lack_firmware(void) {
+    make_good_box();
+    box.cards[0].driver[0] = '\0';
+    look();
+    CHECK(strstr(the("no_driver")->remedy, "modprobe xe"));
+    box.has_xe = true;
+    look();
+    CHECK(strstr(the("no_driver")->what, "did not take it"));
+    CHECK(strstr(the("no_driver")->remedy, "firmware-intel-graphics"));
+    CHECK(strstr(the("no_driver")->remedy, "xe.force_probe=e211"));
+}
+
+/* To add somebody to root's group is no remedy. */
+static void a_node_that_no_group_may_open_needs_one(void) {
+    make_good_box();
+    box.cards[0].render_error = -EACCES;
+    box.cards[0].render_group[0] = '\0';
+    look();
+    CHECK(strstr(the("permission")->remedy, "chgrp render /dev/dri/renderD*"));
 }
 
 static void more_than_the_list_holds_is_left_out(void) {
@@ -263,4 +334,6 @@ CHECK_MAIN(T(of_a_good_box_nothing_is_missing), T(what_blocks_a_card_blocks_no_o
            T(integrated_graphics_have_no_memory_but_a_passed_on_card_has),
            T(without_libraries_no_card_is_of_use),
            T(why_no_card_can_be_used_is_a_sentence_of_all_reasons),
-           T(more_than_the_list_holds_is_left_out))
+           T(what_several_cards_lack_is_said_once), T(what_the_libraries_refuse_is_not_usable),
+           T(a_driver_that_did_not_take_a_card_may_lack_firmware),
+           T(a_node_that_no_group_may_open_needs_one), T(more_than_the_list_holds_is_left_out))
