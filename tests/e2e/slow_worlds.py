@@ -6,6 +6,7 @@ simulated driver (tests/sim_level_zero); the table is in docs/operations.md."""
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 
@@ -277,6 +278,23 @@ def without_a_permission_on_one_card_the_others_serve():
             equal((status["cards"], status["cards_online"]), (CARDS, 3))
             assert "card 3 (%s) is lost: no permission on /dev/dri/renderD131" % slot(3) in \
                 status["cards_why"], status
+
+
+@test
+def a_card_that_another_program_uses_is_named_with_what_is_short():
+    """It does well where it is tried by itself: what the plan has for it is more."""
+    with world("limit=1@6M") as w:
+        status, err = octarcd("--config", os.devnull, "--backend", "level_zero", "--split", "layer", "--context",
+                              "512", "--max-sequences", "200", "--model", tiny(), env=w.env,
+                              deaths=re.compile("signal"))
+        equal(status, 78, err)
+        last = err.strip().splitlines()[-1]
+        for text in ("card 1 has no room for 13 MiB of its K and V", "out of the card's memory",
+                     "another program", "card_memory"):
+            assert text in last, (text, err)
+        with w.serve("--backend", "level_zero", "--split", "layer", "--cards", "4",
+                     "--card-memory", "64M,4M,64M,64M") as daemon:
+            equal(answers(daemon), of_cpu())
 
 
 @test

@@ -2,6 +2,7 @@
 /* memory.c - the memory of cards: device allocations that count, and what the backend itself needs.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/device/level_zero/cards.h"
@@ -111,6 +112,22 @@ static int reserve_card(struct device *d, uint32_t card, enum area area, int fd,
                             : level_zero_alloc_card(d, card, bytes, &made->at, err);
 }
 
+/* Its driver says how much memory a card has, not how much of it is free. */
+static int name_shortage(uint32_t card, enum area area, uint64_t bytes, int rc, struct err *err) {
+    static const char *const names[AREA_COUNT] = {[AREA_WEIGHTS] = "its weights",
+                                                  [AREA_KV] = "its K and V",
+                                                  [AREA_SCRATCH] = "its scratch memory",
+                                                  [AREA_LANDING] = "its landing"};
+    char why[160];
+    if (rc != -ENOSPC || !err)
+        return rc;
+    snprintf(why, sizeof why, "%.*s", (int)sizeof why - 1, err->text);
+    return err_set(err, rc,
+                   "card %u has no room for %llu MiB of %s: %s; another program may have some of "
+                   "it: end that, or let octarc have less (key card_memory)",
+                   card, (unsigned long long)(bytes + (1 << 20) - 1) >> 20, names[area], why);
+}
+
 /* Device memory is all used from the beginning, so the room is what it takes. */
 int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t room,
                        uint64_t bytes, int fd, struct err *err) {
@@ -126,7 +143,8 @@ int level_zero_reserve(struct device *d, uint32_t card, enum area area, uint64_t
     if (d->svm && area == AREA_WEIGHTS) /* reads as zero, and takes no memory yet */
         rc = svm_reserve(d, card, made.split, &made, err);
     else
-        rc = level_zero_failed(d, reserve_card(d, card, area, fd, &made, err));
+        rc = name_shortage(card, area, made.split,
+                           level_zero_failed(d, reserve_card(d, card, area, fd, &made, err)), err);
     if (rc)
         return rc;
     rc = reserve_host(d, card, &made, err);
