@@ -142,6 +142,53 @@ def an_argument_that_is_not_taken_costs_its_card_and_no_answer():
 
 
 @test
+def a_card_that_lies_to_the_host_is_lost_and_no_token_is_wrong():
+    """What comes to it, or what it says: a way that delivers other bytes, or none, and reports success."""
+    want = of_cpu()
+    for lie in ("ones=h>1", "stale=h>1", "ones=1>h", "stale=1>h"):
+        with tempfile.TemporaryDirectory() as folder:
+            with serve(folder, "cards=2 " + lie, "--split", "tensor")[1] as daemon:
+                equal(answers(daemon), want, lie)
+                equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "lost"], lie)
+                equal(daemon.rpc("status")["requests"]["failed"], 0, lie)
+
+
+@test
+def advice_that_is_swallowed_is_found_out_and_changes_no_answer():
+    """The kernel was told by octarc, too: weights lie at home, or are not said to."""
+    want = of_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        with serve(folder, "cards=2 system=0xf deaf=1", "--split", "tensor", environment=with_nodes)[1] as daemon:
+            equal(answers(daemon), want)
+            equal(daemon.rpc("status")["storage"], "svm")
+            for card in daemon.rpc("cards")["cards"]:
+                assert card["resident_bytes"] in (None, card["prefetched_bytes"]), card
+
+
+@test
+def a_card_that_has_no_memory_left_costs_no_other():
+    want = of_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        with serve(folder, "cards=3 limit=1@300K", "--split", "layer")[1] as daemon:
+            equal(answers(daemon), want)
+            equal([card["state"] for card in daemon.rpc("cards")["cards"]], ["online", "lost", "online"])
+            assert "out of the card's memory" in daemon.rpc("status")["cards_why"]
+
+
+@test
+def every_release_of_the_specification_has_the_same_answers():
+    """With the host's memory, and without."""
+    want = of_cpu()
+    for minor in (4, 6, 7, 10, 15):
+        for system, storage, how in (("0", "usm", environment), ("0xf", "svm", with_nodes)):
+            with tempfile.TemporaryDirectory() as folder:
+                with serve(folder, "cards=2 version=1.%d system=%s" % (minor, system), "--split", "tensor",
+                           environment=how)[1] as daemon:
+                    equal(answers(daemon), want, "1.%d, %s" % (minor, storage))
+                    equal(daemon.rpc("status")["storage"], storage)
+
+
+@test
 def a_card_that_is_wedged_from_the_start_is_done_without():
     want = of_cpu()
     with tempfile.TemporaryDirectory() as folder:

@@ -79,7 +79,8 @@ def of_eight_cards_the_one_that_lies_and_the_link_that_does_are_named():
     equal((status, made["well"]), (4, False))
     for card in made["cards"]:
         if card["card"] == 5:
-            equal(card["why"], "what is written to its memory is not what is read from it")
+            equal(card["why"],
+                  "card 5 cannot be opened: what is written to its memory is not what is read from it")
             equal(card["kernels"], [])
         else:
             equal((card["why"], card["kernels_why"]), (None, None), card["slot"])

@@ -12,6 +12,7 @@
 
 #define TRIED_BYTES   (1u << 20)
 #define CARRIED_BYTES (4u << 20) /* by the longest transfer that is measured */
+#define HOST_BYTES    (1u << 14)
 #define ROUNDS        9
 
 static const uint32_t sizes[] = {64, 4096, TRIED_BYTES};
@@ -42,6 +43,48 @@ static int write_patterns(struct trial *t) {
         if (!rc)
             rc = level_zero_put(d, i, t->at[i], t->pattern, t->bytes);
     }
+    return rc;
+}
+
+/* 1: what is written to its memory is what is read from it.  Another pattern goes through the same
+ * stage before anything is read, which a way that delivers nothing would leave there. */
+static int try_host(struct trial *t, uint32_t card) {
+    struct device *d = t->device;
+    char *other = t->at[card] + t->bytes;
+    make_pattern(t, card + CARDS_MAX);
+    int rc = level_zero_put(d, card, other, t->pattern, t->bytes);
+    for (uint32_t i = 0; i < 2 && !rc; i++) {
+        make_pattern(t, i ? card + CARDS_MAX : card);
+        rc = level_zero_get(d, card, t->found, i ? other : t->at[card], t->bytes);
+        if (!rc && memcmp(t->found, t->pattern, t->bytes))
+            return 0;
+    }
+    return rc ? rc : 1;
+}
+
+int links_try_host(struct device *d, uint32_t card, struct err *err) {
+    struct trial t = {.device = d,
+                      .bytes = HOST_BYTES,
+                      .pattern = malloc(HOST_BYTES),
+                      .found = malloc(HOST_BYTES),
+                      .err = err};
+    int rc = t.pattern && t.found ? 0 : err_set(err, -ENOMEM, "no memory to try the card");
+    if (!rc)
+        rc = level_zero_alloc_card(d, card, 2 * (uint64_t)t.bytes, &t.at[card], err);
+    if (!rc) {
+        make_pattern(&t, card);
+        rc = level_zero_put(d, card, t.at[card], t.pattern, t.bytes);
+        rc = rc ? rc : try_host(&t, card);
+        if (rc < 0)
+            rc = err_set(err, rc, "its memory cannot be used: %s", strerror(-rc));
+        else
+            rc = rc ? 0
+                    : err_set(err, -EIO,
+                              "what is written to its memory is not what is read from it");
+    }
+    level_zero_free(d, t.at[card]);
+    free(t.pattern);
+    free(t.found);
     return rc;
 }
 

@@ -5,6 +5,10 @@
 
 #include "daemon/device/level_zero/cards.h"
 
+/* What the host writes to the card's memory is what it reads from there, through the stage.  -EIO:
+ * it is not; else as the calls fail; err says it of "it". */
+int links_try_host(struct device *device, uint32_t card, struct err *err);
+
 /* Each link that the driver calls direct carries patterns of several sizes, by a kernel of the
  * reader as an exchange does it; one that delivers anything else is staged from then on, and the
  * reader's properties say so.  -EIO: a card was lost by it; -ENOMEM, and what building the kernel

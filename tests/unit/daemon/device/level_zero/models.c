@@ -231,7 +231,7 @@ static void a_card_that_hangs_while_a_model_is_loaded_is_waited_for(void) {
     static const struct {
         uint32_t command;
         int cards;
-    } hangs[] = {{1, 1 << 1}, {3, 0}, {5, 1 << 1}, {40, 1 << 1}, {400, 255}};
+    } hangs[] = {{1, 1 << 1}, {7, 0}, {9, 1 << 1}, {40, 1 << 1}, {400, 255}};
     begin("cards=3");
     for (size_t i = 0; i < sizeof hangs / sizeof *hangs; i++) {
         char options[64];
