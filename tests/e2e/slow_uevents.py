@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's events take simulated cards away and bring them back, while requests run.
+"""The kernel's events take simulated cards away and bring them back, while requests run: those of the cpu
+backend, and those of a driver (tests/sim_level_zero).
 
 Needs umockdev: it stands between octarcd and the kernel, and what is sent to the socket that it keeps
 in the place of the kernel's arrives as if the kernel had said it.
 """
+import contextlib
 import glob
 import json
 import os
@@ -13,47 +15,27 @@ import struct
 import tempfile
 
 from crowd import PROMPT, WAYS, is_whole, say, states, undisturbed
+import kernel_box
 from harness import Daemon, Skip, equal, main, test, tiny, wait_until
+from sim_cards import DEATHS, Faults, environment
 
 PRELOAD = glob.glob("/usr/lib/*/libumockdev-preload.so.0")
 SLOTS = ["0000:%02x:00.0" % (0x14 + 3 * i) for i in range(4)]
 PORT = "/devices/pci0000:00/0000:00:01.0/0000:10:00.0/"
 
 
-class Box:
-    """Four simulated cards in slots, and a kernel that says what the test wants."""
-
-    def __init__(self, rebalance, config="card_quiet = 0\n"):
-        if not PRELOAD:
-            raise Skip("umockdev is not installed")
-        self.folder = tempfile.TemporaryDirectory(prefix="octarc-uevents-")
-        os.makedirs(os.path.join(self.folder.name, "sys"))
-        topology = os.path.join(self.folder.name, "box.json")
-        with open(topology, "w") as f:
-            json.dump({"cards": [{"slot": slot, "memory_mib": 64} for slot in SLOTS]}, f)
-        self.daemon = Daemon(
-            "--context", "512", "--topology", topology, model=tiny(), rebalance=rebalance,
-            config="[service]\n" + config,
-            env={"LD_PRELOAD": PRELOAD[0], "UMOCKDEV_DIR": self.folder.name})
-
-    def __enter__(self):
-        return self.daemon.__enter__() and self
-
-    def __exit__(self, *how):
-        try:
-            self.daemon.__exit__(*how)
-        finally:
-            self.folder.cleanup()
+class Kernel:
+    """One that says what the test wants: folder is umockdev's, path() where a card's device is."""
 
     def send(self, datagram):
-        listeners = glob.glob(os.path.join(self.folder.name, "event[0-9]*"))
+        listeners = glob.glob(os.path.join(self.folder, "event[0-9]*"))
         assert listeners, "octarcd does not listen"
         for path in listeners:
             with socket.socket(socket.AF_UNIX, socket.SOCK_RAW) as s:
                 s.sendto(datagram, path)
 
     def tell(self, action, card, node=None, **keys):
-        path = PORT + SLOTS[card] + ("/drm/" + node if node else "")
+        path = self.path(card) + ("/drm/" + node if node else "")
         keys = {"ACTION": action, "DEVPATH": path, "SUBSYSTEM": "drm" if node else "pci",
                 **({} if node else {"PCI_CLASS": "30000"}), **keys, "SEQNUM": "4711"}
         body = b"".join(b"%s=%s\0" % (k.encode(), v.encode()) for k, v in keys.items())
@@ -66,6 +48,56 @@ class Box:
 
     def why(self, card):
         return self.daemon.rpc("cards")["cards"][card]["history"][-1]["why"]
+
+
+class Box(Kernel):
+    """Four simulated cards in slots."""
+
+    def __init__(self, rebalance, config="card_quiet = 0\n"):
+        if not PRELOAD:
+            raise Skip("umockdev is not installed")
+        self.made = tempfile.TemporaryDirectory(prefix="octarc-uevents-")
+        self.folder = self.made.name
+        os.makedirs(os.path.join(self.folder, "sys"))
+        topology = os.path.join(self.folder, "box.json")
+        with open(topology, "w") as f:
+            json.dump({"cards": [{"slot": slot, "memory_mib": 64} for slot in SLOTS]}, f)
+        self.daemon = Daemon(
+            "--context", "512", "--topology", topology, model=tiny(), rebalance=rebalance,
+            config="[service]\n" + config,
+            env={"LD_PRELOAD": PRELOAD[0], "UMOCKDEV_DIR": self.folder})
+
+    def __enter__(self):
+        return self.daemon.__enter__() and self
+
+    def __exit__(self, *how):
+        try:
+            self.daemon.__exit__(*how)
+        finally:
+            self.made.cleanup()
+
+    def path(self, card):
+        return PORT + SLOTS[card]
+
+
+class Driven(Kernel):
+    """Three cards that the kernel shows and a driver drives, and what happens to them."""
+
+    def __init__(self, folder, faults, daemon):
+        self.folder, self.faults, self.daemon = folder, faults, daemon
+
+    def path(self, card):
+        return kernel_box.path_of(card)
+
+
+@contextlib.contextmanager
+def driven():
+    with kernel_box.shown(kernel_box.make_cards(3)) as folder, tempfile.TemporaryDirectory() as own:
+        faults = Faults(own)
+        env = kernel_box.seen_in(folder, environment("cards=3 memory=256M faults=" + faults.path))
+        with Daemon("--backend", "level_zero", "--split", "layer", "--context", "512", model=tiny(), env=env,
+                    deaths=DEATHS, config="[service]\ncard_quiet = 0\ncard_faults = 64\n") as daemon:
+            yield Driven(folder, faults, daemon)
 
 
 @test
@@ -120,6 +152,57 @@ def every_way_of_being_wedged_is_told_with_what_to_do():
             else:
                 box.tell("add", 1, "card1")
             wait_until(lambda: states(box.daemon) == ["online"] * 4, 30, "all online")
+
+
+@test
+def a_driven_card_goes_and_returns_under_sixteen_streams():
+    """Its driver loses it as the kernel says so, or a moment later than that, or before."""
+    for first in ("kernel", "driver"):
+        with driven() as box:
+            want = undisturbed(box.daemon)
+
+            def unplug():
+                if first == "driver":
+                    box.faults.strike("lose=1")
+                box.tell("remove", 1, "renderD129")
+                box.tell("remove", 1, "card1")
+                box.tell("remove", 1)
+                box.faults.strike("lose=1")
+                box.is_in(1, "lost")
+            is_whole(box.daemon, want, unplug, "unplugged, %s first" % first)
+            equal(states(box.daemon), ["online", "lost", "online"])
+
+            def plug():
+                box.faults.strike("")
+                box.tell("add", 1)
+                box.tell("add", 1, "card1")
+                box.tell("add", 1, "renderD129")
+            is_whole(box.daemon, want, plug, "plugged in")
+            box.is_in(1, "online")
+            equal(states(box.daemon), ["online"] * 3)
+
+
+@test
+def a_driven_card_that_is_wedged_in_any_way_is_done_without():
+    """Whoever asks it is ended by the driver, so it must not be asked."""
+    with driven() as box:
+        want = box.daemon.complete(PROMPT)["choices"][0]["text"]
+        for ways, state in (("none", "lost"), ("rebind", "lost"), ("bus-reset", "lost"), ("unknown", "lost"),
+                            ("rebind,bus-reset", "lost"), ("vendor-specific", "quarantined"),
+                            ("cold-reset", "quarantined"), ("vendor-specific,cold-reset", "quarantined"),
+                            ("tomorrow", "lost")):
+            box.faults.strike("abort=1")
+            box.tell("change", 1, "card1", WEDGED=ways)
+            box.is_in(1, state)
+            equal(box.daemon.complete(PROMPT)["choices"][0]["text"], want, "after " + ways)
+            equal(states(box.daemon), ["online", state, "online"])
+            box.faults.strike("")
+            if state == "quarantined":
+                say(box.daemon, "online", "--wait", "1")
+            else:
+                box.tell("add", 1, "card1")
+            wait_until(lambda: states(box.daemon) == ["online"] * 3, 30, "all online after " + ways)
+        equal(box.daemon.rpc("status")["requests"]["failed"], 0)
 
 
 @test
