@@ -75,7 +75,7 @@ cli_pull := $(wildcard client/pull/*.c)
 ze_floats := 0 1 30
 ze_quants := 2 3 6 7 8 10 11 12 13 14 20 23 39
 ze_types := $(ze_floats) $(ze_quants)
-ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange routes measure measure_xmx \
+ze_spirv := $(addprefix $(B)/$(backend_ze)/kernels/,$(addsuffix .spv,rows attention exchange routes measure measure_xmx digest \
               $(ze_types:%=matmul_%) $(ze_types:%=expert_%) \
               $(ze_quants:%=matmul_xmx_%) $(ze_quants:%=expert_xmx_%)))
 # Tests of images take it from Debian sid where the machine has none (tests/intel/README.md).

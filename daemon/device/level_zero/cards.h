@@ -64,6 +64,7 @@ struct ze_card {
     ze_command_list_handle_t transfer; /* of all else: immediate, synchronous */
     char *stage;                       /* STAGE_BYTES of host memory */
     pthread_mutex_t transferring;      /* the stage and the transfer list are one caller's */
+    uint64_t n_digests;                /* launches of that kernel, so far; under the same lock */
     uint64_t capacity_bytes;
     uint64_t host_bytes;    /* the last of its weights, which lie in host memory */
     uint64_t fetched_bytes; /* since the device was opened */
@@ -193,16 +194,18 @@ int level_zero_copy(struct device *from, uint32_t from_card, enum area area, uin
 int level_zero_pack(struct device *device, uint32_t card, uint64_t offset, uint32_t type,
                     bool vector, uint64_t range_rows, uint64_t row_begin, uint64_t rows,
                     uint64_t cols, uint32_t col_skip, const void *blocks, uint64_t row_bytes);
-int level_zero_digest(struct device *device, uint32_t card, enum area area, uint64_t offset,
-                      uint64_t bytes, uint64_t *digest);
-int level_zero_digest_part(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
-                           uint64_t first_leaf, uint64_t *sum);
 int level_zero_peek(struct device *device, uint32_t card, uint64_t offset, void *out,
                     uint64_t bytes);
 int level_zero_poke(struct device *device, uint32_t card, uint64_t offset, const void *in,
                     uint64_t bytes);
 int level_zero_clear(struct device *device, uint32_t card, enum area area, uint64_t offset,
                      uint64_t bytes);
+
+/* digest.c: by a kernel on the card; of what lies in host memory, by the host. */
+int level_zero_digest(struct device *device, uint32_t card, enum area area, uint64_t offset,
+                      uint64_t bytes, uint64_t *digest);
+int level_zero_digest_part(struct device *device, uint32_t card, uint64_t offset, uint64_t bytes,
+                           uint64_t first_leaf, uint64_t *sum);
 
 /* load.c */
 int level_zero_check(struct device *device, const struct program *programs, struct err *err);

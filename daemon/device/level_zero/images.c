@@ -13,7 +13,7 @@
 #define MATRICES(type, number)     m(matmul_##number) m(expert_##number)
 #define MATRICES_XMX(type, number) m(matmul_xmx_##number) m(expert_xmx_##number)
 #define MODULES \
-    m(rows) m(attention) m(exchange) m(routes) m(measure) m(measure_xmx) \
+    m(rows) m(attention) m(exchange) m(routes) m(measure) m(measure_xmx) m(digest) \
     FLOATS(MATRICES) QUANTS(MATRICES) QUANTS(MATRICES_XMX)
 
 #define m(name) \

@@ -33,6 +33,7 @@ static const struct {
     [KERNEL_SWEEP] = {"sweep", IMAGE_MEASURE, 0, false},
     [KERNEL_MULTIPLY] = {"multiply", IMAGE_MEASURE, 1, false},
     [KERNEL_MULTIPLY_XMX] = {"multiply_xmx", IMAGE_MEASURE_XMX, 0, false},
+    [KERNEL_DIGEST] = {"digest", IMAGE_DIGEST, 0, false},
     [KERNEL_MATMUL] = {"matmul", IMAGE_MATRICES, 0, true},
     [KERNEL_LANES] = {"lanes", IMAGE_MATRICES, 1, true},
     [KERNEL_GATE_UP] = {"gate_up", IMAGE_MATRICES, 2, true},

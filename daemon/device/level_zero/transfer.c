@@ -162,39 +162,3 @@ int level_zero_pack(struct device *d, uint32_t card, uint64_t offset, uint32_t t
     free(tiles);
     return rc;
 }
-
-static int digest_part(struct device *d, uint32_t card, enum area area, uint64_t offset,
-                       uint64_t bytes, uint64_t first_leaf, uint64_t *sum) {
-    char *at;
-    int rc = level_zero_stretch(d, card, area, offset, bytes, &at);
-    if (rc)
-        return rc;
-    char *held = malloc(STAGE_BYTES);
-    if (!held)
-        return -ENOMEM;
-    uint64_t all = 0;
-    for (uint64_t done = 0, some; done < bytes && !rc; done += some) {
-        some = bytes - done < STAGE_BYTES ? bytes - done : STAGE_BYTES;
-        rc = level_zero_get(d, card, held, at + done, some);
-        if (!rc)
-            all += device_digest_part(held, some, first_leaf + done / DIGEST_LEAF_BYTES);
-    }
-    free(held);
-    if (!rc)
-        *sum = all;
-    return rc;
-}
-
-int level_zero_digest_part(struct device *d, uint32_t card, uint64_t offset, uint64_t bytes,
-                           uint64_t first_leaf, uint64_t *sum) {
-    return digest_part(d, card, AREA_WEIGHTS, offset, bytes, first_leaf, sum);
-}
-
-int level_zero_digest(struct device *d, uint32_t card, enum area area, uint64_t offset,
-                      uint64_t bytes, uint64_t *digest) {
-    uint64_t sum;
-    const int rc = digest_part(d, card, area, offset, bytes, 0, &sum);
-    if (!rc)
-        *digest = device_digest_close(sum, bytes);
-    return rc;
-}

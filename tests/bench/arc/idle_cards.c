@@ -21,12 +21,14 @@ struct kernel {
     uint64_t arguments[ARGUMENTS];
 };
 
-/* A copy; or, with a step, the launch of so many descriptions. */
+/* A copy; or the launch of so many descriptions, with a step, or of so many groups, with a digest.
+ */
 struct command {
     void *to;
     const void *from;
     size_t size;
     const struct ze_step *step;
+    struct ze_digest *digest;
 };
 
 struct list {
@@ -214,6 +216,12 @@ ze_result_t zeKernelSetArgumentValue(ze_kernel_handle_t kernel, uint32_t index, 
 
 /* Of a launch only that it says that it was made. */
 static void work(const struct command *c) {
+    if (c->digest) {
+        struct ze_digested *found = (struct ze_digested *)(c->digest + 1);
+        for (size_t i = 0; i < c->size; i++)
+            found[i].number = c->digest->number;
+        return;
+    }
     if (!c->step) {
         memcpy(c->to, c->from, c->size);
         return;
@@ -283,5 +291,8 @@ ze_result_t zeCommandListAppendLaunchKernel(ze_command_list_handle_t to, ze_kern
         c = (struct command){.to = (void *)(uintptr_t)k->arguments[1],
                              .from = c.from,
                              .size = (uint32_t)k->arguments[2] * sizeof(uint32_t)};
+    if (!strcmp(k->name, "digest"))
+        c = (struct command){.digest = (struct ze_digest *)(uintptr_t)k->arguments[0],
+                             .size = groups->groupCountX};
     return append(to, &c);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* idle_loader.c - stands for libze_loader.so.1 where only the host's own work is of interest: eight
  * cards that do nothing, at once.  A card's memory is the host's; copies are done when they are
- * submitted, kernels never, but for the one that tries a link; of the others the step hears that
- * they were launched.  IDLE_CALLS names a file in which it counts: all calls, then those of each
+ * submitted, kernels never, but for the one that tries a link; of the others it is heard that they
+ * were launched.  IDLE_CALLS names a file in which it counts: all calls, then those of each
  * function as ZE_CALLS has them. */
 #include <fcntl.h>
 #include <stdint.h>

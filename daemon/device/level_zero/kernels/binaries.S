@@ -38,6 +38,7 @@
     module routes
     module measure
     module measure_xmx
+    module digest
     .irp type, 0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 30, 39
     module matmul_\type
     module expert_\type

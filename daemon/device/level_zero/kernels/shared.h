@@ -230,4 +230,15 @@ struct ze_exchange {
     u32 head_dim;
 };
 
+/* A stretch of a card's memory whose digest is to be taken.  Behind it in memory: of each group of
+ * leaves what it found. */
+struct ze_digest {
+    u64 number;          /* no other digest of the card has it */
+    u64 at, bytes, leaf; /* which leaf of a longer stretch the first one is */
+};
+struct ze_digested {
+    u64 sum;    /* of the leaves' digests */
+    u64 number; /* of the digest */
+};
+
 #endif
