@@ -56,6 +56,8 @@ int line_apply(struct engines *e, uint32_t number, enum card_event event, const 
             line_drop_kv(e, why);
         if (e->store)
             store_remove(e->store, number);
+        if (e->store && event == CARD_RELEASE) /* who is told may take it out */
+            store_settle(e->store);
     }
     if (card->state == before) {
         if (event == CARD_CORRUPT && e->events.card)

@@ -308,8 +308,10 @@ static int start(struct daemon *d, struct err *err) {
                        d->config.max_events);
     tell_backend(d);
     make_engines(d);
-    store_start(&d->store, d->config.warm_restart && d->config.model[0] &&
-                               d->config.weights == WEIGHTS_SHARED);
+    store_start(&d->store,
+                d->config.warm_restart && d->config.model[0] &&
+                    d->config.weights != WEIGHTS_PRIVATE,
+                d->config.weights == WEIGHTS_HELD);
     rc = make_server(d, err);
     if (rc < 0)
         return rc;

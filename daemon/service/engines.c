@@ -108,6 +108,7 @@ static int add_weight_memory(struct engines *e, int fds[STREAM_FDS_MAX], uint32_
             setup->memory_bytes[i][0] = memory->bytes;
         }
         e->cards[i].given_bytes = kept;
+        e->cards[i].given_left = memory->left;
         told->reused_bytes += kept;
         told->reloaded_bytes += e->plan.cards[i].weights_bytes - kept;
     }

@@ -112,6 +112,7 @@ struct engines {
         uint64_t capacity_bytes;
         struct card_memory memory;
         uint64_t given_bytes; /* of weights in the memory that the current engine was given */
+        bool given_left;      /* that is of a service before: they may be, for what is known */
     } cards[CARDS_MAX];
     /* K and V of the generation that served last, on real cards (held_kv.c). */
     struct {

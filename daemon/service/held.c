@@ -92,10 +92,13 @@ static void tell_kept(struct engines *e, uint32_t card) {
                          .reused_bytes = c->kept_bytes,
                          .reloaded_bytes = anew};
     const bool harmed = c->kept_bytes < e->cards[card].given_bytes;
+    const bool left = e->cards[card].given_left;
     line_event(e, &told,
-               "card %u: kept %.1f MiB of the weights that the engine before left on it, "
-               "read %.1f MiB anew%s",
-               card, kept, read, harmed ? "; some of what was there was not what it was" : "");
+               "card %u: kept %.1f MiB of the weights that the %s before left on it, "
+               "read %.1f MiB anew%s%s",
+               card, kept, left ? "service" : "engine", read,
+               harmed ? "; some of what was there was not what it was" : "",
+               harmed && left ? ", or not this plan's" : "");
     log_line(harmed ? LOG_P_WARNING : LOG_P_NOTICE, "%s", told.text);
 }
 

@@ -88,7 +88,7 @@ void memory_adopt(struct card_memory *memory, const struct plan *plan, uint32_t 
         return;
     }
     memory->fd = fd;
-    memory->bytes = (uint64_t)st.st_size;
+    memory->bytes = memory->borders[0] = (uint64_t)st.st_size;
     memory->left = memory->kept = memory_take_ranges(memory, plan, number) == 0;
 }
 

@@ -57,6 +57,10 @@ void notify_remove(const char *name) {
     sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
+bool notify_settle(uint64_t timeout_us) {
+    return sd_notify_barrier(0, timeout_us) >= 0;
+}
+
 /* 1: it is a socket to listen on.  0: it was closed; names are of no help, for systemd gives its
  * own to what has none. */
 static int take_socket(struct notify_fd *out, int fd, const char *name, struct err *err) {

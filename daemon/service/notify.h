@@ -38,5 +38,7 @@ int notify_take_fds(struct notify_fd fds[NOTIFY_FDS_MAX],
 bool notify_keep(const char *name, int fd);
 /* What it holds under that name it closes. */
 void notify_remove(const char *name);
+/* Waits until systemd has done all that it was told; false: it has not by then. */
+bool notify_settle(uint64_t timeout_us);
 
 #endif

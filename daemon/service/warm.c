@@ -9,12 +9,22 @@
 #include "daemon/service/store.h"
 #include "daemon/util/log.h"
 
+/* How long a card's memory may be: of a real one it takes room, and has no part in host memory. */
+static uint64_t most_bytes(const struct engines *e, uint32_t card) {
+    const struct plan_card *c = &e->plan.cards[card];
+    const uint64_t others = c->kv_bytes + c->scratch_bytes + c->landing_bytes;
+    if (e->config->weights != WEIGHTS_HELD)
+        return UINT64_MAX;
+    return c->spilled_bytes || others > c->capacity_bytes ? 0 : c->capacity_bytes - others;
+}
+
 void line_take_left(struct engines *e, uint32_t card) {
     const uint64_t bytes = layout_end(&e->plan, card);
     struct card_memory *memory = &e->cards[card].memory;
     if (!e->store || bytes == 0 || memory->fd >= 0)
         return;
-    const int fd = store_take(e->store, card, bytes);
+    const int fd =
+        store_take(e->store, card, e->cards[card].card.identity.text, bytes, most_bytes(e, card));
     if (fd >= 0)
         memory_adopt(memory, &e->plan, card, fd);
 }
@@ -26,13 +36,15 @@ void line_keep(struct engines *e, bool filled) {
         struct card_memory *memory = &e->cards[i].memory;
         if (!memory->kept)
             store_remove(e->store, i);
-        if (memory->fd < 0 || !filled)
+        if (memory->fd < 0 || !filled || memory->n_more)
             continue;
-        store_keep(e->store, i, memory->fd);
+        store_keep(e->store, i, e->cards[i].card.identity.text, memory->fd);
         memory->kept = true;
     }
     if (filled)
-        store_keep(e->store, STORE_SUMS, e->loaded->sums_fd);
+        store_keep(e->store, STORE_SUMS, "", e->loaded->sums_fd);
+    else
+        store_settle(e->store);
 }
 
 bool line_forget_left(struct engines *e) {

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 from harness import equal
 
@@ -26,6 +27,7 @@ class Manager:
         self.socket.bind(self.path)
         self.kept, self.removed = {}, []
         self.heard, self.asked = queue.Queue(), 0
+        self.slow = 0  # seconds that it takes to let a descriptor go
         self.thread = threading.Thread(target=self.listen)  # a service waits where nobody hears it
         self.thread.start()
 
@@ -68,12 +70,16 @@ class Manager:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds.frombytes(data)
             said = dict(line.split("=", 1) for line in text.decode().splitlines() if "=" in line)
+            if "BARRIER" in said:  # whoever waits sees that all before was heard
+                for fd in fds:
+                    os.close(fd)
             if "FDSTORE" in said:
                 assert said["FDPOLL"] == "0" and len(fds) == 1, text
                 self.put(said["FDNAME"], fds[0])
             if "ASKED" in said:
                 self.heard.put(said["ASKED"])
             if "FDSTOREREMOVE" in said:
+                time.sleep(self.slow)
                 self.removed.append(said["FDNAME"])
                 self.drop(said["FDNAME"])
 

@@ -82,18 +82,18 @@ static void a_descriptor_is_kept_once_and_removed_by_its_name(void) {
     const int fd = make_memory(BYTES, MEMORY_SEALS);
     listen_as_systemd();
     store_init(&s);
-    store_keep(&s, 3, fd); /* off: nothing is said */
-    store_start(&s, true);
-    store_keep(&s, 3, fd);
+    store_keep(&s, 3, "", fd); /* off: nothing is said */
+    store_start(&s, true, false);
+    store_keep(&s, 3, "", fd);
     const int copy = heard("FDSTORE=1\nFDNAME=octarc-weights-3\nFDPOLL=0");
     CHECK_EQ(inode(copy), inode(fd));
-    store_keep(&s, 3, fd);
+    store_keep(&s, 3, "", fd);
     heard_without(""); /* nothing */
     store_remove(&s, 3);
     heard_without("FDSTOREREMOVE=1\nFDNAME=octarc-weights-3");
     store_remove(&s, 3);
     heard_without("");
-    store_keep(&s, STORE_SUMS, fd);
+    store_keep(&s, STORE_SUMS, "", fd);
     close(heard("FDSTORE=1\nFDNAME=octarc-sums\nFDPOLL=0"));
     CHECK(is_open(fd)); /* it is the caller's */
     store_finish(&s);   /* what was kept stays for the next service */
@@ -110,13 +110,13 @@ static void what_was_left_is_taken_by_card_and_size(void) {
     CHECK_EQ(pwrite(a, "x", 1, 0), 1);
     CHECK(store_offer(&s, "octarc-weights-0", a) && store_offer(&s, "octarc-weights-7", b));
     CHECK_EQ(store_bytes(&s), BYTES); /* b has not a page yet */
-    store_start(&s, true);
-    CHECK_EQ(store_take(&s, 1, BYTES), -1); /* none was left */
-    CHECK_EQ(store_take(&s, 0, BYTES), a);
-    CHECK_EQ(store_take(&s, 0, BYTES), -1); /* once */
-    store_keep(&s, 0, a);                   /* systemd has it */
+    store_start(&s, true, false);
+    CHECK_EQ(store_take(&s, 1, "", BYTES, UINT64_MAX), -1); /* none was left */
+    CHECK_EQ(store_take(&s, 0, "", BYTES, UINT64_MAX), a);
+    CHECK_EQ(store_take(&s, 0, "", BYTES, UINT64_MAX), -1); /* once */
+    store_keep(&s, 0, "", a);                               /* systemd has it */
     heard_without("");
-    CHECK_EQ(store_take(&s, 7, 3 * BYTES), -1); /* it is too small */
+    CHECK_EQ(store_take(&s, 7, "", 3 * BYTES, UINT64_MAX), -1); /* it is too small */
     CHECK(!is_open(b));
     heard_without("FDSTOREREMOVE=1\nFDNAME=octarc-weights-7");
     close(a);
@@ -128,7 +128,7 @@ static void is_refused(struct store *s, int fd) {
     CHECK(store_offer(s, "octarc-weights-2", fd));
     CHECK(!is_open(fd));
     heard_without("FDSTOREREMOVE=1\nFDNAME=octarc-weights-2");
-    CHECK_EQ(store_take(s, 2, BYTES), -1);
+    CHECK_EQ(store_take(s, 2, "", BYTES, UINT64_MAX), -1);
 }
 
 static void what_is_not_such_memory_is_closed(void) {
@@ -153,7 +153,7 @@ static void what_is_not_such_memory_is_closed(void) {
     is_refused(&s, dup(good));
     CHECK(!store_offer(&s, "octarc-weights-8", good) && !store_offer(&s, "octarcd.socket", good));
     CHECK(!store_offer(&s, "octarc-weights-", good) && !store_offer(&s, "", good));
-    CHECK_EQ(store_take(&s, 4, BYTES), good);
+    CHECK_EQ(store_take(&s, 4, "", BYTES, UINT64_MAX), good);
     store_finish(&s);
     stop_listening();
 }
@@ -180,11 +180,11 @@ static void without_checksums_of_the_file_nothing_is_used(void) {
         const int sums = memfd_create("octarc-sums", MFD_CLOEXEC);
         CHECK(store_offer(&s, "octarc-weights-2", fd));
         CHECK(!with || store_offer(&s, "octarc-sums", sums));
-        store_start(&s, true);
+        store_start(&s, true, false);
         CHECK_EQ(store_take_sums(&s, &model, &file), -1); /* they are empty */
         heard_without("FDSTOREREMOVE=1\nFDNAME=octarc-weights-2");
         heard_without(with ? "FDSTOREREMOVE=1\nFDNAME=octarc-sums" : "");
-        CHECK_EQ(store_take(&s, 2, BYTES), -1);
+        CHECK_EQ(store_take(&s, 2, "", BYTES, UINT64_MAX), -1);
         CHECK(!is_open(fd));
         store_finish(&s);
     }
@@ -196,13 +196,78 @@ static void off_drops_all(void) {
     listen_as_systemd();
     store_init(&s);
     CHECK(store_offer(&s, "octarc-weights-6", make_memory(BYTES, MEMORY_SEALS)));
-    store_start(&s, false);
+    store_start(&s, false, false);
     heard_without("FDSTOREREMOVE=1\nFDNAME=octarc-weights-6");
-    CHECK_EQ(store_take(&s, 6, BYTES), -1);
+    CHECK_EQ(store_take(&s, 6, "", BYTES, UINT64_MAX), -1);
+    stop_listening();
+}
+
+#define CARD "octarc-card-2-uuid-0123"
+
+/* What it is its driver looks at: here only that no other card's is meant. */
+static void a_real_cards_memory_is_of_that_card(void) {
+    struct store s;
+    listen_as_systemd();
+    for (int wrong = 0; wrong < 4; wrong++) {
+        const int fd = make_memory(BYTES, 0);
+        store_init(&s);
+        CHECK(store_offer(&s, CARD, fd));
+        CHECK_EQ(store_bytes(&s), 0); /* of the host's memory */
+        store_start(&s, true, true);
+        heard_without("");
+        CHECK_EQ(store_take(&s, 2, wrong == 1 ? "uuid:0124" : "uuid:0123",
+                            BYTES + (wrong == 2 ? 1 : 0), BYTES - (wrong == 3 ? 1 : 0)),
+                 wrong ? -1 : fd);
+        heard_without(wrong ? "FDSTOREREMOVE=1\nFDNAME=" CARD : "");
+        CHECK_EQ(is_open(fd), !wrong);
+        CHECK_EQ(s.unsettled, wrong != 0);
+        if (!wrong)
+            close(fd);
+    }
+    stop_listening();
+}
+
+static void and_is_kept_under_its_name(void) {
+    struct store s;
+    const int fd = make_memory(BYTES, 0);
+    listen_as_systemd();
+    store_init(&s);
+    store_start(&s, true, true);
+    store_keep(&s, 2, "uuid:0123", fd);
+    close(heard("FDSTORE=1\nFDNAME=" CARD "\nFDPOLL=0"));
+    store_keep(&s, STORE_SUMS, "", fd);
+    close(heard("FDSTORE=1\nFDNAME=octarc-sums\nFDPOLL=0"));
+    store_remove(&s, 2);
+    heard_without("FDSTOREREMOVE=1\nFDNAME=" CARD);
+    close(fd);
+    stop_listening();
+}
+
+/* A service goes from simulated cards to real ones, or back. */
+static void memory_of_the_other_kind_is_dropped(void) {
+    static const char *const names[] = {"octarc-weights-2", CARD};
+    struct store s;
+    listen_as_systemd();
+    for (int i = 0; i < 2; i++) {
+        store_init(&s);
+        CHECK(store_offer(&s, names[i], make_memory(BYTES, MEMORY_SEALS)));
+        store_start(&s, true, i == 0);
+        char want[64];
+        snprintf(want, sizeof want, "FDSTOREREMOVE=1\nFDNAME=%s", names[i]);
+        heard_without(want);
+        CHECK_EQ(store_take(&s, 2, "uuid:0123", 1, UINT64_MAX), -1);
+        store_init(&s); /* of one card, both */
+        CHECK(store_offer(&s, names[i], make_memory(BYTES, MEMORY_SEALS)));
+        CHECK(store_offer(&s, names[1 - i], make_memory(BYTES, MEMORY_SEALS)));
+        heard_without(i ? "FDSTOREREMOVE=1\nFDNAME=octarc-weights-2"
+                        : "FDSTOREREMOVE=1\nFDNAME=" CARD);
+        heard_without(want);
+    }
     stop_listening();
 }
 
 CHECK_MAIN(T(a_descriptor_is_kept_once_and_removed_by_its_name),
            T(what_was_left_is_taken_by_card_and_size), T(what_is_not_such_memory_is_closed),
            T(two_of_one_name_are_none), T(without_checksums_of_the_file_nothing_is_used),
-           T(off_drops_all))
+           T(off_drops_all), T(a_real_cards_memory_is_of_that_card), T(and_is_kept_under_its_name),
+           T(memory_of_the_other_kind_is_dropped))
