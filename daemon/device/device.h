@@ -121,6 +121,9 @@ struct device_found {
         /* As its maker states them, an upper bound; 0: not known. */
         uint64_t bytes_per_s, int8_ops_per_s;
         char why[DEVICE_REFUSED_WHY]; /* it cannot be used; empty: it can */
+        /* As in its properties, as far as can be told before it is opened. */
+        bool xmx, native;
+        char xmx_why[DEVICE_XMX_WHY], native_why[DEVICE_NATIVE_WHY];
     } cards[CARDS_MAX];
     bool direct[CARDS_MAX][CARDS_MAX]; /* [reader][owner]: it can read the other's memory */
     uint32_t driver_version;           /* as the driver counts; 0: unknown */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "daemon/engine/errand.h"
 #include "octarc/error.h"
@@ -13,11 +12,12 @@
 /* What the kernel shows of a card and its driver does not tell. */
 static void name_serials(struct probe_report *report) {
     struct device_found *found = &report->driver.cards;
-    for (uint32_t i = 0; i < found->n_cards; i++)
-        for (uint32_t k = 0; k < report->box.n_cards; k++)
-            if (!strcasecmp(found->cards[i].slot, report->box.cards[k].slot))
-                snprintf(found->cards[i].serial, sizeof found->cards[i].serial, "%s",
-                         report->box.cards[k].serial);
+    for (uint32_t k = 0; k < report->box.n_cards; k++) {
+        const int i = probe_opened(report, k);
+        if (i >= 0)
+            snprintf(found->cards[i].serial, sizeof found->cards[i].serial, "%s",
+                     report->box.cards[k].serial);
+    }
 }
 
 int probe_answer(int fd) {

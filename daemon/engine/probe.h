@@ -34,6 +34,9 @@ int probe_answer(int fd);
  * then on.  -EPROTO: it is none; err says so. */
 int probe_accept(struct probe_report *report, size_t n, struct err *err);
 
+/* Which of driver.cards the box's card is; -1: none that can be used. */
+int probe_opened(const struct probe_report *report, uint32_t card);
+
 /* Load the libraries and ask them, in processes of their own: where who asks for all cards is ended
  * or hears of none, each that the kernel has nothing against is shown to one by itself.  Of cards
  * that cannot be used `driver` says why, also of those that no library speaks of.  It may take

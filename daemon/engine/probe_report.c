@@ -2,6 +2,7 @@
 /* probe_report.c - the reader's side of a report. */
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "daemon/engine/probe.h"
 #include "octarc/error.h"
@@ -32,7 +33,17 @@ static void bound_driver(struct probe_driver *driver) {
     END(found->api), END(found->loader);
     for (uint32_t i = 0; i < found->n_cards; i++)
         END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id),
-            END(found->cards[i].serial), END(found->cards[i].why);
+            END(found->cards[i].serial), END(found->cards[i].why), END(found->cards[i].xmx_why),
+            END(found->cards[i].native_why);
+}
+
+int probe_opened(const struct probe_report *report, uint32_t card) {
+    const struct device_found *found = &report->driver.cards;
+    for (uint32_t i = 0; i < found->n_cards; i++)
+        if (!found->cards[i].why[0] &&
+            !strcasecmp(found->cards[i].slot, report->box.cards[card].slot))
+            return (int)i;
+    return -1;
 }
 
 int probe_accept(struct probe_report *report, size_t n, struct err *err) {

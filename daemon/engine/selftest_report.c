@@ -35,6 +35,7 @@ int selftest_accept(struct selftest_report *report, size_t n, struct err *err) {
         END(report->cards[i].xmx_why), END(report->cards[i].native_why);
         END(found->cards[i].name), END(found->cards[i].slot), END(found->cards[i].id);
         END(found->cards[i].serial), END(found->cards[i].why);
+        END(found->cards[i].xmx_why), END(found->cards[i].native_why);
         END(report->cards[i].why);
         bound_kernels(&report->cards[i].kernels);
         for (uint32_t k = 0; k < CARDS_MAX; k++)

@@ -62,6 +62,17 @@ static void write_sensors(struct writer *w, const struct drm_sensors *s) {
     write_key_known(w, "energy_j", s->energy_uj < 0 ? -1 : s->energy_uj / 1000000);
 }
 
+/* As status has it of the cards in use. */
+static void write_kernels(struct writer *w, const struct probe_report *r, uint32_t i) {
+    static const char *const products[] = {"dp4a", "xmx"}, *const kernels[] = {"spirv", "native"};
+    const struct device_found *found = &r->driver.cards;
+    const int k = probe_opened(r, i);
+    write_key_string(w, "products", k < 0 ? NULL : products[found->cards[k].xmx]);
+    write_known(w, "products_why", k < 0 ? "" : found->cards[k].xmx_why);
+    write_key_string(w, "kernels", k < 0 ? NULL : kernels[found->cards[k].native]);
+    write_known(w, "kernels_why", k < 0 ? "" : found->cards[k].native_why);
+}
+
 static void write_card(struct writer *w, const struct probe_report *r, uint32_t i) {
     const struct drm_card *c = &r->box.cards[i];
     write_open(w, '{');
@@ -91,6 +102,7 @@ static void write_card(struct writer *w, const struct probe_report *r, uint32_t 
     write_close(w, '}');
     write_way(w, c);
     write_sensors(w, &c->sensors);
+    write_kernels(w, r, i);
     write_key_bool(w, "usable", missing_works(&r->box, &r->driver.libraries, i));
     write_close(w, '}');
 }

@@ -68,6 +68,21 @@ static int say_firmware(struct buffer *out, uint32_t i, const struct drm_card *c
     return rc;
 }
 
+/* Of those that Level Zero finds. */
+static int say_kernels(struct buffer *out, uint32_t i, const struct probe_report *r) {
+    const int k = probe_opened(r, i);
+    int rc = 0;
+    if (k < 0)
+        return 0;
+    const char *xmx_why = r->driver.cards.cards[k].xmx_why;
+    const char *native_why = r->driver.cards.cards[k].native_why;
+    SAY("card %u: products %s%s%s, kernels %s%s%s\n", i,
+        r->driver.cards.cards[k].xmx ? "xmx" : "dp4a", xmx_why[0] ? ": " : "", xmx_why,
+        r->driver.cards.cards[k].native ? "native" : "spirv", native_why[0] ? ": " : "",
+        native_why);
+    return rc;
+}
+
 static int say_cards(struct buffer *out, const struct probe_report *r) {
     const struct drm_box *box = &r->box;
     int width = 9, rc = 0;
@@ -82,6 +97,8 @@ static int say_cards(struct buffer *out, const struct probe_report *r) {
         rc = say_sensors(out, i, &box->cards[i].sensors);
     for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
         rc = say_firmware(out, i, &box->cards[i]);
+    for (uint32_t i = 0; i < box->n_cards && rc == 0; i++)
+        rc = say_kernels(out, i, r);
     if (box->more)
         SAY("There are more cards; only the first %d are shown.\n", DRM_CARDS_MAX);
     return rc;

@@ -40,13 +40,13 @@ struct ip_version {
  * that version and of others in a table of its own (AOT::compatibilityMapping in its
  * third_party/aot_config_headers/platforms.h; zebin_decoder.cpp, validateTargetDevice): 20.2.0 in
  * 2026.  So all that are Battlemage are offered them, and the driver has the last word. */
-static const char *why_no_image(const struct device *d, ze_device_handle_t device) {
+static const char *why_no_image(const struct ze_api *api, ze_device_handle_t device) {
     struct ip_version version = {.stype = IP_VERSION_TYPE};
     ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES, .pNext = &version};
     const struct image any = images_native(IMAGE_ROWS);
     if (any.begin == any.end)
         return "octarc was built without images of its kernels (without ocloc)";
-    if (d->api->zeDeviceGetProperties(device, &p))
+    if (api->zeDeviceGetProperties(device, &p))
         return "the driver refuses to be asked for its card's version";
     if (!version.ip)
         return "the driver does not say of which version its card is";
@@ -68,34 +68,33 @@ static bool groups_fit(const struct ze_api *api, ze_device_handle_t device) {
     return least == SUB_GROUP;
 }
 
-int abilities_ask(struct device *d, uint32_t card, struct err *err) {
-    struct ze_card *c = &d->cards[card];
+int abilities_ask(const struct ze_api *api, ze_device_handle_t card, struct abilities *out,
+                  struct err *err) {
     struct dot_products dots = {.stype = DOT_PRODUCTS_TYPE};
     ze_device_module_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_MODULE_PROPERTIES,
                                        .pNext = &dots};
     const char *why = "";
     /* Drivers and layers that look at what hangs there, and know nothing of it, may refuse it all.
      */
-    if (d->api->zeDeviceGetModuleProperties(c->handle, &p)) {
+    if (api->zeDeviceGetModuleProperties(card, &p)) {
         why = "the driver refuses to be asked for a matrix engine";
         p.pNext = NULL;
-        const int rc = ze_failed(d->api->zeDeviceGetModuleProperties(c->handle, &p),
+        const int rc = ze_failed(api->zeDeviceGetModuleProperties(card, &p),
                                  "zeDeviceGetModuleProperties", err);
         if (rc)
             return rc;
     }
     /* Quotients are taken in it. */
     if (!(p.flags & ZE_DEVICE_MODULE_FLAG_FP64))
-        return err_set(err, -ENOTSUP, "card %u has no double precision, which the kernels need",
-                       card);
+        return err_set(err, -ENOTSUP, "it has no double precision, which the kernels need");
     if (!*why && !(dots.flags & DOT_PRODUCTS_MATRIX))
         why = "the driver says nothing of a matrix engine";
-    else if (!*why && !groups_fit(d->api, c->handle))
+    else if (!*why && !groups_fit(api, card))
         why = "its matrix engine is for sub-groups of other than 16";
-    c->xmx = !*why;
-    snprintf(c->xmx_why, sizeof c->xmx_why, "%s", why);
-    why = why_no_image(d, c->handle);
-    c->native = !*why;
-    snprintf(c->native_why, sizeof c->native_why, "%s", why);
+    out->xmx = !*why;
+    snprintf(out->xmx_why, sizeof out->xmx_why, "%s", why);
+    why = why_no_image(api, card);
+    out->native = !*why;
+    snprintf(out->native_why, sizeof out->native_why, "%s", why);
     return 0;
 }

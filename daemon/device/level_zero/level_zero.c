@@ -138,11 +138,12 @@ int level_zero_failed(struct device *d, int rc) {
 static int open_card(struct device *d, uint32_t card, const struct device_options *o,
                      struct err *err) {
     struct ze_card *c = &d->cards[card];
+    struct abilities can = {.xmx = false};
     uint64_t all = 0;
     level_zero_waits(d, card);
     int rc = card_memory(d->api, c->handle, &all, err);
     if (!rc)
-        rc = abilities_ask(d, card, err);
+        rc = abilities_ask(d->api, c->handle, &can, err);
     if (!rc)
         rc = compute_queue(d->api, c->handle, &c->ordinal, err);
     if (!rc)
@@ -155,6 +156,10 @@ static int open_card(struct device *d, uint32_t card, const struct device_option
     c->capacity_bytes =
         o->capacity_bytes[card] && o->capacity_bytes[card] < all ? o->capacity_bytes[card] : all;
     c->host_bytes = o->host_bytes[card];
+    c->xmx = can.xmx;
+    c->native = can.native;
+    memcpy(c->xmx_why, can.xmx_why, sizeof c->xmx_why);
+    memcpy(c->native_why, can.native_why, sizeof c->native_why);
     c->stale = true;
     c->present = true;
     if (o->hold)
@@ -284,6 +289,21 @@ static void tell_lost(const struct device *d, uint32_t *lost) {
         *lost |= d->cards[i].lost ? 1u << i : 0;
 }
 
+/* Which kernels it would have; where that cannot be told, why is said of both. */
+static void describe_kernels(const struct ze_api *api, ze_device_handle_t device,
+                             struct device_found *made, uint32_t i) {
+    struct abilities can = {.xmx = false};
+    struct err why = {{0}};
+    if (abilities_ask(api, device, &can, &why)) {
+        snprintf(can.xmx_why, sizeof can.xmx_why, "%.*s", DEVICE_XMX_WHY - 1, why.text);
+        snprintf(can.native_why, sizeof can.native_why, "%.*s", DEVICE_NATIVE_WHY - 1, why.text);
+    }
+    made->cards[i].xmx = can.xmx;
+    made->cards[i].native = can.native;
+    memcpy(made->cards[i].xmx_why, can.xmx_why, sizeof can.xmx_why);
+    memcpy(made->cards[i].native_why, can.native_why, sizeof can.native_why);
+}
+
 static int describe_found(const struct ze_api *api, const struct found *found,
                           struct device_found *made, struct err *err) {
     ze_device_properties_t p = {.stype = ZE_STRUCTURE_TYPE_DEVICE_PROPERTIES};
@@ -299,6 +319,7 @@ static int describe_found(const struct ze_api *api, const struct found *found,
     made->cards[i].int8_ops_per_s = known ? known->tops * UINT64_C(1000000000000) : 0;
     for (uint32_t k = 0; k < sizeof p.uuid.id; k++)
         snprintf(made->cards[i].id + 2 * k, 3, "%02x", p.uuid.id[k]);
+    describe_kernels(api, found->device, made, i);
     return 0;
 }
 

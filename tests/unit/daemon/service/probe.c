@@ -215,6 +215,39 @@ static void versions_are_named_where_they_are_known(void) {
     buffer_finish(&json);
 }
 
+/* Of what Level Zero finds, in whatever order, each by its slot. */
+static void what_kernels_a_card_would_have_is_told(void) {
+    struct buffer out = {0}, json = {0};
+    struct device_found *d = &report.driver.cards;
+    make_report();
+    *d = (struct device_found){
+        .n_cards = 2,
+        .cards = {{.slot = "0000:09:00.0", .xmx = true, .native = true},
+                  {.slot = "0000:04:00.0", .xmx_why = "no engine", .native_why = "no images"}}};
+    CHECK_EQ(probe_text(&report, &out), 0);
+    CHECK(says(&out, "card 1: products dp4a: no engine, kernels spirv: no images\n"));
+    CHECK(!says(&out, "card 0: products"));
+    CHECK_EQ(probe_json(&report, &json), 0);
+    CHECK(says(&json, "\"products\": null, \"products_why\": null, \"kernels\": null, "
+                      "\"kernels_why\": null"));
+    CHECK(says(&json, "\"products\": \"dp4a\", \"products_why\": \"no engine\", \"kernels\": "
+                      "\"spirv\", \"kernels_why\": \"no images\""));
+    snprintf(d->cards[0].slot, sizeof d->cards[0].slot, "0000:03:00.0");
+    CHECK_EQ(probe_text(&report, &out), 0);
+    CHECK(says(&out, "card 0: products xmx, kernels native\n"));
+    CHECK_EQ(probe_json(&report, &json), 0);
+    CHECK(says(&json, "\"products\": \"xmx\", \"products_why\": null, \"kernels\": \"native\", "
+                      "\"kernels_why\": null"));
+    memset(d->cards[0].xmx_why, 'x', sizeof d->cards[0].xmx_why); /* no text ends */
+    memset(d->cards[0].native_why, 'x', sizeof d->cards[0].native_why);
+    struct err err;
+    CHECK_EQ(probe_accept(&report, sizeof report, &err), 0);
+    CHECK_EQ(strlen(d->cards[0].xmx_why), DEVICE_XMX_WHY - 1);
+    CHECK_EQ(strlen(d->cards[0].native_why), DEVICE_NATIVE_WHY - 1);
+    buffer_finish(&out);
+    buffer_finish(&json);
+}
+
 static void scripts_read_null_where_something_is_unknown(void) {
     struct buffer out = {0};
     make_report();
@@ -231,4 +264,5 @@ CHECK_MAIN(T(an_answer_is_taken_as_it_was_given), T(what_is_no_answer_is_refused
            T(one_that_cannot_be_started_is_told),
            T(a_report_that_was_tampered_with_stays_within_bounds),
            T(people_read_each_card_and_what_to_do), T(versions_are_named_where_they_are_known),
+           T(what_kernels_a_card_would_have_is_told),
            T(scripts_read_null_where_something_is_unknown))

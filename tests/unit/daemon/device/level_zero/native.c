@@ -36,6 +36,35 @@ static struct device_properties built(const char *options) {
     return properties;
 }
 
+/* Who only looks is told what whoever opens the card finds. */
+static void probed(const char *options, bool xmx, bool native) {
+    struct device_options o = {.n_cards = 1, .present = {true}, .max_rows = MAX_ROWS};
+    struct device_properties p;
+    struct device_found found;
+    struct device *d = NULL;
+    struct err err = {{0}};
+    box_environment(options);
+    must(device_backend("level_zero")->probe(&found, &err), &err);
+    must(device_backend("level_zero")->open(&d, &o, &err), &err);
+    CHECK_EQ(d->ops->properties(d, 0, &p), 0);
+    CHECK_EQ(found.n_cards, 1);
+    CHECK_EQ(found.cards[0].xmx, xmx);
+    CHECK_EQ(found.cards[0].native, native);
+    CHECK_EQ(p.xmx, xmx);
+    CHECK_EQ(p.native, native);
+    CHECK(!strcmp(found.cards[0].xmx_why, p.xmx_why) && !p.xmx_why[0] == xmx);
+    CHECK(!strcmp(found.cards[0].native_why, p.native_why) && !p.native_why[0] == native);
+    d->ops->close(d);
+}
+
+static void a_probe_tells_what_an_engine_finds(void) {
+    probed("cards=1 memory=64M version=1.5", true, true);
+}
+
+static void also_that_it_finds_less(void) {
+    probed("cards=1 memory=64M version=1.5 xmx=no ip=20.4.4", false, false);
+}
+
 static void there_is_one_of_each_module(void) {
     for (uint32_t i = 0; i < images_count(); i++) {
         CHECK(images_spirv(i).end > images_spirv(i).begin);
@@ -90,7 +119,8 @@ static void they_compute_the_bits_of_the_cpu(void) {
     same_as_cpu("cards=2 version=1.5 images=refused", "tiny-gpt-oss.gguf", 2, SPLIT_LAYER, 7);
 }
 
-CHECK_MAIN(T(there_is_one_of_each_module), T(a_card_that_they_are_for_has_them),
+CHECK_MAIN(T(a_probe_tells_what_an_engine_finds), T(also_that_it_finds_less),
+           T(there_is_one_of_each_module), T(a_card_that_they_are_for_has_them),
            T(so_has_one_of_the_larger_dies), T(and_one_without_a_matrix_engine),
            T(one_that_its_driver_refuses_is_built_and_the_others_not_tried),
            T(others_are_not_offered_any), T(nor_is_one_of_which_the_driver_says_nothing),
