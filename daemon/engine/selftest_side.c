@@ -95,6 +95,25 @@ static int step(struct side *s, uint32_t at, uint32_t n, float *results) {
     return s->ops->step(s->device, &p, &card);
 }
 
+/* What was packed is proven by digests later, which a card takes by a kernel of its own. */
+static int compare_digest(const struct side *s, uint32_t k, struct err *err) {
+    const uint64_t all = s->programs[k].bytes[AREA_WEIGHTS];
+    const uint64_t n = s->host_at && s->host_at < all ? s->host_at : all;
+    uint8_t *bytes = malloc(n + 1);
+    uint64_t digest = 0;
+    if (!bytes)
+        return err_set(err, -ENOMEM, "no memory for its weights");
+    int rc = s->ops->digest(s->device, s->cards[k], AREA_WEIGHTS, 0, n, &digest);
+    if (!rc)
+        rc = s->ops->peek(s->device, s->cards[k], 0, bytes, n);
+    if (rc)
+        err_set(err, rc, "its weights cannot be read: %s", strerror(-rc));
+    else if (digest != device_digest(bytes, n))
+        rc = err_set(err, -EBADMSG, "the digest that it takes of its weights is not theirs");
+    free(bytes);
+    return rc;
+}
+
 int side_build(struct side *s, uint32_t number, struct err *err) {
     struct program programs[CARDS_MAX] = {{0}};
     int rc = 0;
@@ -106,6 +125,10 @@ int side_build(struct side *s, uint32_t number, struct err *err) {
     }
     if (rc)
         return err_set(err, rc, "its weights cannot be written: %s", strerror(-rc));
+    for (uint32_t k = 0; k < s->n && !rc; k++)
+        rc = compare_digest(s, k, err);
+    if (rc)
+        return rc;
     return s->ops->load(s->device, programs, err);
 }
 

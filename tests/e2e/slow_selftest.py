@@ -119,7 +119,7 @@ def an_argument_that_a_driver_does_not_take_is_a_kernel_that_is_named():
 @test
 def an_argument_that_is_not_taken_in_an_exchange_is_its_links():
     """Each process sets as many before; the one that is not taken loses the card, and the next process goes on."""
-    status, made = report("cards=3 memory=256M keep=1@80")
+    status, made = report("cards=3 memory=256M keep=1@81")
     links = {(l["from"], l["to"]): l for l in made["links"]}
     wrong = [pair for pair, link in links.items() if not is_right(link)]
     equal((status, len(links), made["exchanges_why"]), (4, 6, None))
@@ -131,7 +131,7 @@ def an_argument_that_is_not_taken_in_an_exchange_is_its_links():
 
 @test
 def a_card_that_hangs_or_ends_whoever_asks_it_is_named_and_the_other_is_tried():
-    for fault, why in (("hang=1@700", "did not end within 30 s"),
+    for fault, why in (("hang=1@716", "did not end within 30 s"),
                        ("abort=1", "ended the process that tried")):
         status, out = selftest("cards=2 memory=256M " + fault)
         equal(status, 4, out)

@@ -152,6 +152,28 @@ static void what_fails_otherwise_does_not_keep_the_rest_from_being_tried(void) {
         CHECK_EQ(made[i].verdict, i == 3 ? SELFTEST_FAILED : SELFTEST_SAME);
 }
 
+static int bent_digest(struct device *d, uint32_t card, enum area area, uint64_t at, uint64_t n,
+                       uint64_t *digest) {
+    const int rc = device_backend("cpu")->digest(d, card, area, at, n, digest);
+    CHECK(n > 0);
+    *digest ^= kernel == wrong_kernel;
+    return rc;
+}
+
+/* A card would take whole weights for harmed ones, or harmed ones for whole. */
+static void a_digest_that_is_wrong_is_found(void) {
+    SKIP_WATCHED();
+    struct err err = {{0}};
+    bend();
+    bent.digest = bent_digest;
+    wrong_kernel = 5;
+    CHECK_EQ(run(&err), -EBADMSG);
+    CHECK(strstr(err.text, "the digest that it takes of its weights is not theirs"));
+    CHECK_EQ(n_told, selftest_kernels_count());
+    for (uint32_t i = 0; i < n_told; i++)
+        CHECK_EQ(made[i].verdict, i == 5 ? SELFTEST_FAILED : SELFTEST_SAME);
+}
+
 static int bent_clear(struct device *d, uint32_t card, enum area area, uint64_t at, uint64_t n) {
     n_packs = 0;
     return device_backend("cpu")->clear(d, card, area, at, n);
@@ -258,6 +280,6 @@ static void all_is_well_only_where_everything_is(void) {
 CHECK_MAIN(T(all_kernels_of_the_cpu_have_the_bits_of_the_portable_ones),
            T(weights_in_host_memory_are_fetched), T(each_kernel_has_a_name_of_its_own),
            T(one_value_that_is_hardly_wrong_is_found), T(so_is_what_is_no_number),
-           T(a_card_that_is_lost_is_tried_no_more),
+           T(a_card_that_is_lost_is_tried_no_more), T(a_digest_that_is_wrong_is_found),
            T(what_fails_otherwise_does_not_keep_the_rest_from_being_tried),
            T(each_tensor_of_each_program_counts), T(all_is_well_only_where_everything_is))
