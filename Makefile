@@ -88,7 +88,9 @@ ze_tests := tests/unit/sim_level_zero/% tests/unit/daemon/device/level_zero/%
 tests    := $(patsubst %.c,$(B)/%,$(filter-out $(if $(filter no,$(LEVEL_ZERO)),$(ze_tests)),\
               $(shell find tests/unit -name '*.c')))
 sim_tests := $(filter $(ze_tests:%=$(B)/%),$(tests))
-sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(B)/tests/sim_level_zero/nodes/nodes.so $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
+sim_pocl := $(addprefix $(B)/tests/sim_level_zero/pocl/,translate functions.cl)
+sim_ze   := $(B)/tests/sim_level_zero/libze_sim.so $(B)/tests/sim_level_zero/nodes/nodes.so \
+            $(sim_pocl) $(patsubst %.cl,$(B)/%.spv,$(wildcard tests/sim_level_zero/kernels/*.cl))
 simulation := $(B)/tests/unit/daemon/simulation
 with_images := $(B)/tests/unit/$(backend_ze)/native
 programs := $(B)/octarcd $(B)/octarc-engine $(B)/octarc
@@ -107,7 +109,8 @@ RUN   := OCTARC_BUILD=$(abspath $(B)) OCTARC_TINY=$(abspath $(BUILD)/tiny) SAN=$
 quick := $(wildcard tests/e2e/quick_*.py) tests/lint/manuals \
          $(if $(filter no,$(LEVEL_ZERO)),,tests/sim_level_zero/validated)
 intel := $(if $(filter no,$(LEVEL_ZERO)),,tests/intel/check)
-slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*) $(intel)
+slow  := $(wildcard tests/e2e/slow_*.py) $(wildcard tests/systemd/test_*) $(intel) \
+         $(if $(filter no,$(LEVEL_ZERO)),,tests/sim_level_zero/on_pocl)
 
 all: $(programs)  ## build octarcd, octarc-engine and octarc (default)
 
@@ -146,6 +149,13 @@ $(B)/tests/sim_level_zero/tables.o: $(B)/tests/sim_level_zero/tables.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -fPIC $(CFLAGS) -c -o $@ $<
 $(call obj,$(sim_ze_sources)): ALL_CFLAGS += -fPIC
+# Where PoCL stands in for Intel's runtime, the driver translates modules by this.
+pocl_flags := $(filter-out -Wall -Werror -I.,$(CL_FLAGS)) -Xclang -cl-ext=+__opencl_c_subgroups \
+              -Xclang -cl-ext=+__opencl_c_program_scope_global_variables
+$(sim_pocl): $(B)/%: % Makefile
+	@mkdir -p $(@D)
+	$(Q)sed 's|@clang@|$(CL_CLANG) $(pocl_flags)|; s|@llvm-spirv@|$(CL_SPIRV)|' $< > $@
+	$(Q)chmod 755 $@
 $(B)/tests/sim_level_zero/libze_sim.so: tests/sim_level_zero/exports.map $(call obj,$(sim_ze_sources)) \
                                         $(B)/tests/sim_level_zero/tables.o
 	$(call say,LD,$@)

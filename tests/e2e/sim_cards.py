@@ -10,15 +10,24 @@ DRIVER = os.path.join(BUILD, "tests/sim_level_zero/libze_sim.so")
 NODES = os.path.join(BUILD, "tests/sim_level_zero/nodes/nodes.so")
 RUNTIME = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
                        "octarc/opencl/current/vendors")
+POCL = "/etc/OpenCL/vendors/pocl.icd"
+
+
+def runtime():
+    """As tests/sim_level_zero/box.h chooses it: what the kernels run on, and what that needs to be told."""
+    vendors = os.environ.get("OCL_ICD_VENDORS") or next(filter(os.path.exists, (RUNTIME, POCL)), None)
+    if not vendors:
+        raise Skip("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets Intel's, "
+                   "pocl-opencl-icd is a part of one")
+    told = {"POCL_DEVICES": "basic"} if "pocl.icd" in vendors else {}
+    return dict(told, OCL_ICD_VENDORS=vendors)
 
 
 def environment(options):
     """Of whoever is to find a box of cards: SIM_ZE's words."""
     if not os.path.exists(DRIVER):
         raise Skip("the simulated driver is not built")
-    if not os.path.isdir(RUNTIME):
-        raise Skip("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets it")
-    return {"ZE_ENABLE_ALT_DRIVERS": DRIVER, "OCL_ICD_VENDORS": RUNTIME, "SIM_ZE": options}
+    return dict(runtime(), ZE_ENABLE_ALT_DRIVERS=DRIVER, SIM_ZE=options)
 
 
 def with_nodes(options):

@@ -2,8 +2,8 @@
 /* box.h - a test's box of simulated cards: the real loader over the simulated driver.
  *
  * The driver and the kernels are found beside the test program's own folder in the build; the
- * OpenCL runtime where fetch-runtime puts it, unless OCL_ICD_VENDORS says otherwise.  Link with
- * -lze_loader. */
+ * OpenCL runtime where OCL_ICD_VENDORS says, else where fetch-runtime puts Intel's, else it is
+ * PoCL where that is installed.  Link with -lze_loader. */
 #ifndef OCTARC_TESTS_SIM_LEVEL_ZERO_BOX_H
 #define OCTARC_TESTS_SIM_LEVEL_ZERO_BOX_H
 
@@ -18,6 +18,7 @@
 #include "tests/check.h"
 
 #define BOX_CARDS_MAX 8
+#define BOX_POCL      "/etc/OpenCL/vendors/pocl.icd"
 
 struct box {
     ze_driver_handle_t driver;
@@ -47,19 +48,34 @@ static inline void box_path(const char *name, char *out, size_t size) {
     CHECK(snprintf(out, size, "%s/%s", exe, name) < (int)size);
 }
 
+/* Whether PoCL stands in for Intel's runtime. */
+static inline int box_is_pocl(void) {
+    const char *vendors = getenv("OCL_ICD_VENDORS");
+    return vendors && strstr(vendors, "pocl.icd") != NULL;
+}
+
+/* PoCL's other device runs kernels on threads of its own. */
+static inline void box_choose_runtime(void) {
+    char intel[PATH_MAX];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    snprintf(intel, sizeof intel, "%s/%s",
+             cache  ? cache
+             : home ? home
+                    : "/root",
+             cache ? "octarc/opencl/current/vendors" : ".cache/octarc/opencl/current/vendors");
+    const int pocl = access(intel, R_OK) && !access(BOX_POCL, R_OK);
+    setenv("OCL_ICD_VENDORS", pocl ? BOX_POCL : intel, 0);
+    if (box_is_pocl())
+        setenv("POCL_DEVICES", "basic", 1);
+}
+
 /* Sets what the loader and the driver look for; `options` are the words of SIM_ZE. */
 static inline void box_environment(const char *options) {
     char path[PATH_MAX];
     box_path("tests/sim_level_zero/libze_sim.so", path, sizeof path);
     setenv("ZE_ENABLE_ALT_DRIVERS", path, 1);
     setenv("SIM_ZE", options, 1);
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    snprintf(path, sizeof path, "%s/%s",
-             cache  ? cache
-             : home ? home
-                    : "/root",
-             cache ? "octarc/opencl/current/vendors" : ".cache/octarc/opencl/current/vendors");
-    setenv("OCL_ICD_VENDORS", path, 0);
+    box_choose_runtime();
 }
 
 /* Whether the loader's validation layer, of specification 1.4 in Debian 12, was asked for. */
@@ -71,8 +87,22 @@ static inline int box_is_validated(void) {
 /* Skips the test where kernels cannot run. */
 static inline void box_needs_kernels(void) {
     if (access(getenv("OCL_ICD_VENDORS"), R_OK))
-        SKIP("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets it");
+        SKIP("no OpenCL runtime for CPUs: tests/sim_level_zero/fetch-runtime gets Intel's, "
+             "pocl-opencl-icd is a part of one");
 }
+
+/* Skips the test where PoCL stands in, which cannot do what the test is about. */
+static inline void box_needs_more_than_pocl(const char *what) {
+    box_needs_kernels();
+    if (!box_is_pocl())
+        return;
+    printf("# SKIP PoCL stands in for Intel's OpenCL runtime: %s\n", what);
+    fflush(stdout);
+    exit(CHECK_SKIPPED);
+}
+
+#define BOX_NEEDS_MATRIX() box_needs_more_than_pocl("it is given no matrix functions")
+#define BOX_NEEDS_GROUPS() box_needs_more_than_pocl("it has no groups of several sub-groups")
 
 static inline struct box box_open(const char *options) {
     struct box box = {.n_cards = BOX_CARDS_MAX};

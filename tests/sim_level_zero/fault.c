@@ -2,9 +2,10 @@
 /* What a card does when its code touches memory that it cannot reach.
  *
  * Kernels run on threads of the OpenCL runtime, in pages that belong to no file; that, or a mark on
- * the thread that copies, tells device code from the host's.  Device code that faults in a window
- * goes on with zeroed pages laid over what it touched, so that it ends; then its card is lost and
- * the window gets its memory back.  A fault of the host's is passed on to whoever asked for it. */
+ * the thread that copies, or has PoCL run a kernel, tells device code from the host's.  Device code
+ * that faults in a window goes on with zeroed pages laid over what it touched, so that it ends;
+ * then its card is lost and the window gets its memory back.  A fault of the host's is passed on to
+ * whoever asked for it. */
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The processor of the simulated cards: an OpenCL runtime for CPUs that takes SPIR-V.
+/* The processor of the simulated cards: an OpenCL runtime for CPUs that takes SPIR-V, or PoCL
+ * (pocl.h).
  *
  * Addresses go to kernels as they are, which runtimes for CPUs allow.  Modules of the same bytes
  * and flags share one program, for eight cards build the same eight times. */
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "tests/sim_level_zero/cache.h"
+#include "tests/sim_level_zero/pocl.h"
 #include "tests/sim_level_zero/sim.h"
 
 #define SIGNALS 32
@@ -31,14 +33,17 @@ struct sim_program {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sim_program *programs;
 static cl_device_id device;
+static bool translated; /* it takes no SPIR-V, but what pocl.h makes of it */
 static cl_context context;
 static cl_command_queue queue;
 static const char *missing = "no OpenCL runtime: tests/sim_level_zero/fetch-runtime gets one, "
-                             "OCL_ICD_VENDORS names its folder";
+                             "OCL_ICD_VENDORS names its folder, or PoCL's file";
 
-/* The first device of any platform that takes SPIR-V. */
+/* The first device of any platform that takes SPIR-V, else the first one that it is translated
+ * for. */
 static bool find_device(void) {
     cl_platform_id platforms[8];
+    cl_device_id other = NULL;
     cl_uint n = 0;
     if (clGetPlatformIDs(8, platforms, &n) != CL_SUCCESS)
         return false;
@@ -49,9 +54,12 @@ static bool find_device(void) {
         clGetDeviceInfo(device, CL_DEVICE_IL_VERSION, sizeof il, il, NULL);
         if (strstr(il, "SPIR-V"))
             return true;
-        missing = "the OpenCL runtime takes no SPIR-V";
+        if (!other && pocl_can(device, &missing))
+            other = device;
     }
-    return false;
+    device = other;
+    translated = other != NULL;
+    return translated;
 }
 
 static bool started(void) {
@@ -80,17 +88,20 @@ static char *build_log(cl_program program, cl_int error) {
     return text;
 }
 
-/* A file that lies beside the driver. */
-static void *read_beside(const char *name, size_t *size) {
+static bool beside(const char *name, char *path, size_t room) {
     Dl_info of = {0};
-    char path[PATH_MAX];
-    struct stat st;
     if (!dladdr((const void *)&sim, &of) || !of.dli_fname)
-        return NULL;
+        return false;
     const char *slash = strrchr(of.dli_fname, '/');
     const int folder = slash ? (int)(slash - of.dli_fname) : 0;
-    snprintf(path, sizeof path, "%.*s/%s", folder, of.dli_fname, name);
-    FILE *f = fopen(path, "rb");
+    return snprintf(path, room, "%.*s/%s", folder, of.dli_fname, name) < (int)room;
+}
+
+/* A file that lies beside the driver. */
+static void *read_beside(const char *name, size_t *size) {
+    char path[PATH_MAX];
+    struct stat st;
+    FILE *f = beside(name, path, sizeof path) ? fopen(path, "rb") : NULL;
     if (!f)
         return NULL;
     void *bytes = fstat(fileno(f), &st) == 0 ? malloc((size_t)st.st_size) : NULL;
@@ -151,10 +162,32 @@ static cl_program link_program(const uint8_t *il, size_t size, const char *flags
     return NULL;
 }
 
-static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
+static cl_program translate(const uint8_t *il, size_t size, const char *flags, char **log) {
+    char path[PATH_MAX];
+    size_t bytes = 0;
+    if (sim_program_needs_matrix(il, size)) {
+        *log = strdup("PoCL is given no matrix functions: it does not end building what uses them");
+        return NULL;
+    }
+    void *bitcode = beside("pocl/translate", path, sizeof path)
+                        ? pocl_translate(il, size, path, &bytes, log)
+                        : NULL;
+    cl_program program = bitcode ? pocl_build(context, device, bitcode, bytes, flags, log) : NULL;
+    free(bitcode);
+    return program;
+}
+
+static cl_program find_or_build(const uint8_t *il, size_t size, const char *flags, char **log) {
+    if (translated)
+        return translate(il, size, flags, log);
     cl_program program = sim_program_cached(context, device, il, size, flags);
     if (!program && (program = link_program(il, size, flags, log)))
         sim_program_cache(program, device, il, size, flags);
+    return program;
+}
+
+static struct sim_program *build(const uint8_t *il, size_t size, const char *flags, char **log) {
+    cl_program program = find_or_build(il, size, flags, log);
     struct sim_program *made = program ? calloc(1, sizeof *made) : NULL;
     if (made) {
         *made = (struct sim_program){
@@ -215,6 +248,11 @@ struct _cl_kernel *sim_program_kernel(struct sim_program *program, const char *n
     return error == CL_SUCCESS ? kernel : NULL;
 }
 
+/* PoCL's kernels lie in files, and so are not told from the host's code by where they are. */
+bool sim_launches_run_here(void) {
+    return translated;
+}
+
 static bool set_args(const struct sim_launch *launch) {
     const struct spirv_kernel *shape = launch->kernel->shape;
     for (uint32_t i = 0; i < shape->n_args; i++) {
@@ -243,6 +281,9 @@ const char *sim_launch_run(const struct sim_launch *launch) {
         if (!global[i])
             return NULL;
     }
+    const char *why = translated ? pocl_refuses(launch->kernel->shape, launch->group) : NULL;
+    if (why)
+        return why;
     if (!set_args(launch))
         return "the OpenCL runtime refuses an argument";
     if (clEnqueueNDRangeKernel(queue, launch->kernel->kernel, 3, NULL, global, local, 0, NULL,

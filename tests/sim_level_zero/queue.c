@@ -156,7 +156,7 @@ static void copy(const struct sim_command *c, enum sim_lie lie) {
 
 static const char *work(const struct sim_command *c, enum sim_lie lie) {
     const char *wrong = NULL;
-    sim_faults_here(c->kind != SIM_LAUNCH);
+    sim_faults_here(c->kind != SIM_LAUNCH || sim_launches_run_here());
     if (c->kind == SIM_COPY)
         copy(c, lie);
     if (c->kind == SIM_FILL)

@@ -311,6 +311,7 @@ bool sim_program_needs_matrix(const uint8_t *il, size_t size); /* its functions 
 const uint8_t *sim_program_il(const struct sim_program *program, size_t *size);
 struct _cl_kernel *sim_program_kernel(struct sim_program *program, const char *name);
 const char *sim_launch_run(const struct sim_launch *launch); /* NULL, or what is wrong */
+bool sim_launches_run_here(void);                            /* on the thread that calls that */
 
 /* queue.c; the lock is held but for sim_submit's wait */
 ze_result_t sim_submit(ze_command_queue_handle_t queue, struct sim_submission *submission);

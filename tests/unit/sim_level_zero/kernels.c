@@ -16,7 +16,7 @@ static void set(ze_kernel_handle_t kernel, uint32_t index, const void *value, si
 
 static void sub_groups_reduce_through_local_memory(void) {
     const struct box box = box_open("cards=1");
-    box_needs_kernels();
+    BOX_NEEDS_GROUPS();
     float values[N], sums[4], want = 0.0f, got = 0.0f;
     for (uint32_t i = 0; i < N; i++)
         want += values[i] = (float)(i % 7);
@@ -98,7 +98,7 @@ static void halves_and_structures_are_arguments(void) {
 /* 8 x K by K x 16 of small whole numbers, whose sums are exact in every type. */
 static void matrix(const char *name, unsigned k_all, size_t size_in, void (*store)(void *, int)) {
     const struct box box = box_open("cards=1");
-    box_needs_kernels();
+    BOX_NEEDS_MATRIX();
     uint8_t a[8 * 32 * 2], b[32 * 16 * 2];
     union {
         int32_t i;

@@ -29,6 +29,8 @@ static uint32_t words_of(struct device *d, uint32_t n_cards, uint64_t *bytes) {
 static void measures(const char *options, const char *file, uint32_t n_cards, enum split split,
                      enum device_storage storage, const char *isa) {
     begin(options);
+    if (!strcmp(isa, "xmx"))
+        BOX_NEEDS_MATRIX();
     const struct setup s = {.n_cards = n_cards,
                             .split = split,
                             .storage = storage,

@@ -21,6 +21,8 @@ static struct device_properties built(const char *options) {
     struct err err = {{0}};
     struct ze_api counting;
     begin(options);
+    if (!strstr(options, "xmx=no"))
+        BOX_NEEDS_MATRIX();
     must(device_backend("level_zero")->open(&d, &o, &err), &err);
     counting = count_modules(d->api);
     d->api = &counting;

@@ -176,7 +176,7 @@ static void every_type(bool xmx) {
 
 static void every_type_has_the_bits_of_the_cpu(void) {
     box_environment("cards=1 memory=64M");
-    box_needs_kernels();
+    BOX_NEEDS_MATRIX();
     every_type(true);
 }
 
@@ -206,7 +206,17 @@ static void a_driver_that_refuses_to_be_asked_is_asked_for_less(void) {
     one_that_cannot_be_used_is_not_used("cards=1 memory=64M xmx=refused", "refuses to be asked");
 }
 
+/* Whichever runtime is there; tests/sim_level_zero/on_pocl runs them all. */
+static void it_has_where_pocl_stands_in(void) {
+    if (access(BOX_POCL, R_OK))
+        SKIP("no PoCL: package pocl-opencl-icd");
+    setenv("OCL_ICD_VENDORS", BOX_POCL, 1);
+    box_environment("cards=1 memory=64M");
+    const struct device_properties p = same_bits(TENSOR_IQ4_NL);
+    CHECK(!p.xmx && strstr(p.xmx_why, "PoCL is given no matrix functions"));
+}
+
 CHECK_MAIN(T(every_type_has_the_bits_of_the_cpu), T(so_it_has_without_a_matrix_engine),
-           T(an_engine_for_other_sub_groups_is_not_used),
+           T(it_has_where_pocl_stands_in), T(an_engine_for_other_sub_groups_is_not_used),
            T(nor_is_one_that_nothing_can_be_built_for),
            T(a_driver_that_refuses_to_be_asked_is_asked_for_less))
