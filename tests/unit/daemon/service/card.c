@@ -249,7 +249,7 @@ static void take_step(struct card *card, struct shadow *s, uint64_t now) {
     const bool fault = event == CARD_LOSE || event == CARD_FENCE || event == CARD_CORRUPT || broken;
     if (fault)
         s->faults[s->n++] = now;
-    if (event == CARD_WANT)
+    if (event == CARD_WANT && before.state != CARD_ONLINE)
         s->n = 0;
     s->out = event == CARD_DRAIN || (s->out && event != CARD_WANT && event != CARD_KEEP);
     CHECK_EQ(broken || (fault && within_a_minute(s, now) >= 10),
