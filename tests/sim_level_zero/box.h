@@ -36,6 +36,14 @@ const char *__tsan_default_suppressions(void) {
 }
 #endif
 
+#ifdef __SANITIZE_ADDRESS__
+/* PoCL leaves what it built with to the process's end. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) {
+    return "leak:libpocl.so\n";
+}
+#endif
+
 #define ZE(call) CHECK_EQ(call, ZE_RESULT_SUCCESS)
 
 /* The path of a file of the build, `name` being as in the tree. */

@@ -205,22 +205,32 @@ static struct sim_program *build(const uint8_t *il, size_t size, const char *fla
     return NULL;
 }
 
-/* Intel's runtime puts handlers of its own in the place of the program's: they go again. */
-static void signals(struct sigaction *of, bool keep) {
-    for (int i = 1; i < SIGNALS; i++) {
-        if (keep)
-            sigaction(i, NULL, &of[i]);
-        else
-            sigaction(i, &of[i], NULL);
-    }
+/* How the program takes signals, and this thread's stack for them. */
+struct signals {
+    struct sigaction actions[SIGNALS];
+    stack_t stack;
+};
+
+/* Intel's runtime puts handlers and a stack of its own in the place of the program's: they go
+ * again. */
+static void keep_signals(struct signals *kept) {
+    for (int i = 1; i < SIGNALS; i++)
+        sigaction(i, NULL, &kept->actions[i]);
+    sigaltstack(NULL, &kept->stack);
+}
+
+static void restore_signals(const struct signals *kept) {
+    for (int i = 1; i < SIGNALS; i++)
+        sigaction(i, &kept->actions[i], NULL);
+    sigaltstack(&kept->stack, NULL);
 }
 
 struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char *flags,
                                       char **log) {
     struct sim_program *p = NULL;
-    struct sigaction kept[SIGNALS];
+    struct signals kept;
     pthread_mutex_lock(&lock);
-    signals(kept, true);
+    keep_signals(&kept);
     if (!started()) {
         *log = strdup(missing);
     } else {
@@ -232,7 +242,7 @@ struct sim_program *sim_program_build(const uint8_t *il, size_t size, const char
             programs = p;
         }
     }
-    signals(kept, false);
+    restore_signals(&kept);
     pthread_mutex_unlock(&lock);
     return p;
 }

@@ -9,8 +9,9 @@
 #define IMPORTS "_matrix_mad_k"
 
 static void name_of(uint32_t module, char *out, size_t size) {
-    static const char *const alone[] = {"rows",   "attention", "exchange",
-                                        "routes", "measure",   "measure_xmx"};
+    static const char *const alone[] = {"rows",    "attention",   "exchange", "routes",
+                                        "measure", "measure_xmx", "digest"};
+    _Static_assert(sizeof alone / sizeof *alone == IMAGE_MATRICES, "a name for each");
     const uint32_t plain = IMAGE_MATRICES + 2 * images_types();
     const uint32_t at = module < plain ? module - IMAGE_MATRICES : module - plain;
     const uint32_t first = module < plain ? 0 : IMAGE_FLOATS;
