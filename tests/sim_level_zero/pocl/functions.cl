@@ -63,6 +63,18 @@ FOLD(sub_group_reduce_max, float, LANES, -INFINITY, fmax(all, next))
 FOLD(sub_group_reduce_min, uint, LANES, UINT_MAX, min(all, next))
 FOLD(sub_group_scan_exclusive_add, int, get_local_id(0), 0, all + next)
 
+static global long told_long[LANES];
+
+TOGETHER long sub_group_reduce_add(long x) {
+    long all = 0;
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    told_long[get_local_id(0)] = x;
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    for (uint i = 0; i < LANES; i++)
+        all += told_long[i];
+    return all;
+}
+
 /* ---- blocks: a value of each lane after the other ------------------------------------------- */
 
 #define AT(i) p[get_local_id(0) + (i) * LANES]
@@ -116,4 +128,9 @@ FUNCTION float8 convert_float8(half8 x) {
 FUNCTION float8 vload8(size_t i, const float *p) {
     p += 8 * i;
     return (float8)(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
+}
+
+FUNCTION long8 vload8(size_t i, const long *p) {
+    p += 8 * i;
+    return (long8)(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
 }
