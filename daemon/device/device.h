@@ -75,6 +75,9 @@ struct device_options {
     /* cpu: run each phase card by card; a card can reach only what was advised to be used by it:
      * of its own memory, and, to read it in an exchange, of the sender's.  Slow, for tests. */
     bool isolate;
+    /* level_zero: the cards' memory is not tried when they are opened: for a driver without cards,
+     * in tests. */
+    bool untried;
     bool profile; /* count where a step's time goes: costs some percent of it */
     /* Where open fails with -ENODEV it says here which cards it is about, a bit each; may be NULL.
      * Of later failures properties() says so, card by card. */

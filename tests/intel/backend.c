@@ -17,14 +17,32 @@ static const struct device_ops *backend(void) {
     return ops;
 }
 
+/* Nothing is in memory that nothing was written to. */
+static int open_untried(struct device **device, const struct device_options *options,
+                        struct err *err) {
+    struct device_options o = *options;
+    o.untried = true;
+    return backend()->open(device, &o, err);
+}
+
 static struct device *open_cards(uint32_t n) {
     struct device_options o = {.n_cards = n, .max_rows = MAX_ROWS};
     struct device *device = NULL;
     struct err err = {{0}};
     for (uint32_t i = 0; i < n; i++)
         o.present[i] = true;
-    must(backend()->open(&device, &o, &err), &err);
+    must(open_untried(&device, &o, &err), &err);
     return device;
+}
+
+/* All calls by which it is tried are taken. */
+static void a_card_that_keeps_nothing_is_refused(void) {
+    const struct device_options o = {.n_cards = 1, .present = {true}, .max_rows = MAX_ROWS};
+    struct device *device = NULL;
+    struct err err = {{0}};
+    CHECK_EQ(backend()->open(&device, &o, &err), -ENODEV);
+    CHECK(!strcmp(err.text, "card 0 cannot be opened: what is written to its memory is not what is "
+                            "read from it"));
 }
 
 static void eight_cards_are_found(void) {
@@ -119,6 +137,7 @@ static void run(const char *file, uint32_t n_cards, enum split split) {
     uint32_t pages[4] = {3, 1, 2, 0}, outputs[MAX_ROWS];
     const struct step_sequence sequence = {pages, 4};
     struct device_ops undigested = *backend();
+    undigested.open = open_untried;
     undigested.digest_part = digest_of_nothing;
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         const uint32_t n = shapes[k];
@@ -167,6 +186,6 @@ static void so_do_architectures(void) {
         run(files[i], 3, i % 2 ? SPLIT_LAYER : SPLIT_TENSOR);
 }
 
-CHECK_MAIN(T(eight_cards_are_found), T(every_kernel_is_built), T(memory_is_taken_and_used),
-           T(a_model_is_loaded_and_stepped), T(eight_cards_share_one), T(or_pass_it_on),
-           T(so_do_architectures))
+CHECK_MAIN(T(eight_cards_are_found), T(a_card_that_keeps_nothing_is_refused),
+           T(every_kernel_is_built), T(memory_is_taken_and_used), T(a_model_is_loaded_and_stepped),
+           T(eight_cards_share_one), T(or_pass_it_on), T(so_do_architectures))

@@ -256,7 +256,7 @@ static int open_each(struct device *d, const struct device_options *o, struct er
     int rc = 0;
     for (uint32_t i = 0; i < o->n_cards; i++) {
         int one = o->present[i] ? open_card(d, i, o, &why) : 0;
-        if (!one && o->present[i])
+        if (!one && o->present[i] && !o->untried)
             one = links_try_host(d, i, &why);
         if (one)
             rc = refuse_card(d, i, one, &why, err);
