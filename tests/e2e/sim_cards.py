@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sim_cards.py - cards that execute kernels, by the real loader and tests/sim_level_zero."""
+import functools
 import os
 import shutil
 import tempfile
@@ -35,6 +36,17 @@ def with_nodes(options):
     if os.environ.get("SAN"):
         raise Skip("a sanitizer's runtime has to come before what is preloaded")
     return dict(environment(options), LD_PRELOAD=NODES)
+
+
+def answers(daemon):
+    return [daemon.complete(prompt, 12, logprobs=3)["choices"] for prompt in ("Hello there", "one two")]
+
+
+@functools.cache
+def of_cpu():
+    """What cards have to answer, bit for bit."""
+    with Daemon(model=tiny()) as daemon:
+        return answers(daemon)
 
 
 class Faults:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """octarcd with the level_zero backend, by the real loader, on simulated cards that execute its kernels
 (tests/sim_level_zero): what a client gets is what the cpu backend answers."""
+import functools
 import json
 import os
 import re
@@ -21,14 +22,10 @@ def texts(daemon):
     return [{"choices": answer["choices"]} for answer in answers]
 
 
+@functools.cache
 def of_cpu():
-    if not of_cpu.known:
-        with Daemon(model=tiny()) as daemon:
-            of_cpu.known = texts(daemon)
-    return of_cpu.known
-
-
-of_cpu.known = None
+    with Daemon(model=tiny()) as daemon:
+        return texts(daemon)
 
 
 def serve(options, *more, model=None, config=""):

@@ -11,7 +11,7 @@ import time
 
 from faults import FAULTS, Crowd, cells, run_cell, take_back
 from harness import Daemon, equal, main, note, test, tiny, wait_until
-from sim_cards import Faults, environment, with_nodes
+from sim_cards import Faults, answers, environment, of_cpu, with_nodes
 
 CARDS = 8
 TOKENS = 24
@@ -87,15 +87,6 @@ def nor_with_weights_in_shared_virtual_memory():
 def link(daemon, reader, owner):
     links = daemon.rpc("cards")["links"]
     return [(x["mode"], x["reason"]) for x in links if (x["from"], x["to"]) == (owner, reader)][0]
-
-
-def answers(daemon):
-    return [daemon.complete(prompt, 12, logprobs=3)["choices"] for prompt in ("Hello there", "one two")]
-
-
-def of_cpu():
-    with Daemon(model=tiny()) as daemon:
-        return answers(daemon)
 
 
 @test

@@ -13,7 +13,7 @@ import tempfile
 from harness import (BUILD, SAN, STRETCH, Daemon, Skip, complain, equal, main, octarcd, surroundings, test,
                      tiny)
 from kernel_box import SMALL, make_cards, seen_in, shown, slot
-from sim_cards import environment
+from sim_cards import answers, environment, of_cpu
 
 CARDS = 4
 SIM = "cards=%d memory=256M" % CARDS
@@ -79,20 +79,6 @@ def blocking(report):
 
 def limiting(report):
     return {m["code"] for m in report["missing"] if not m["blocks"]}
-
-
-def answers(daemon):
-    return [daemon.complete(prompt, 12, logprobs=3)["choices"] for prompt in ("Hello there", "one two")]
-
-
-def of_cpu():
-    if not of_cpu.known:
-        with Daemon(model=tiny()) as daemon:
-            of_cpu.known = answers(daemon)
-    return of_cpu.known
-
-
-of_cpu.known = None
 
 
 def serves_on_cards(w, lost, why, *options):
